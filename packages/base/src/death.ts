@@ -1,0 +1,27 @@
+/** Why a process ended: exact, from the kernel where it knows, and in words. */
+
+/** The cause of a worker's, actor's or node's end. */
+export type DeathCause =
+  | { readonly kind: 'exit'; readonly code: number; readonly stderrTail?: string }
+  | { readonly kind: 'signal'; readonly signal: string; readonly stderrTail?: string }
+  | { readonly kind: 'out-of-memory'; readonly detail: string; readonly stderrTail?: string }
+  | { readonly kind: 'node-lost'; readonly nodeId: string; readonly detail: string }
+  | { readonly kind: 'killed'; readonly reason: string }
+  | { readonly kind: 'start-failed'; readonly detail: string; readonly stderrTail?: string };
+
+/** One sentence, such as `was ended by SIGKILL`; it follows the name of the thing that died. */
+export function describeDeath(cause: DeathCause): string {
+  switch (cause.kind) {
+    case 'exit': return `exited with code ${cause.code}${tail(cause.stderrTail)}`;
+    case 'signal': return `was ended by ${cause.signal}${tail(cause.stderrTail)}`;
+    case 'out-of-memory': return `ran out of memory (${cause.detail})${tail(cause.stderrTail)}`;
+    case 'node-lost': return `was on ${cause.nodeId}, which was lost (${cause.detail})`;
+    case 'killed': return `was killed: ${cause.reason}`;
+    case 'start-failed': return `did not start: ${cause.detail}${tail(cause.stderrTail)}`;
+  }
+}
+
+function tail(stderrTail: string | undefined): string {
+  const text = stderrTail?.trim();
+  return text ? `; its last lines of stderr:\n    ${text.replaceAll('\n', '\n    ')}` : '';
+}
