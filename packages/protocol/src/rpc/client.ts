@@ -1,0 +1,120 @@
+/** The calling side of a connection: one channel to one peer, and typed streams and requests on it. */
+import { Client, credentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
+import { makeError, MusterError } from '@muster/base';
+import { METHODS, methodPath, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
+import { unrefClient } from './unref.js';
+import { CHANNEL_OPTIONS, failureFromStatus, requestMetadata } from './wire.js';
+
+/** One side of a duplex stream. Messages arrive in the order they were sent. */
+export interface MessageStream<Outgoing, Incoming> {
+  /** False: the peer reads slower than this side writes; wait for `onDrain` before sending bulk. */
+  send(message: Outgoing): boolean;
+  /** Half-closes: everything sent before still arrives. */
+  end(): void;
+  /** Ends at once. On a server the failure reaches the client. */
+  destroy(failure?: MusterError): void;
+  /** Set once, synchronously after the stream was made. */
+  onMessage: (message: Incoming) => void;
+  /** Called exactly once: without a failure when the peer ended the stream in order. */
+  onEnd: (failure: MusterError | undefined) => void;
+  onDrain: () => void;
+}
+
+export interface ChannelOptions {
+  /** `unix:/path` or `host:port`; see targetOf. */
+  readonly target: string;
+  readonly token: string;
+  /** Names the peer in errors: `the head at 10.0.0.1:6380`. */
+  readonly peer: string;
+  /** Does not keep this process alive once it is connected. */
+  readonly unref?: boolean;
+}
+
+/** A channel to one peer. It connects on the first call. */
+export class Channel {
+  readonly #client: Client;
+  readonly #options: ChannelOptions;
+
+  constructor(options: ChannelOptions) {
+    this.#options = options;
+    this.#client = new Client(options.target, credentials.createInsecure(), { ...CHANNEL_OPTIONS, 'grpc.default_authority': 'muster' });
+  }
+
+  /** Opens a duplex stream. Failures to connect or to authenticate arrive at `onEnd`. */
+  open<Name extends keyof DuplexMethods>(
+    name: Name, metadata?: Readonly<Record<string, string>>,
+  ): MessageStream<DuplexMethods[Name]['request'], DuplexMethods[Name]['reply']> {
+    const method = METHODS[name];
+    const call = this.#client.makeBidiStreamRequest<DuplexMethods[Name]['request'], DuplexMethods[Name]['reply']>(
+      methodPath(name), (message) => method.request.encode(message as never) as Buffer, (bytes) => method.reply.decode(bytes),
+      requestMetadata(this.#options.token, metadata),
+    );
+    if (this.#options.unref) call.on('metadata', () => unrefClient(this.#client));
+    return wrapCall(call, this.#options.peer);
+  }
+
+  /** One request and its reply. @throws MusterError */
+  request<Name extends keyof UnaryMethods>(name: Name, message: UnaryMethods[Name]['request'], timeoutMs: number): Promise<UnaryMethods[Name]['reply']> {
+    const method = METHODS[name];
+    return new Promise((resolve, reject) => {
+      this.#client.makeUnaryRequest<UnaryMethods[Name]['request'], UnaryMethods[Name]['reply']>(
+        methodPath(name), (m) => method.request.encode(m as never) as Buffer, (bytes) => method.reply.decode(bytes), message,
+        requestMetadata(this.#options.token), { deadline: Date.now() + timeoutMs },
+        (error, reply) => (error ? reject(failureFromStatus(error, this.#options.peer)) : resolve(reply!)),
+      );
+    });
+  }
+
+  /** One request and a stream of replies, read at the consumer's pace. Leaving the loop cancels the call. @throws MusterError */
+  async *download<Name extends keyof DownloadMethods>(name: Name, message: DownloadMethods[Name]['request']): AsyncGenerator<DownloadMethods[Name]['reply']> {
+    const method = METHODS[name];
+    const call = this.#client.makeServerStreamRequest<DownloadMethods[Name]['request'], DownloadMethods[Name]['reply']>(
+      methodPath(name), (m) => method.request.encode(m as never) as Buffer, (bytes) => method.reply.decode(bytes), message,
+      requestMetadata(this.#options.token),
+    );
+    try {
+      for await (const reply of call) yield reply;
+    } catch (error) {
+      throw failureFromStatus(error as ServiceError, this.#options.peer);
+    } finally {
+      call.cancel();
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+function wrapCall<Outgoing, Incoming>(call: ClientDuplexStream<Outgoing, Incoming>, peer: string): MessageStream<Outgoing, Incoming> {
+  let over = false;
+  const finish = (failure: MusterError | undefined): void => {
+    if (over) return;
+    over = true;
+    stream.onEnd(failure);
+  };
+  const stream: MessageStream<Outgoing, Incoming> = {
+    send: (message) => !over && call.write(message),
+    end: () => call.end(),
+    destroy: () => call.cancel(),
+    onMessage: unset, onEnd: unset, onDrain: () => {},
+  };
+  call.on('data', (message: Incoming) => {
+    if (over) return;
+    try {
+      stream.onMessage(message);
+    } catch (error) { // a message that breaks a rule ends its own stream, never the process
+      if (!(error instanceof MusterError)) throw error;
+      call.cancel();
+      finish(error);
+    }
+  });
+  call.on('drain', () => stream.onDrain());
+  call.on('error', (error: ServiceError) => finish(failureFromStatus(error, peer)));
+  call.on('status', (state) => { if (state.code === 0) finish(undefined); });
+  return stream;
+}
+
+function unset(): never {
+  throw makeError('INTERNAL', { what: 'a stream was used before its handlers were set' });
+}
