@@ -1,0 +1,34 @@
+/** Where the code that runs now is: which job, task, actor and node. */
+import type { ActorId, JobId, NodeId, TaskId } from '@muster/base';
+import { requireSession } from './current.js';
+
+export interface Context {
+  readonly jobId: JobId;
+  readonly nodeId: NodeId;
+  /** Null in a driver. */
+  readonly taskId: TaskId | null;
+  /** Null outside of actors. */
+  readonly actorId: ActorId | null;
+  /** The GPUs of this task or actor, as indices on the node; also in CUDA_VISIBLE_DEVICES. */
+  readonly gpuIds: readonly number[];
+  /** Counts tries of this task, from 1. */
+  readonly attempt: number;
+  /** Aborts when the task is cancelled or out of time. */
+  readonly signal: AbortSignal;
+}
+
+let provider: (() => Context) | null = null;
+
+/** A worker's executor says what it runs. */
+export function provideContext(provide: () => Context): void {
+  provider = provide;
+}
+
+const neverAborted = new AbortController().signal;
+
+/** The context of the task or actor that calls; in a driver, of the job. */
+export function context(): Context {
+  if (provider) return provider();
+  const { jobId, nodeId } = requireSession();
+  return { jobId, nodeId, taskId: null, actorId: null, gpuIds: [], attempt: 1, signal: neverAborted };
+}

@@ -1,0 +1,24 @@
+/** The one session of this process. A driver makes it by init() or at its first remote call; a worker's main makes its own. */
+import type { Session } from '../io/session.js';
+
+let current: Session | null = null;
+let makeImplicitly: (() => Session) | null = null;
+
+/** The session, connected or connecting; made with init()'s defaults when there is none. */
+export function requireSession(): Session {
+  if (current) return current;
+  return makeImplicitly!();
+}
+
+export function currentSession(): Session | null {
+  return current;
+}
+
+export function setSession(session: Session | null): void {
+  current = session;
+}
+
+/** Tells how a session is made without an explicit init(). */
+export function onImplicitInit(make: () => Session): void {
+  makeImplicitly = make;
+}

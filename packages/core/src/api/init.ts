@@ -1,0 +1,101 @@
+/** init() and shutdown(): a program's connection to a cluster, its own on this machine or one that runs already. */
+import { basename } from 'node:path';
+import { makeError, musterHome, type JobId, type MusterError, type NodeId, type ResourceOptions } from '@muster/base';
+import { startLocalCluster, startLocalNode } from '../io/local-cluster.js';
+import { findLocalNode, readToken } from '../io/nodes.js';
+import { newDriverId, Session, type SessionTarget } from '../io/session.js';
+import { actor, handleFromParts } from './actor.js';
+import { currentSession, onImplicitInit, setSession } from './current.js';
+import { showLogLines } from './logs.js';
+import { remote } from './remote.js';
+import { specialForms } from './special.js';
+import type { ActorOptions, TaskOptions } from './types.js';
+
+export interface InitOptions extends ResourceOptions {
+  /** `host:port` of a head. Default: MUSTER_ADDRESS; without it, a cluster of this program's own starts on this machine and ends with it. */
+  readonly address?: string;
+  /** The cluster's token; default: the file named by MUSTER_TOKEN_FILE, or the one a node on this machine uses. */
+  readonly token?: string;
+  /** Labels of the own cluster's node. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Shared memory for objects, in bytes or as '2GiB', of the own cluster. Default: 30% of the memory. */
+  readonly objectStore?: number | string;
+  /** Show what tasks and actors print. Default true. */
+  readonly logs?: boolean;
+}
+
+export interface ClusterInfo {
+  readonly jobId: JobId;
+  readonly nodeId: NodeId;
+}
+
+/** Makes the forms of core's own values in this process. */
+export function sessionForms(session: Session): ReturnType<typeof specialForms> {
+  return specialForms({
+    'remote-function': ([fn, options]) => remote(fn as never, options as TaskOptions) as unknown as object,
+    'actor-class': ([Class, options]) => actor(Class as never, options as ActorOptions),
+    'actor-handle': (parts) => handleFromParts(session, parts),
+  });
+}
+
+/**
+ * Connects this program to a cluster. Also done implicitly, with the defaults, by the first remote call.
+ * @throws AuthenticationError, VersionMismatchError, MusterError CONNECTION
+ */
+export async function init(options: InitOptions = {}): Promise<ClusterInfo> {
+  const running = currentSession();
+  if (running) throw makeError('INVALID_ARGUMENT', { what: 'init()', want: 'called once, before the first remote call; call shutdown() first to connect anew' });
+  const session = makeSession(options);
+  try {
+    await session.ready;
+  } catch (error) {
+    if (currentSession() === session) setSession(null);
+    throw error;
+  }
+  return { jobId: session.jobId, nodeId: session.nodeId };
+}
+
+/** Ends the job: its tasks and actors end, its output has been shown, and a cluster of its own stops. */
+export async function shutdown(): Promise<void> {
+  const session = currentSession();
+  if (!session) return;
+  setSession(null);
+  await session.close();
+  await stopOwnCluster();
+}
+
+let stopOwnCluster: () => Promise<void> = async () => {};
+
+function makeSession(options: InitOptions): Session {
+  const processId = newDriverId();
+  const session: Session = new Session({
+    processId, isDriver: true, socketPath: `${musterHome()}/${processId}.sock`, entrypoint: basename(process.argv[1] ?? 'node'),
+    handlers: {}, special: sessionForms, onCommand: () => {}, onHeadMessage: () => {},
+    onLog: options.logs === false ? null : showLogLines,
+    onClosed: (failure: MusterError) => {
+      if (currentSession() === session) process.stderr.write(`muster: ${failure.message}\n`);
+    },
+  });
+  setSession(session);
+  void session.connect(findCluster(options));
+  process.once('beforeExit', () => void shutdown()); // the program's own code has ended
+  return session;
+}
+
+async function findCluster(options: InitOptions): Promise<SessionTarget> {
+  const address = options.address ?? process.env['MUSTER_ADDRESS'];
+  const jobId = process.env['MUSTER_JOB_ID'] ?? '';
+  if (!address) {
+    const local = await startLocalCluster(options);
+    stopOwnCluster = local.stop;
+    return { ...local.target, jobId };
+  }
+  const node = findLocalNode(address);
+  const token = options.token ?? readToken(node);
+  if (node) return { headTarget: address, daemonTarget: `unix:${node.daemonUnixPath}`, token, jobId, listenHost: null };
+  const own = await startLocalNode(address, token);
+  stopOwnCluster = own.stop;
+  return { ...own.target, jobId };
+}
+
+onImplicitInit(() => makeSession({}));

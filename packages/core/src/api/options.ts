@@ -1,0 +1,80 @@
+/** Users' options, checked and resolved once into what the machine takes. */
+import { makeError, parseResources } from '@muster/base';
+import type { Demand } from '@muster/protocol';
+import type { TaskOptions as MachineOptions } from '../machine/task-spec.js';
+import type { ActorOptions, CallOptions, Placement, TaskOptions } from './types.js';
+
+const DEFAULT_RETRIES = 3;
+const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
+const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'retries', 'retryOn', 'timeoutMs', 'signal']);
+const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
+const CALL_KEYS = new Set(['retries', 'signal']);
+
+function checkKeys(options: object, known: ReadonlySet<string>): void {
+  for (const key of Object.keys(options)) {
+    if (!known.has(key)) throw makeError('INVALID_ARGUMENT', { what: `the option '${key}'`, want: `one of ${[...known].join(', ')}` });
+  }
+}
+
+function checkInteger(name: string, value: number | undefined, least: number, most = Number.MAX_SAFE_INTEGER): void {
+  if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= most)) {
+    throw makeError('INVALID_ARGUMENT', { what: `${name}: ${String(value)}`, want: `a whole number from ${least} to ${most}` });
+  }
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function checkTaskOptions(options: TaskOptions): void {
+  checkKeys(options, TASK_KEYS);
+  checkInteger('retries', options.retries, 0, RETRIES_MAX);
+  if (options.timeoutMs !== undefined && !(options.timeoutMs > 0 && options.timeoutMs < 2 ** 31)) {
+    throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${options.timeoutMs}`, want: 'a positive number of milliseconds' });
+  }
+  if (options.retryOn !== undefined && typeof options.retryOn !== 'function') throw makeError('INVALID_ARGUMENT', { what: 'retryOn', want: 'a function of the error' });
+  demandOf(options, 1);
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function checkActorOptions(options: ActorOptions): void {
+  checkKeys(options, ACTOR_KEYS);
+  checkInteger('maxRestarts', options.maxRestarts, -1, 1e6);
+  checkInteger('maxConcurrency', options.maxConcurrency, 1, 1e5);
+  checkInteger('maxPendingCalls', options.maxPendingCalls, 1, 1e7);
+  if (options.getIfExists && !options.name) throw makeError('INVALID_ARGUMENT', { what: 'getIfExists', want: 'used with a name' });
+  if (options.lifetime === 'detached' && !options.name) throw makeError('INVALID_ARGUMENT', { what: "lifetime: 'detached'", want: 'used with a name, or nobody could find the actor again' });
+  demandOf(options, 0);
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function checkCallOptions(options: CallOptions): void {
+  checkKeys(options, CALL_KEYS);
+  checkInteger('retries', options.retries, 0, RETRIES_MAX);
+}
+
+/** What the options ask of a place. */
+export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
+  const { cpus = defaultCpus, gpus, memory, resources } = options;
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement) };
+}
+
+function placementOf(placement: Placement | undefined): Demand['placement'] {
+  const none = { spread: false, nodeId: '', labels: {} };
+  if (placement === undefined) return none;
+  if (placement === 'spread') return { ...none, spread: true };
+  if ('node' in placement && typeof placement.node === 'string') return { ...none, nodeId: placement.node };
+  if ('labels' in placement && placement.labels && typeof placement.labels === 'object') return { ...none, labels: placement.labels };
+  throw makeError('INVALID_ARGUMENT', { what: 'placement', want: "'spread', { node } or { labels }" });
+}
+
+/** A task's options for the machine. */
+export function resolveTaskOptions(options: TaskOptions, name: string, streaming: boolean): MachineOptions {
+  return {
+    name: options.name ?? (name || 'anonymous'), retries: options.retries ?? DEFAULT_RETRIES, retryOn: options.retryOn ?? null,
+    timeoutMs: options.timeoutMs ?? 0, streaming,
+  };
+}
+
+/** Whether calling the function makes a generator. */
+export function isGenerator(fn: unknown): boolean {
+  const kind = Object.prototype.toString.call(fn);
+  return kind === '[object GeneratorFunction]' || kind === '[object AsyncGeneratorFunction]';
+}

@@ -1,0 +1,172 @@
+/** `remote(fn)`: a function that runs anywhere on the cluster. */
+import { makeError } from '@muster/base';
+import type { Session } from '../io/session.js';
+import { RefState, type ObjectRef } from '../machine/reference.js';
+import type { FunctionEntry, TaskSpec } from '../machine/task-spec.js';
+import { requireSession } from './current.js';
+import { checkTaskOptions, demandOf, isGenerator, resolveTaskOptions } from './options.js';
+import { getOne, iterateStream } from './references.js';
+import { FORM, type SpecialForm } from './special.js';
+import type { MapOptions, RemoteFunction, RemoteGenerator, TaskOptions } from './types.js';
+
+type AnyFunction = (...args: never[]) => unknown;
+
+/** Inputs in flight in map(): enough to keep a cluster busy, few enough to keep results in order cheaply. */
+const MAP_WINDOW = 1000;
+
+const entries = new WeakMap<Session, Map<AnyFunction, FunctionEntry>>();
+
+/** Registers a function with the session at its first call: captured once, with the values that its free variables have then. */
+function functionEntry(session: Session, fn: AnyFunction): FunctionEntry {
+  let known = entries.get(session);
+  if (!known) entries.set(session, (known = new Map()));
+  let entry = known.get(fn);
+  if (!entry) {
+    const { head, contained } = session.captureFunction(fn);
+    entry = session.owner.defineFunction(fn.name || 'anonymous', head);
+    session.owner.objects.sendingRefs(contained); // captured references live as long as the function
+    known.set(fn, entry);
+  }
+  return entry;
+}
+
+/** The state behind a remote function. */
+class RemoteTask {
+  #session: Session | null = null;
+  #spec: TaskSpec | null = null;
+
+  constructor(readonly fn: AnyFunction, readonly options: TaskOptions) {}
+
+  submit(args: readonly unknown[]): ObjectRef {
+    const session = requireSession();
+    if (session !== this.#session || !this.#spec) {
+      const { owner } = session;
+      this.#spec = owner.taskSpec(functionEntry(session, this.fn), demandOf(this.options, 1), resolveTaskOptions(this.options, this.fn.name, isGenerator(this.fn)));
+      this.#session = session;
+    }
+    const { signal } = this.options;
+    if (signal?.aborted) throw makeError('TASK_CANCELLED', { what: `the task ${this.#spec.options.name}`, why: ' before it was submitted' });
+    const ref = session.owner.submit(this.#spec, args);
+    if (signal) cancelOnAbort(session, ref, signal);
+    else session.adoptChild(ref);
+    return ref;
+  }
+}
+
+/** Cancels a task when the signal aborts, and lets go of the signal when the task is done. */
+export function cancelOnAbort(session: Session, ref: ObjectRef, signal: AbortSignal): void {
+  const abort = (): void => session.owner.cancel(ref, { force: false, reason: 'its signal aborted' });
+  signal.addEventListener('abort', abort, { once: true });
+  session.onSettled(ref, () => signal.removeEventListener('abort', abort));
+}
+
+/**
+ * Makes a function remote. It is captured with everything it refers to at its first call: no module of its own is needed.
+ *
+ * @example
+ * const square = remote((x: number) => x * x);
+ * await square(4);                 // 16
+ * const ref = square.remote(4);    // ObjectRef<number>, at once
+ * @throws CaptureError at the first call, when something it refers to cannot travel; the message names the path to it
+ */
+export function remote<A extends unknown[], Y>(fn: (...args: A) => Generator<Y, unknown, unknown> | AsyncGenerator<Y, unknown, unknown>, options?: TaskOptions): RemoteGenerator<A, Y>;
+export function remote<A extends unknown[], R>(fn: (...args: A) => R, options?: TaskOptions): RemoteFunction<A, R>;
+export function remote(fn: AnyFunction, options: TaskOptions = {}): unknown {
+  if (typeof fn !== 'function') throw makeError('INVALID_ARGUMENT', { what: `remote(${typeof fn})`, want: 'a function' });
+  checkTaskOptions(options);
+  const task = new RemoteTask(fn, options);
+  const callable = isGenerator(fn) ? generatorForm(task) : functionForm(task);
+  const { signal: _signal, ...portable } = options;
+  const form: SpecialForm = { form: 'remote-function', parts: [fn, portable] };
+  return Object.assign(callable, {
+    options: (more: TaskOptions) => (remote as (fn: AnyFunction, options: TaskOptions) => unknown)(fn, { ...options, ...more }),
+    [FORM]: form,
+  });
+}
+
+function functionForm(task: RemoteTask): object {
+  return Object.assign(
+    (...args: unknown[]) => {
+      try {
+        return getOne(requireSession(), task.submit(args));
+      } catch (error) {
+        return Promise.reject(error as Error);
+      }
+    },
+    {
+      remote: (...args: unknown[]) => task.submit(args),
+      map: (inputs: Iterable<unknown>, options?: MapOptions) => mapOrdered(task, inputs, options),
+      mapUnordered: (inputs: Iterable<unknown>, options?: MapOptions) => mapUnordered(task, inputs, options),
+    },
+  );
+}
+
+function generatorForm(task: RemoteTask): object {
+  const refs = (args: readonly unknown[]): AsyncGenerator<ObjectRef, void, undefined> => iterateStream(requireSession(), task.submit(args));
+  return Object.assign(
+    async function* (...args: unknown[]) {
+      for await (const ref of refs(args)) yield await getOne(requireSession(), ref);
+    },
+    { remote: (...args: unknown[]) => refs(args) },
+  );
+}
+
+function windowOf(options: MapOptions | undefined): number {
+  const window = options?.window ?? MAP_WINDOW;
+  if (!Number.isInteger(window) || window < 1) throw makeError('INVALID_ARGUMENT', { what: `window: ${window}`, want: 'a whole number of 1 or more' });
+  return window;
+}
+
+async function* mapOrdered(task: RemoteTask, inputs: Iterable<unknown> | AsyncIterable<unknown>, options: MapOptions | undefined): AsyncGenerator<unknown, void, undefined> {
+  const window = windowOf(options);
+  const session = requireSession();
+  const refs: ObjectRef[] = [];
+  let next = 0;
+  try {
+    for await (const input of inputs) {
+      refs.push(task.submit([input]));
+      while (refs.length - next >= window || (next < refs.length && refs[next]!.state !== RefState.pending)) {
+        yield await getOne(session, refs[next++]!);
+        if (next === window) {
+          refs.splice(0, next);
+          next = 0;
+        }
+      }
+    }
+    while (next < refs.length) yield await getOne(session, refs[next++]!);
+  } finally {
+    for (; next < refs.length; next++) session.owner.cancel(refs[next]!, { force: false, reason: 'its map() ended early' });
+  }
+}
+
+async function* mapUnordered(task: RemoteTask, inputs: Iterable<unknown> | AsyncIterable<unknown>, options: MapOptions | undefined): AsyncGenerator<unknown, void, undefined> {
+  const window = windowOf(options);
+  const session = requireSession();
+  const pending = new Set<ObjectRef>();
+  const done: ObjectRef[] = [];
+  let wake = (): void => {};
+  const submit = (input: unknown): void => {
+    const ref = task.submit([input]);
+    pending.add(ref);
+    session.onSettled(ref, () => {
+      pending.delete(ref);
+      done.push(ref);
+      wake();
+    });
+  };
+  try {
+    for await (const input of inputs) {
+      submit(input);
+      while (done.length > 0 || pending.size >= window) {
+        if (done.length === 0) await session.waiting(new Promise<void>((resolve) => { wake = resolve; }));
+        for (const ref of done.splice(0)) yield await getOne(session, ref);
+      }
+    }
+    while (pending.size > 0 || done.length > 0) {
+      if (done.length === 0) await session.waiting(new Promise<void>((resolve) => { wake = resolve; }));
+      for (const ref of done.splice(0)) yield await getOne(session, ref);
+    }
+  } finally {
+    for (const ref of [...pending]) session.owner.cancel(ref, { force: false, reason: 'its mapUnordered() ended early' });
+  }
+}

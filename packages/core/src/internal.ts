@@ -1,0 +1,16 @@
+/** For @muster/worker and @muster/sim: the parts of core that run in other processes too. Not for users. */
+export { Session, type SessionOptions, type SessionTarget } from './io/session.js';
+export { sessionForms } from './api/init.js';
+export { setSession } from './api/current.js';
+export { provideContext, type Context } from './api/context.js';
+export { interfaceOf, type ActorInterface } from './api/actor.js';
+export { isGenerator } from './api/options.js';
+export { Owner, type ArgumentEncoder, type EncodedArgument, type OwnerIdentity } from './machine/owner.js';
+export type { OwnerPorts, Outcome } from './machine/ports.js';
+export type { LineHandlers, LineTarget, LineTransport } from './machine/line.js';
+export { EncodedValue, ObjectRef, RefState, StoredObject } from './machine/reference.js';
+export { decodeStored, encodeStored, describeStored, readRefDescriptors, type RefDescriptor, type StoredDescriptor } from './machine/descriptors.js';
+export { encodeComposite, INLINE_MAX_BYTES, sizeOf } from './values/composite.js';
+export { encodeThrown } from './values/errors.js';
+export { STREAM_WINDOW } from './machine/stream.js';
+export type { Serialized } from './values/serializer.js';

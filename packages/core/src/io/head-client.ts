@@ -1,0 +1,94 @@
+/** This process's connection to the head. */
+import { makeError, type MusterError } from '@muster/base';
+import { Channel, failureFromMessage, type ClientHello, type ClientToHead, type HeadToClient, type MessageStream, type RequestReply, type Welcome } from '@muster/protocol';
+
+export interface HeadClientOptions {
+  readonly target: string;
+  readonly token: string;
+  /** Does not keep this process alive. */
+  readonly unref: boolean;
+  readonly hello: ClientHello;
+  readonly onMessage: (message: HeadToClient) => void;
+  readonly onClosed: (failure: MusterError | undefined) => void;
+}
+
+export class HeadClient {
+  welcome!: Welcome;
+  readonly #channel: Channel;
+  readonly #stream: MessageStream<ClientToHead, HeadToClient>;
+  readonly #requests = new Map<number, (reply: RequestReply) => void>();
+  #requestCount = 0;
+  #onJobEnded: () => void = () => {};
+  #closed = false;
+
+  /** Connects and says hello. @throws MusterError */
+  static async connect(options: HeadClientOptions): Promise<HeadClient> {
+    const client = new HeadClient(options);
+    try {
+      client.welcome = await client.#hello(options);
+      return client;
+    } catch (error) {
+      client.#channel.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: HeadClientOptions) {
+    this.#channel = new Channel({ target: options.target, token: options.token, unref: options.unref, peer: `the head at ${options.target}` });
+    this.#stream = this.#channel.open('Head.Client');
+  }
+
+  #hello(options: HeadClientOptions): Promise<Welcome> {
+    return new Promise((resolve, reject) => {
+      this.#stream.onMessage = (message) => {
+        switch (message.type) {
+          case 'welcome': return message.failure ? reject(failureFromMessage(message.failure)) : resolve(message);
+          case 'requestReply': {
+            this.#requests.get(message.requestId)?.(message);
+            this.#requests.delete(message.requestId);
+            return;
+          }
+          case 'jobEnded': return this.#onJobEnded();
+          default: return options.onMessage(message);
+        }
+      };
+      this.#stream.onEnd = (failure) => {
+        this.#closed = true;
+        reject(failure ?? makeError('CONNECTION', { what: 'the head', cause: 'it closed the connection' }));
+        this.#onJobEnded();
+        options.onClosed(failure);
+      };
+      this.send({ type: 'clientHello', ...options.hello });
+    });
+  }
+
+  send(message: ClientToHead): void {
+    if (!this.#closed) this.#stream.send(message);
+  }
+
+  /** Sends a message that the head answers. @throws MusterError the failure that it names */
+  async request(message: (requestId: number) => ClientToHead): Promise<RequestReply> {
+    const requestId = ++this.#requestCount;
+    const reply = await new Promise<RequestReply>((resolve) => {
+      this.#requests.set(requestId, resolve);
+      this.send(message(requestId));
+    });
+    if (reply.failure) throw failureFromMessage(reply.failure);
+    return reply;
+  }
+
+  /** Ends the job in order: resolves when all of its output has arrived, or after the deadline. */
+  async endJob(deadlineMs: number): Promise<void> {
+    if (this.#closed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      this.#onJobEnded = () => { clearTimeout(timer); resolve(); };
+      this.send({ type: 'endJob', cause: null });
+    });
+  }
+
+  close(): void {
+    if (!this.#closed) this.#stream.end();
+    this.#channel.close();
+  }
+}

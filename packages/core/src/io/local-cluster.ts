@@ -1,0 +1,74 @@
+/**
+ * Clusters and nodes that live as long as this program. They hold the other end of a pipe: when this program ends, however it ends, the pipe
+ * breaks and they end with all of their processes.
+ */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { readFileSync } from 'node:fs';
+import { makeError } from '@muster/base';
+import type { InitOptions } from '../api/init.js';
+import type { SessionTarget } from './session.js';
+
+/** How long a node may take to start before it counts as failed. */
+const START_TIMEOUT_MS = 30_000;
+
+/** The line that `cluster start --ephemeral` prints when it is ready. */
+interface ReadyLine {
+  readonly headTarget: string;
+  readonly daemonUnixPath: string;
+  readonly tokenFile: string;
+}
+
+export interface OwnNode {
+  readonly target: Omit<SessionTarget, 'jobId'>;
+  /** Ends it; resolves when all of its processes are gone. */
+  readonly stop: () => Promise<void>;
+}
+
+/** Starts a cluster for this program alone: unix sockets only. @throws MusterError CONNECTION with what it printed */
+export function startLocalCluster(options: InitOptions): Promise<OwnNode> {
+  const args = ['start', '--head', '--ephemeral'];
+  if (options.cpus !== undefined) args.push('--cpus', String(options.cpus));
+  if (options.gpus !== undefined) args.push('--gpus', String(options.gpus));
+  if (options.memory !== undefined) args.push('--memory', String(options.memory));
+  if (options.objectStore !== undefined) args.push('--object-store', String(options.objectStore));
+  for (const [name, amount] of Object.entries(options.resources ?? {})) args.push('--resources', `${name}=${amount}`);
+  for (const [name, value] of Object.entries(options.labels ?? {})) args.push('--labels', `${name}=${value}`);
+  return startNode(args, {});
+}
+
+/** Starts a node without cpus that joins a cluster elsewhere, so that this program has an object store on its machine. */
+export function startLocalNode(address: string, token: string): Promise<OwnNode> {
+  return startNode(['start', '--address', address, '--cpus', '0', '--ephemeral'], { token });
+}
+
+async function startNode(args: readonly string[], secrets: { readonly token?: string }): Promise<OwnNode> {
+  const program = fileURLToPath(import.meta.resolve('@muster/cli/bin'));
+  const child = spawn(process.execPath, [program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const ended = new Promise<string>((resolve) => child.once('exit', (code, signal) => resolve(signal ? `was ended by ${signal}` : `exited with code ${code}`)));
+  let complaints = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { complaints = (complaints + text).slice(-4000); });
+  child.stdin.on('error', () => {}); // it may be gone already; its exit says so
+  child.stdin.write(`${JSON.stringify(secrets)}\n`); // stays open: its end is the sign to stop
+  const lines = createInterface({ input: child.stdout });
+  const ready = new Promise<ReadyLine>((resolve) => lines.once('line', (line) => resolve(JSON.parse(line) as ReadyLine)));
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<string>((resolve) => { timer = setTimeout(() => resolve(`was not ready after ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS); });
+  const first = await Promise.race([ready, ended, late]);
+  clearTimeout(timer);
+  if (typeof first === 'string') {
+    child.kill('SIGKILL');
+    throw makeError('CONNECTION', { what: 'a local cluster', cause: `it ${first}${complaints ? `:\n${complaints.trim()}` : ''}` });
+  }
+  child.unref();
+  for (const pipe of [child.stdin, child.stdout, child.stderr]) (pipe as unknown as { unref?: () => void }).unref?.();
+  return {
+    target: { headTarget: first.headTarget, daemonTarget: `unix:${first.daemonUnixPath}`, token: readFileSync(first.tokenFile, 'utf8').trim(), listenHost: null },
+    stop: async () => {
+      child.ref();
+      child.stdin.end();
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,406 @@
+/**
+ * One process's use of a cluster: the owner's machine wired to its edges. Drivers and workers have one session each; a worker's executor
+ * uses the same session for the tasks that its tasks submit.
+ */
+import { makeError, MusterError, newId, systemRandom, type JobId, type NodeId, type ProcessId } from '@muster/base';
+import { Composite, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type WorkerCommand } from '@muster/protocol';
+import { Owner } from '../machine/owner.js';
+import { attachWaiter, EncodedValue, ObjectRef, RefState, StoredObject } from '../machine/reference.js';
+import { storageIdFor } from '../machine/objects.js';
+import { encodeComposite, INLINE_MAX_BYTES, layOutValue, sizeOf } from '../values/composite.js';
+import { appendCallerStack, encodeThrown } from '../values/errors.js';
+import { Serializer, type Serialized, type SpecialForms } from '../values/serializer.js';
+import { Borrower } from './borrower.js';
+import { HeadClient } from './head-client.js';
+import { lend } from './lender.js';
+import { openLine } from './lines.js';
+import { answerQuery } from './queries.js';
+import { StoreClient } from './store-client.js';
+import { AllSettled, SomeSettled } from './waits.js';
+
+/** The machine's clock: delays, deadlines and idle leases are looked at this often. */
+const TICK_MS = 25;
+/** How long an ending job waits for the last lines of its tasks' output. */
+const END_JOB_DEADLINE_MS = 3000;
+/** A lost object is looked for (and rebuilt) this often before `get` gives up. */
+const FETCH_ATTEMPTS_MAX = 10;
+
+/** What a session is, before it is connected. */
+export interface SessionOptions {
+  readonly processId: ProcessId;
+  readonly isDriver: boolean;
+  /** Where this process listens. */
+  readonly socketPath: string;
+  readonly entrypoint: string;
+  /** Handlers beside those of references: a worker's task stream. */
+  readonly handlers: Handlers;
+  readonly special: (session: Session) => SpecialForms;
+  readonly onCommand: (command: WorkerCommand) => void;
+  readonly onHeadMessage: (message: HeadToClient) => void;
+  readonly onLog: ((lines: LogLines) => void) | null;
+  /** The connection to the cluster is gone; everything pending has failed. */
+  readonly onClosed: (failure: MusterError) => void;
+}
+
+/** The cluster to connect to. */
+export interface SessionTarget {
+  readonly headTarget: string;
+  readonly daemonTarget: string;
+  readonly token: string;
+  /** Set for a submitted driver. */
+  readonly jobId: string;
+  /** The address for TCP; empty: unix sockets only. A driver leaves it to its daemon (null). */
+  readonly listenHost: string | null;
+}
+
+export class Session {
+  readonly owner: Owner;
+  readonly serializer: Serializer;
+  jobId = '' as JobId;
+  nodeId = '' as NodeId;
+  store!: StoreClient;
+  /** Resolves when the session is connected. */
+  ready: Promise<void> = Promise.resolve();
+  /** Waits of users' code that are going on; a worker gives back its cpu while its task waits. */
+  readonly waits = { count: 0, onChange: (_count: number): void => {} };
+  readonly #borrower: Borrower;
+  #server: RpcServer | null = null;
+  #head: HeadClient | null = null;
+  #token = '';
+  readonly #backlog: ClientToHead[] = [];
+  readonly #collected = new FinalizationRegistry<{ stored: StoredObject; detail: ObjectRef['detail'] }>(({ stored, detail }) =>
+    this.owner.objects.collected(stored, detail?.lineage));
+  #timer: NodeJS.Timeout | null = null;
+  /** A driver ends by itself when its code has ended: its connections do not keep it alive, but its waits do. */
+  readonly #keepAlive = setInterval(() => {}, 2 ** 30).unref();
+  #storedCount = 0;
+  #closed: MusterError | null = null;
+
+  /** Makes the session; tasks may be submitted at once and wait for the connection. */
+  constructor(readonly options: SessionOptions) {
+    const self = { processId: options.processId, endpoint: { nodeId: '', unixPath: options.socketPath, host: '', port: 0 } };
+    this.serializer = new Serializer(options.special(this));
+    this.owner = new Owner(self, {
+      nowMs: () => performance.now(),
+      random: () => systemRandom.next(),
+      defer: (callback) => process.nextTick(callback),
+      toHead: (message) => (this.#head ? this.#head.send(message) : this.#backlog.push(message)),
+      openLine: (target, handlers) => openLine(target, handlers, { processId: options.processId, nodeId: this.nodeId, token: this.#token, unref: options.isDriver }),
+      judgeError: (error, retryOn, decide) => void this.#judge(error, retryOn).then(decide),
+      freeStored: (objects) => { for (const stored of objects) this.store.free([stored.storageId], stored.locations); },
+      watchCollection: (ref) => this.#collected.register(ref, { stored: ref.value as StoredObject, detail: ref.detail }),
+      resolveForeign: (ref, lostOn) => this.#borrower.resolve(ref, lostOn),
+      internForeign: (id, make, counted) => this.#borrower.intern(id, make, counted),
+    }, (value) => this.encodeArgument(value));
+    this.#borrower = new Borrower(this.owner, {
+      processId: options.processId, nodeId: () => this.nodeId, token: () => this.#token, unref: options.isDriver,
+      watchProcess: (processId) => this.owner.ports.toHead({ type: 'watchProcess', processId }),
+    });
+  }
+
+  /** Connects to the node's daemon and to the head. On failure everything submitted so far fails with it. @throws MusterError */
+  connect(target: SessionTarget | Promise<SessionTarget>): Promise<void> {
+    this.ready = this.#connect(target).catch((error: unknown) => {
+      const failure = error instanceof MusterError ? error : makeError('NOT_CONNECTED', { cause: `failed: ${String((error as Error)?.stack ?? error)}` });
+      this.#shut(failure);
+      throw failure;
+    });
+    this.ready.catch(() => {}); // told to everybody who waits
+    return this.ready;
+  }
+
+  async #connect(targetPromise: SessionTarget | Promise<SessionTarget>): Promise<void> {
+    const { options, owner } = this;
+    const target = await targetPromise;
+    this.#token = target.token;
+    this.#server = new RpcServer({
+      token: target.token, self: `the process ${options.processId}`,
+      handlers: { ...options.handlers, 'Peer.Objects': (stream) => lend(owner, (error) => encodeThrown(this.serializer, error), stream) },
+    });
+    const { endpoint } = owner.self;
+    await this.#server.listenUnix(endpoint.unixPath);
+    // A worker's daemon takes the store connection as its word that it listens: TCP must be up before.
+    let port = target.listenHost ? await this.#server.listenTcp(target.listenHost, 0) : 0;
+    this.store = await StoreClient.connect({
+      target: target.daemonTarget, token: target.token, processId: options.processId, jobId: target.jobId, unref: options.isDriver,
+      endpoint: { ...endpoint, host: target.listenHost ?? '', port },
+      onCommand: options.onCommand, onClosed: (failure) => this.#lostConnection('its node\'s daemon', failure),
+    });
+    const { endpoint: daemon, nodeId } = this.store.welcome;
+    const host = target.listenHost ?? daemon?.host ?? '';
+    if (target.listenHost === null && host) port = await this.#server.listenTcp(host, 0);
+    this.nodeId = nodeId as NodeId;
+    owner.self.endpoint = { ...endpoint, nodeId, host, port };
+    this.#head = await HeadClient.connect({
+      target: target.headTarget, token: target.token, unref: options.isDriver,
+      hello: {
+        processId: options.processId, jobId: target.jobId, isDriver: options.isDriver, nodeId, pid: process.pid,
+        endpoint: owner.self.endpoint, entrypoint: options.entrypoint, wantLogs: options.onLog !== null,
+      },
+      onMessage: (message) => this.#onHeadMessage(message),
+      onClosed: (failure) => this.#lostConnection('the head', failure),
+    });
+    this.jobId = this.#head.welcome.jobId as JobId;
+    for (const message of this.#backlog.splice(0)) this.#head.send(message);
+    this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
+    if (options.isDriver) this.#server.unref();
+  }
+
+  /** The connection to the head. Await `ready` first. */
+  get head(): HeadClient {
+    if (!this.#head) throw this.#closed ?? makeError('NOT_CONNECTED', { cause: 'is not there yet' });
+    return this.#head;
+  }
+
+  #onHeadMessage(message: HeadToClient): void {
+    switch (message.type) {
+      case 'logLines': return this.options.onLog?.(message);
+      case 'processDied': return this.#borrower.ownerDied(message.processId, message.cause);
+      case 'clientQuery': return this.#answer(message);
+      default:
+        this.owner.fromHead(message);
+        this.options.onHeadMessage(message);
+    }
+  }
+
+  #answer(query: ClientQuery): void {
+    this.head.send({ type: 'clientReply', requestId: query.requestId, json: JSON.stringify(answerQuery(this.owner, query)) });
+  }
+
+  // ---------------------------------------------------------------- values
+
+  /** Encodes an argument for a record; large ones go to shared memory, and references pass as they are. */
+  encodeArgument(value: unknown): ReturnType<Owner['encodeArgument']> {
+    if (value instanceof ObjectRef) return value;
+    const serialized = this.serializer.serialize(value);
+    if (sizeOf(serialized) >= INLINE_MAX_BYTES) return this.#putSerialized(copyBuffers(serialized));
+    const { tag, bytes } = encodeComposite(serialized, this.owner.self);
+    return { tag, bytes, contained: serialized.contained };
+  }
+
+  /** A function as it travels in a `define` record: tag, then bytes. */
+  captureFunction(fn: object): { readonly head: Uint8Array; readonly contained: readonly ObjectRef[] } {
+    const serialized = this.serializer.serialize(fn);
+    return { head: this.encodeWhole(serialized), contained: serialized.contained };
+  }
+
+  /** A value as one block: the tag, then the composite's bytes. */
+  encodeWhole(serialized: Serialized): Uint8Array {
+    const { tag, bytes } = encodeComposite(serialized, this.owner.self);
+    return Buffer.concat([Buffer.of(tag), bytes]);
+  }
+
+  /** Makes a value an object. Resolves when it is readable by others. @throws ObjectStoreFullError, CaptureError */
+  async put(value: unknown): Promise<ObjectRef> {
+    const { objects } = this.owner;
+    if (value === null || (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'bigint' && typeof value !== 'symbol')) {
+      const ref = objects.create();
+      ref.state = RefState.value;
+      ref.value = value;
+      return ref;
+    }
+    const serialized = this.serializer.serialize(value);
+    if (sizeOf(serialized) < INLINE_MAX_BYTES) {
+      const ref = objects.create();
+      if (serialized.contained.length > 0) ref.detail = { contained: serialized.contained };
+      objects.settle(ref, { kind: 'encoded', value: encodeComposite(serialized, this.owner.self) });
+      return ref;
+    }
+    const ref = this.#putSerialized(serialized);
+    await this.settled([ref]);
+    if (ref.state === RefState.failed) throw ref.value;
+    return ref;
+  }
+
+  /** Starts writing a large value; the reference settles when it is sealed. */
+  #putSerialized(serialized: Serialized): ObjectRef {
+    const ref = this.owner.objects.create();
+    this.storeValue(serialized, this.options.processId).then(
+      (stored) => this.owner.objects.settle(ref, { kind: 'stored', stored }),
+      (error: MusterError) => this.owner.objects.settle(ref, { kind: 'failed', error }),
+    );
+    return ref;
+  }
+
+  /** Writes a value into this node's store, in the name of an owner. @throws ObjectStoreFullError */
+  async storeValue(serialized: Serialized, ownerId: string): Promise<StoredObject> {
+    return this.waiting(this.#storeValue(serialized, ownerId));
+  }
+
+  async #storeValue(serialized: Serialized, ownerId: string): Promise<StoredObject> {
+    await this.ready;
+    const storageId = storageIdFor(ownerId, this.options.processId, ++this.#storedCount);
+    const layout = layOutValue(serialized, this.owner.self);
+    await this.store.put(storageId, layout, serialized.buffers);
+    return new StoredObject(storageId, layout.sizeBytes, [this.store.welcome.endpoint!], serialized.contained);
+  }
+
+  /** The value of a composite. Buffers are copies, or views of shared memory when it is stored. @throws ObjectLostError */
+  async decode(tag: number, bytes: Uint8Array, contained: readonly ObjectRef[], shared: boolean): Promise<unknown> {
+    const loading = this.serializer.preload(tag, bytes);
+    if (loading) await loading;
+    return this.decodeLoaded(tag, bytes, contained, shared);
+  }
+
+  /** The same for bytes whose modules are loaded. */
+  decodeLoaded(tag: number, bytes: Uint8Array, contained: readonly ObjectRef[], shared: boolean): unknown {
+    const known = new Map(contained.map((ref) => [ref.id, ref]));
+    return this.serializer.deserialize(tag, bytes, (descriptor) => known.get(descriptor.id) ?? this.owner.objects.adopt(descriptor, () => {}), shared);
+  }
+
+  // ---------------------------------------------------------------- waiting
+
+  /** Resolves when all of the references have left pending, or one has failed. */
+  async settled(refs: readonly ObjectRef[]): Promise<void> {
+    let pending = refs.filter((ref) => ref.state === RefState.pending);
+    while (pending.length > 0) {
+      if (this.#closed) throw this.#closed;
+      for (const ref of pending) if (ref.detail?.foreign) this.owner.objects.wantValue(ref);
+      const all = new AllSettled(pending);
+      this.beginWait();
+      try {
+        await all.done;
+      } finally {
+        this.endWait();
+      }
+      if (pending.some((ref) => ref.state === RefState.failed)) return;
+      pending = pending.filter((ref) => ref.state === RefState.pending); // lost again meanwhile
+    }
+  }
+
+  /** Resolves when `count` of the references have left pending, or after the time. */
+  async someSettled(refs: readonly ObjectRef[], count: number, timeoutMs: number | undefined): Promise<void> {
+    const pending = refs.filter((ref) => ref.state === RefState.pending);
+    const missing = count - (refs.length - pending.length);
+    if (missing <= 0) return;
+    if (this.#closed) throw this.#closed;
+    for (const ref of pending) if (ref.detail?.foreign) this.owner.objects.wantValue(ref);
+    const some = new SomeSettled(pending, missing, timeoutMs);
+    this.beginWait();
+    try {
+      await some.done;
+    } finally {
+      this.endWait();
+      some.detach();
+    }
+  }
+
+  beginWait(): void {
+    if (this.waits.count === 0) this.#keepAlive.ref();
+    this.waits.onChange(++this.waits.count);
+  }
+
+  endWait(): void {
+    this.waits.onChange(--this.waits.count);
+    if (this.waits.count === 0) this.#keepAlive.unref();
+  }
+
+  /** Counts a wait of users' code that is not for references alone. */
+  async waiting<T>(promise: Promise<T>): Promise<T> {
+    this.beginWait();
+    try {
+      return await promise;
+    } finally {
+      this.endWait();
+    }
+  }
+
+  /** Resolves when the owners of all references that arrived have counted them; undefined when they have. */
+  uncounted(): Promise<void> | undefined {
+    return this.#borrower.uncounted();
+  }
+
+  /** Calls back once when the reference has left pending. */
+  onSettled(ref: ObjectRef, callback: () => void): void {
+    if (ref.state === RefState.pending) attachWaiter(ref, { settled: callback });
+    else callback();
+  }
+
+  /** Told of each task that users' code submits: a worker ties it to the task that runs. */
+  adoptChild: (ref: ObjectRef) => void = () => {};
+
+  /** The value of a settled reference. @throws the error it came to */
+  async valueOf(ref: ObjectRef, callerStack: string | undefined): Promise<unknown> {
+    for (let attempt = 1; ; attempt++) {
+      if (ref.state === RefState.pending) await this.settled([ref]);
+      switch (ref.state) {
+        case RefState.value: return ref.value;
+        case RefState.encoded: {
+          const { tag, bytes } = ref.value as EncodedValue;
+          return this.decode(tag, bytes, ref.detail?.contained ?? [], false);
+        }
+        case RefState.failed: throw await this.errorOf(ref, callerStack);
+      }
+      const stored = ref.value as StoredObject;
+      try {
+        return await this.fetchValue(stored);
+      } catch (error) {
+        if (!(error instanceof MusterError) || error.code !== 'OBJECT_LOST' || attempt >= FETCH_ATTEMPTS_MAX) throw error;
+        if (ref.value === stored) this.owner.objects.lost(ref, stored.locations.map((at: Endpoint) => at.nodeId));
+      }
+    }
+  }
+
+  /** Maps and decodes a stored value. @throws ObjectLostError */
+  async fetchValue(stored: { readonly storageId: string; readonly sizeBytes: number; readonly locations: readonly Endpoint[]; readonly contained: readonly ObjectRef[] }): Promise<unknown> {
+    const buffer = await this.waiting(this.store.fetch(stored.storageId, stored.sizeBytes, stored.locations));
+    return this.decode(Composite.packed, new Uint8Array(buffer), stored.contained, true);
+  }
+
+  /** The error of a failed reference, fresh for each caller. */
+  async errorOf(ref: ObjectRef, callerStack: string | undefined): Promise<unknown> {
+    const error = ref.value instanceof EncodedValue ? await this.decode(ref.value.tag, ref.value.bytes, [], false) : ref.value;
+    appendCallerStack(error, callerStack);
+    return error;
+  }
+
+  async #judge(error: EncodedValue, retryOn: (error: unknown) => boolean): Promise<boolean> {
+    try {
+      return retryOn(await this.decode(error.tag, error.bytes, [], false));
+    } catch {
+      return false; // a predicate that throws does not ask for another attempt
+    }
+  }
+
+  // ---------------------------------------------------------------- end
+
+  get isClosed(): boolean {
+    return this.#closed !== null;
+  }
+
+  /** Ends the job in order: its output has arrived, its tasks and actors are ended. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#keepAlive.ref();
+    await this.ready.catch(() => {});
+    if (this.options.isDriver) await this.#head?.endJob(END_JOB_DEADLINE_MS);
+    this.#shut(makeError('NOT_CONNECTED', { cause: 'was closed by shutdown()' }));
+  }
+
+  #lostConnection(what: string, failure: MusterError | undefined): void {
+    if (this.#closed) return;
+    const error = makeError('NOT_CONNECTED', { cause: `to ${what} was lost${failure ? `: ${failure.details['cause'] ?? failure.message}` : ''}` }, { cause: failure });
+    this.#shut(error);
+    this.options.onClosed(error);
+  }
+
+  #shut(error: MusterError): void {
+    this.#closed = error;
+    if (this.#timer) clearInterval(this.#timer);
+    clearInterval(this.#keepAlive);
+    this.owner.disconnected(error);
+    this.#borrower.close();
+    this.#head?.close();
+    this.store?.close();
+    this.#server?.close();
+  }
+}
+
+
+function copyBuffers(serialized: Serialized): Serialized {
+  return { ...serialized, buffers: serialized.buffers.map((buffer) => new Uint8Array(buffer)) };
+}
+
+/** A fresh process id for a driver. */
+export const newDriverId = (): ProcessId => newId('driver', systemRandom);
+

@@ -1,0 +1,504 @@
+/**
+ * The submitting side of a process: everything between a call to `f.remote(…)` and its reference being settled. Pure: it hears of the
+ * world through its methods and acts on it through OwnerPorts; `tick` is its clock. The same code runs in drivers, in workers and in the simulation.
+ *
+ * Life of a task: submit -> (waiting for arguments) -> queued -> sent on a line -> answered. A line that breaks sends its tasks back to the
+ * queue or fails them, as their options say, with the cause that the head reports.
+ */
+import { describeDeath, makeError, ownerKey, type ErrorCode, type MusterError, type ProcessId } from '@muster/base';
+import { deathFromMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
+import { ActorClients } from './actors.js';
+import { Attempts } from './attempts.js';
+import { Dispatcher, type TaskQueue } from './dispatcher.js';
+import { Line, type LineTarget } from './line.js';
+import { ObjectTable } from './objects.js';
+import type { OwnerPorts } from './ports.js';
+import { attachWaiter, detachWaiter, RefState, type EncodedValue, type Lineage, type ObjectRef, type RefHolder, type Waiter } from './reference.js';
+import { ReplyReader } from './replies.js';
+import type { SlotQueue } from './slot-queue.js';
+import { Segment, SlotState, SlotTable, type TaskTemplate } from './slots.js';
+import { ResultStream } from './stream.js';
+import { DurationEstimate, TaskSpec, type FunctionEntry, type TaskOptions } from './task-spec.js';
+
+/** How long the head may take to say why a connection to a worker broke, before that alone counts as the cause. */
+const CAUSE_WAIT_MS = 10_000;
+
+/** An argument in its encoded form. */
+export interface EncodedArgument {
+  readonly tag: number;
+  readonly bytes: Uint8Array;
+  /** References nested in it. */
+  readonly contained: readonly ObjectRef[];
+}
+
+/** Encodes arguments. A value too large for a record is put into shared memory and comes back as a reference. */
+export type ArgumentEncoder = (value: unknown) => EncodedArgument | ObjectRef;
+
+export interface OwnerIdentity {
+  readonly processId: ProcessId;
+  endpoint: Endpoint;
+}
+
+export class Owner implements RefHolder {
+  readonly key: string;
+  readonly slots = new SlotTable();
+  readonly objects: ObjectTable;
+  readonly dispatcher: Dispatcher;
+  readonly actors: ActorClients;
+  readonly attempts: Attempts;
+  /** Of generator tasks, by the reference that stands for their end. */
+  readonly streams = new Map<ObjectRef, ResultStream>();
+  readonly #replies: ReplyReader;
+  readonly #functions: FunctionEntry[] = [];
+  readonly #lines = new Map<number, Line>();
+  readonly #waiting = new Map<number, ArgumentWaiter>();
+  readonly #dirty: SlotQueue[] = [];
+  #segment = new Segment();
+  #lineCount = 0;
+  #flushScheduled = false;
+
+  constructor(readonly self: OwnerIdentity, readonly ports: OwnerPorts, readonly encodeArgument: ArgumentEncoder) {
+    this.key = ownerKey(self.processId);
+    this.objects = new ObjectTable(this);
+    this.dispatcher = new Dispatcher(this);
+    this.actors = new ActorClients(this);
+    this.attempts = new Attempts(this);
+    this.#replies = new ReplyReader(this);
+  }
+
+  // ---------------------------------------------------------------- submission
+
+  defineFunction(name: string, bytes: Uint8Array): FunctionEntry {
+    const entry: FunctionEntry = { id: this.#functions.length, name, bytes, duration: new DurationEstimate() };
+    this.#functions.push(entry);
+    return entry;
+  }
+
+  taskSpec(fn: FunctionEntry, demand: Demand, options: TaskOptions): TaskSpec {
+    return new TaskSpec(this.dispatcher.queueFor(demand), fn, fn.id, options);
+  }
+
+  /** Queues a task or call. Encodes its arguments at once. @throws what encoding an argument throws */
+  submit(spec: TaskSpec, args: readonly unknown[]): ObjectRef {
+    if (this.#segment.position >= FRAME_TARGET_BYTES) this.#segment = new Segment();
+    const segment = this.#segment;
+    const at = segment.position;
+    segment.reserve(64);
+    segment.position = at + TASK_HEADER_BYTES;
+    try {
+      for (let i = 0; i < args.length; i++) {
+        if (writePrimitive(segment, args[i])) continue;
+        const encoded = this.encodeArgument(args[i]);
+        if (!('tag' in encoded) || encoded.contained.length > 0) return this.#submitTemplate(spec, args, i, encoded, takeBack(segment, at));
+        writeComposite(segment, encoded.tag, encoded.bytes);
+      }
+    } catch (error) {
+      segment.position = at;
+      throw error;
+    }
+    const ref = this.objects.create();
+    const slot = this.slots.allocate(ref, spec, SlotState.queued);
+    ref.value = slot;
+    const view = segment.view;
+    view.setUint32(at, segment.position - at - 4, true);
+    segment.buffer[at + 4] = spec.fn === null ? OwnerOp.call : OwnerOp.task;
+    view.setUint32(at + 5, slot, true);
+    view.setUint32(at + 9, spec.target, true);
+    segment.buffer[at + FLAGS_OFFSET] = spec.options.streaming ? TaskFlag.streaming : 0;
+    segment.buffer[at + 14] = args.length;
+    view.setFloat64(at + 15, ref.sequence, true);
+    segment.liveCount++;
+    this.slots.segments[slot] = segment;
+    this.slots.offsets[slot] = at;
+    if (spec.options.streaming) this.#openStream(ref);
+    spec.queue.ring.push(slot);
+    if (!spec.queue.dirty) this.markDirty(spec.queue);
+    return ref;
+  }
+
+  /** The slow path: some argument is a reference, or holds one. `done` are the arguments before `index`, encoded. */
+  #submitTemplate(spec: TaskSpec, args: readonly unknown[], index: number, first: EncodedArgument | ObjectRef, done: Uint8Array): ObjectRef {
+    const parts: (Uint8Array | ObjectRef)[] = done.length > 0 ? [done] : [];
+    const held: ObjectRef[] = [];
+    const writer = new Segment();
+    for (let i = index; i < args.length; i++) {
+      writer.position = 0;
+      const encoded = i === index ? first : writePrimitive(writer, args[i]) ? null : this.encodeArgument(args[i]);
+      if (encoded !== null && !('tag' in encoded)) {
+        parts.push(encoded);
+        continue;
+      }
+      if (encoded !== null) {
+        writeComposite(writer, encoded.tag, encoded.bytes);
+        held.push(...encoded.contained);
+      }
+      parts.push(Buffer.from(writer.buffer.subarray(0, writer.position)));
+    }
+    const ref = this.objects.create();
+    this.#enqueueTemplate(ref, spec, { argumentCount: args.length, parts, held });
+    if (spec.options.streaming) this.#openStream(ref);
+    return ref;
+  }
+
+  /** Runs a finished task again for its lost result. */
+  resubmit(ref: ObjectRef, lineage: Lineage): void {
+    this.#enqueueTemplate(ref, lineage.spec, lineage.template);
+  }
+
+  #enqueueTemplate(ref: ObjectRef, spec: TaskSpec, template: TaskTemplate): void {
+    const slot = this.slots.allocate(ref, spec, SlotState.waiting);
+    ref.value = slot;
+    this.slots.templates.set(slot, template);
+    this.objects.sendingRefs(template.held);
+    if (spec.fn === null) spec.queue.ring.push(slot); // calls keep their order, also while the first one waits
+    this.#awaitArguments(slot, template);
+  }
+
+  #awaitArguments(slot: number, template: TaskTemplate): void {
+    const pending = template.parts.filter((part): part is ObjectRef => !(part instanceof Uint8Array) && !this.objects.isReady(part));
+    const waiter = new ArgumentWaiter(this, slot, pending);
+    if (pending.length > 0) this.#waiting.set(slot, waiter);
+    else waiter.finish();
+  }
+
+  /** Called by the waiter: all arguments have settled. */
+  argumentsSettled(slot: number): void {
+    this.#waiting.delete(slot);
+    const template = this.slots.templates.get(slot)!;
+    const failed = template.parts.find((part): part is ObjectRef => !(part instanceof Uint8Array) && part.state === RefState.failed);
+    if (failed) return this.fail(slot, failed.value as MusterError | EncodedValue);
+    const lost = template.parts.find((part) => !(part instanceof Uint8Array) && part.state === RefState.pending);
+    if (lost) return this.#awaitArguments(slot, template);
+    this.slots.states[slot] = SlotState.queued;
+    const { queue, fn } = this.slots.specs[slot]!;
+    if (fn !== null) queue.ring.push(slot);
+    this.markDirty(queue);
+  }
+
+  /** The record's argument bytes as a template of its own, for lineage. */
+  plainTemplate(slot: number): TaskTemplate {
+    const segment = this.slots.segments[slot]!;
+    const at = this.slots.offsets[slot]!;
+    const end = at + 4 + segment.view.getUint32(at, true);
+    return { argumentCount: segment.buffer[at + 14]!, parts: [Buffer.from(segment.buffer.subarray(at + TASK_HEADER_BYTES, end))], held: [] };
+  }
+
+  #openStream(end: ObjectRef): void {
+    const stream = new ResultStream(end, (count) => {
+      const slot = end.state === RefState.pending ? (end.value as number) : -1;
+      const line = slot >= 0 && this.slots.states[slot] === SlotState.sent ? this.line(this.slots.lines[slot]!) : undefined;
+      line?.sendCredit(slot, count);
+    });
+    this.streams.set(end, stream);
+    attachWaiter(end, { settled: () => this.streams.delete(end) });
+  }
+
+  // ---------------------------------------------------------------- flow
+
+  markDirty(queue: SlotQueue): void {
+    if (queue.dirty) return;
+    queue.dirty = true;
+    this.#dirty.push(queue);
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    this.ports.defer(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    const nowMs = this.ports.nowMs();
+    for (const queue of this.#dirty.splice(0)) {
+      queue.dirty = false;
+      queue.pump(nowMs);
+    }
+  };
+
+  openLine(queue: SlotQueue, target: LineTarget): Line {
+    const line = new Line(++this.#lineCount, queue, target);
+    this.#lines.set(line.number, line);
+    line.transport = this.ports.openLine(target, {
+      onFrame: (payload) => {
+        if (line.closed) return;
+        this.#replies.read(line, payload);
+        this.#afterReplies(line);
+      },
+      onDrain: () => {
+        line.congested = false;
+        this.markDirty(queue);
+      },
+      onClosed: (reason) => this.#lineBroke(line, reason),
+    });
+    return line;
+  }
+
+  line(number: number): Line | undefined {
+    return this.#lines.get(number);
+  }
+
+  #afterReplies(line: Line): void {
+    const { queue } = line;
+    if (line.outstanding === 0) line.idleSinceMs = this.ports.nowMs();
+    if (queue.ring.length > 0) this.markDirty(queue);
+    else if (line.draining && line.outstanding === 0) this.dispatcher.settleIdle(queue as TaskQueue, line.idleSinceMs);
+  }
+
+  observe(functionId: number, count: number, busyUs: number): void {
+    if (count > 0) this.#functions[functionId]?.duration.observe(count, busyUs);
+  }
+
+  lineBlocked(line: Line, blocked: boolean): void {
+    line.blocked = blocked;
+    this.markDirty(line.queue);
+  }
+
+  // ---------------------------------------------------------------- ends of tasks
+
+  /** The worker has said its last word on the slot. */
+  answered(line: Line, slot: number): void {
+    this.leaveLine(line, slot);
+    this.releaseSlot(slot);
+  }
+
+  leaveLine(line: Line, slot: number): void {
+    line.outstanding--;
+    if (this.slots.heavy[slot] === 1) {
+      this.slots.heavy[slot] = 0;
+      line.heavyCount--;
+    }
+    if (line.exclusive && line.outstanding === 0) line.exclusive = false;
+    if (this.slots.specs[slot]!.options.timeoutMs > 0) this.attempts.forget(slot);
+  }
+
+  releaseSlot(slot: number): void {
+    if (this.slots.segments[slot] === undefined) this.objects.sentRefs(this.slots.templates.get(slot)!.held);
+    this.actors.callEnded(this.slots.specs[slot]!);
+    this.slots.release(slot);
+  }
+
+  /** Fails a task that is not on a line. */
+  fail(slot: number, error: MusterError | EncodedValue): void {
+    const ref = this.slots.refs[slot]!;
+    const inRing = this.slots.states[slot] === SlotState.queued || this.slots.specs[slot]!.fn === null && this.slots.states[slot] === SlotState.waiting;
+    if (inRing) this.slots.states[slot] = SlotState.abandoned;
+    else this.releaseSlot(slot);
+    this.objects.settle(ref, { kind: 'failed', error });
+  }
+
+  /** Fails a task that was taken out of its ring. */
+  failTaken(slot: number, error: MusterError | EncodedValue): void {
+    this.#waiting.get(slot)?.drop();
+    this.#waiting.delete(slot);
+    const wanted = this.slots.states[slot] !== SlotState.abandoned;
+    const ref = this.slots.refs[slot]!;
+    this.releaseSlot(slot);
+    if (wanted) this.objects.settle(ref, { kind: 'failed', error });
+  }
+
+  /** Fails a task that its worker has answered. */
+  failAnswered(line: Line, slot: number, error: MusterError | EncodedValue): void {
+    const ref = this.slots.refs[slot]!;
+    this.answered(line, slot);
+    this.objects.settle(ref, { kind: 'failed', error });
+  }
+
+  /** Settles the reference of a task that still runs; the slot stays until the worker's last word. */
+  abandon(slot: number, error: MusterError): void {
+    const ref = this.slots.refs[slot]!;
+    this.slots.states[slot] = SlotState.abandoned;
+    this.objects.settle(ref, { kind: 'failed', error });
+  }
+
+  /** Puts a task back, in front of all others. */
+  requeue(slot: number): void {
+    this.slots.states[slot] = SlotState.queued;
+    const { queue } = this.slots.specs[slot]!;
+    const template = this.slots.templates.get(slot);
+    queue.ring.unshift(slot);
+    if (template && template.parts.some((part) => !(part instanceof Uint8Array) && part.state === RefState.pending)) {
+      queue.ring.shift();
+      this.slots.states[slot] = SlotState.waiting;
+      if (this.slots.specs[slot]!.fn === null) queue.ring.unshift(slot);
+      this.#awaitArguments(slot, template);
+    }
+    this.markDirty(queue);
+  }
+
+  /** The worker gives back a task that it has not started. */
+  returned(slot: number): void {
+    this.leaveLine(this.line(this.slots.lines[slot]!)!, slot);
+    if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
+    else this.requeue(slot);
+  }
+
+  /** The worker could not read an argument; the task has not started. */
+  lostInput(slot: number, storageId: string): void {
+    this.leaveLine(this.line(this.slots.lines[slot]!)!, slot);
+    if (this.slots.states[slot] === SlotState.abandoned) return this.releaseSlot(slot);
+    for (const part of this.slots.templates.get(slot)?.parts ?? []) {
+      if (part instanceof Uint8Array || part.state !== RefState.stored) continue;
+      const stored = part.value as { storageId: string; locations: readonly Endpoint[] };
+      if (stored.storageId === storageId) this.objects.lost(part, stored.locations.map((at) => at.nodeId));
+    }
+    const failed = this.slots.templates.get(slot)?.parts.find((part): part is ObjectRef => !(part instanceof Uint8Array) && part.state === RefState.failed);
+    if (failed) this.failTaken(slot, failed.value as MusterError | EncodedValue);
+    else this.requeue(slot);
+  }
+
+  /** Cancels the task behind a reference. A task that runs hears of it through its AbortSignal, or with `force` its worker is ended. */
+  cancel(ref: ObjectRef, options: { readonly force: boolean; readonly reason?: string }): void {
+    if (ref.state !== RefState.pending || ref.detail?.foreign || typeof ref.value !== 'number' || ref.value < 0) return;
+    const slot = ref.value;
+    const spec = this.slots.specs[slot]!;
+    const error = makeError('TASK_CANCELLED', { what: `the task ${spec.options.name}`, why: options.reason ? ` (${options.reason})` : '' });
+    const waiter = this.#waiting.get(slot);
+    if (waiter) {
+      waiter.drop();
+      this.#waiting.delete(slot);
+    }
+    switch (this.slots.states[slot]) {
+      case SlotState.sent:
+        this.abandon(slot, error);
+        return this.attempts.abort(slot, options.force);
+      case SlotState.delayed:
+        return this.abandon(slot, error); // released when its pause is over
+      default:
+        this.fail(slot, error);
+        this.markDirty(spec.queue);
+    }
+  }
+
+  // ---------------------------------------------------------------- broken lines
+
+  #lineBroke(line: Line, reason: string): void {
+    if (line.closed || line.broken) return;
+    line.broken = { reason, untilMs: this.ports.nowMs() + CAUSE_WAIT_MS };
+    this.markDirty(line.queue);
+  }
+
+  /** The worker behind a line is gone: its tasks run again elsewhere, or fail with the cause. */
+  lineLost(line: Line, cause: Death | null): void {
+    line.close();
+    this.#lines.delete(line.number);
+    const slots = this.slotsOn(line);
+    for (const slot of slots.reverse()) { // the first one sent ends up in front
+      this.leaveLine(line, slot);
+      if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
+      else if (!this.attempts.retry(slot, true)) this.failTaken(slot, this.#deathError(this.slots.specs[slot]!, line, cause));
+    }
+    this.markDirty(line.queue);
+  }
+
+  /** The tasks that were sent on a line and not answered, in order of their slots. */
+  slotsOn(line: Line): number[] {
+    const found: number[] = [];
+    for (let slot = 0; slot < this.slots.length && found.length < line.outstanding; slot++) {
+      const state = this.slots.states[slot];
+      if (this.slots.lines[slot] === line.number && (state === SlotState.sent || state === SlotState.abandoned)) found.push(slot);
+    }
+    return found;
+  }
+
+  #deathError(spec: TaskSpec, line: Line, death: Death | null): MusterError {
+    const cause = death ? deathFromMessage(death) : ({ kind: 'killed', reason: 'its connection broke' } as const);
+    const code: ErrorCode = cause.kind === 'node-lost' ? 'NODE_DIED' : 'WORKER_DIED';
+    return makeError(code, { what: `the task ${spec.options.name}`, worker: line.target.workerId, cause: `${line.target.workerId} ${describeDeath(cause)}` });
+  }
+
+  /** Ends the worker of a lease; the tasks it had ahead run elsewhere and lose no attempt. */
+  killWorkerOf(line: Line, reason: string): void {
+    this.dispatcher.release(line, true, reason);
+    this.#lines.delete(line.number);
+    for (const slot of this.slotsOn(line).reverse()) {
+      this.leaveLine(line, slot);
+      if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
+      else this.attempts.retry(slot, false);
+    }
+    this.markDirty(line.queue);
+  }
+
+  forgetLine(line: Line): void {
+    line.close();
+    this.#lines.delete(line.number);
+  }
+
+  // ---------------------------------------------------------------- the head's messages, and time
+
+  fromHead(message: HeadToClient): void {
+    switch (message.type) {
+      case 'leaseGranted': return this.dispatcher.granted(message);
+      case 'leaseLost': return this.dispatcher.lost(message.leaseId, message.cause);
+      case 'leaseReclaim': return this.dispatcher.reclaimed(message.leaseId);
+      case 'demandStatus': return this.#demandStatus(message.demandId, message.infeasible, message.reasons);
+      case 'actorState': return this.actors.onState(message);
+      case 'nodeDied': return this.objects.nodeDied(message.nodeId);
+      default: return; // for the session
+    }
+  }
+
+  #demandStatus(demandId: number, infeasible: boolean, reasons: string): void {
+    const queue = this.dispatcher.queue(demandId);
+    if (!queue) return;
+    queue.waitReasons = reasons;
+    if (!infeasible || queue.lines.length > 0) return;
+    for (const slot of queue.ring.drain()) {
+      this.failTaken(slot, makeError('UNSCHEDULABLE', { what: `the task ${this.slots.specs[slot]!.options.name}`, reasons }));
+    }
+    this.dispatcher.updateDemand(queue);
+  }
+
+  /** The connection to the cluster is gone: nothing that is pending will ever settle by itself. */
+  disconnected(error: MusterError): void {
+    for (const line of this.#lines.values()) line.close();
+    this.#lines.clear();
+    for (const queue of this.dispatcher.queues) queue.ring.drain();
+    this.actors.disconnected(error);
+    for (let slot = 0; slot < this.slots.length; slot++) {
+      const state = this.slots.states[slot];
+      const ref = this.slots.refs[slot];
+      if (state === SlotState.free || !ref) continue;
+      this.slots.states[slot] = SlotState.abandoned;
+      if (state !== SlotState.abandoned) this.objects.settle(ref, { kind: 'failed', error });
+    }
+  }
+
+  tick(nowMs: number): void {
+    this.attempts.tick(nowMs);
+    for (const line of [...this.#lines.values()]) {
+      if (line.broken && line.broken.untilMs <= nowMs) {
+        if (line.target.actorId) this.actors.lineTimedOut(line);
+        else this.dispatcher.lost(line.target.leaseId, null);
+      }
+    }
+    for (const queue of this.dispatcher.queues) this.dispatcher.settleIdle(queue, nowMs);
+  }
+}
+
+/** Waits for the arguments of one task. */
+class ArgumentWaiter implements Waiter {
+  #left: number;
+
+  constructor(readonly owner: Owner, readonly slot: number, readonly refs: readonly ObjectRef[]) {
+    this.#left = refs.length;
+    for (const ref of refs) attachWaiter(ref, this);
+  }
+
+  settled(): void {
+    if (--this.#left === 0) this.finish();
+  }
+
+  finish(): void {
+    this.owner.argumentsSettled(this.slot);
+  }
+
+  /** The task was cancelled. */
+  drop(): void {
+    for (const ref of this.refs) detachWaiter(ref, this);
+  }
+}
+
+/** Undoes a record that was begun and returns a copy of its arguments so far. */
+function takeBack(segment: Segment, at: number): Uint8Array {
+  const done = Buffer.from(segment.buffer.subarray(at + TASK_HEADER_BYTES, segment.position));
+  segment.position = at;
+  return done;
+}

@@ -1,0 +1,189 @@
+/**
+ * Values to bytes and back. A tree of plain objects, arrays and typed arrays becomes MessagePack with its buffers out of band; anything
+ * else (functions, classes, instances, errors, Map, Set, cycles, references, handles) goes through @muster/closure, which keeps identity and prototypes.
+ */
+import { addExtension, Packr } from 'msgpackr';
+import { capture, preload, revive } from '@muster/closure';
+import { makeError } from '@muster/base';
+import { Composite } from '@muster/protocol';
+import type { RefDescriptor } from '../machine/descriptors.js';
+import { readPacked } from '../machine/packed.js';
+import { ObjectRef } from '../machine/reference.js';
+
+/** A value taken apart: everything needed to write it anywhere. Buffers are views of the user's memory, not copies. */
+export interface Serialized {
+  readonly tag: number;
+  readonly head: Uint8Array;
+  readonly buffers: readonly Uint8Array[];
+  readonly contained: readonly ObjectRef[];
+}
+
+/** Values that core itself makes and must rebuild: remote functions, actor classes and handles. */
+export interface SpecialForms {
+  /** The form and its parts, which travel as values themselves; undefined for anything that is not special. */
+  take(value: object): { readonly form: string; readonly parts: readonly unknown[] } | undefined;
+  make(form: string, parts: readonly unknown[]): object;
+}
+
+/** Buffers smaller than this stay in the head. */
+const OUT_OF_BAND_MIN_BYTES = 256;
+
+const TYPED_ARRAYS = [
+  Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array,
+] as const;
+const KIND_BUFFER = TYPED_ARRAYS.length;
+const KIND_ARRAY_BUFFER = KIND_BUFFER + 1;
+const KIND_DATA_VIEW = KIND_BUFFER + 2;
+
+const packr = new Packr({ useRecords: false, variableMapSize: true });
+/** The buffers of the value being packed or unpacked: msgpackr's extensions have no context argument. */
+let buffersOut: Uint8Array[] = [];
+let buffersIn: (index: number) => { readonly buffer: ArrayBuffer; readonly offset: number; readonly sizeBytes: number } = () => missingBuffer();
+
+addExtension({ Class: Object.getPrototypeOf(Uint8Array) as never, type: 0x40, write: (value: ArrayBufferView) => packView(value), read: unpackView } as never);
+addExtension({ Class: DataView, type: 0x41, write: (value: ArrayBufferView) => packView(value), read: unpackView } as never);
+addExtension({ Class: ArrayBuffer, type: 0x42, write: (value: ArrayBuffer) => packBytes(KIND_ARRAY_BUFFER, new Uint8Array(value)), read: unpackView } as never);
+
+function packView(view: ArrayBufferView): unknown {
+  const kind = Buffer.isBuffer(view) ? KIND_BUFFER : view instanceof DataView ? KIND_DATA_VIEW : TYPED_ARRAYS.findIndex((Type) => view instanceof Type);
+  return packBytes(kind, new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+}
+
+function packBytes(kind: number, bytes: Uint8Array): unknown {
+  return [kind, buffersOut.push(bytes) - 1];
+}
+
+function unpackView([kind, index]: [number, number]): unknown {
+  const { buffer, offset, sizeBytes } = buffersIn(index);
+  if (kind === KIND_BUFFER) return Buffer.from(buffer, offset, sizeBytes);
+  if (kind === KIND_ARRAY_BUFFER) return offset === 0 && sizeBytes === buffer.byteLength ? buffer : buffer.slice(offset, offset + sizeBytes);
+  if (kind === KIND_DATA_VIEW) return new DataView(buffer, offset, sizeBytes);
+  const Type = TYPED_ARRAYS[kind];
+  if (!Type) throw makeError('PROTOCOL', { what: 'a peer', cause: `unknown kind of array ${kind}` });
+  return new Type(buffer, offset, sizeBytes / Type.BYTES_PER_ELEMENT);
+}
+
+function missingBuffer(): never {
+  throw makeError('PROTOCOL', { what: 'a peer', cause: 'a value names a buffer that it does not have' });
+}
+
+export class Serializer {
+  constructor(readonly special: SpecialForms) {}
+
+  /** Takes a value apart. @throws CaptureError for what cannot travel (sockets, promises, …) */
+  serialize(value: unknown): Serialized {
+    return isPlainTree(value) ? serializePlain(value) : this.#serializeGraph(value);
+  }
+
+  #serializeGraph(value: unknown): Serialized {
+    const buffers: Uint8Array[] = [];
+    const contained: ObjectRef[] = [];
+    const head = capture(value, {
+      replace: (object) => {
+        if (object instanceof ObjectRef) return { form: 'ref', parts: [contained.push(object) - 1] };
+        return this.special.take(object);
+      },
+      externalize: (buffer) => (buffer.byteLength < OUT_OF_BAND_MIN_BYTES ? undefined : buffers.push(new Uint8Array(buffer)) - 1),
+    });
+    return { tag: Composite.graph, head, buffers, contained };
+  }
+
+  /** Modules that must be loaded before `deserialize`; undefined when there are none. */
+  preload(tag: number, bytes: Uint8Array): Promise<void> | undefined {
+    if (tag === Composite.plain) return undefined;
+    if (tag === Composite.graph) return preload(bytes);
+    const packed = readPacked(bytes);
+    return packed.tag === Composite.graph ? preload(packed.head) : undefined;
+  }
+
+  /**
+   * A composite back into a value. Buffers of packed values are views of `bytes` when `shared` (the bytes are the value's own, in shared
+   * memory), else copies.
+   */
+  deserialize(tag: number, bytes: Uint8Array, adopt: (descriptor: RefDescriptor) => ObjectRef, shared: boolean): unknown {
+    if (tag === Composite.plain) return packr.unpack(bytes);
+    if (tag === Composite.graph) return this.#revive(bytes, [], missingBuffer);
+    if (tag !== Composite.packed) throw makeError('PROTOCOL', { what: 'a peer', cause: `unknown composite 0x${tag.toString(16)}` });
+    const packed = readPacked(bytes);
+    const refs = packed.refs.map(adopt);
+    const buffer = (index: number): { buffer: ArrayBuffer; offset: number; sizeBytes: number } => {
+      const at = packed.buffers[index] ?? missingBuffer();
+      if (shared) return { buffer: bytes.buffer as ArrayBuffer, offset: bytes.byteOffset + at.offset, sizeBytes: at.sizeBytes };
+      return { buffer: copyOf(bytes, at.offset, at.sizeBytes), offset: 0, sizeBytes: at.sizeBytes };
+    };
+    if (packed.tag === Composite.graph) return this.#revive(packed.head, refs, buffer);
+    buffersIn = buffer;
+    try {
+      return packr.unpack(packed.head);
+    } finally {
+      buffersIn = missingBuffer;
+    }
+  }
+
+  #revive(head: Uint8Array, refs: readonly ObjectRef[], buffer: typeof buffersIn): unknown {
+    return revive(head, {
+      restore: (form, parts) => (form === 'ref' ? (refs[parts[0] as number] ?? missingBuffer()) : this.special.make(form, parts)),
+      external: (index) => {
+        const { buffer: whole, offset, sizeBytes } = buffer(index);
+        return offset === 0 && sizeBytes === whole.byteLength ? whole : whole.slice(offset, offset + sizeBytes);
+      },
+    });
+  }
+}
+
+function serializePlain(value: unknown): Serialized {
+  buffersOut = [];
+  const head = packr.pack(value);
+  const buffers = buffersOut;
+  buffersOut = [];
+  return { tag: Composite.plain, head, buffers, contained: [] };
+}
+
+function copyOf(bytes: Uint8Array, offset: number, sizeBytes: number): ArrayBuffer {
+  const copy = new ArrayBuffer(sizeBytes);
+  new Uint8Array(copy).set(bytes.subarray(offset, offset + sizeBytes));
+  return copy;
+}
+
+/** Whether a value is a tree of plain objects, dense arrays, primitives and typed arrays: what MessagePack keeps exactly. */
+function isPlainTree(value: unknown): boolean {
+  const seen = new Set<object>();
+  const isPlain = (node: unknown): boolean => {
+    switch (typeof node) {
+      case 'string':
+      case 'boolean':
+      case 'undefined':
+        return true;
+      case 'number':
+        return node !== 0 || 1 / node > 0; // MessagePack has no -0
+      case 'object':
+        break;
+      default:
+        return false; // bigint, symbol, function
+    }
+    if (node === null) return true;
+    if (seen.has(node)) return false;
+    seen.add(node);
+    if (Array.isArray(node)) {
+      for (let i = 0; i < node.length; i++) if (!isPlain(node[i]) || (node[i] === undefined && !(i in node))) return false;
+      return true;
+    }
+    const prototype: unknown = Object.getPrototypeOf(node);
+    if (prototype === Object.prototype) {
+      for (const key of Object.keys(node)) if (key === '__proto__' || !isPlain((node as Record<string, unknown>)[key])) return false;
+      return true;
+    }
+    if (node instanceof Date) return prototype === Date.prototype && Number.isFinite(node.getTime());
+    if (ArrayBuffer.isView(node)) {
+      if (!PLAIN_VIEWS.has(prototype as object) || !(node.buffer instanceof ArrayBuffer)) return false;
+      if (Buffer.isBuffer(node)) return true; // small Buffers share a pool, which nobody means by sharing
+      if (seen.has(node.buffer)) return false;
+      seen.add(node.buffer);
+      return true;
+    }
+    return node instanceof ArrayBuffer && prototype === ArrayBuffer.prototype;
+  };
+  return isPlain(value);
+}
+
+const PLAIN_VIEWS = new Set<object>([...TYPED_ARRAYS.map((Type) => Type.prototype), Buffer.prototype, DataView.prototype]);

@@ -1,0 +1,482 @@
+/**
+ * Runs the tasks and calls that callers send, in the order in which they arrive. Synchronous functions run back to back inside one turn of the event
+ * loop, a millisecond at a time; a function that returns a promise holds the queue until it is done (or, in an actor with concurrency, one of its places).
+ * While the running task waits for other tasks, whatever has not started goes back to its owner, and the cpu to the head.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { makeError, MusterError, taskId, type ActorId } from '@muster/base';
+import { ATTEMPT_SHIFT, ByteReader, Composite, COMPOSITE, OwnerOp, readPrimitive, TaskFlag, WorkerOp, writePrimitive, type ValueCursor } from '@muster/protocol';
+import {
+  decodeStored, describeStored, encodeComposite, encodeStored, encodeThrown, EncodedValue, INLINE_MAX_BYTES, sizeOf, STREAM_WINDOW, type ObjectRef, type Session,
+} from '@muster/core/internal';
+import type { CallerLine, DefinedFunction } from './caller-line.js';
+import { Running } from './running.js';
+
+/** A turn of the event loop is given back after this much work. */
+const SLICE_MS = 1;
+/** The clock is read at least once in so many tasks. */
+const CLOCK_STRIDE_MAX = 64;
+/** A wait shorter than this does not give the cpu back. */
+const BLOCKED_AFTER_MS = 1;
+
+/** A frame that arrived, read up to `position`. */
+interface PendingFrame {
+  readonly line: CallerLine;
+  readonly payload: Uint8Array;
+  position: number;
+}
+
+/** What an actor's executor calls. */
+export interface ActorTarget {
+  readonly id: ActorId;
+  readonly name: string;
+  readonly methods: readonly { readonly name: string; readonly streaming: boolean }[];
+  readonly instance: Record<string, (...args: unknown[]) => unknown>;
+  readonly maxConcurrency: number;
+}
+
+type Callable = (...args: unknown[]) => unknown;
+
+export class Executor implements ValueCursor {
+  compositeTag = 0;
+  compositeStart = 0;
+  compositeEnd = 0;
+  actor: ActorTarget | null = null;
+  /** The name of what runs, for its output. */
+  onName: (name: string) => void = () => {};
+  readonly #frames: PendingFrame[] = [];
+  readonly #reader = new ByteReader();
+  readonly #lines = new Set<CallerLine>();
+  readonly #running = new Map<CallerLine, Map<number, Running>>();
+  readonly #storage = new AsyncLocalStorage<Running>();
+  #current: Running | null = null;
+  #runningCount = 0;
+  #scheduled = false;
+  #isBlocked = false;
+  #blockTimer: NodeJS.Timeout | null = null;
+  #stride = 1;
+
+  constructor(readonly session: Session) {
+    session.waits.onChange = (count) => this.#waitsChanged(count);
+    session.adoptChild = (ref) => this.current?.adopt(ref);
+  }
+
+  /** The task or call on whose behalf the code that asks runs. */
+  get current(): Running | null {
+    return this.#storage.getStore() ?? this.#current;
+  }
+
+  get isIdle(): boolean {
+    return this.#runningCount === 0 && this.#frames.length === 0;
+  }
+
+  addLine(line: CallerLine): void {
+    this.#lines.add(line);
+    this.#running.set(line, new Map());
+  }
+
+  /** The caller is gone: what it sent is dropped, what runs for it is cancelled. */
+  removeLine(line: CallerLine): void {
+    line.isOpen = false;
+    this.#lines.delete(line);
+    for (let i = this.#frames.length - 1; i >= 0; i--) if (this.#frames[i]!.line === line) this.#frames.splice(i, 1);
+    for (const refs of line.escrow.values()) this.session.owner.objects.sentRefs(refs);
+    line.escrow.clear();
+    for (const running of this.#running.get(line)?.values() ?? []) running.cancel(this.session);
+    this.#running.delete(line);
+  }
+
+  /** A frame from a caller. @throws MusterError PROTOCOL */
+  receive(line: CallerLine, payload: Uint8Array): void {
+    if (!this.isIdle) this.#readControl(line, payload);
+    this.#frames.push({ line, payload, position: 0 });
+    this.#run();
+  }
+
+  // ---------------------------------------------------------------- the queue
+
+  #run = (): void => {
+    this.#scheduled = false;
+    const startMs = performance.now();
+    let lastMs = startMs;
+    let sinceClock = 0;
+    let countedFunction = -1;
+    let countedLine: CallerLine | null = null;
+    const clock = (): number => {
+      const nowMs = performance.now();
+      if (countedLine && sinceClock > 0) countedLine.count(countedFunction, sinceClock, (nowMs - lastMs) * 1000);
+      this.#stride = nowMs - lastMs < 0.05 ? Math.min(CLOCK_STRIDE_MAX, this.#stride * 2) : 1;
+      lastMs = nowMs;
+      sinceClock = 0;
+      return nowMs;
+    };
+    while (this.#frames.length > 0 && this.#mayStart()) {
+      const frame = this.#frames[0]!;
+      const reader = this.#reader.reset(frame.payload);
+      reader.position = frame.position;
+      while (reader.position < reader.end && this.#mayStart()) {
+        const end = reader.u32() + reader.position;
+        const op = reader.u8();
+        if (op !== OwnerOp.task && op !== OwnerOp.call) {
+          if (op === OwnerOp.define) this.#define(frame.line, reader);
+          else this.#control(frame.line, op, reader);
+          reader.position = end;
+          continue;
+        }
+        const slot = reader.u32();
+        const target = reader.u32();
+        if (sinceClock > 0 && (target !== countedFunction || frame.line !== countedLine)) clock();
+        countedFunction = target;
+        countedLine = frame.line;
+        frame.position = end;
+        const isSync = this.#start(frame.line, op, slot, target, reader, end);
+        reader.reset(frame.payload).position = end; // users' code may have come back in here
+        if (isSync) sinceClock++;
+        if (sinceClock >= this.#stride && clock() - startMs >= SLICE_MS) {
+          this.#yieldTurn();
+          return this.#flushAll();
+        }
+      }
+      frame.position = reader.position;
+      if (frame.position >= frame.payload.length && this.#frames[0] === frame) this.#frames.shift();
+    }
+    if (sinceClock > 0) clock();
+    this.#flushAll();
+  };
+
+  #mayStart(): boolean {
+    return !this.#isBlocked && this.#runningCount < (this.actor?.maxConcurrency ?? 1);
+  }
+
+  #yieldTurn(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#run);
+  }
+
+  #flushAll(): void {
+    for (const line of this.#lines) line.flush();
+  }
+
+  // ---------------------------------------------------------------- control records
+
+  /** Applies the control records of a frame that has to wait, so that a cancel does not wait with it. */
+  #readControl(line: CallerLine, payload: Uint8Array): void {
+    const reader = new ByteReader().reset(payload);
+    while (reader.position < reader.end) {
+      const end = reader.u32() + reader.position;
+      const op = reader.u8();
+      if (op !== OwnerOp.task && op !== OwnerOp.call && op !== OwnerOp.define) this.#control(line, op, reader);
+      reader.position = end;
+    }
+  }
+
+  /** Control records may be applied twice: once ahead of their turn, once in it. */
+  #control(line: CallerLine, op: number, reader: ByteReader): void {
+    switch (op) {
+      case OwnerOp.cancel: {
+        const slot = reader.u32();
+        const running = this.#running.get(line)?.get(slot);
+        if (running) running.cancel(this.session);
+        else if (this.#isPending(line, slot)) line.cancelled.add(slot);
+        return;
+      }
+      case OwnerOp.credit: {
+        const slot = reader.u32();
+        this.#running.get(line)?.get(slot)?.grant(reader.u32());
+        return;
+      }
+      case OwnerOp.held: {
+        const slot = reader.u32();
+        this.session.owner.objects.sentRefs(line.escrow.get(slot) ?? []);
+        line.escrow.delete(slot);
+        return;
+      }
+      case OwnerOp.takeBack: return this.#giveBack(line);
+      default: throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: `unknown record ${op}` });
+    }
+  }
+
+  #isPending(line: CallerLine, slot: number): boolean {
+    return this.#frames.some((frame) => frame.line === line && taskSlots(frame).includes(slot));
+  }
+
+  #define(line: CallerLine, reader: ByteReader): void {
+    const id = reader.u32();
+    const name = reader.text();
+    line.functions.set(id, { id, name, bytes: Buffer.from(reader.block()), revived: null });
+  }
+
+  /** Returns every task of a caller that has not started. Calls of an actor stay: their order is promised. */
+  #giveBack(line: CallerLine): void {
+    if (this.actor) return;
+    for (const frame of this.#frames) {
+      if (frame.line !== line) continue;
+      const definitions = new ByteReader().reset(frame.payload);
+      for (definitions.position = frame.position; definitions.position < definitions.end;) {
+        const end = definitions.u32() + definitions.position;
+        if (definitions.u8() === OwnerOp.define) this.#define(line, definitions);
+        definitions.position = end;
+      }
+      for (const slot of taskSlots(frame)) {
+        line.cancelled.delete(slot);
+        line.slotRecord(WorkerOp.returned, slot);
+      }
+      frame.position = frame.payload.length;
+    }
+    line.flush();
+  }
+
+  #waitsChanged(count: number): void {
+    if (count > 0 && !this.#isBlocked && !this.#blockTimer) {
+      this.#blockTimer = setTimeout(() => {
+        this.#blockTimer = null;
+        if (this.session.waits.count > 0 && this.#runningCount > 0) this.#setBlocked(true);
+      }, BLOCKED_AFTER_MS);
+    } else if (count === 0) {
+      if (this.#blockTimer) clearTimeout(this.#blockTimer);
+      this.#blockTimer = null;
+      if (this.#isBlocked) this.#setBlocked(false);
+    }
+  }
+
+  #setBlocked(isBlocked: boolean): void {
+    this.session.head.send({ type: 'workerBlocked', blocked: isBlocked });
+    if (this.actor) return; // its other calls may go on, and are what it may wait for
+    this.#isBlocked = isBlocked;
+    for (const line of this.#lines) {
+      if (isBlocked) this.#giveBack(line);
+      line.blocked(isBlocked);
+    }
+    if (!isBlocked) this.#yieldTurn();
+  }
+
+  // ---------------------------------------------------------------- one task
+
+  /** Starts a task; true when it has ended already. The reader stands behind the target. */
+  #start(line: CallerLine, op: number, slot: number, target: number, reader: ByteReader, end: number): boolean {
+    const flags = reader.u8();
+    const argumentCount = reader.u8();
+    const sequence = reader.f64();
+    if (line.cancelled.size > 0 && line.cancelled.delete(slot)) {
+      line.slotRecord(WorkerOp.returned, slot);
+      return true;
+    }
+    const definition = op === OwnerOp.task ? line.functions.get(target) : undefined;
+    const method = op === OwnerOp.call ? this.actor?.methods[target] : undefined;
+    if (!definition && !method) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: `a task for the unknown function ${target}` });
+    const name = definition ? definition.name : `${this.actor!.name}.${method!.name}`;
+    const running = new Running(line, slot, sequence, flags >> ATTEMPT_SHIFT, name, definition?.id ?? -1);
+    const args: unknown[] = new Array(argumentCount);
+    let isPlain = (flags & TaskFlag.streaming) === 0 && (definition === undefined || definition.revived !== null);
+    for (let i = 0; i < argumentCount; i++) {
+      const value = readPrimitive(reader, this);
+      if (value !== COMPOSITE) args[i] = value;
+      else {
+        const bytes = reader.buffer.subarray(this.compositeStart, this.compositeEnd);
+        if (this.compositeTag === Composite.plain) args[i] = this.session.decodeLoaded(Composite.plain, bytes, [], false);
+        else {
+          args[i] = new EncodedValue(this.compositeTag, bytes);
+          isPlain = false;
+        }
+      }
+    }
+    if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });
+    if (!isPlain) {
+      void this.#runLater(line, running, definition, method?.name, args, (flags & TaskFlag.streaming) !== 0);
+      return false;
+    }
+    return this.#call(line, running, definition?.revived ?? null, method?.name, args);
+  }
+
+  /** Calls the function. True when it has answered. */
+  #call(line: CallerLine, running: Running, fn: Callable | null, method: string | undefined, args: unknown[]): boolean {
+    const outer = this.#current;
+    this.#current = running;
+    this.onName(running.name);
+    let value: unknown;
+    try {
+      value = this.#invoke(running, fn, method, args);
+    } catch (error) {
+      this.#current = outer;
+      line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+      return true;
+    }
+    if (value !== null && typeof value === 'object' && typeof (value as PromiseLike<unknown>).then === 'function') {
+      void this.#finishLater(line, running, value as PromiseLike<unknown>);
+      return false;
+    }
+    this.#current = outer;
+    const { writer } = line;
+    const at = writer.beginRecord(WorkerOp.result);
+    writer.u32(running.slot);
+    if (writePrimitive(writer, value)) {
+      writer.endRecord(at);
+      return true;
+    }
+    writer.position = at;
+    void this.#finishLater(line, running, Promise.resolve(value));
+    return false;
+  }
+
+  #invoke(running: Running, fn: Callable | null, method: string | undefined, args: unknown[]): unknown {
+    if (method !== undefined) {
+      const { instance, maxConcurrency } = this.actor!;
+      if (maxConcurrency > 1) return this.#storage.run(running, () => instance[method]!(...args));
+      return instance[method]!(...args);
+    }
+    switch (args.length) {
+      case 0: return fn!();
+      case 1: return fn!(args[0]);
+      case 2: return fn!(args[0], args[1]);
+      default: return fn!(...args);
+    }
+  }
+
+  #enter(line: CallerLine, running: Running): void {
+    this.#runningCount++;
+    this.#running.get(line)?.set(running.slot, running);
+  }
+
+  #leave(line: CallerLine, running: Running): void {
+    this.#runningCount--;
+    this.#running.get(line)?.delete(running.slot);
+    if (this.#current === running) this.#current = null;
+    line.flush();
+    if (this.#frames.length > 0) this.#yieldTurn();
+  }
+
+  /** Waits for the promise of a function and answers with what it comes to. */
+  async #finishLater(line: CallerLine, running: Running, promise: PromiseLike<unknown>): Promise<void> {
+    this.#enter(line, running);
+    try {
+      await this.#settle(line, running, promise, performance.now());
+    } finally {
+      this.#leave(line, running);
+    }
+  }
+
+  async #settle(line: CallerLine, running: Running, promise: PromiseLike<unknown>, startMs: number): Promise<void> {
+    try {
+      const value = await promise;
+      await this.session.uncounted(); // the caller lets go of the references in its arguments when it has the answer
+      await this.#answer(line, WorkerOp.result, running.slot, value);
+    } catch (error) {
+      line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+    }
+    if (running.functionId >= 0) line.count(running.functionId, 1, (performance.now() - startMs) * 1000);
+  }
+
+  /** The slow path: arguments or function need decoding, perhaps modules or objects to be fetched. */
+  async #runLater(line: CallerLine, running: Running, definition: DefinedFunction | undefined, method: string | undefined, args: unknown[], streaming: boolean): Promise<void> {
+    this.#enter(line, running);
+    const startMs = performance.now();
+    try {
+      let fn: Callable | null = null;
+      try {
+        if (definition) fn = definition.revived ??= (await this.session.decode(definition.bytes[0]!, definition.bytes.subarray(1), [], false)) as Callable;
+        await Promise.all(args.map(async (arg, i) => { if (arg instanceof EncodedValue) args[i] = await this.#decodeArgument(arg); }));
+      } catch (error) {
+        return this.#inputFailed(line, running, error);
+      }
+      this.#current = running;
+      this.onName(running.name);
+      if (streaming) await this.#stream(line, running, fn, method, args);
+      else await this.#settle(line, running, (async () => this.#invoke(running, fn, method, args))(), startMs);
+    } finally {
+      this.#leave(line, running);
+    }
+  }
+
+  async #decodeArgument(arg: EncodedValue): Promise<unknown> {
+    if (arg.tag !== Composite.stored) return this.session.decode(arg.tag, arg.bytes, [], false);
+    const stored = decodeStored(arg.bytes);
+    try {
+      return await this.session.fetchValue({ ...stored, contained: [] });
+    } catch (error) {
+      if (error instanceof MusterError && error.code === 'OBJECT_LOST') throw new LostInput(stored.storageId);
+      throw error;
+    }
+  }
+
+  #inputFailed(line: CallerLine, running: Running, error: unknown): void {
+    if (error instanceof LostInput) {
+      const at = line.writer.beginRecord(WorkerOp.lostInput);
+      line.writer.u32(running.slot);
+      line.writer.text(error.storageId);
+      line.writer.endRecord(at);
+    } else line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+  }
+
+  // ---------------------------------------------------------------- answers
+
+  async #stream(line: CallerLine, running: Running, fn: Callable | null, method: string | undefined, args: unknown[]): Promise<void> {
+    running.credit = STREAM_WINDOW;
+    let index = 0;
+    try {
+      const values = this.#invoke(running, fn, method, args) as AsyncIterable<unknown> | Iterable<unknown>;
+      for await (const value of values) {
+        if (running.isCancelled || !line.isOpen) break;
+        await this.#answer(line, WorkerOp.yielded, running.slot, value, index++);
+        if (--running.credit === 0) line.flush();
+        while (running.credit <= 0 && !running.isCancelled && line.isOpen) await new Promise<void>((resolve) => { running.onCredit = resolve; });
+        if (index % 8 === 0 || line.writer.position > 32 * 1024) line.flush();
+      }
+      const at = line.writer.beginRecord(WorkerOp.ended);
+      line.writer.u32(running.slot);
+      line.writer.u32(index);
+      line.writer.endRecord(at);
+    } catch (error) {
+      line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+    }
+  }
+
+  /** Writes a result, in place or by way of shared memory, and holds the references in it until the caller has counted them. */
+  async #answer(line: CallerLine, op: number, slot: number, value: unknown, index = -1): Promise<void> {
+    const { writer } = line;
+    const at = writer.beginRecord(op);
+    writer.u32(slot);
+    if (index >= 0) writer.u32(index);
+    if (writePrimitive(writer, value)) return writer.endRecord(at);
+    writer.position = at;
+    const serialized = this.session.serializer.serialize(value);
+    let encoded: EncodedValue;
+    if (sizeOf(serialized) < INLINE_MAX_BYTES) encoded = encodeComposite(serialized, this.session.owner.self);
+    else {
+      const stored = await this.session.storeValue(serialized, line.callerId);
+      encoded = new EncodedValue(Composite.stored, encodeStored(describeStored(stored, this.session.owner.self)));
+    }
+    if (serialized.contained.length > 0) this.#hold(line, slot, serialized.contained);
+    line.compositeRecord(op, slot, encoded, index);
+  }
+
+  #hold(line: CallerLine, slot: number, refs: readonly ObjectRef[]): void {
+    this.session.owner.objects.sendingRefs(refs);
+    line.escrow.set(slot, [...(line.escrow.get(slot) ?? []), ...refs]);
+  }
+
+  /** The id of the task that runs, in its owner's numbering. */
+  currentTaskId(): ReturnType<typeof taskId> | null {
+    const running = this.current;
+    return running ? taskId(running.line.callerId.slice(running.line.callerId.indexOf('-') + 1), running.sequence) : null;
+  }
+}
+
+class LostInput extends Error {
+  constructor(readonly storageId: string) {
+    super(`the argument ${storageId} is lost`);
+  }
+}
+
+/** The slots of the tasks in the unread part of a frame. */
+function taskSlots(frame: PendingFrame): number[] {
+  const slots: number[] = [];
+  const reader = new ByteReader().reset(frame.payload);
+  for (reader.position = frame.position; reader.position < reader.end;) {
+    const end = reader.u32() + reader.position;
+    const op = reader.u8();
+    if (op === OwnerOp.task || op === OwnerOp.call) slots.push(reader.u32());
+    reader.position = end;
+  }
+  return slots;
+}

@@ -1,0 +1,59 @@
+/** One task or call that runs: what `context()` tells of it, and how it is cancelled. */
+import { RefState, type ObjectRef, type Session } from '@muster/core/internal';
+import type { CallerLine } from './caller-line.js';
+
+/** Finished children are dropped from the list when it has grown by this many. */
+const CHILDREN_SWEEP = 1024;
+
+export class Running {
+  #controller: AbortController | null = null;
+  #cancelled = false;
+  #children: ObjectRef[] = [];
+  #sweepAt = CHILDREN_SWEEP;
+  /** Values that a generator may yield further, and who waits for more. */
+  credit = 0;
+  onCredit: (() => void) | null = null;
+
+  constructor(
+    readonly line: CallerLine, readonly slot: number,
+    /** The owner's number of the task, for its id. */
+    readonly sequence: number,
+    /** Tries before this one. */
+    readonly attempt: number,
+    readonly name: string,
+    /** Negative for calls of an actor. */
+    readonly functionId: number,
+  ) {}
+
+  get isCancelled(): boolean {
+    return this.#cancelled;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#cancelled) this.#controller.abort(new DOMException('the task was cancelled', 'AbortError'));
+    }
+    return this.#controller.signal;
+  }
+
+  /** A task that this one submitted is cancelled with it. */
+  adopt(ref: ObjectRef): void {
+    this.#children.push(ref);
+    if (this.#children.length < this.#sweepAt) return;
+    this.#children = this.#children.filter((child) => child.state === RefState.pending);
+    this.#sweepAt = this.#children.length + CHILDREN_SWEEP;
+  }
+
+  cancel(session: Session): void {
+    this.#cancelled = true;
+    this.#controller?.abort(new DOMException('the task was cancelled', 'AbortError'));
+    for (const child of this.#children) session.owner.cancel(child, { force: false, reason: 'the task that submitted it was cancelled' });
+    this.onCredit?.();
+  }
+
+  grant(count: number): void {
+    this.credit += count;
+    this.onCredit?.();
+  }
+}
