@@ -1,0 +1,2 @@
+/** The no-op task, in Piscina's threads. */
+export default (value) => value;

@@ -1,0 +1,47 @@
+/**
+ * How the programs of a benchmark are run and read: one JSON record a line on stdout, everything else on stderr.
+ * Knows no program and no comparison.
+ *
+ * @typedef {object} BenchRecord
+ * @property {string} name What was measured.
+ * @property {number} value
+ * @property {string} unit
+ * @property {'higher' | 'lower'} better
+ * @property {string} [peer] Whose record it is, with its version; Muster's own have none.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
+
+const STDERR_TAIL_LINES = 10;
+
+/**
+ * Runs a program to its end and returns its records. A program that overruns its limit gets a SIGTERM.
+ * @param {{ command: string, args: readonly string[], cwd: string, timeoutMs: number }} program
+ * @returns {Promise<BenchRecord[]>}
+ * @throws {Error} when it cannot be started, fails, overruns, or prints something else than records.
+ */
+export async function runForRecords({ command, args, cwd, timeoutMs }) {
+  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+  const [stdout, stderr, [code, signal]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+  if (code !== 0) {
+    const tail = stderr.trimEnd().split('\n').slice(-STDERR_TAIL_LINES).join('\n    ');
+    const end = signal ? `was ended by ${signal}, its limit being ${timeoutMs / 1_000} s` : `exited with code ${code}`;
+    throw new Error(`${[command, ...args].join(' ')} ${end}; its last lines of stderr:\n    ${tail}`);
+  }
+  return stdout.split('\n').filter(Boolean).map(parseRecord);
+}
+
+function parseRecord(line) {
+  const record = JSON.parse(line);
+  const valid = typeof record.name === 'string' && Number.isFinite(record.value) && typeof record.unit === 'string'
+    && (record.better === 'higher' || record.better === 'lower');
+  if (!valid) throw new TypeError(`this line is not a record of { name, value, unit, better }: ${line}`);
+  return record;
+}
+
+/** Writes a value with three significant digits, and whole above a thousand: `0.0123`, `12.3`, `1,234,567`. */
+export function formatValue(value) {
+  const options = Math.abs(value) >= 1_000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 };
+  return value.toLocaleString('en', options);
+}
