@@ -1,49 +1,77 @@
-/** What this process tells the head when a person asks: its unfinished tasks, its objects, and why one of its tasks waits. */
-import { taskId } from '@muster/base';
+/** What this process tells the head when a person asks: its unfinished tasks, its objects, and how one of them stands. */
+import { formatSizeBytes, objectId, taskId } from '@muster/base';
 import type { ClientQuery } from '@muster/protocol';
 import type { TaskQueue } from '../machine/dispatcher.js';
 import type { Owner } from '../machine/owner.js';
-import { RefState, StoredObject } from '../machine/reference.js';
+import { RefState } from '../machine/reference.js';
 import { SlotState } from '../machine/slots.js';
 
-/** Tasks listed at most; more are only counted. */
+/** Rows told at most; more are only counted. */
 const LIST_MAX = 1000;
 
-export interface TaskRow {
-  readonly id: string;
+interface TaskRow {
+  readonly taskId: string;
   readonly name: string;
-  readonly state: 'waiting for arguments' | 'queued' | 'running' | 'waiting for a retry';
+  readonly state: string;
+  /** Tries so far, this one included. */
   readonly attempt: number;
   readonly workerId: string;
-  /** Why it is queued, in the scheduler's words. */
-  readonly reasons: string;
 }
 
-const STATE_NAMES: Readonly<Record<number, TaskRow['state']>> = {
-  [SlotState.waiting]: 'waiting for arguments', [SlotState.queued]: 'queued', [SlotState.sent]: 'running', [SlotState.delayed]: 'waiting for a retry',
+const STATE_NAMES: Readonly<Record<number, string>> = {
+  [SlotState.waiting]: 'waiting for arguments', [SlotState.queued]: 'queued', [SlotState.sent]: 'sent to a worker', [SlotState.delayed]: 'waiting for its next attempt',
 };
 
-/** The answer to a query, as JSON-able data. */
+/** The answer to a query, as JSON-able data; the shapes are the head's (`OwnerExplanation`, rows). */
 export function answerQuery(owner: Owner, query: ClientQuery): unknown {
   switch (query.what) {
-    case 'tasks': return { tasks: listTasks(owner, LIST_MAX), total: owner.slots.usedCount };
-    case 'objects': return { exported: owner.objects.exportedCount };
-    case 'explain': return { task: listTasks(owner, Infinity).find((task) => task.id === query.argument) ?? null };
+    case 'tasks': return listTasks(owner);
+    case 'objects': return owner.objects.list(LIST_MAX).map((row) => ({ ...row, objectId: objectId(owner.key, row.sequence) }));
+    case 'explain': return query.argument.startsWith('task-') ? explainTask(owner, query.argument) : explainObject(owner, query.argument);
     default: return { error: `unknown query '${query.what}'` };
   }
 }
 
-function listTasks(owner: Owner, limit: number): TaskRow[] {
+function* unfinished(owner: Owner): Generator<{ slot: number; row: TaskRow }> {
   const { slots } = owner;
-  const rows: TaskRow[] = [];
-  for (let slot = 0; slot < slots.length && rows.length < limit; slot++) {
+  for (let slot = 0; slot < slots.length; slot++) {
     const state = STATE_NAMES[slots.states[slot]!];
-    const spec = slots.specs[slot];
     const ref = slots.refs[slot];
-    if (!state || !spec || !ref || ref.state !== RefState.pending || ref.value instanceof StoredObject) continue;
-    const line = state === 'running' ? owner.line(slots.lines[slot]!) : undefined;
-    const reasons = state === 'queued' && spec.fn ? (spec.queue as TaskQueue).waitReasons : '';
-    rows.push({ id: taskId(owner.key, ref.sequence), name: spec.options.name, state, attempt: slots.attempts[slot]! + 1, workerId: line?.target.workerId ?? '', reasons });
+    if (!state || !ref || ref.state !== RefState.pending) continue;
+    const line = slots.states[slot] === SlotState.sent ? owner.line(slots.lines[slot]!) : undefined;
+    yield { slot, row: { taskId: taskId(owner.key, ref.sequence), name: slots.specs[slot]!.options.name, state, attempt: slots.attempts[slot]! + 1, workerId: line?.target.workerId ?? '' } };
+  }
+}
+
+function listTasks(owner: Owner): TaskRow[] {
+  const rows: TaskRow[] = [];
+  for (const { row } of unfinished(owner)) {
+    rows.push(row);
+    if (rows.length === LIST_MAX) break;
   }
   return rows;
+}
+
+function explainTask(owner: Owner, id: string): { state: string; lines: string[]; demandId?: number } {
+  for (const { slot, row } of unfinished(owner)) {
+    if (row.taskId !== id) continue;
+    const lines = [`${row.name}, attempt ${row.attempt}`];
+    if (row.workerId) lines.push(`on ${row.workerId}`);
+    const spec = owner.slots.specs[slot]!;
+    if (slotIs(owner, slot, SlotState.queued) && spec.fn) return { state: row.state, lines, demandId: (spec.queue as TaskQueue).id };
+    return { state: row.state, lines };
+  }
+  const sequence = Number(id.slice(id.lastIndexOf('-') + 1));
+  const failed = owner.failures.find(sequence);
+  if (failed) return { state: 'failed', lines: [`${failed.name}, attempt ${failed.attempt}`, failed.why] };
+  return { state: 'finished', lines: ['it is done, or was never submitted; only unfinished and failed tasks are remembered'] };
+}
+
+const slotIs = (owner: Owner, slot: number, state: number): boolean => owner.slots.states[slot] === state;
+
+function explainObject(owner: Owner, id: string): { state: string; lines: string[] } {
+  const sequence = Number(id.slice(id.lastIndexOf('-') + 1));
+  const row = owner.objects.list(Infinity).find((each) => each.sequence === sequence);
+  if (!row) return { state: 'inline or gone', lines: ['small values lie with their owner and are not tracked one by one'] };
+  return { state: row.state, lines: [`${formatSizeBytes(row.sizeBytes)} on ${row.nodes.join(', ') || 'no node'}`, `borrowed by ${row.borrowers.join(', ') || 'nobody'}`] };
 }

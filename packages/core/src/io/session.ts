@@ -68,8 +68,8 @@ export class Session {
   #head: HeadClient | null = null;
   #token = '';
   readonly #backlog: ClientToHead[] = [];
-  readonly #collected = new FinalizationRegistry<{ stored: StoredObject; detail: ObjectRef['detail'] }>(({ stored, detail }) =>
-    this.owner.objects.collected(stored, detail?.lineage));
+  readonly #collected = new FinalizationRegistry<{ sequence: number; stored: StoredObject; detail: ObjectRef['detail'] }>(({ sequence, stored, detail }) =>
+    this.owner.objects.collected(sequence, stored, detail?.lineage));
   #timer: NodeJS.Timeout | null = null;
   /** A driver ends by itself when its code has ended: its connections do not keep it alive, but its waits do. */
   readonly #keepAlive = setInterval(() => {}, 2 ** 30).unref();
@@ -88,7 +88,7 @@ export class Session {
       openLine: (target, handlers) => openLine(target, handlers, { processId: options.processId, nodeId: this.nodeId, token: this.#token, unref: options.isDriver }),
       judgeError: (error, retryOn, decide) => void this.#judge(error, retryOn).then(decide),
       freeStored: (objects) => { for (const stored of objects) this.store.free([stored.storageId], stored.locations); },
-      watchCollection: (ref) => this.#collected.register(ref, { stored: ref.value as StoredObject, detail: ref.detail }),
+      watchCollection: (ref) => this.#collected.register(ref, { sequence: ref.sequence, stored: ref.value as StoredObject, detail: (ref.detail ??= {}) }),
       resolveForeign: (ref, lostOn) => this.#borrower.resolve(ref, lostOn),
       internForeign: (id, make, counted) => this.#borrower.intern(id, make, counted),
     }, (value) => this.encodeArgument(value));

@@ -16,9 +16,23 @@ import { attachWaiter, notifyWaiters, ObjectRef, RefState, StoredObject, type En
 /** Encoded arguments kept so that lost results can be made again; beyond it new results have no lineage. */
 const LINEAGE_MAX_BYTES = 256 * 2 ** 20;
 
+/** One owned object, for people. */
+export interface ObjectRow {
+  readonly sequence: number;
+  readonly state: 'stored' | 'inline';
+  readonly sizeBytes: number;
+  readonly nodes: readonly string[];
+  /** Processes that hold references. */
+  readonly borrowers: readonly string[];
+  /** Messages under way that carry it. */
+  readonly inFlight: number;
+}
+
 export class ObjectTable {
   /** Owned references that others hold, by sequence. */
   readonly #exported = new Map<number, ObjectRef>();
+  /** Owned values in shared memory, by sequence. */
+  readonly #stored = new Map<number, StoredObject>();
   readonly #deadNodes = new Set<string>();
   #sequence = 0;
   #lineageBytes = 0;
@@ -61,7 +75,9 @@ export class ObjectTable {
       case 'stored':
         ref.state = RefState.stored;
         ref.value = outcome.stored;
-        if (!ref.detail?.foreign) this.owner.ports.watchCollection(ref);
+        if (ref.detail?.foreign) break;
+        this.#stored.set(ref.sequence, outcome.stored);
+        this.owner.ports.watchCollection(ref);
         break;
       case 'failed':
         ref.state = RefState.failed;
@@ -172,8 +188,19 @@ export class ObjectTable {
     attachWaiter(ref, { settled: reply });
   }
 
-  get exportedCount(): number {
-    return this.#exported.size;
+  /** Owned values that are in shared memory or held by others. */
+  list(limit: number): ObjectRow[] {
+    const rows: ObjectRow[] = [];
+    for (const sequence of new Set([...this.#stored.keys(), ...this.#exported.keys()])) {
+      const stored = this.#stored.get(sequence);
+      const counts = this.#exported.get(sequence)?.detail?.export;
+      rows.push({
+        sequence, state: stored ? 'stored' : 'inline', sizeBytes: stored?.sizeBytes ?? 0, nodes: stored?.locations.map((at) => at.nodeId) ?? [],
+        borrowers: [...(counts?.borrowers.keys() ?? [])], inFlight: counts?.inFlight ?? 0,
+      });
+      if (rows.length >= limit) break;
+    }
+    return rows;
   }
 
   #exportCounts(ref: ObjectRef): NonNullable<NonNullable<ObjectRef['detail']>['export']> {
@@ -195,8 +222,14 @@ export class ObjectTable {
   // ---------------------------------------------------------------- ends and losses
 
   /** The last ObjectRef of an owned stored value was garbage-collected. */
-  collected(stored: StoredObject, lineage: Lineage | undefined): void {
+  collected(sequence: number, stored: StoredObject, lineage: Lineage | undefined): void {
     if (lineage) this.#lineageBytes -= lineageBytes(lineage);
+    if (this.#stored.get(sequence) === stored) this.#stored.delete(sequence);
+    this.discard(stored);
+  }
+
+  /** A stored value that no reference was made for. */
+  discard(stored: StoredObject): void {
     this.#freeStored([stored]);
   }
 
@@ -205,7 +238,10 @@ export class ObjectTable {
     const stored: StoredObject[] = [];
     for (const ref of refs) {
       if (ref.state === RefState.pending || ref.detail?.foreign) continue; // a task's result is dropped by dropping or cancelling it
-      if (ref.state === RefState.stored) stored.push(ref.value as StoredObject);
+      if (ref.state === RefState.stored) {
+        stored.push(ref.value as StoredObject);
+        this.#stored.delete(ref.sequence);
+      }
       this.settle(ref, { kind: 'failed', error: makeError('OBJECT_FREED', { what: ref.id }) });
     }
     this.#freeStored(stored);
@@ -239,6 +275,7 @@ export class ObjectTable {
       return;
     }
     stored.isFreed = true;
+    this.#stored.delete(ref.sequence);
     const lineage = ref.detail?.lineage;
     if (!lineage || lineage.attemptsLeft <= 0) {
       const where = stored.locations.map((at) => at.nodeId).join(', ');

@@ -10,6 +10,7 @@ import { deathFromMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, F
 import { ActorClients } from './actors.js';
 import { Attempts } from './attempts.js';
 import { Dispatcher, type TaskQueue } from './dispatcher.js';
+import { FailureHistory } from './failures.js';
 import { Line, type LineTarget } from './line.js';
 import { ObjectTable } from './objects.js';
 import type { OwnerPorts } from './ports.js';
@@ -46,6 +47,7 @@ export class Owner implements RefHolder {
   readonly dispatcher: Dispatcher;
   readonly actors: ActorClients;
   readonly attempts: Attempts;
+  readonly failures = new FailureHistory();
   /** Of generator tasks, by the reference that stands for their end. */
   readonly streams = new Map<ObjectRef, ResultStream>();
   readonly #replies: ReplyReader;
@@ -279,6 +281,7 @@ export class Owner implements RefHolder {
   fail(slot: number, error: MusterError | EncodedValue): void {
     const ref = this.slots.refs[slot]!;
     const inRing = this.slots.states[slot] === SlotState.queued || this.slots.specs[slot]!.fn === null && this.slots.states[slot] === SlotState.waiting;
+    this.#remember(slot, error);
     if (inRing) this.slots.states[slot] = SlotState.abandoned;
     else this.releaseSlot(slot);
     this.objects.settle(ref, { kind: 'failed', error });
@@ -290,6 +293,7 @@ export class Owner implements RefHolder {
     this.#waiting.delete(slot);
     const wanted = this.slots.states[slot] !== SlotState.abandoned;
     const ref = this.slots.refs[slot]!;
+    if (wanted) this.#remember(slot, error);
     this.releaseSlot(slot);
     if (wanted) this.objects.settle(ref, { kind: 'failed', error });
   }
@@ -297,6 +301,7 @@ export class Owner implements RefHolder {
   /** Fails a task that its worker has answered. */
   failAnswered(line: Line, slot: number, error: MusterError | EncodedValue): void {
     const ref = this.slots.refs[slot]!;
+    this.#remember(slot, error);
     this.answered(line, slot);
     this.objects.settle(ref, { kind: 'failed', error });
   }
@@ -304,8 +309,13 @@ export class Owner implements RefHolder {
   /** Settles the reference of a task that still runs; the slot stays until the worker's last word. */
   abandon(slot: number, error: MusterError): void {
     const ref = this.slots.refs[slot]!;
+    this.#remember(slot, error);
     this.slots.states[slot] = SlotState.abandoned;
     this.objects.settle(ref, { kind: 'failed', error });
+  }
+
+  #remember(slot: number, error: MusterError | EncodedValue): void {
+    this.failures.add(this.slots.refs[slot]!.sequence, this.slots.specs[slot]!.options.name, this.slots.attempts[slot]! + 1, error);
   }
 
   /** Puts a task back, in front of all others. */

@@ -95,7 +95,7 @@ export class ReplyReader implements ValueCursor {
   }
 
   #discard(outcome: Outcome): void {
-    if (outcome.kind === 'stored') this.owner.objects.collected(outcome.stored, undefined);
+    if (outcome.kind === 'stored') this.owner.objects.discard(outcome.stored);
   }
 
   #error(line: Line, slot: number): void {

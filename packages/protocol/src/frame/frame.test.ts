@@ -9,10 +9,10 @@ const cursor = (): ValueCursor => ({ compositeTag: 0, compositeStart: 0, composi
 
 function roundTrip(value: unknown): unknown {
   const writer = new ByteWriter(8);
-  t.equal(writePrimitive(writer, value), true, `${String(value)} is a primitive`);
+  if (!writePrimitive(writer, value)) throw new Error(`${String(value)} was not taken for a primitive`);
   const reader = new ByteReader().reset(writer.buffer.subarray(0, writer.position));
   const back = readPrimitive(reader, cursor());
-  t.equal(reader.position, reader.end, 'nothing is left over');
+  if (reader.position !== reader.end) throw new Error(`${String(value)} left bytes over`);
   return back;
 }
 

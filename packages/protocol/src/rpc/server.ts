@@ -143,6 +143,10 @@ function wrapCall(call: ServerDuplexStream<unknown, unknown>): MessageStream<unk
   call.on('drain', () => stream.onDrain());
   call.on('cancelled', () => finish(makeError('CONNECTION', { what: 'the peer', cause: 'the connection closed' })));
   call.on('error', () => finish(makeError('CONNECTION', { what: 'the peer', cause: 'the connection broke' })));
-  call.on('end', () => { if (!over) { call.end(); finish(undefined); } });
+  call.on('end', () => setImmediate(() => { // a cancelled call ends too, and says so a moment later
+    if (over) return;
+    call.end();
+    finish(undefined);
+  }));
   return stream;
 }

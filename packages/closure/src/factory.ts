@@ -1,0 +1,66 @@
+/**
+ * Compiles the source of a captured function, once for each distinct one, at the place of the original: stack traces show the file, line
+ * and column that the user wrote.
+ */
+import vm from 'node:vm';
+import { cellName, COMPUTED_KEYS, PRIVATES, SUPERCLASS } from './analysis.js';
+import { mainLoader } from './loader.js';
+import type { Code } from './nodes.js';
+
+export interface FactoryInput {
+  /** Values of `code.variables`; those that are not there yet are undefined, and given to `bind` later. */
+  readonly variables: readonly unknown[];
+  readonly cells: readonly object[];
+  readonly superclass: unknown;
+  readonly computedKeys: readonly PropertyKey[];
+}
+
+export interface Manufactured {
+  readonly fn: Function;
+  readonly bind: (variables: readonly unknown[]) => void;
+  readonly privates?: { readonly get: () => readonly unknown[]; readonly set: (values: readonly unknown[]) => void };
+}
+
+type Factory = (variables: readonly unknown[], cells: readonly object[], superclass: unknown, computedKeys: readonly PropertyKey[]) => [Function, Manufactured['bind'], Manufactured['privates']];
+
+/** Compiled sources are kept up to this number; a worker that gets ever new ones must not fill its memory. */
+const FACTORY_LIMIT = 4096;
+const factories = new Map<string, Factory>();
+
+/** Makes a function from its source, with variables of its own. */
+export function manufacture(code: Code, { variables, cells, superclass, computedKeys }: FactoryInput): Manufactured {
+  const [fn, bind, privates] = factoryOf(code)(variables, cells, superclass, computedKeys);
+  return { fn, bind, ...(privates && { privates }) };
+}
+
+function factoryOf(code: Code): Factory {
+  const key = [code.url, code.line, code.column, code.isStrict, code.isMethod, code.variables.join(), code.cells.join(), code.source].join('\0');
+  let factory = factories.get(key);
+  if (factory) {
+    factories.delete(key); // the map's order is that of the last use
+  } else {
+    if (factories.size >= FACTORY_LIMIT) factories.delete(factories.keys().next().value as string);
+    factory = compile(code);
+  }
+  factories.set(key, factory);
+  return factory;
+}
+
+/** Variables are declared with `var`, for sloppy code may use the names that `let` refuses. */
+function compile({ source, isMethod, isStrict, url, line, column, variables, cells }: Code): Factory {
+  const declarations = variables.map((name, index) => `${name} = __muster_variables[${index}]`);
+  const cellDeclarations = cells.map((name, index) => `${cellName(name)} = __muster_cells[${index}]`);
+  const all = [...declarations, ...cellDeclarations, PRIVATES].join(', ');
+  const before = `(function (__muster_variables, __muster_cells, ${SUPERCLASS}, ${COMPUTED_KEYS}) { ${isStrict ? '"use strict"; ' : ''}var ${all}; return [${isMethod ? `(${METHOD_OF})({` : '('}`;
+  const after = `${isMethod ? '})' : ')'}, (__muster_variables) => { ${declarations.join('; ')} }, ${PRIVATES}]; })`;
+  const script = new vm.Script(before + source + after, {
+    filename: url,
+    lineOffset: line,
+    columnOffset: column - before.length,
+    importModuleDynamically: mainLoader(),
+  });
+  return script.runInThisContext() as Factory;
+}
+
+/** The function of an object literal's only method or accessor. */
+const METHOD_OF = '(object) => { const { value, get, set } = Object.getOwnPropertyDescriptor(object, Reflect.ownKeys(object)[0]); return value ?? get ?? set; }';

@@ -1,0 +1,3 @@
+export { capture, type CaptureOptions } from './capture.js';
+export { preload } from './loader.js';
+export { revive, type ReviveOptions } from './revive.js';

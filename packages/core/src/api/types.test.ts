@@ -1,0 +1,78 @@
+/** The types hold end to end. Checked by the compiler; the run only says that it compiled. */
+import t from 'tap';
+import { actor, get, getActor, put, remote, wait, type ActorHandle, type ObjectRef } from '../index.js';
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function expectType<_Expected>() {
+  return <Actual>(_value: () => Actual | Promise<Actual>, _same: Equal<Awaited<Actual>, _Expected>): void => {};
+}
+
+class Counter {
+  #n = 0;
+  label: string;
+  constructor(start = 0, label = 'c') {
+    this.#n = start;
+    this.label = label;
+  }
+  add(k = 1): number {
+    return (this.#n += k);
+  }
+  async later(): Promise<string> {
+    return this.label;
+  }
+  *each(): Generator<number> {
+    yield this.#n;
+  }
+  get value(): number {
+    return this.#n;
+  }
+}
+
+// Never called: only its types count.
+async function typesHold(): Promise<void> {
+  const square = remote((x: number) => x * x);
+  expectType<number>()(() => square(4), true);
+  expectType<ObjectRef<number>>()(() => square.remote(4), true);
+  expectType<number>()(() => square(square.remote(4)), true);
+  expectType<number>()(() => get(square.remote(4)), true);
+  const slow = remote(async (x: string) => [x]);
+  expectType<string[]>()(() => slow('a'), true);
+  expectType<[number, string[]]>()(() => get([square.remote(4), slow.remote('a')]), true);
+  expectType<ObjectRef<Float32Array<ArrayBuffer>>>()(() => put(new Float32Array(4)), true);
+  // @ts-expect-error a string is no number
+  void square('4');
+  // @ts-expect-error a reference to a string is no reference to a number
+  void square(slow.remote('a'));
+  // @ts-expect-error an unknown option
+  square.options({ cpu: 1 });
+  // @ts-expect-error too few arguments
+  void square();
+
+  const words = remote(async function* (path: string) { yield path; });
+  for await (const word of words('file')) word satisfies string;
+  for await (const ref of words.remote('file')) ref satisfies ObjectRef<string>;
+  for await (const y of square.map([1, 2])) y satisfies number;
+
+  const RemoteCounter = actor(Counter, { cpus: 1 });
+  const counter = await RemoteCounter.create(10, 'x');
+  counter satisfies ActorHandle<Counter>;
+  expectType<number>()(() => counter.add(2), true);
+  expectType<ObjectRef<number>>()(() => counter.add.remote(2), true);
+  expectType<string>()(() => counter.later(), true);
+  for await (const n of counter.each()) n satisfies number;
+  // @ts-expect-error fields are not reachable
+  void counter.label;
+  // @ts-expect-error accessors are not reachable
+  void counter.value;
+  // @ts-expect-error a string is no number
+  void RemoteCounter.create('10');
+  expectType<ActorHandle<Counter>>()(() => getActor<Counter>('hits'), true);
+  const { ready, pending } = await wait([square.remote(1), square.remote(2)], { count: 1 });
+  ready satisfies ObjectRef<number>[];
+  pending satisfies ObjectRef<number>[];
+}
+
+t.test('arguments, results, references, generators and handles keep their types', (t) => {
+  t.type(typesHold, 'function');
+  t.end();
+});
