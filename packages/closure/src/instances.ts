@@ -10,6 +10,8 @@ import { intrinsicName, intrinsicNamed, nameOfLazyGlobal } from './intrinsics.js
 import { provenanceOf } from './origins.js';
 
 export interface InstanceTraits {
+  /** Nothing on the chain is built in but Object: what instances are is in their properties. */
+  readonly isPlain?: boolean;
   /** Why instances cannot travel, without the words `cannot be captured`. */
   readonly refusal?: string;
   /** The built-in class whose constructor makes instances again. */
@@ -33,13 +35,15 @@ const COPYABLE: ReadonlySet<string> = new Set([
 
 function readTraits(start: object): InstanceTraits {
   lookForModules();
+  let isPlain = true;
   for (let prototype: object | null = start; prototype !== null; prototype = Object.getPrototypeOf(prototype) as object | null) {
     const name = intrinsicName(prototype);
     if (name !== undefined) {
       const className = name.replace(/\.prototype$/, '');
       if (Object.hasOwn(REBUILT, className)) return { rebuiltBy: className };
-      if (COPYABLE.has(name)) return {};
+      if (COPYABLE.has(name)) return { isPlain: isPlain && name === 'Object.prototype' };
       if (!isErrorOrView(prototype)) return { refusal: `an instance of ${className}` };
+      isPlain = false;
       continue;
     }
     const constructor = constructorOf(prototype);
@@ -155,15 +159,16 @@ export function constructorArguments(value: object, className: string): readonly
   }
 }
 
-/** Values that no copy can stand for, whatever their prototype says. */
-export function hiddenState(value: object): string | undefined {
-  if (types.isProxy(value)) return 'a Proxy';
+/** What an object is if no copy can stand for it, whatever its prototype says. */
+export function hiddenState(value: object, isPlain: boolean): string | undefined {
+  if (types.isArgumentsObject(value)) return "an 'arguments' object";
+  if (isPlain) return undefined;
   if (types.isPromise(value)) return 'a Promise';
   if (types.isWeakMap(value)) return 'a WeakMap';
   if (types.isWeakSet(value)) return 'a WeakSet';
   if (types.isGeneratorObject(value)) return 'a running generator';
   if (types.isMapIterator(value) || types.isSetIterator(value)) return 'an iterator';
-  if (types.isArgumentsObject(value)) return "an 'arguments' object";
+  if (types.isModuleNamespaceObject(value)) return 'a module namespace that no static import declares';
   if (types.isExternal(value)) return 'a native handle';
   if (types.isSharedArrayBuffer(value)) return 'a SharedArrayBuffer, which processes do not share,';
   return undefined;

@@ -241,7 +241,7 @@ export class Executor implements ValueCursor {
   }
 
   #setBlocked(isBlocked: boolean): void {
-    this.session.head.send({ type: 'workerBlocked', blocked: isBlocked });
+    this.session.owner.ports.toHead({ type: 'workerBlocked', blocked: isBlocked });
     if (this.actor) return; // its other calls may go on, and are what it may wait for
     this.#isBlocked = isBlocked;
     for (const line of this.#lines) {

@@ -43,7 +43,7 @@ export function interfaceOf(Class: AnyClass): ActorInterface {
 export function actor<C extends AnyClass>(Class: C, options: ActorOptions = {}): ActorClass<C> {
   if (typeof Class !== 'function') throw makeError('INVALID_ARGUMENT', { what: `actor(${typeof Class})`, want: 'a class' });
   checkActorOptions(options);
-  const form: SpecialForm = { form: 'actor-class', parts: [Class, options] };
+  const form: SpecialForm = { form: 'actor-class', parts: [Class, JSON.stringify(options)] };
   return Object.assign({
     create: (...args: unknown[]) => createActor(Class, options, args),
     options: (more: ActorOptions) => actor(Class, { ...options, ...more }),
@@ -54,11 +54,10 @@ async function createActor(Class: AnyClass, options: ActorOptions, args: readonl
   const session = requireSession();
   const serialized = session.serializer.serialize([Class, args]);
   const creation = session.encodeWhole(serialized);
-  await session.ready;
   const actorInterface = interfaceOf(Class);
   const { owner } = session;
   owner.objects.sendingRefs(serialized.contained); // held until the actor is dead: a restart needs them again
-  const reply = await session.head.request((requestId) => ({
+  const reply = await session.request((requestId) => ({
     type: 'createActor', requestId, actorId: newId('actor', systemRandom), name: options.name ?? '', className: actorInterface.className,
     detached: options.lifetime === 'detached', getIfExists: options.getIfExists ?? false, demand: demandOf(options, 0),
     maxRestarts: options.maxRestarts ?? 0, maxConcurrency: options.maxConcurrency ?? 1, creation, ownerId: session.options.processId,
@@ -93,8 +92,7 @@ async function alive(session: Session, client: ActorClient): Promise<ActorState>
 /** The living actor of a name, whichever job made it. @throws MusterError ACTOR_NOT_FOUND */
 export async function getActor<T>(name: string): Promise<ActorHandle<T>> {
   const session = requireSession();
-  await session.ready;
-  const reply = await session.head.request((requestId) => ({ type: 'getActor', requestId, name }));
+  const reply = await session.request((requestId) => ({ type: 'getActor', requestId, name }));
   const client = session.owner.actors.client(reply.actorId as ActorId);
   const state = await alive(session, client);
   return makeHandle(session, client, JSON.parse(Buffer.from(state.interface).toString()) as ActorInterface) as ActorHandle<T>;
@@ -131,11 +129,11 @@ export function handleFromParts(session: Session, [actorId, actorInterface]: rea
   const known = session.owner.actors.known(actorId as string);
   const client = known ?? session.owner.actors.client(actorId as ActorId);
   if (!known) session.owner.ports.toHead({ type: 'watchActor', actorId: actorId as string });
-  return makeHandle(session, client, actorInterface as ActorInterface);
+  return makeHandle(session, client, JSON.parse(actorInterface as string) as ActorInterface);
 }
 
 function makeHandle(session: Session, client: ActorClient, actorInterface: ActorInterface): object {
-  const form: SpecialForm = { form: 'actor-handle', parts: [client.id, actorInterface] };
+  const form: SpecialForm = { form: 'actor-handle', parts: [client.id, JSON.stringify(actorInterface)] };
   const handle: Record<PropertyKey, unknown> = Object.create(HANDLE_PROTOTYPE) as Record<PropertyKey, unknown>;
   Object.defineProperties(handle, {
     actorId: { value: client.id, enumerable: true },

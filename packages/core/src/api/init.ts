@@ -7,9 +7,9 @@ import { newDriverId, Session, type SessionTarget } from '../io/session.js';
 import { actor, handleFromParts } from './actor.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
 import { showLogLines } from './logs.js';
-import { remote } from './remote.js';
+import { remoteFromParts } from './remote.js';
 import { specialForms } from './special.js';
-import type { ActorOptions, TaskOptions } from './types.js';
+import type { ActorOptions } from './types.js';
 
 export interface InitOptions extends ResourceOptions {
   /** `host:port` of a head. Default: MUSTER_ADDRESS; without it, a cluster of this program's own starts on this machine and ends with it. */
@@ -32,8 +32,8 @@ export interface ClusterInfo {
 /** Makes the forms of core's own values in this process. */
 export function sessionForms(session: Session): ReturnType<typeof specialForms> {
   return specialForms({
-    'remote-function': ([fn, options]) => remote(fn as never, options as TaskOptions) as unknown as object,
-    'actor-class': ([Class, options]) => actor(Class as never, options as ActorOptions),
+    'remote-function': remoteFromParts,
+    'actor-class': ([Class, options]) => actor(Class as never, JSON.parse(options as string) as ActorOptions),
     'actor-handle': (parts) => handleFromParts(session, parts),
   });
 }

@@ -30,6 +30,12 @@ function functionEntry(session: Session, fn: AnyFunction): FunctionEntry {
   return entry;
 }
 
+/** A remote function that arrived in a value. */
+export function remoteFromParts([fn, options, retryOn]: readonly unknown[]): object {
+  const portable = JSON.parse(options as string) as TaskOptions;
+  return remote(fn as AnyFunction, retryOn ? { ...portable, retryOn: retryOn as NonNullable<TaskOptions['retryOn']> } : portable) as unknown as object;
+}
+
 /** The state behind a remote function. */
 class RemoteTask {
   #session: Session | null = null;
@@ -76,8 +82,9 @@ export function remote(fn: AnyFunction, options: TaskOptions = {}): unknown {
   checkTaskOptions(options);
   const task = new RemoteTask(fn, options);
   const callable = isGenerator(fn) ? generatorForm(task) : functionForm(task);
-  const { signal: _signal, ...portable } = options;
-  const form: SpecialForm = { form: 'remote-function', parts: [fn, portable] };
+  const { signal: _signal, retryOn, ...portable } = options;
+  // Parts may be unfilled when the other side makes the function again: so the options travel as text.
+  const form: SpecialForm = { form: 'remote-function', parts: [fn, JSON.stringify(portable), retryOn] };
   return Object.assign(callable, {
     options: (more: TaskOptions) => (remote as (fn: AnyFunction, options: TaskOptions) => unknown)(fn, { ...options, ...more }),
     [FORM]: form,

@@ -3,7 +3,7 @@
  * uses the same session for the tasks that its tasks submit.
  */
 import { makeError, MusterError, newId, systemRandom, type JobId, type NodeId, type ProcessId } from '@muster/base';
-import { Composite, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type WorkerCommand } from '@muster/protocol';
+import { Composite, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
 import { Owner } from '../machine/owner.js';
 import { attachWaiter, EncodedValue, ObjectRef, RefState, StoredObject } from '../machine/reference.js';
 import { storageIdFor } from '../machine/objects.js';
@@ -100,7 +100,7 @@ export class Session {
 
   /** Connects to the node's daemon and to the head. On failure everything submitted so far fails with it. @throws MusterError */
   connect(target: SessionTarget | Promise<SessionTarget>): Promise<void> {
-    this.ready = this.#connect(target).catch((error: unknown) => {
+    this.ready = this.waiting(this.#connect(target)).catch((error: unknown) => {
       const failure = error instanceof MusterError ? error : makeError('NOT_CONNECTED', { cause: `failed: ${String((error as Error)?.stack ?? error)}` });
       this.#shut(failure);
       throw failure;
@@ -144,6 +144,12 @@ export class Session {
     for (const message of this.#backlog.splice(0)) this.#head.send(message);
     this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
     if (options.isDriver) this.#server.unref();
+  }
+
+  /** Asks the head. @throws MusterError the failure that it names */
+  async request(message: (requestId: number) => ClientToHead): Promise<RequestReply> {
+    await this.ready;
+    return this.waiting(this.head.request(message));
   }
 
   /** The connection to the head. Await `ready` first. */

@@ -1,0 +1,113 @@
+/** The daemon's children: workers and submitted programs, with their log files. Their lives are told to the machine as events. */
+import type { Logger } from '@muster/base';
+import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';
+import type { OutputSpan } from '../machine/line-splitter.js';
+import { Child } from './child.js';
+import { LogFile, logPath } from './log-file.js';
+import { OomWatch } from './oom-watch.js';
+
+/** Output that a process has printed is read within this time, unless it prints without end. */
+const DRAIN_TIMEOUT_MS = 1000;
+
+/** The one line that a worker reads from its stdin. */
+export interface WorkerLine {
+  readonly workerId: string;
+  readonly nodeId: string;
+  readonly token: string;
+  readonly daemonUnixPath: string;
+  readonly headTarget: string;
+  readonly nodeFolder: string;
+  /** The address for TCP; empty: unix sockets only. */
+  readonly host: string;
+  readonly sessionOptions: Readonly<Record<string, unknown>>;
+}
+
+export interface ProcessesOptions {
+  readonly logFolder: string;
+  readonly workerEntry: string;
+  readonly workerExecArgv: readonly string[];
+  readonly workerLine: (workerId: string) => WorkerLine;
+  readonly logger: Logger;
+  readonly onEvent: (event: DaemonEvent) => void;
+}
+
+export class Processes {
+  readonly #options: ProcessesOptions;
+  readonly #oom = new OomWatch();
+  /** By the id of the worker or the job. */
+  readonly #children = new Map<string, Child>();
+  readonly #logs = new Map<string, LogFile>();
+
+  constructor(options: ProcessesOptions) {
+    this.#options = options;
+  }
+
+  startWorker(workerId: string): void {
+    const { workerEntry, workerExecArgv, workerLine, onEvent } = this.#options;
+    const log = this.#openLog(workerId);
+    const child = new Child({
+      command: process.execPath, args: [...workerExecArgv, workerEntry], env: process.env, firstInput: `${JSON.stringify(workerLine(workerId))}\n`, oom: this.#oom,
+      onOutput: (isError, spans) => {
+        onEvent({ type: 'output', workerId, isError, spans });
+        return log.append(textOf(spans));
+      },
+      onExit: (exit) => {
+        this.#forget(workerId);
+        onEvent({ type: 'workerExited', workerId, exit });
+      },
+    });
+    this.#children.set(workerId, child);
+    onEvent({ type: 'workerSpawned', workerId, pid: child.pid });
+  }
+
+  startJob({ jobId, argv, cwd, env }: DaemonEffect & { type: 'startJobProcess' }): void {
+    const log = this.#openLog(jobId);
+    const [command = '', ...args] = argv;
+    this.#children.set(jobId, new Child({
+      command, args, cwd: cwd || undefined, env: { ...process.env, ...env }, firstInput: null, oom: this.#oom,
+      onOutput: (_, spans) => log.append(textOf(spans)),
+      onExit: (exit) => {
+        this.#forget(jobId);
+        this.#options.onEvent({ type: 'jobProcessExited', jobId, exit });
+      },
+    }));
+  }
+
+  /** Signals a worker or a submitted program, and all that it started. */
+  signal(id: string, signal: 'SIGTERM' | 'SIGKILL'): void {
+    this.#children.get(id)?.signal(signal);
+  }
+
+  /** Resolves when what these workers have printed up to now has been handed on. */
+  async drained(workerIds: readonly string[]): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, DRAIN_TIMEOUT_MS); });
+    await Promise.race([Promise.all(workerIds.map((id) => this.#children.get(id)?.drained())), late]);
+    clearTimeout(timer);
+  }
+
+  /** Kills what still runs, and closes the log files. */
+  close(): void {
+    for (const child of this.#children.values()) child.signal('SIGKILL');
+    for (const log of this.#logs.values()) log.close();
+  }
+
+  #openLog(id: string): LogFile {
+    const log = new LogFile(logPath(this.#options.logFolder, id), {
+      onDrain: () => this.#children.get(id)?.resume(),
+      onFailure: (error) => this.#options.logger.warn('log-file-failed', { id, cause: error.message }),
+    });
+    this.#logs.set(id, log);
+    return log;
+  }
+
+  #forget(id: string): void {
+    this.#children.delete(id);
+    this.#logs.get(id)?.close();
+    this.#logs.delete(id);
+  }
+}
+
+function textOf(spans: readonly OutputSpan[]): string {
+  return spans.map((span) => `${span.lines.join('\n')}\n`).join('');
+}

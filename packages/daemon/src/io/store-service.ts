@@ -1,0 +1,79 @@
+/** What the daemon answers: the object store for processes of this node, and objects for other nodes. */
+import { makeError, type MusterError } from '@muster/base';
+import { NO_ENDPOINT, type Endpoint, type Handlers, type MessageStream, type StoreHello, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
+import type { ObjectStore, StoreConnection } from '@muster/store';
+
+type StoreStream = MessageStream<StoreReply, StoreRequest>;
+
+export interface StoreServiceOptions {
+  readonly nodeId: string;
+  readonly arenaPath: string;
+  readonly arenaBytes: number;
+  /** Of this daemon; known once it listens. */
+  readonly endpoint: () => Endpoint;
+  readonly store: ObjectStore;
+  readonly onConnected: (processId: string, endpoint: Endpoint) => void;
+  readonly onDisconnected: (processId: string) => void;
+}
+
+export class StoreService {
+  readonly #options: StoreServiceOptions;
+  /** The newest stream of each process. */
+  readonly #streams = new Map<string, StoreStream>();
+
+  constructor(options: StoreServiceOptions) {
+    this.#options = options;
+  }
+
+  handlers(): Handlers {
+    const { store } = this.#options;
+    return {
+      'Daemon.Store': (stream) => this.#serve(stream),
+      'Daemon.Pull': ({ objectId, requesterNodeId }) => store.serve(objectId, requesterNodeId),
+      'Daemon.Free': ({ objectIds }) => {
+        store.peerFreed(objectIds);
+        return Promise.resolve({});
+      },
+    };
+  }
+
+  /** Tells a worker what it is leased for. One that is not connected is about to die. */
+  command(workerId: string, command: WorkerCommand): void {
+    this.#streams.get(workerId)?.send({ type: 'workerCommand', ...command });
+  }
+
+  #serve(stream: StoreStream): void {
+    stream.onEnd = () => {};
+    stream.onMessage = (message) => {
+      if (message.type !== 'storeHello') return stream.destroy(brokenRule('a store client', `it sent ${message.type} before storeHello`));
+      if (!message.processId) return stream.destroy(brokenRule('a store client', 'its storeHello names no process'));
+      this.#welcome(stream, message);
+    };
+  }
+
+  #welcome(stream: StoreStream, hello: StoreHello): void {
+    const { nodeId, arenaPath, arenaBytes, endpoint, store, onConnected, onDisconnected } = this.#options;
+    const { processId } = hello;
+    const connection: StoreConnection = store.connect(processId, {
+      onReply: (reply) => { stream.send(reply); },
+      onDrop: (failure) => stream.destroy(failure),
+    });
+    this.#streams.set(processId, stream);
+    stream.onMessage = (message) => {
+      if (message.type === 'storeHello') stream.destroy(brokenRule(processId, 'it sent storeHello twice'));
+      else connection.request(message);
+    };
+    stream.onEnd = () => {
+      connection.end();
+      if (this.#streams.get(processId) !== stream) return; // it has connected anew
+      this.#streams.delete(processId);
+      onDisconnected(processId);
+    };
+    stream.send({ type: 'storeWelcome', nodeId, arenaPath, arenaBytes, failure: null, endpoint: endpoint() });
+    onConnected(processId, hello.endpoint ?? NO_ENDPOINT);
+  }
+}
+
+function brokenRule(what: string, cause: string): MusterError {
+  return makeError('PROTOCOL', { what, cause });
+}

@@ -1,0 +1,175 @@
+/**
+ * The leases of the node, from StartLease to LeaseEnded. Each message of the head may come twice, late or for something long over, and is
+ * answered the same way each time.
+ *
+ *     startLease ──> waiting (for GPUs or a worker) ──> active ──> [ending: its worker is killed] ──> ended
+ *                       └─ no worker can be had: failed
+ */
+import { formatDurationMs, RESOURCE_SCALE, type DeathCause, type ResourceSet } from '@muster/base';
+import { deathToMessage, resourcesFromMessage, type EndLease, type NodeToHead, type StartLease } from '@muster/protocol';
+import type { GpuSlots } from './gpu-slots.js';
+import type { Emit } from './messages.js';
+import type { Worker, WorkerPool } from './worker-pool.js';
+
+/** How long a lease waits for a worker or for GPUs before the head may try elsewhere. */
+export const LEASE_START_TIMEOUT_MS = 120_000;
+/** Ended leases are remembered, because a message about them may still be on its way. */
+const ENDED_LEASES_MAX = 10_000;
+/** Ends from that long before the connection broke are told again, since they may have been lost with it. */
+const RESEND_WINDOW_MS = 30_000;
+
+interface Lease {
+  readonly leaseId: string;
+  readonly jobId: string;
+  readonly resources: ResourceSet;
+  readonly actorId: string;
+  readonly name: string;
+  readonly deadlineMs: number;
+  gpuIds: readonly number[] | null;
+  worker: Worker | null;
+  /** The head has asked for its end: the worker's death is no news. */
+  isEnding: boolean;
+}
+
+interface EndedLease {
+  readonly message: NodeToHead;
+  readonly endedAtMs: number;
+}
+
+export class LeaseTable {
+  readonly #pool: WorkerPool;
+  readonly #gpus: GpuSlots;
+  readonly #emit: Emit;
+  readonly #send: (message: NodeToHead) => void;
+  readonly #leases = new Map<string, Lease>();
+  readonly #ended = new Map<string, EndedLease>();
+
+  constructor(options: { pool: WorkerPool; gpus: GpuSlots; emit: Emit; send: (message: NodeToHead) => void }) {
+    this.#pool = options.pool;
+    this.#gpus = options.gpus;
+    this.#emit = options.emit;
+    this.#send = options.send;
+  }
+
+  /** Leases that have their GPUs but no worker. */
+  get waitingCount(): number {
+    let count = 0;
+    for (const lease of this.#leases.values()) if (!lease.worker && lease.gpuIds) count++;
+    return count;
+  }
+
+  start(message: StartLease, nowMs: number): void {
+    const { leaseId, jobId, actorId, name } = message;
+    const known = this.#leases.get(leaseId);
+    if (known) return this.#announce(known);
+    const ended = this.#ended.get(leaseId);
+    if (ended) return this.#send(ended.message);
+    const lease: Lease = {
+      leaseId, jobId, actorId, name, resources: resourcesFromMessage(message.resources), deadlineMs: nowMs + LEASE_START_TIMEOUT_MS,
+      gpuIds: null, worker: null, isEnding: false,
+    };
+    this.#leases.set(leaseId, lease);
+    if (!this.#gpus.canEverHold(gpusOf(lease))) {
+      return this.#fail(lease, { kind: 'start-failed', detail: `the node has fewer than ${gpusOf(lease) / RESOURCE_SCALE} GPUs` }, nowMs);
+    }
+    this.#place(lease);
+  }
+
+  end(message: EndLease, nowMs: number): void {
+    const lease = this.#leases.get(message.leaseId);
+    if (!lease) return this.#send(this.#ended.get(message.leaseId)?.message ?? { type: 'leaseEnded', leaseId: message.leaseId, cause: null });
+    const { worker } = lease;
+    if (!worker) return this.#end(lease, null, nowMs);
+    if (!lease.actorId && !message.kill && worker.state === 'ready') {
+      this.#end(lease, null, nowMs);
+      return this.#pool.giveBack(worker, nowMs);
+    }
+    lease.isEnding = true;
+    this.#pool.kill(worker, message.reason || 'its lease ended');
+  }
+
+  /** The job is over: its leases end, except those of actors, which may outlive it and which the head ends one by one. */
+  endJob(jobId: string, nowMs: number): void {
+    for (const lease of [...this.#leases.values()]) {
+      if (lease.jobId === jobId && !lease.actorId && !lease.worker) this.#end(lease, null, nowMs);
+    }
+    for (const worker of [...this.#pool.all()]) {
+      if (worker.jobId === jobId && !worker.actorId) this.#pool.kill(worker, 'its job ended');
+    }
+  }
+
+  /** The lease's worker is dead. */
+  workerExited(worker: Worker, cause: DeathCause, nowMs: number): void {
+    const lease = this.#leases.get(worker.leaseId);
+    if (lease) this.#end(lease, lease.isEnding ? null : cause, nowMs);
+  }
+
+  /** Workers cannot be started: whoever waits for one is told why. */
+  failWaiting(cause: DeathCause, nowMs: number): void {
+    for (const lease of [...this.#leases.values()]) if (!lease.worker && lease.gpuIds) this.#fail(lease, cause, nowMs);
+  }
+
+  /** Gives workers and GPUs that have become free to those who wait, in the order in which they came. */
+  serveWaiting(nowMs: number): void {
+    for (const lease of [...this.#leases.values()]) {
+      if (lease.worker) continue;
+      this.#place(lease);
+      if (lease.worker || nowMs < lease.deadlineMs) continue;
+      const what = lease.gpuIds ? 'worker became ready' : 'GPU became free';
+      this.#fail(lease, { kind: 'start-failed', detail: `no ${what} within ${formatDurationMs(LEASE_START_TIMEOUT_MS)}; the node has ${this.#pool.count} workers` }, nowMs);
+    }
+  }
+
+  /** Tells a head that may have missed messages what is, and what was lately. */
+  resend(lostAtMs: number): void {
+    for (const { message, endedAtMs } of this.#ended.values()) if (endedAtMs >= lostAtMs - RESEND_WINDOW_MS) this.#send(message);
+    for (const lease of this.#leases.values()) this.#announce(lease);
+  }
+
+  nextWakeMs(): number {
+    let atMs = Infinity;
+    for (const lease of this.#leases.values()) if (!lease.worker) atMs = Math.min(atMs, lease.deadlineMs);
+    return atMs;
+  }
+
+  #place(lease: Lease): void {
+    lease.gpuIds ??= this.#gpus.take(gpusOf(lease), this.#pool.idleGpuSets(lease.jobId));
+    if (!lease.gpuIds) return;
+    const worker = this.#pool.take({ jobId: lease.jobId, gpuIds: lease.gpuIds, prefersUnused: lease.actorId !== '' });
+    if (!worker) return;
+    worker.leaseId = lease.leaseId;
+    worker.actorId = lease.actorId;
+    worker.name = lease.name;
+    lease.worker = worker;
+    if (lease.gpuIds.length > 0) this.#pool.clearGpus(lease.gpuIds);
+    const { leaseId, jobId, gpuIds, actorId } = lease;
+    this.#emit({ type: 'commandWorker', workerId: worker.workerId, command: { leaseId, jobId, gpuIds, actorId, exit: false } });
+    this.#announce(lease);
+  }
+
+  #announce(lease: Lease): void {
+    const { leaseId, worker, gpuIds } = lease;
+    if (!worker || lease.isEnding) return;
+    this.#send({ type: 'leaseStarted', leaseId, workerId: worker.workerId, pid: worker.pid, endpoint: worker.endpoint, gpuIds: gpuIds ?? [] });
+  }
+
+  #fail(lease: Lease, cause: DeathCause, nowMs: number): void {
+    this.#forget(lease, { type: 'leaseFailed', leaseId: lease.leaseId, cause: deathToMessage(cause) }, nowMs);
+  }
+
+  #end(lease: Lease, cause: DeathCause | null, nowMs: number): void {
+    this.#forget(lease, { type: 'leaseEnded', leaseId: lease.leaseId, cause: cause && deathToMessage(cause) }, nowMs);
+  }
+
+  #forget(lease: Lease, message: NodeToHead, endedAtMs: number): void {
+    this.#leases.delete(lease.leaseId);
+    if (lease.gpuIds) this.#gpus.giveBack(lease.gpuIds, gpusOf(lease));
+    this.#ended.set(lease.leaseId, { message, endedAtMs });
+    if (this.#ended.size > ENDED_LEASES_MAX) this.#ended.delete(this.#ended.keys().next().value!);
+    this.#send(message);
+  }
+}
+
+function gpusOf(lease: Lease): number {
+  return lease.resources['gpu'] ?? 0;
+}

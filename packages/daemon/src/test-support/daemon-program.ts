@@ -1,0 +1,6 @@
+/** A daemon in a process of its own, for tests that kill it. Reads its options from the first line of stdin and says when it is ready. */
+import { createInterface } from 'node:readline';
+import { startDaemon, type DaemonOptions } from '../io/daemon.js';
+
+createInterface({ input: process.stdin }).once('line', (line) => void startDaemon(JSON.parse(line) as DaemonOptions).then(
+  ({ nodeId, folder }) => process.stdout.write(`${JSON.stringify({ nodeId, folder })}\n`)));

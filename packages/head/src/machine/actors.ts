@@ -1,0 +1,305 @@
+/**
+ * The actors: their creation, names, restarts and deaths. An actor is a demand for one lease; here it is decided what runs on
+ * that lease and what its loss means.
+ */
+import { assert, describeDeath, makeError, type ActorId, type DeathCause, type MusterError } from '@muster/base';
+import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
+import { place } from '@muster/scheduler';
+import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
+import { backoffMs } from './backoff.js';
+import type { HeadContext } from './context.js';
+import type { Demands, DemandStatus } from './demands.js';
+import { History } from './history.js';
+import type { Jobs } from './jobs.js';
+import type { Lease, Leases } from './leases.js';
+import {
+  ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX, CREATION_ERROR_KEPT_MAX_BYTES,
+  WATCHES_PER_PROCESS_MAX,
+} from './limits.js';
+import type { Nodes } from './nodes.js';
+import type { Process, Processes } from './processes.js';
+import { readDemand, readName, refusal } from './requests.js';
+
+/** The parts of the machine that actors stand on. */
+interface Foundations {
+  readonly context: HeadContext;
+  readonly nodes: Nodes;
+  readonly demands: Demands;
+  readonly leases: Leases;
+  readonly processes: Processes;
+  readonly jobs: Jobs;
+}
+
+/** How often leases of one kind of actor are on each node, for spreading. Shared by all actors of a class and job. */
+interface Spread {
+  readonly leasesByNode: Map<string, number>;
+  users: number;
+}
+
+export class Actors {
+  readonly live = new Map<string, Actor>();
+  readonly dead = new History<Actor>(ACTORS_DEAD_KEPT_MAX);
+  readonly #parts: Foundations;
+  readonly #detachedDied: (actor: Actor) => void;
+  readonly #names = new Map<string, Actor>();
+  readonly #spreads = new Map<string, Spread>();
+  /** Those whose worker exists but has not connected to the head. */
+  readonly #awaitingWorker = new Set<Actor>();
+
+  /** `detachedDied` ends the job of a detached actor. */
+  constructor(parts: Foundations, detachedDied: (actor: Actor) => void) {
+    this.#parts = parts;
+    this.#detachedDied = detachedDied;
+  }
+
+  find(actorId: string): Actor | undefined {
+    return this.live.get(actorId) ?? this.dead.get(actorId);
+  }
+
+  /** Repeatable: a second request with the same actor id has the same answer. */
+  create(creator: Process, message: CreateActor): void {
+    const known = this.find(message.actorId);
+    const holder = message.name === '' ? undefined : this.#names.get(message.name);
+    if (known !== undefined && known.ownerId === creator.id) return this.#accept(creator, message.requestId, known);
+    if (known === undefined && holder !== undefined && message.getIfExists) return this.#accept(creator, message.requestId, holder);
+    try {
+      if (known !== undefined) throw makeError('INVALID_ARGUMENT', { what: `the actor id ${message.actorId}`, want: 'new: another process has used it' });
+      if (holder !== undefined) throw makeError('ACTOR_NAME_TAKEN', { actorName: message.name });
+      this.#accept(creator, message.requestId, this.#make(creator, message));
+    } catch (error) {
+      this.#reply(creator, message.requestId, '', error as MusterError);
+    }
+  }
+
+  get(asker: Process, message: GetActor): void {
+    const actor = this.#names.get(message.name);
+    if (actor !== undefined) this.#accept(asker, message.requestId, actor);
+    else this.#reply(asker, message.requestId, '', makeError('ACTOR_NOT_FOUND', { actorName: message.name }));
+  }
+
+  /** Sends the state now and at each change. */
+  watch(watcher: Process, actorId: string): void {
+    const actor = this.find(actorId);
+    if (actor !== undefined && actor.state !== 'dead') {
+      if (watcher.watchedActors.size >= WATCHES_PER_PROCESS_MAX) throw refusal(`${watcher.id} watches more than ${WATCHES_PER_PROCESS_MAX} actors`);
+      actor.watchers.add(watcher);
+      watcher.watchedActors.add(actor);
+    }
+    this.#parts.processes.send(watcher, actor === undefined ? unknownActorState(actorId) : actorState(actor));
+  }
+
+  kill(message: KillActor): void {
+    const actor = this.live.get(message.actorId);
+    if (actor === undefined) return;
+    const cause: DeathCause = { kind: 'killed', reason: message.reason || 'kill() was called' };
+    if (message.noRestart) return this.die(actor, cause);
+    this.#endLease(actor, cause);
+    this.#restartOrDie(actor, cause);
+  }
+
+  /** Its non-detached actors do not outlive a process. */
+  ownerGone(owner: Process, reason: string): void {
+    for (const actor of [...owner.actors]) this.die(actor, { kind: 'killed', reason });
+  }
+
+  leaseStarted(lease: Lease): void {
+    const actor = this.#ofLease(lease);
+    actor.lease = lease;
+    this.#awaitingWorker.add(actor);
+    const worker = this.#parts.processes.byId.get(lease.workerId);
+    if (worker !== undefined) this.workerConnected(worker);
+  }
+
+  leaseLost(lease: Lease, cause: DeathCause): void {
+    const actor = this.#ofLease(lease);
+    if (lease.workerId !== '') recordIncarnation(actor, lease, cause);
+    const { hasBegun } = actor;
+    actor.lease = null;
+    if (hasBegun) this.#restartOrDie(actor, cause);
+    else this.#startAgainOrDie(actor, cause);
+  }
+
+  /** A worker's own stream is there. If it was leased for an actor, it is told to make it. */
+  workerConnected(worker: Process): void {
+    const lease = this.#parts.leases.ofWorker(worker.id);
+    if (lease === undefined || lease.state !== 'running' || lease.demand.actorId === '') return;
+    const actor = this.live.get(lease.demand.actorId);
+    if (actor === undefined || actor.lease !== lease || actor.hasBegun) return;
+    this.#awaitingWorker.delete(actor);
+    actor.hasBegun = true;
+    actor.reasons = '';
+    this.#become(actor, 'starting');
+    this.#parts.processes.send(worker, {
+      type: 'startActor', actorId: actor.id, incarnation: actor.incarnation, creation: actor.creation, maxConcurrency: actor.maxConcurrency,
+      name: actor.name, className: actor.className,
+    });
+  }
+
+  started(worker: Process, message: ActorStarted): void {
+    const actor = this.#ofWorker(worker, message);
+    if (actor === null || actor.state !== 'starting') return;
+    actor.aliveSinceMs = this.#parts.context.nowMs;
+    actor.startAttempts = 0;
+    if (!hasRestartsLeft(actor)) actor.creation = NO_BYTES;
+    this.#become(actor, 'alive');
+  }
+
+  startFailed(worker: Process, message: ActorStartFailed): void {
+    const actor = this.#ofWorker(worker, message);
+    if (actor !== null && actor.state === 'starting') this.die(actor, { kind: 'start-failed', detail: 'its constructor threw' }, message.error);
+  }
+
+  /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
+  status(actorId: string, status: DemandStatus): void {
+    const actor = this.live.get(actorId)!;
+    if (status.isInfeasible && actor.demand.request.nodeId !== '') return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
+    actor.reasons = status.reasons;
+    this.#publish(actor);
+  }
+
+  /** The actor is dead for good. Its name is free and its worker ends. */
+  die(actor: Actor, cause: DeathCause, creationError: Uint8Array = NO_BYTES): void {
+    const { demands, context } = this.#parts;
+    actor.cause = cause;
+    actor.creationError = creationError;
+    actor.reasons = '';
+    actor.endedAtMs = context.nowMs;
+    this.#endLease(actor, cause);
+    demands.want(actor.demand, 0);
+    this.#become(actor, 'dead');
+    actor.creation = NO_BYTES;
+    if (creationError.length > CREATION_ERROR_KEPT_MAX_BYTES) actor.creationError = NO_BYTES;
+    this.#forget(actor);
+    if (actor.isDetached) this.#detachedDied(actor);
+  }
+
+  /** Gives up on workers that do not connect. */
+  tick(): void {
+    const { nowMs } = this.#parts.context;
+    for (const actor of this.#awaitingWorker) {
+      if (nowMs - actor.lease!.runningSinceMs! < ACTOR_WORKER_TIMEOUT_MS) continue;
+      const cause: DeathCause = { kind: 'start-failed', detail: `its worker did not connect to the head within ${ACTOR_WORKER_TIMEOUT_MS / 1000} s` };
+      this.#endLease(actor, cause);
+      this.#startAgainOrDie(actor, cause);
+    }
+  }
+
+  /** @throws MusterError for a request that cannot be met */
+  #make(creator: Process, message: CreateActor): Actor {
+    const { context, demands, jobs, nodes } = this.#parts;
+    if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
+    if (!/^actor-\S+$/.test(message.actorId)) throw makeError('INVALID_ARGUMENT', { what: `the actor id '${message.actorId}'`, want: 'actor- and a unique name' });
+    if (!Number.isSafeInteger(message.maxRestarts) || message.maxRestarts < -1) throw makeError('INVALID_ARGUMENT', { what: `maxRestarts: ${message.maxRestarts}`, want: '-1 or a whole number of 0 or more' });
+    if (message.name !== readName(message.name)) throw makeError('INVALID_ARGUMENT', { what: 'the name of an actor', want: 'shorter' });
+    const { request, isSpread } = readDemand(message.demand);
+    const what = `the actor ${message.name || message.className}`;
+    if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
+    const decision = place(nodes.snapshot, request, { preferredNodeId: '', leasesByNode: null });
+    const rejection = 'rejection' in decision ? decision.rejection : null;
+    if (rejection !== null && !rejection.feasible) throw makeError('UNSCHEDULABLE', { what, reasons: rejection.reasons });
+
+    const className = readName(message.className);
+    const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
+    const jobId = message.detached ? jobs.create({ kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId }, null).id : creator.jobId;
+    const demand = demands.create({
+      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeId: creator.nodeId, request,
+      leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
+    });
+    const actor: Actor = {
+      id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,
+      maxRestarts: message.maxRestarts, maxConcurrency: message.maxConcurrency, maxPendingCalls: message.maxPendingCalls,
+      interface: message.interface, creation: message.creation, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0,
+      startAttempts: 0, shortLives: 0, aliveSinceMs: null, endedAtMs: null, lease: null, hasBegun: false, cause: null,
+      creationError: NO_BYTES, reasons: rejection?.reasons ?? '', past: [], watchers: new Set(),
+    };
+    this.live.set(actor.id, actor);
+    if (actor.name !== '') this.#names.set(actor.name, actor);
+    if (!actor.isDetached) creator.actors.add(actor);
+    demands.want(demand, 1);
+    return actor;
+  }
+
+  #accept(asker: Process, requestId: number, actor: Actor): void {
+    this.#reply(asker, requestId, actor.id, null);
+    this.watch(asker, actor.id);
+  }
+
+  #reply(asker: Process, requestId: number, actorId: string, failure: MusterError | null): void {
+    this.#parts.processes.send(asker, { type: 'requestReply', requestId, actorId, failure: failure === null ? null : failureToMessage(failure) });
+  }
+
+  /** The incarnation had begun. */
+  #restartOrDie(actor: Actor, cause: DeathCause): void {
+    if (!hasRestartsLeft(actor)) return this.die(actor, cause);
+    const { context, demands } = this.#parts;
+    const wasShort = actor.aliveSinceMs === null || context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
+    actor.shortLives = wasShort ? actor.shortLives + 1 : 0;
+    actor.restarts++;
+    actor.incarnation++;
+    actor.startAttempts = 0;
+    actor.aliveSinceMs = null;
+    actor.hasBegun = false;
+    actor.cause = cause;
+    this.#become(actor, 'restarting');
+    // The first restart is at once; an actor that keeps dying must not keep the cluster busy.
+    if (actor.shortLives > 1) demands.delay(actor.demand, backoffMs(actor.shortLives - 1), 'its last incarnation died soon after its start');
+  }
+
+  /** No code of the user's had run: trying again is free, but not for ever. */
+  #startAgainOrDie(actor: Actor, cause: DeathCause): void {
+    this.#awaitingWorker.delete(actor);
+    if (cause.kind === 'node-lost') return;
+    if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return hasRestartsLeft(actor) ? this.#restartOrDie(actor, cause) : this.die(actor, cause);
+    this.#parts.demands.startFailed(actor.demand, `its last worker was lost before its constructor began`);
+  }
+
+  #endLease(actor: Actor, cause: DeathCause): void {
+    this.#awaitingWorker.delete(actor);
+    for (const lease of [...actor.demand.leases]) {
+      if (lease.workerId !== '') recordIncarnation(actor, lease, cause);
+      this.#parts.leases.end(lease, { kill: true, reason: `its actor ${describeDeath(cause)}`, tell: false });
+    }
+    actor.lease = null;
+  }
+
+  #become(actor: Actor, state: Actor['state']): void {
+    actor.state = state;
+    this.#publish(actor);
+  }
+
+  #publish(actor: Actor): void {
+    if (actor.watchers.size === 0) return;
+    const message = actorState(actor);
+    for (const watcher of actor.watchers) this.#parts.processes.send(watcher, message);
+  }
+
+  #forget(actor: Actor): void {
+    for (const watcher of actor.watchers) watcher.watchedActors.delete(actor);
+    actor.watchers.clear();
+    this.live.delete(actor.id);
+    this.dead.add(actor.id, actor);
+    if (actor.name !== '') this.#names.delete(actor.name);
+    const spread = this.#spreads.get(actor.spreadKey);
+    if (spread !== undefined && --spread.users === 0) this.#spreads.delete(actor.spreadKey);
+    this.#parts.processes.byId.get(actor.ownerId)?.actors.delete(actor);
+  }
+
+  #joinSpread(key: string): Map<string, number> {
+    const spread = this.#spreads.get(key) ?? { leasesByNode: new Map(), users: 0 };
+    this.#spreads.set(key, spread);
+    spread.users++;
+    return spread.leasesByNode;
+  }
+
+  #ofLease(lease: Lease): Actor {
+    const actor = this.live.get(lease.demand.actorId);
+    assert(actor !== undefined, `${lease.id} is held for ${lease.demand.actorId}, which is dead`);
+    return actor;
+  }
+
+  /** The actor that a worker speaks of, if it is the worker of the incarnation it means. */
+  #ofWorker(worker: Process, message: { readonly actorId: string; readonly incarnation: number }): Actor | null {
+    const actor = this.live.get(message.actorId);
+    return actor?.lease?.workerId === worker.id && actor.incarnation === message.incarnation ? actor : null;
+  }
+}

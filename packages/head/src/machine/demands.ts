@@ -1,0 +1,271 @@
+/**
+ * Who waits for how many leases of what, in which order they are served, and what they are told meanwhile.
+ *
+ * Demands whose requests fit the same nodes form a group: when one of them is refused, all are, until a node changes. So a
+ * step costs time in proportion to the number of different requests that wait, not to the number of waiting owners.
+ * Among all groups the demand with the fewest leases is next, and among equals it goes in turn.
+ */
+import { formatDurationMs } from '@muster/base';
+import { place, type PlacementRequest, type Rejection } from '@muster/scheduler';
+import { backoffMs } from './backoff.js';
+import type { HeadContext } from './context.js';
+import { FairQueue, type Queued } from './fair-queue.js';
+import type { Lease } from './leases.js';
+import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, UNSIZED_LEASES_MAX } from './limits.js';
+import type { Nodes } from './nodes.js';
+import { requestKey } from './requests.js';
+
+/** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
+export interface DemandSpec {
+  /** The owner's number for it; 0 for an actor. */
+  readonly demandId: number;
+  /** Empty for tasks. */
+  readonly actorId: string;
+  readonly ownerId: string;
+  readonly jobId: string;
+  readonly preferredNodeId: string;
+  readonly request: PlacementRequest;
+  /** Set: spread, by these counts, which the demand keeps up to date. */
+  readonly leasesByNode: Map<string, number> | null;
+  readonly name: string;
+}
+
+/** What a waiting demand was last told. */
+export interface DemandStatus {
+  readonly isInfeasible: boolean;
+  readonly reasons: string;
+}
+
+export interface Demand extends Omit<DemandSpec, 'request' | 'leasesByNode' | 'name'>, Queued {
+  request: PlacementRequest;
+  requestKey: string;
+  leasesByNode: Map<string, number> | null;
+  name: string;
+  /** How many leases it wants in all. */
+  count: number;
+  /** Those its holder has or will be given; not those it has returned. */
+  readonly leases: Set<Lease>;
+  /** How many of its leases it has been asked to give back. */
+  askedBack: number;
+  /** Since when it waits for its next lease. */
+  waitingSinceMs: number;
+  /** Workers in a row that did not start. Meanwhile it pauses until `delayedUntilMs`. */
+  failures: number;
+  delayedUntilMs: number;
+  lastFailure: string;
+  told: DemandStatus | null;
+}
+
+/** The waiting demands whose requests fit the same nodes. */
+export interface DemandGroup {
+  readonly request: PlacementRequest;
+  readonly queue: FairQueue<Demand>;
+  /** The last refusal, and the nodes' revision and epoch at that moment. */
+  rejection: Rejection | null;
+  refusedRevision: number;
+  refusedEpoch: number;
+  isInfeasible: boolean;
+}
+
+export class Demands {
+  readonly groups = new Map<string, DemandGroup>();
+  readonly #context: HeadContext;
+  readonly #nodes: Nodes;
+  readonly #tell: (demand: Demand, status: DemandStatus) => void;
+  readonly #delayed = new Set<Demand>();
+  #turns = 0;
+  #scheduledRevision = -1;
+  #hasNew = false;
+  #nextReportMs = 0;
+
+  /** `tell` is called at once when a demand becomes infeasible, and at most once a second while it waits. */
+  constructor(context: HeadContext, nodes: Nodes, tell: (demand: Demand, status: DemandStatus) => void) {
+    this.#context = context;
+    this.#nodes = nodes;
+    this.#tell = tell;
+  }
+
+  create(spec: DemandSpec): Demand {
+    return {
+      ...spec, requestKey: requestKey(spec.request), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
+      failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
+    };
+  }
+
+  /** The newest count counts. Leases beyond it are not taken back here. */
+  want(demand: Demand, count: number): void {
+    demand.count = count;
+    this.#refresh(demand);
+  }
+
+  /** The request may change under one number; the leases it has stay. */
+  change(demand: Demand, request: PlacementRequest, isSpread: boolean): void {
+    if (!isSpread) demand.leasesByNode = null;
+    else demand.leasesByNode ??= countByNode(demand.leases);
+    const key = requestKey(request);
+    if (key === demand.requestKey) return;
+    this.#leaveQueue(demand);
+    demand.request = request;
+    demand.requestKey = key;
+    this.#refresh(demand);
+  }
+
+  hold(demand: Demand, lease: Lease): void {
+    demand.leases.add(lease);
+    count(demand.leasesByNode, lease.node.id, 1);
+    this.#refresh(demand);
+  }
+
+  release(demand: Demand, lease: Lease): void {
+    if (!demand.leases.delete(lease)) return;
+    count(demand.leasesByNode, lease.node.id, -1);
+    if (lease.askedBackAtMs !== null) demand.askedBack--;
+    this.#refresh(demand);
+  }
+
+  /** A worker did not start: the demand pauses, longer each time. */
+  startFailed(demand: Demand, what: string): void {
+    this.delay(demand, backoffMs(++demand.failures), what);
+  }
+
+  startSucceeded(demand: Demand): void {
+    demand.failures = 0;
+  }
+
+  delay(demand: Demand, delayMs: number, why: string): void {
+    demand.delayedUntilMs = this.#context.nowMs + delayMs;
+    demand.lastFailure = why;
+    this.#delayed.add(demand);
+    this.#refresh(demand);
+  }
+
+  /** Why the demand waits at this moment, or null when it does not. */
+  waitsFor(demand: Demand): DemandStatus | null {
+    if (demand.leases.size >= this.#wanted(demand)) return null;
+    if (this.#delayed.has(demand)) {
+      return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
+    }
+    const decision = place(this.#nodes.snapshot, demand.request, { preferredNodeId: '', leasesByNode: null });
+    return 'nodeId' in decision
+      ? { isInfeasible: false, reasons: 'it is next' }
+      : { isInfeasible: !decision.rejection.feasible, reasons: decision.rejection.reasons };
+  }
+
+  /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. */
+  schedule(grant: (demand: Demand, nodeId: string) => void): void {
+    if (!this.#hasNew && this.#scheduledRevision === this.#nodes.revision) return;
+    for (let demand = this.#next(); demand !== null; demand = this.#next()) {
+      const decision = place(this.#nodes.snapshot, demand.request, demand);
+      if ('nodeId' in decision) grant(demand, decision.nodeId);
+      else this.#refuse(this.groups.get(demand.requestKey)!, decision.rejection);
+    }
+    this.#hasNew = false;
+    this.#scheduledRevision = this.#nodes.revision;
+  }
+
+  /** Lets paused demands go on and tells waiting ones why they wait. */
+  tick(): void {
+    const { nowMs } = this.#context;
+    for (const demand of this.#delayed) {
+      if (demand.delayedUntilMs > nowMs) continue;
+      this.#delayed.delete(demand);
+      this.#refresh(demand);
+    }
+    if (nowMs < this.#nextReportMs) return;
+    this.#nextReportMs = nowMs + DEMAND_STATUS_INTERVAL_MS;
+    for (const group of this.groups.values()) {
+      for (const demand of group.queue) {
+        if (group.rejection !== null && nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS) {
+          this.#report(demand, { isInfeasible: group.isInfeasible, reasons: group.rejection.reasons });
+        }
+      }
+    }
+    for (const demand of this.#delayed) {
+      const status = this.waitsFor(demand);
+      if (status !== null) this.#report(demand, status);
+    }
+  }
+
+  #wanted(demand: Demand): number {
+    for (const _ in demand.request.resources) return Math.min(demand.count, LEASES_PER_DEMAND_MAX);
+    return Math.min(demand.count, UNSIZED_LEASES_MAX);
+  }
+
+  /** Puts the demand where it belongs, after its count, its leases or its pause changed. */
+  #refresh(demand: Demand): void {
+    if (demand.count === 0) this.#delayed.delete(demand);
+    if (demand.leases.size >= this.#wanted(demand) || this.#delayed.has(demand)) this.#leaveQueue(demand);
+    else this.#queue(demand);
+  }
+
+  #queue(demand: Demand): void {
+    let group = this.groups.get(demand.requestKey);
+    if (group === undefined) {
+      group = { request: demand.request, queue: new FairQueue(), rejection: null, refusedRevision: -1, refusedEpoch: -1, isInfeasible: false };
+      this.groups.set(demand.requestKey, group);
+    }
+    const level = demand.leases.size;
+    if (demand.level === null || demand.level < level) demand.waitingSinceMs = this.#context.nowMs;
+    group.queue.put(demand, level, this.#turns++);
+    if (!this.#isRefused(group)) this.#hasNew = true;
+    else if (group.isInfeasible) this.#reportFeasibility(demand, group);
+  }
+
+  #leaveQueue(demand: Demand): void {
+    demand.told = null;
+    const group = this.groups.get(demand.requestKey);
+    if (demand.level === null || group === undefined) return;
+    group.queue.remove(demand);
+    if (group.queue.size === 0) this.groups.delete(demand.requestKey);
+  }
+
+  /** The neediest demand of those groups that have not been refused since the nodes last changed. */
+  #next(): Demand | null {
+    let next: Demand | null = null;
+    for (const group of this.groups.values()) {
+      if (this.#isRefused(group)) continue;
+      const demand = group.queue.first()!;
+      if (next === null || demand.level! < next.level! || (demand.level === next.level && demand.turn < next.turn)) next = demand;
+    }
+    return next;
+  }
+
+  /** Whether the group's last refusal still holds: until anything changes, or, of an infeasible one, until nodes come or go. */
+  #isRefused(group: DemandGroup): boolean {
+    return group.isInfeasible ? group.refusedEpoch === this.#nodes.epoch : group.refusedRevision === this.#nodes.revision;
+  }
+
+  #refuse(group: DemandGroup, rejection: Rejection): void {
+    const wasInfeasible = group.isInfeasible;
+    group.rejection = rejection;
+    group.refusedRevision = this.#nodes.revision;
+    group.refusedEpoch = this.#nodes.epoch;
+    group.isInfeasible = !rejection.feasible;
+    if (wasInfeasible || group.isInfeasible) for (const demand of [...group.queue]) this.#reportFeasibility(demand, group);
+  }
+
+  #reportFeasibility(demand: Demand, group: DemandGroup): void {
+    const { isInfeasible } = group;
+    if ((demand.told?.isInfeasible ?? false) !== isInfeasible) this.#report(demand, { isInfeasible, reasons: group.rejection!.reasons });
+  }
+
+  #report(demand: Demand, status: DemandStatus): void {
+    const { told } = demand;
+    if (told?.isInfeasible === status.isInfeasible && told.reasons === status.reasons) return;
+    demand.told = status;
+    this.#tell(demand, status);
+  }
+}
+
+function countByNode(leases: Iterable<Lease>): Map<string, number> {
+  const leasesByNode = new Map<string, number>();
+  for (const lease of leases) count(leasesByNode, lease.node.id, 1);
+  return leasesByNode;
+}
+
+function count(leasesByNode: Map<string, number> | null, nodeId: string, change: number): void {
+  if (leasesByNode === null) return;
+  const sum = (leasesByNode.get(nodeId) ?? 0) + change;
+  if (sum === 0) leasesByNode.delete(nodeId);
+  else leasesByNode.set(nodeId, sum);
+}

@@ -1,0 +1,202 @@
+/**
+ * Takes from those who have for those who have less. A round looks at the neediest waiting demands, finds the node where the
+ * fewest leases have to come back for each, and asks their owners, who return a lease when it runs nothing.
+ *
+ * Asking alone would starve a demand that needs several leases' room: smaller ones would take each piece as it comes free. So
+ * a demand that has held nothing for a while gets a reservation: freed room on one node is kept for it, for a limited time,
+ * after which the node is open to all for a while.
+ */
+import { fits, shortage, type ResourceSet } from '@muster/base';
+import type { HeadContext } from './context.js';
+import type { Demand, Demands } from './demands.js';
+import { taken, type Lease } from './leases.js';
+import {
+  FAIRNESS_DEMANDS_MAX, FAIRNESS_INTERVAL_MS, LEASE_QUANTUM_MS, RECLAIM_RESEND_MS, RESERVATION_MS, RESERVATION_PAUSE_MS, RESERVE_AFTER_MS,
+} from './limits.js';
+import type { Node, Nodes } from './nodes.js';
+
+/** What one round knows of a node. */
+interface Room {
+  readonly node: Node;
+  /** What is free or about to be, less what this round has promised. Written to in place: rounds look at thousands of leases. */
+  readonly free: Record<string, number>;
+  /** Leases that could be asked for; oldest first once they have been looked at. */
+  askable: Lease[];
+  isSorted: boolean;
+  /** Leases that have been asked for. */
+  readonly asked: Lease[];
+}
+
+/** Where room can be made, and by whose leaving. */
+interface Plan {
+  readonly room: Room;
+  readonly leases: readonly Lease[];
+}
+
+export class Fairness {
+  readonly #context: HeadContext;
+  readonly #nodes: Nodes;
+  readonly #demands: Demands;
+  readonly #askBack: (lease: Lease) => void;
+  readonly #reserved = new Set<Node>();
+  #nextRoundMs = 0;
+
+  /** `askBack` asks the lease's owner to return it. */
+  constructor(context: HeadContext, nodes: Nodes, demands: Demands, askBack: (lease: Lease) => void) {
+    this.#context = context;
+    this.#nodes = nodes;
+    this.#demands = demands;
+    this.#askBack = askBack;
+  }
+
+  /** Gives reserved nodes to their demands as soon as these fit. To be called before anything else is scheduled. */
+  serve(grant: (demand: Demand, nodeId: string) => void): void {
+    for (const node of [...this.#reserved]) {
+      const { demand } = node.reservation!;
+      if (demand.level === null || demand.level > 0) this.#release(node);
+      else if (node.stream !== null && fits(node.view.available, demand.request.resources)) {
+        this.#release(node);
+        grant(demand, node.id);
+      }
+    }
+  }
+
+  nodeLost(node: Node): void {
+    this.#reserved.delete(node);
+  }
+
+  tick(): void {
+    const { nowMs } = this.#context;
+    for (const node of [...this.#reserved]) {
+      if (node.reservation!.untilMs > nowMs) continue;
+      node.openUntilMs = nowMs + RESERVATION_PAUSE_MS;
+      this.#release(node);
+    }
+    if (nowMs < this.#nextRoundMs) return;
+    this.#nextRoundMs = nowMs + FAIRNESS_INTERVAL_MS;
+    const needy = this.#neediest();
+    if (needy.length === 0) return;
+    const rooms = this.#nodes.snapshot.nodes.map((view) => this.#roomOf(this.#nodes.byId.get(view.nodeId)!));
+    for (const demand of needy) this.#makeRoom(demand, rooms);
+  }
+
+  #neediest(): Demand[] {
+    const needy: Demand[] = [];
+    for (const group of this.#demands.groups.values()) {
+      if (group.isInfeasible) continue;
+      let looked = 0;
+      for (const demand of group.queue) {
+        if (looked++ === FAIRNESS_DEMANDS_MAX) break;
+        needy.push(demand);
+      }
+    }
+    return needy.sort((a, b) => a.level! - b.level! || a.turn - b.turn).slice(0, FAIRNESS_DEMANDS_MAX);
+  }
+
+  #roomOf(node: Node): Room {
+    const room: Room = { node, free: { ...node.view.available }, askable: [], isSorted: false, asked: [] };
+    for (const lease of node.leases) {
+      if (lease.state === 'ending') shift(room.free, taken(lease), 1);
+      if (lease.state !== 'running' || lease.demand.actorId !== '' || lease.isBlocked) continue;
+      if (lease.askedBackAtMs === null) {
+        room.askable.push(lease);
+        continue;
+      }
+      room.asked.push(lease);
+      shift(room.free, lease.resources, 1);
+    }
+    return room;
+  }
+
+  #makeRoom(demand: Demand, rooms: readonly Room[]): void {
+    const { nowMs } = this.#context;
+    const reserved = rooms.filter((room) => room.node.reservation?.demand === demand);
+    const plan = bestPlan(demand, reserved.length > 0 ? reserved : rooms.filter((room) => this.#mayUse(room.node, demand)));
+    if (plan === null) return;
+    const { room } = plan;
+    shift(room.free, demand.request.resources, -1);
+    for (const lease of plan.leases) {
+      shift(room.free, lease.resources, 1);
+      if (nowMs - lease.runningSinceMs! >= LEASE_QUANTUM_MS) this.#ask(lease);
+    }
+    if (plan.leases.length > 0) room.askable = room.askable.filter((lease) => lease.askedBackAtMs === null);
+    for (const lease of room.asked) if (lease.demand !== demand && nowMs - lease.askedBackAtMs! >= RECLAIM_RESEND_MS) this.#ask(lease);
+    this.#reserveFor(demand, room.node);
+  }
+
+  #mayUse(node: Node, demand: Demand): boolean {
+    const { request } = demand;
+    if (node.view.condition !== 'ready' || (request.nodeId !== '' && request.nodeId !== node.id)) return false;
+    for (const key in request.labels) if (node.view.labels[key] !== request.labels[key]) return false;
+    return fits(node.view.total, request.resources);
+  }
+
+  #reserveFor(demand: Demand, node: Node): void {
+    const { nowMs } = this.#context;
+    if (demand.level !== 0 || nowMs - demand.waitingSinceMs < RESERVE_AFTER_MS) return;
+    if (node.reservation !== null || node.openUntilMs > nowMs) return;
+    this.#reserved.add(node);
+    this.#nodes.reserve(node, { demand, untilMs: nowMs + RESERVATION_MS });
+  }
+
+  #release(node: Node): void {
+    this.#reserved.delete(node);
+    this.#nodes.reserve(node, null);
+  }
+
+  #ask(lease: Lease): void {
+    if (lease.askedBackAtMs === null) lease.demand.askedBack++;
+    lease.askedBackAtMs = this.#context.nowMs;
+    this.#askBack(lease);
+  }
+}
+
+/** The node where the fewest leases must come back, or null where no number of them would do. */
+function bestPlan(demand: Demand, rooms: readonly Room[]): Plan | null {
+  for (const room of rooms) if (fits(room.free, demand.request.resources)) return { room, leases: [] };
+  let best: Plan | null = null;
+  for (const room of rooms) {
+    const leases = leavers(demand, room, best?.leases.length ?? Infinity);
+    if (leases !== null) best = { room, leases };
+    if (best?.leases.length === 1) break;
+  }
+  return best;
+}
+
+/** Fewer than `limit` leases, the oldest first, that would make room, all of holders that keep at least as much as the demand then has. */
+function leavers(demand: Demand, room: Room, limit: number): Lease[] | null {
+  if (!room.isSorted) room.askable.sort((a, b) => a.runningSinceMs! - b.runningSinceMs!);
+  room.isSorted = true;
+  const leaving: Lease[] = [];
+  const leavingOf = new Map<Demand, number>();
+  const missing = { ...shortage(room.free, demand.request.resources) };
+  for (const lease of room.askable) {
+    const holder = lease.demand;
+    const kept = holder.leases.size - holder.askedBack - (leavingOf.get(holder) ?? 0);
+    // Who holds nothing may take anybody's; else the exchange must leave the holder with no less than the taker.
+    if (holder === demand || kept <= (demand.level === 0 ? 0 : demand.level! + 1)) continue;
+    if (!reduce(missing, lease.resources)) continue;
+    leaving.push(lease);
+    if (leaving.length >= limit) return null;
+    leavingOf.set(holder, (leavingOf.get(holder) ?? 0) + 1);
+    if (Object.keys(missing).length === 0) return leaving;
+  }
+  return null;
+}
+
+/** Takes what the lease holds from what is missing; false when it holds nothing of that. */
+function reduce(missing: Record<string, number>, resources: ResourceSet): boolean {
+  let isOfUse = false;
+  for (const name in missing) {
+    const amount = resources[name] ?? 0;
+    if (amount === 0) continue;
+    isOfUse = true;
+    missing[name]! -= amount;
+    if (missing[name]! <= 0) delete missing[name];
+  }
+  return isOfUse;
+}
+
+function shift(amounts: Record<string, number>, resources: ResourceSet, sign: 1 | -1): void {
+  for (const name in resources) amounts[name] = (amounts[name] ?? 0) + sign * resources[name]!;
+}

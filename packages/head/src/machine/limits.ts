@@ -1,0 +1,79 @@
+/**
+ * Every bound of the head's tables, histories and waits, each with its reason. What would exceed a table's bound is refused;
+ * a history forgets its oldest entry.
+ */
+
+// Tables. They bound the memory that clients can make the head use; none is reached by a cluster that works.
+export const NODES_MAX = 10_000;
+export const PROCESSES_MAX = 100_000;
+export const WORKERS_PER_NODE_MAX = 10_000;
+export const JOBS_RUNNING_MAX = 10_000;
+export const ACTORS_MAX = 100_000;
+export const DEMANDS_PER_PROCESS_MAX = 10_000;
+export const WATCHES_PER_PROCESS_MAX = 100_000;
+export const QUERIES_PENDING_MAX = 1_000;
+/** Connections that have not said who they are. More are closed at once: somebody scans the port. */
+export const STRANGERS_MAX = 1_000;
+/** An owner with a million tasks wants a million leases; no cluster has that many workers, and the count is asked anew. */
+export const LEASES_PER_DEMAND_MAX = 10_000;
+/** Tasks that ask for no resource would start a process each, on whatever machine is there. */
+export const UNSIZED_LEASES_MAX = 16;
+/** The processes whose objects are freed when their job ends. Of a job that uses up more, the earliest objects wait for eviction. */
+export const OWNERS_PER_JOB_MAX = 10_000;
+export const RESOURCE_NAMES_MAX = 64;
+export const LABELS_MAX = 64;
+
+// Histories, for `explain`, `list` and late watchers.
+export const NODES_DEAD_KEPT_MAX = 1_000;
+export const PROCESSES_DEAD_KEPT_MAX = 10_000;
+export const ACTORS_DEAD_KEPT_MAX = 10_000;
+export const JOBS_FINISHED_KEPT_MAX = 1_000;
+export const INCARNATIONS_KEPT_MAX = 16;
+/** A larger error of a constructor still reaches everyone who watches when it is thrown. */
+export const CREATION_ERROR_KEPT_MAX_BYTES = 64 * 2 ** 10;
+
+// Answers and texts.
+export const LIST_ROWS_MAX = 10_000;
+/** Names and entrypoints are for people. */
+export const NAME_MAX_CHARS = 512;
+/** Program, folder and environment of a submitted job; Linux takes little more in an exec. */
+export const JOB_SPEC_MAX_CHARS = 1_000_000;
+
+// Fairness between demands.
+/** A lease this young is left alone: giving it back costs more than it has done. */
+export const LEASE_QUANTUM_MS = 100;
+/** How long an owner may take before it is asked for the same lease again. */
+export const RECLAIM_RESEND_MS = 1_000;
+/** A demand that holds nothing for this long gets a node on which freed room is kept for it. */
+export const RESERVE_AFTER_MS = 1_000;
+/** Long tasks may keep a node from emptying: the others get it back after this. */
+export const RESERVATION_MS = 10_000;
+/** Then it is open to all for this long, so that small demands go on beside large ones. */
+export const RESERVATION_PAUSE_MS = 2_000;
+/** How many waiting demands one round of fairness looks at, the neediest first. */
+export const FAIRNESS_DEMANDS_MAX = 16;
+export const FAIRNESS_INTERVAL_MS = 100;
+/** How often a demand that waits is told why, at most. */
+export const DEMAND_STATUS_INTERVAL_MS = 1_000;
+
+// Waits.
+export const HELLO_TIMEOUT_MS = 10_000;
+/** Starting a worker takes a second on a busy machine. A repeated request costs nothing. */
+export const LEASE_RESEND_MS = 5_000;
+/** A worker's connection ends before its daemon has collected its exit status. */
+export const DEATH_CAUSE_WAIT_MS = 1_000;
+/** A worker connects to the head right after it connected to its daemon. */
+export const ACTOR_WORKER_TIMEOUT_MS = 30_000;
+export const LOG_FLUSH_TIMEOUT_MS = 2_000;
+export const FAN_OUT_TIMEOUT_MS = 1_000;
+/** Longer than a daemon gives its workers to end. */
+export const STOP_TIMEOUT_MS = 5_000;
+
+// Trying again.
+/** Workers that do not start, and actors that die soon after their start, are tried again after this, doubled each time. */
+export const BACKOFF_FIRST_MS = 100;
+export const BACKOFF_MAX_MS = 10_000;
+/** An actor that lived this long restarts at once. */
+export const ACTOR_SETTLED_MS = 10_000;
+/** Workers an actor may lose before its constructor has begun, which costs no restart. */
+export const ACTOR_START_ATTEMPTS_MAX = 3;

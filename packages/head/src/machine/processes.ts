@@ -1,0 +1,150 @@
+/**
+ * The processes that can own references: drivers and workers, each with one stream to the head. The end of the stream is the
+ * process's end. Who asked hears of it with its exact cause, for which a worker's daemon is given a moment.
+ *
+ *   connected ──stream ends──> lost (waits for its cause) ──cause or timeout──> dead
+ */
+import { makeError, type DeathCause, type MusterError } from '@muster/base';
+import { deathToMessage, type ClientHello, type Endpoint, type HeadToClient } from '@muster/protocol';
+import type { Actor } from './actor.js';
+import type { HeadContext } from './context.js';
+import type { Demand } from './demands.js';
+import { History } from './history.js';
+import { DEATH_CAUSE_WAIT_MS, PROCESSES_DEAD_KEPT_MAX, PROCESSES_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
+import { readName, refusal } from './requests.js';
+
+export interface Process {
+  readonly id: string;
+  readonly kind: 'driver' | 'worker';
+  /** Empty: on no node of the cluster. */
+  readonly nodeId: string;
+  readonly pid: number;
+  readonly endpoint: Endpoint | null;
+  readonly entrypoint: string;
+  readonly wantsLogs: boolean;
+  readonly connectedAtMs: number;
+  /** Empty for a worker that has not been leased yet. */
+  jobId: string;
+  /** Null when it is lost. */
+  stream: number | null;
+  /** A driver that has said goodbye: it asks for nothing more. */
+  isLeaving: boolean;
+  readonly demands: Map<number, Demand>;
+  /** Those that die with it. */
+  readonly actors: Set<Actor>;
+  readonly watchers: Set<Process>;
+  readonly watchedProcesses: Set<Process>;
+  readonly watchedActors: Set<Actor>;
+}
+
+export interface DeadProcess {
+  readonly id: string;
+  readonly kind: 'driver' | 'worker';
+  readonly nodeId: string;
+  readonly jobId: string;
+  readonly cause: DeathCause;
+  readonly diedAtMs: number;
+}
+
+export class Processes {
+  readonly byId = new Map<string, Process>();
+  readonly dead = new History<DeadProcess>(PROCESSES_DEAD_KEPT_MAX);
+  readonly #context: HeadContext;
+  readonly #byStream = new Map<number, Process>();
+  /** Lost ones and when their cause is waited for no longer. */
+  readonly #lost = new Map<Process, number>();
+
+  constructor(context: HeadContext) {
+    this.#context = context;
+  }
+
+  ofStream(stream: number): Process | undefined {
+    return this.#byStream.get(stream);
+  }
+
+  /** The process whose objects and tasks carry this key in their ids. */
+  ofOwnerKey(key: string): Process | undefined {
+    return this.byId.get(`driver-${key}`) ?? this.byId.get(`worker-${key}`);
+  }
+
+  /** Whether a worker with this id must not be used any more. */
+  isGone(processId: string): boolean {
+    return this.dead.has(processId) || this.byId.get(processId)?.stream === null;
+  }
+
+  /** Why this process may not join, or null. */
+  helloFailure(hello: ClientHello): MusterError | null {
+    const id = hello.processId;
+    const kind = hello.isDriver ? 'driver' : 'worker';
+    if (!new RegExp(`^${kind}-[^-\\s]+$`).test(id)) return makeError('INVALID_ARGUMENT', { what: `the process id '${id}'`, want: `${kind}- and a unique key` });
+    if (this.byId.has(id) || this.dead.has(id)) return makeError('INVALID_ARGUMENT', { what: `the process id ${id}`, want: 'new: it has been used' });
+    if (this.byId.size >= PROCESSES_MAX) return makeError('UNSCHEDULABLE', { what: id, reasons: `the cluster has ${PROCESSES_MAX} processes, the most it may` });
+    return null;
+  }
+
+  /** It has no job yet. */
+  add(stream: number, hello: ClientHello): Process {
+    const process: Process = {
+      id: hello.processId, kind: hello.isDriver ? 'driver' : 'worker', nodeId: hello.nodeId, pid: hello.pid, endpoint: hello.endpoint,
+      entrypoint: readName(hello.entrypoint), wantsLogs: hello.wantLogs, connectedAtMs: this.#context.nowMs, jobId: '', stream, isLeaving: false,
+      demands: new Map(), actors: new Set(), watchers: new Set(), watchedProcesses: new Set(), watchedActors: new Set(),
+    };
+    this.byId.set(process.id, process);
+    this.#byStream.set(stream, process);
+    return process;
+  }
+
+  send(process: Process, message: HeadToClient): void {
+    if (process.stream !== null) this.#context.sendToClient(process.stream, message);
+  }
+
+  broadcast(message: HeadToClient): void {
+    for (const process of this.byId.values()) this.send(process, message);
+  }
+
+  /** Tells `watcher` when that process is dead, at once if it is not alive. */
+  watch(watcher: Process, processId: string): void {
+    const target = this.byId.get(processId);
+    if (target === undefined) {
+      const cause = this.dead.get(processId)?.cause ?? { kind: 'killed', reason: 'it is not known to the head' };
+      return this.send(watcher, { type: 'processDied', processId, cause: deathToMessage(cause) });
+    }
+    if (watcher.watchedProcesses.size >= WATCHES_PER_PROCESS_MAX) throw refusal(`${watcher.id} watches more than ${WATCHES_PER_PROCESS_MAX} processes`);
+    target.watchers.add(watcher);
+    watcher.watchedProcesses.add(target);
+  }
+
+  /** The process is no longer connected and hears no more. Call `bury` as soon as its cause is known. */
+  lose(process: Process): void {
+    if (process.stream !== null) this.#byStream.delete(process.stream);
+    process.stream = null;
+    for (const target of process.watchedProcesses) target.watchers.delete(process);
+    process.watchedProcesses.clear();
+    for (const actor of process.watchedActors) actor.watchers.delete(process);
+    process.watchedActors.clear();
+    this.#lost.set(process, this.#context.nowMs + DEATH_CAUSE_WAIT_MS);
+  }
+
+  /** Publishes a lost process's death. */
+  bury(process: Process, cause: DeathCause): void {
+    this.#lost.delete(process);
+    this.byId.delete(process.id);
+    this.recordDeath({ id: process.id, kind: process.kind, nodeId: process.nodeId, jobId: process.jobId, cause, diedAtMs: this.#context.nowMs });
+    for (const watcher of process.watchers) {
+      watcher.watchedProcesses.delete(process);
+      this.send(watcher, { type: 'processDied', processId: process.id, cause: deathToMessage(cause) });
+    }
+    process.watchers.clear();
+  }
+
+  recordDeath(death: DeadProcess): void {
+    this.dead.add(death.id, death);
+  }
+
+  /** Gives up waiting for exact causes. */
+  tick(): void {
+    for (const [process, untilMs] of this.#lost) {
+      if (untilMs <= this.#context.nowMs) this.bury(process, { kind: 'killed', reason: 'its connection to the head ended' });
+    }
+  }
+}

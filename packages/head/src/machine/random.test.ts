@@ -1,0 +1,191 @@
+/**
+ * Properties of the head under random histories: what must hold after each step, and what must be left when all have gone.
+ * A failure prints its seed; MUSTER_SEED repeats it.
+ */
+import t from 'tap';
+import { addResources, RESOURCE_SCALE, seededRandom, type ResourceSet } from '@muster/base';
+import type { ClientToHead, HeadToClient } from '@muster/protocol';
+import { place } from '@muster/scheduler';
+import { BusyOwners } from '../testing/busy-owners.js';
+import { RandomCluster, type Observer } from '../testing/random-cluster.js';
+import type { HeadMachine } from './head-machine.js';
+import { taken } from './leases.js';
+import type { HeadEffect, HeadEvent } from './messages.js';
+
+const HISTORIES = Number(process.env['MUSTER_HISTORIES'] ?? 10);
+const STEPS = 600;
+
+const equal = (a: ResourceSet, b: ResourceSet): boolean => [...Object.keys(a), ...Object.keys(b)].every((name) => (a[name] ?? 0) === (b[name] ?? 0));
+
+function must(condition: boolean, what: string): void {
+  if (!condition) throw new Error(what);
+}
+
+/** Watches one cluster and throws at the first thing that must not be. */
+class Invariants implements Observer {
+  readonly #machine: HeadMachine;
+  /** What each owner believes to hold, by the messages it was sent and has sent. */
+  readonly #held = new Map<string, Set<string>>();
+  readonly #everStarted = new Set<string>();
+  readonly #everGranted = new Set<string>();
+  readonly #incarnations = new Map<string, number>();
+
+  constructor(machine: HeadMachine) {
+    this.#machine = machine;
+  }
+
+  sent(clientId: string, message: HeadToClient): void {
+    const held = this.#held.get(clientId) ?? new Set();
+    this.#held.set(clientId, held);
+    if (message.type === 'leaseGranted') {
+      must(!this.#everGranted.has(message.leaseId), `${message.leaseId} was granted twice`);
+      this.#everGranted.add(message.leaseId);
+      held.add(message.leaseId);
+    }
+    if (message.type === 'leaseLost') must(held.delete(message.leaseId), `${clientId} lost ${message.leaseId}, which it does not hold`);
+    if (message.type === 'leaseReclaim') must(held.has(message.leaseId), `${clientId} was asked for ${message.leaseId}, which it does not hold`);
+    if (message.type === 'actorState' && message.incarnation > 0) {
+      const key = `${clientId} ${message.actorId}`;
+      must((this.#incarnations.get(key) ?? 0) <= message.incarnation, `${message.actorId} went back to incarnation ${message.incarnation}`);
+      this.#incarnations.set(key, message.incarnation);
+    }
+  }
+
+  told(clientId: string, message: ClientToHead): void {
+    if (message.type === 'leaseReturn') this.#held.get(clientId)?.delete(message.leaseId);
+  }
+
+  after(_event: HeadEvent, effects: readonly HeadEffect[]): void {
+    this.#nodes();
+    this.#grants(effects);
+    this.#demands();
+    this.#actors();
+  }
+
+  #nodes(): void {
+    const { nodes, leases } = this.#machine;
+    let held = 0;
+    for (const node of nodes.byId.values()) {
+      const sum = [...node.leases].reduce<ResourceSet>((total, lease) => addResources(total, taken(lease)), node.view.available);
+      must(equal(sum, node.view.total), `${node.id} has ${JSON.stringify(node.view)}, and with its leases ${JSON.stringify(sum)}`);
+      must(nodes.snapshot.nodes[node.index] === node.view, `${node.id} differs from the snapshot`);
+      held += node.leases.size;
+    }
+    must(held === leases.byId.size, 'a lease is on no node');
+  }
+
+  /** Only a worker that goes on after a block may leave its node with less than nothing; a new lease must fit. */
+  #grants(effects: readonly HeadEffect[]): void {
+    for (const effect of effects) {
+      if (effect.type !== 'sendToNode' || effect.message.type !== 'startLease' || this.#everStarted.has(effect.message.leaseId)) continue;
+      this.#everStarted.add(effect.message.leaseId);
+      const lease = this.#machine.leases.byId.get(effect.message.leaseId)!;
+      for (const name in lease.resources) must(lease.node.view.available[name]! >= 0, `${lease.id} oversubscribes ${lease.node.id} in ${name}`);
+    }
+  }
+
+  /** Who could be served is served, and nobody who wants something is forgotten. */
+  #demands(): void {
+    const { demands, nodes, processes } = this.#machine;
+    for (const [key, group] of demands.groups) {
+      for (const demand of group.queue) {
+        must(demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size, `${demand.ownerId}/${demand.demandId} waits wrongly`);
+      }
+      must(group.queue.size > 0 && 'rejection' in place(nodes.snapshot, group.request, { preferredNodeId: '', leasesByNode: null }), `${key} waits but fits`);
+    }
+    for (const process of processes.byId.values()) {
+      for (const demand of process.demands.values()) {
+        const waits = demands.waitsFor(demand) !== null;
+        // Demands for nothing are limited to fewer leases than they may want.
+        must(waits === (demand.count > demand.leases.size) || demand.leases.size >= 16, `${demand.ownerId}/${demand.demandId} is ${waits ? '' : 'not '}waiting`);
+      }
+    }
+  }
+
+  #actors(): void {
+    const names = new Set<string>();
+    for (const actor of this.#machine.actors.live.values()) {
+      must(actor.state !== 'dead', `${actor.id} is dead and alive`);
+      must(actor.maxRestarts === -1 || actor.restarts <= actor.maxRestarts, `${actor.id} restarted ${actor.restarts} times`);
+      must(actor.incarnation === actor.restarts + 1, `${actor.id} has incarnation ${actor.incarnation} after ${actor.restarts} restarts`);
+      must(actor.name === '' || !names.has(actor.name), `two actors are named ${actor.name}`);
+      names.add(actor.name);
+      must(actor.demand.leases.size <= 1, `${actor.id} has ${actor.demand.leases.size} leases`);
+      must(actor.state !== 'alive' || actor.lease?.state !== 'starting', `${actor.id} is alive without a worker`);
+    }
+  }
+}
+
+function leftovers(cluster: RandomCluster): string[] {
+  const { leases, demands, processes, actors, jobs, nodes } = cluster.machine;
+  const left = [
+    ...[...leases.byId.values()].map((lease) => `${lease.id} is ${lease.state}`), ...[...demands.groups.keys()].map((key) => `a demand for ${key} waits`),
+    ...processes.byId.keys(), ...actors.live.keys(), ...[...jobs.running.values()].map((job) => `${job.id} runs`),
+    ...cluster.daemons.flatMap((daemon) => [...daemon.leases.keys()].map((leaseId) => `${daemon.id} holds ${leaseId}`)),
+  ];
+  for (const node of nodes.byId.values()) if (!equal(node.view.available, node.view.total)) left.push(`${node.id} is not free`);
+  return left;
+}
+
+t.test('random histories keep the invariants and leave nothing behind', async (t) => {
+  const first = Number(process.env['MUSTER_SEED'] ?? Date.now() % 2 ** 31);
+  t.comment(`seeds from ${first}`);
+  for (let seed = first; seed < first + HISTORIES; seed++) {
+    const cluster = new RandomCluster(seed, (machine) => new Invariants(machine));
+    let step = 0;
+    try {
+      for (; step < STEPS; step++) cluster.act();
+      cluster.calmDown();
+      const left = leftovers(cluster);
+      must(left.length === 0, `left behind: ${left.join(', ')}`);
+    } catch (error) {
+      return t.fail(`seed ${seed}, step ${step}: ${(error as Error).stack}`);
+    }
+  }
+  t.pass(`${HISTORIES} histories of ${STEPS} steps`);
+});
+
+t.test('equal seeds give equal histories', async (t) => {
+  const history = (): string[] => {
+    const lines: string[] = [];
+    const cluster = new RandomCluster(7, () => ({ after: (event, effects) => { lines.push(JSON.stringify([event, effects])); }, sent: () => {}, told: () => {} }));
+    for (let step = 0; step < 500; step++) cluster.act();
+    return lines;
+  };
+  t.same(history(), history());
+  t.not(seededRandom(7).hex(8), seededRandom(8).hex(8));
+});
+
+const cpus = (count: number): ResourceSet => ({ cpu: count * RESOURCE_SCALE });
+
+t.test('owners with equal demands come to hold equally many leases', async (t) => {
+  const cluster = new BusyOwners([cpus(8), cpus(4)], [0, 500, 1_000, 1_500].map((fromMs) => ({ resources: cpus(1), taskMs: 20, fromMs })));
+  cluster.runUntil(5_000);
+  t.same(cluster.owners.map(({ held }) => held), [3, 3, 3, 3]);
+  t.ok(cluster.owners.every(({ longestWaitMs }) => longestWaitMs < 500), 'none waited long for its first');
+});
+
+t.test('more owners than leases take turns', async (t) => {
+  const cluster = new BusyOwners([cpus(2)], Array.from({ length: 6 }, () => ({ resources: cpus(1), taskMs: 30, fromMs: 0 })));
+  cluster.runUntil(30_000);
+  const tasks = cluster.owners.map((owner) => owner.tasks);
+  t.ok(Math.min(...tasks) > 0.7 * Math.max(...tasks), `tasks: ${tasks.join(' ')}`);
+  t.ok(cluster.owners.every(({ longestWaitMs }) => longestWaitMs < 3_000), `waits: ${cluster.owners.map((owner) => owner.longestWaitMs).join(' ')}`);
+});
+
+t.test('no feasible demand starves, however large it is and whoever else wants the room', async (t) => {
+  const seed = Number(process.env['MUSTER_SEED'] ?? Date.now() % 2 ** 31);
+  const random = seededRandom(seed);
+  const upTo = (n: number): number => 1 + Math.floor(random.next() * n);
+  for (let round = 0; round < 12; round++) {
+    const nodes = Array.from({ length: upTo(3) }, () => cpus(2 + upTo(6)));
+    const largest = Math.max(...nodes.map((node) => node['cpu']! / RESOURCE_SCALE));
+    const owners = Array.from({ length: 2 + upTo(6) }, () => ({ resources: cpus(upTo(largest)), taskMs: upTo(300), fromMs: upTo(2_000) }));
+    const cluster = new BusyOwners(nodes, [{ resources: cpus(largest), taskMs: 50, fromMs: 1_000 }, ...owners]);
+    cluster.runUntil(60_000);
+    const waits = cluster.owners.map((owner) => owner.longestWaitMs);
+    const detail = JSON.stringify({ seed, round, nodes: nodes.map((node) => node['cpu']), owners, waits });
+    if (Math.max(...waits) > 20_000) return t.fail(`somebody waited too long: ${detail}`);
+  }
+  t.pass(`seed ${seed}`);
+});

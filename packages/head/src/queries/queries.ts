@@ -1,0 +1,234 @@
+/** Answers the command line. The shapes of its questions and answers are in shapes.ts. */
+import { makeError, MusterError, ownerOf, type TaskId } from '@muster/base';
+import { failureFromMessage, failureToMessage, type QueryRequest } from '@muster/protocol';
+import type { Actor } from '../machine/actor.js';
+import type { Actors } from '../machine/actors.js';
+import type { HeadContext } from '../machine/context.js';
+import type { Demands } from '../machine/demands.js';
+import type { Job, Jobs } from '../machine/jobs.js';
+import type { Leases } from '../machine/leases.js';
+import { LIST_ROWS_MAX } from '../machine/limits.js';
+import type { Nodes } from '../machine/nodes.js';
+import type { Processes } from '../machine/processes.js';
+import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess } from './explain.js';
+import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
+import { actorRow, deadNodeRow, jobRow, nodeRow, rowFilter, workerRow } from './rows.js';
+import type { ExplainAnswer, ListAnswer, LogsAnswer, OwnedRow, OwnerExplanation, StopAnswer, StopJobAnswer, SubmitAnswer } from './shapes.js';
+import { clusterStatus, countStates } from './status.js';
+import { submitJob } from './submit.js';
+
+/** The tables that answers are drawn from. */
+export interface QueryTables {
+  readonly context: HeadContext;
+  readonly nodes: Nodes;
+  readonly processes: Processes;
+  readonly jobs: Jobs;
+  readonly demands: Demands;
+  readonly leases: Leases;
+  readonly actors: Actors;
+}
+
+/** What queries may bring about. */
+export interface QueryActions {
+  stopJob(job: Job): void;
+  stopCluster(reason: string): void;
+}
+
+type Reply = (answer: object) => void;
+
+export class Queries {
+  readonly #tables: QueryTables;
+  readonly #actions: QueryActions;
+  readonly #fanOut: FanOut;
+
+  constructor(tables: QueryTables, actions: QueryActions) {
+    this.#tables = tables;
+    this.#actions = actions;
+    this.#fanOut = new FanOut(tables.context);
+  }
+
+  handle(queryId: number, request: QueryRequest): void {
+    const { context } = this.#tables;
+    const attempt = (work: () => void): void => {
+      try {
+        work();
+      } catch (error) {
+        if (!(error instanceof MusterError)) throw error;
+        context.answer(queryId, { failure: failureToMessage(error), json: '' });
+      }
+    };
+    attempt(() => this.#answer(request, (answer) => context.answer(queryId, { failure: null, json: JSON.stringify(answer) }), attempt));
+  }
+
+  answered(askedId: string, requestId: number, answer: Answer): void {
+    this.#fanOut.answered(askedId, requestId, answer);
+  }
+
+  tick(): void {
+    this.#fanOut.tick();
+  }
+
+  /** `attempt` turns failures of later work into this query's. */
+  #answer(request: QueryRequest, reply: Reply, attempt: (work: () => void) => void): void {
+    const argument = (name: string): string => request.arguments[name] ?? '';
+    switch (request.what) {
+      case 'status': return reply(clusterStatus(this.#tables));
+      case 'summary': return this.#summary(reply);
+      case 'list': return this.#list(argument('kind'), request.arguments, reply);
+      case 'explain': return this.#explain(argument('id'), reply, attempt);
+      case 'logs': return this.#logs(argument('id'), reply);
+      case 'submit': return reply({ jobId: submitJob(request.json, this.#tables) } satisfies SubmitAnswer);
+      case 'stop-job': return reply(this.#stopJob(argument('id')));
+      case 'stop':
+        reply({ nodes: this.#tables.nodes.byId.size } satisfies StopAnswer);
+        return this.#actions.stopCluster(argument('reason') || 'the cluster was stopped');
+      default: throw makeError('INVALID_ARGUMENT', { what: `the query '${request.what}'`, want: 'status, summary, list, explain, logs, submit, stop-job or stop' });
+    }
+  }
+
+  #list(kind: string, options: Readonly<Record<string, string>>, reply: Reply): void {
+    const matches = rowFilter(options['filter'] ?? '');
+    const limit = Math.min(LIST_ROWS_MAX, Number(options['limit'] || LIST_ROWS_MAX));
+    if (!(limit >= 0)) throw makeError('INVALID_ARGUMENT', { what: `limit '${options['limit']}'`, want: 'a number' });
+    const send = (all: readonly object[], busy: readonly string[]): void => {
+      const rows = all.filter(matches) as ListAnswer['rows'][number][];
+      reply({ rows: rows.slice(0, limit), matches: rows.length, busy } satisfies ListAnswer);
+    };
+    if (kind === 'tasks' || kind === 'objects') this.#askOwners(kind, send);
+    else send(this.#ownRows(kind), []);
+  }
+
+  #ownRows(kind: string): object[] {
+    const { context, nodes, jobs, actors } = this.#tables;
+    switch (kind) {
+      case 'nodes': return [...[...nodes.byId.values()].map((node) => nodeRow(node, context)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
+      case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
+      case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
+      case 'workers': return [...nodes.byId.values()].flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
+      default: throw makeError('INVALID_ARGUMENT', { what: `the list '${kind}'`, want: 'nodes, tasks, actors, objects, jobs or workers' });
+    }
+  }
+
+  #askOwners(what: 'tasks' | 'objects', finish: (rows: OwnedRow[], busy: readonly string[]) => void): void {
+    const { processes } = this.#tables;
+    const asked = [...processes.byId.values()].filter((process) => process.stream !== null && process.jobId !== '').map((process): Asked => ({
+      id: process.id, send: (requestId) => processes.send(process, { type: 'clientQuery', requestId, what, argument: '' }),
+    }));
+    this.#fanOut.ask(asked, ({ byId, silent }) => {
+      const rows = [...byId].flatMap(([ownerId, answer]) => readRows(answer).map((row) => ({ ...row, ownerId })));
+      finish(rows, silent);
+    });
+  }
+
+  #summary(reply: Reply): void {
+    this.#askOwners('tasks', (rows, busy) => reply({
+      tasks: countStates(rows, 'name').map(([name, states]) => ({ name, states })),
+      actors: countStates([...this.#tables.actors.live.values(), ...this.#tables.actors.dead.values()], 'className').map(([className, states]) => ({ className, states })),
+      busy,
+    }));
+  }
+
+  #explain(id: string, reply: Reply, attempt: (work: () => void) => void): void {
+    const tables = this.#tables;
+    const node = tables.nodes.byId.get(id);
+    if (node !== undefined) return reply(explainNode(node, tables));
+    const deadNode = tables.nodes.dead.get(id);
+    if (deadNode !== undefined) return reply(explainDeadNode(deadNode, tables));
+    const actor = tables.actors.find(id);
+    if (actor !== undefined) return reply(explainActor(actor, tables));
+    const job = tables.jobs.find(id);
+    if (job !== undefined) return reply(explainJob(job, tables));
+    const process = tables.processes.byId.get(id);
+    if (process !== undefined) return reply(explainProcess(process, tables));
+    const deadProcess = tables.processes.dead.get(id);
+    if (deadProcess !== undefined) return reply(explainDeadProcess(deadProcess, tables));
+    this.#explainOwned(id, reply, attempt);
+  }
+
+  /** A task or an object: its owner is asked, and the scheduler's word is added while it waits for a lease. */
+  #explainOwned(id: string, reply: Reply, attempt: (work: () => void) => void): void {
+    const { processes, demands } = this.#tables;
+    const owner = processes.ofOwnerKey(ownerOf(id as TaskId));
+    if (!/^(task|obj)-/.test(id) || owner === undefined || owner.stream === null) {
+      throw makeError('INVALID_ARGUMENT', { what: `the id '${id}'`, want: 'that of a node, worker, driver, job or actor, or of a task or object whose owner is connected' });
+    }
+    const ask: Asked = { id: owner.id, send: (requestId) => processes.send(owner, { type: 'clientQuery', requestId, what: 'explain', argument: id }) };
+    this.#fanOut.ask([ask], ({ byId }) => attempt(() => {
+      const kind = id.startsWith('task-') ? 'task' : 'object';
+      const answer = byId.get(owner.id);
+      if (answer === undefined) {
+        return reply({ id, kind, state: 'unknown', lines: [`its owner ${owner.id} is busy and did not answer`] } satisfies ExplainAnswer);
+      }
+      const told = readExplanation(answer, owner.id);
+      const demand = told.demandId === undefined ? undefined : owner.demands.get(told.demandId);
+      const reasons = demand === undefined ? [] : explainDemand(demand, demands);
+      reply({ id, kind, state: told.state, lines: [`owned by ${owner.id}${owner.nodeId === '' ? '' : ` on ${owner.nodeId}`}`, ...told.lines, ...reasons] } satisfies ExplainAnswer);
+    }));
+  }
+
+  #logs(id: string, reply: Reply): void {
+    const { nodes } = this.#tables;
+    const nodeIds = [...new Set(this.#nodesOf(id))];
+    const asked = nodeIds.flatMap((nodeId): Asked[] => {
+      const node = nodes.byId.get(nodeId);
+      return node === undefined ? [] : [{ id: nodeId, send: (requestId) => nodes.send(node, { type: 'nodeQuery', requestId, what: 'logs', argument: id }) }];
+    });
+    this.#fanOut.ask(asked, (answers) => reply({ id, text: joinTexts(nodeIds, answers), missing: nodeIds.filter((nodeId) => !isWhole(answers.byId.get(nodeId))) } satisfies LogsAnswer));
+  }
+
+  /** Where the output of this worker, actor or job is. */
+  #nodesOf(id: string): string[] {
+    const { nodes, processes, jobs, actors } = this.#tables;
+    const actor = actors.find(id);
+    if (actor !== undefined) return placesOf(actor);
+    if (jobs.find(id) !== undefined) return [...nodes.byId.keys()];
+    const process = processes.byId.get(id) ?? processes.dead.get(id);
+    if (process?.kind === 'worker') return [process.nodeId];
+    for (const node of nodes.byId.values()) if (node.workers.has(id)) return [node.id];
+    throw makeError('INVALID_ARGUMENT', { what: `the id '${id}'`, want: 'that of a worker, an actor or a job' });
+  }
+
+  #stopJob(jobId: string): StopJobAnswer {
+    const job = this.#tables.jobs.find(jobId);
+    if (job === undefined) throw makeError('INVALID_ARGUMENT', { what: `the job id '${jobId}'`, want: 'one that `cluster list jobs` shows' });
+    if (job.state === 'running') this.#actions.stopJob(job);
+    return { jobId, state: job.state };
+  }
+}
+
+function placesOf(actor: Actor): string[] {
+  return [...actor.past.map((past) => past.nodeId), ...(actor.lease === null ? [] : [actor.lease.node.id])];
+}
+
+function readRows(answer: Answer): Record<string, unknown>[] {
+  const rows = parse(answer.json);
+  return Array.isArray(rows) ? rows.filter((row): row is Record<string, unknown> => typeof row === 'object' && row !== null) : [];
+}
+
+/** @throws MusterError PROTOCOL for an answer that is none */
+function readExplanation(answer: Answer, ownerId: string): OwnerExplanation {
+  const told = parse(answer.json) as Partial<OwnerExplanation> | null;
+  if (typeof told?.state !== 'string' || !Array.isArray(told.lines)) throw makeError('PROTOCOL', { what: ownerId, cause: 'an explanation without state and lines' });
+  return told as OwnerExplanation;
+}
+
+const isWhole = (answer: Answer | undefined): boolean => answer !== undefined && answer.failure === null;
+
+/** The nodes' texts in order. A node answers with a JSON string; one that failed says why. */
+function joinTexts(nodeIds: readonly string[], { byId }: Answers): string {
+  return nodeIds.flatMap((nodeId) => {
+    const answer = byId.get(nodeId);
+    if (answer === undefined) return [];
+    if (answer.failure !== null) return [`${nodeId}: ${failureFromMessage(answer.failure).message}\n`];
+    const text = parse(answer.json);
+    return typeof text === 'string' ? [text] : [];
+  }).join('');
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return null;
+  }
+}

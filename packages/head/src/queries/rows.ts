@@ -1,0 +1,83 @@
+/** The tables of the head as rows for people and programs. */
+import { describeDeath, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
+import { targetOf } from '@muster/protocol';
+import type { Actor } from '../machine/actor.js';
+import type { HeadContext } from '../machine/context.js';
+import type { Job } from '../machine/jobs.js';
+import type { Leases } from '../machine/leases.js';
+import type { DeadNode, Node, WorkerRecord } from '../machine/nodes.js';
+import type { Processes } from '../machine/processes.js';
+import type { ActorRow, Amounts, JobRow, NodeRow, WorkerRow } from './shapes.js';
+
+export function amounts(set: ResourceSet): Amounts {
+  return Object.fromEntries(Object.entries(set).map(([name, fixed]) => [name, fixed / RESOURCE_SCALE]));
+}
+
+export function nodeRow(node: Node, context: HeadContext): NodeRow {
+  return {
+    nodeId: node.id, state: node.stream === null ? 'unreachable' : 'alive', hostname: node.hostname, pid: node.pid,
+    address: node.endpoint === null ? '' : targetOf(node.endpoint, ''), isHeadNode: node.isHeadNode,
+    total: amounts(node.view.total), available: amounts(node.view.available), labels: node.view.labels,
+    leases: node.leases.size, workers: node.workers.size,
+    objectStoreBytes: node.objectStoreBytes, objectStoreUsedBytes: node.heartbeat?.objectStoreUsedBytes ?? 0,
+    spilledBytes: node.heartbeat?.spilledBytes ?? 0, objects: node.heartbeat?.objectCount ?? 0,
+    ageMs: context.nowMs - node.registeredAtMs, detail: '',
+  };
+}
+
+export function deadNodeRow(node: DeadNode, context: HeadContext): NodeRow {
+  return {
+    nodeId: node.id, state: 'dead', hostname: node.hostname, pid: null, address: '', isHeadNode: false, total: {}, available: {}, labels: {},
+    leases: 0, workers: 0, objectStoreBytes: 0, objectStoreUsedBytes: 0, spilledBytes: 0, objects: 0,
+    ageMs: context.nowMs - node.diedAtMs, detail: node.detail,
+  };
+}
+
+export function actorRow(actor: Actor, context: HeadContext): ActorRow {
+  const { lease } = actor;
+  return {
+    actorId: actor.id, name: actor.name, className: actor.className, state: actor.state, jobId: actor.jobId, ownerId: actor.ownerId,
+    isDetached: actor.isDetached, incarnation: actor.incarnation, restarts: actor.restarts, maxRestarts: actor.maxRestarts,
+    nodeId: lease?.node.id ?? '', workerId: lease?.workerId ?? '', pid: lease?.pid ?? null, resources: amounts(actor.demand.request.resources),
+    reasons: actor.reasons, cause: actor.cause === null ? '' : describeDeath(actor.cause), ageMs: context.nowMs - actor.createdAtMs,
+  };
+}
+
+export function jobRow(job: Job, context: HeadContext): JobRow {
+  const processes = [...job.processes];
+  return {
+    jobId: job.id, kind: job.kind, state: job.state, entrypoint: job.entrypoint, nodeId: job.program?.nodeId ?? '',
+    drivers: processes.filter((process) => process.kind === 'driver').map((process) => process.id),
+    workers: processes.filter((process) => process.kind === 'worker').length,
+    exitCode: job.cause?.kind === 'exit' ? job.cause.code : null, cause: job.cause === null ? '' : describeDeath(job.cause),
+    ageMs: context.nowMs - job.startedAtMs, durationMs: (job.endedAtMs ?? context.nowMs) - job.startedAtMs,
+  };
+}
+
+/** The tables in which a worker appears. */
+export interface WorkerTables {
+  readonly context: HeadContext;
+  readonly processes: Processes;
+  readonly leases: Leases;
+}
+
+export function workerRow(worker: WorkerRecord, node: Node, tables: WorkerTables): WorkerRow {
+  const lease = tables.leases.ofWorker(worker.workerId);
+  const process = tables.processes.byId.get(worker.workerId);
+  const isActor = lease !== undefined && lease.demand.actorId !== '';
+  return {
+    workerId: worker.workerId, state: isActor ? 'actor' : lease !== undefined ? 'leased' : process !== undefined ? 'idle' : 'starting',
+    nodeId: node.id, pid: worker.pid, jobId: process?.jobId ?? lease?.demand.jobId ?? '', leaseId: lease?.id ?? '',
+    ownerId: lease?.demand.ownerId ?? '', actorId: lease?.demand.actorId ?? '', isBlocked: lease?.isBlocked ?? false,
+    ageMs: tables.context.nowMs - worker.startedAtMs,
+  };
+}
+
+/** Reads `k=v,k=v`: a row matches when each of its fields, as text, is equal. */
+export function rowFilter(filter: string): (row: object) => boolean {
+  const wanted = filter.split(',').filter((part) => part !== '').map((part) => {
+    const [key = '', ...value] = part.split('=');
+    return [key, value.join('=')] as const;
+  });
+  return (row) => wanted.every(([key, value]) => String((row as Record<string, unknown>)[key] ?? '') === value);
+}

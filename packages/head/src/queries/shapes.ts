@@ -1,0 +1,193 @@
+/**
+ * What Head.Query answers: for each `what`, the arguments it takes and the JSON in its reply. Amounts of resources are in whole
+ * units, ages and durations in milliseconds. A text is empty and a number null where there is nothing to say.
+ *
+ * | what     | arguments                               | json in               | json out        |
+ * |----------|-----------------------------------------|-----------------------|-----------------|
+ * | status   |                                         |                       | StatusAnswer    |
+ * | summary  |                                         |                       | SummaryAnswer   |
+ * | list     | kind, filter? (`k=v,k=v`), limit?       |                       | ListAnswer      |
+ * | explain  | id                                      |                       | ExplainAnswer   |
+ * | logs     | id (of a worker, an actor or a job)     |                       | LogsAnswer      |
+ * | submit   |                                         | JobSpec               | SubmitAnswer    |
+ * | stop-job | id                                      |                       | StopJobAnswer   |
+ * | stop     | reason?                                 |                       | StopAnswer      |
+ *
+ * Fails with INVALID_ARGUMENT for an unknown `what`, kind or id, and with BACKPRESSURE while too many queries wait.
+ */
+
+/** Amounts by resource name, in whole units (`memory` in bytes). */
+export type Amounts = Readonly<Record<string, number>>;
+
+export interface StatusAnswer {
+  readonly clusterId: string;
+  readonly address: string;
+  readonly uptimeMs: number;
+  readonly nodes: { readonly alive: number; readonly unreachable: number; readonly dead: number };
+  readonly total: Amounts;
+  readonly available: Amounts;
+  readonly objectStore: { readonly totalBytes: number; readonly usedBytes: number; readonly spilledBytes: number; readonly objects: number };
+  readonly jobs: { readonly running: number; readonly finished: number };
+  readonly drivers: number;
+  readonly workers: number;
+  readonly leases: { readonly starting: number; readonly running: number; readonly ending: number };
+  /** Live actors by state. */
+  readonly actors: Readonly<Record<string, number>>;
+  readonly waiting: readonly WaitingRow[];
+}
+
+/** What waits for the same thing, and why. */
+export interface WaitingRow {
+  /** For people: `2 cpu, 1 gpu`. */
+  readonly request: string;
+  readonly demands: number;
+  readonly isInfeasible: boolean;
+  readonly reasons: string;
+}
+
+export interface SummaryAnswer {
+  /** Counts by state, of the tasks of one name. */
+  readonly tasks: readonly { readonly name: string; readonly states: Readonly<Record<string, number>> }[];
+  /** Counts by state, of the actors of one class. */
+  readonly actors: readonly { readonly className: string; readonly states: Readonly<Record<string, number>> }[];
+  /** Owners that did not answer in time, because they were busy: their tasks are not counted. */
+  readonly busy: readonly string[];
+}
+
+export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers'] as const;
+export type ListKind = (typeof LIST_KINDS)[number];
+
+export interface ListAnswer {
+  readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | OwnedRow)[];
+  /** How many rows match, those beyond the limit included. */
+  readonly matches: number;
+  /** Owners that did not answer in time, because they were busy. Only tasks and objects have owners. */
+  readonly busy: readonly string[];
+}
+
+export interface NodeRow {
+  readonly nodeId: string;
+  readonly state: 'alive' | 'unreachable' | 'dead';
+  readonly hostname: string;
+  readonly pid: number | null;
+  readonly address: string;
+  readonly isHeadNode: boolean;
+  readonly total: Amounts;
+  readonly available: Amounts;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly leases: number;
+  readonly workers: number;
+  readonly objectStoreBytes: number;
+  readonly objectStoreUsedBytes: number;
+  readonly spilledBytes: number;
+  readonly objects: number;
+  /** Since it registered, or, of a dead one, since its death. */
+  readonly ageMs: number;
+  /** Why it is dead. */
+  readonly detail: string;
+}
+
+export interface ActorRow {
+  readonly actorId: string;
+  readonly name: string;
+  readonly className: string;
+  readonly state: string;
+  readonly jobId: string;
+  readonly ownerId: string;
+  readonly isDetached: boolean;
+  readonly incarnation: number;
+  readonly restarts: number;
+  /** -1: always. */
+  readonly maxRestarts: number;
+  readonly nodeId: string;
+  readonly workerId: string;
+  readonly pid: number | null;
+  readonly resources: Amounts;
+  /** Why it waits. */
+  readonly reasons: string;
+  /** Why it, or its last incarnation, is dead. */
+  readonly cause: string;
+  readonly ageMs: number;
+}
+
+export interface JobRow {
+  readonly jobId: string;
+  readonly kind: 'driver' | 'submitted' | 'actor';
+  readonly state: 'running' | 'succeeded' | 'failed' | 'stopped';
+  readonly entrypoint: string;
+  /** Where a submitted job's program runs. */
+  readonly nodeId: string;
+  readonly drivers: readonly string[];
+  readonly workers: number;
+  readonly exitCode: number | null;
+  readonly cause: string;
+  readonly ageMs: number;
+  readonly durationMs: number;
+}
+
+export interface WorkerRow {
+  readonly workerId: string;
+  readonly state: 'starting' | 'idle' | 'leased' | 'actor';
+  readonly nodeId: string;
+  readonly pid: number;
+  readonly jobId: string;
+  readonly leaseId: string;
+  /** Who holds its lease. */
+  readonly ownerId: string;
+  readonly actorId: string;
+  /** Its task waits for others, and its cpus are lent out. */
+  readonly isBlocked: boolean;
+  readonly ageMs: number;
+}
+
+/** A task or an object, as its owner tells of it. */
+export interface OwnedRow extends Readonly<Record<string, unknown>> {
+  readonly ownerId: string;
+}
+
+export interface ExplainAnswer {
+  readonly id: string;
+  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object';
+  readonly state: string;
+  /** For people, one sentence each: where it is or was, what it waits for, why it is dead. */
+  readonly lines: readonly string[];
+}
+
+/**
+ * What an owner answers to clientQuery `explain` about a task or an object of its own. `demandId` is set while a task waits for a
+ * lease: the head adds what the scheduler says. Clients answer `tasks` and `objects` with an array of rows, which the head passes on; a
+ * task's row has `name` and `state`.
+ */
+export interface OwnerExplanation {
+  readonly state: string;
+  readonly lines: readonly string[];
+  readonly demandId?: number;
+}
+
+export interface LogsAnswer {
+  readonly id: string;
+  readonly text: string;
+  /** Nodes that did not answer, or are dead: their part is missing. */
+  readonly missing: readonly string[];
+}
+
+/** A program to run on the head's node. */
+export interface JobSpec {
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface SubmitAnswer {
+  readonly jobId: string;
+}
+
+export interface StopJobAnswer {
+  readonly jobId: string;
+  /** `running`: it has been told to stop. */
+  readonly state: JobRow['state'];
+}
+
+export interface StopAnswer {
+  readonly nodes: number;
+}

@@ -1,0 +1,118 @@
+/**
+ * Owners that always have more tasks than they get leases for, on daemons that do as they are told. Everybody keeps the rules: a
+ * lease that is asked back is returned when its task is over. For measuring who gets how much, and who waits how long.
+ */
+import { resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
+import type { ResourceSet } from '@muster/base';
+import { seededRandom } from '@muster/base';
+import { HeadMachine } from '../machine/head-machine.js';
+import { TICK_MS, type HeadEvent } from '../machine/messages.js';
+
+const HEARTBEAT_MS = 500;
+/** How long a message takes. */
+const DELAY_MS = 1;
+const WORKER_START_MS = 20;
+
+export interface OwnerSpec {
+  readonly resources: ResourceSet;
+  readonly taskMs: number;
+  /** When it begins. */
+  readonly fromMs: number;
+}
+
+export interface OwnerRecord {
+  /** How many leases it holds. */
+  held: number;
+  tasks: number;
+  /** The longest time without a lease, while it wanted some. */
+  longestWaitMs: number;
+  waitingSinceMs: number;
+}
+
+export class BusyOwners {
+  readonly owners: OwnerRecord[] = [];
+  readonly #machine = new HeadMachine({ clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: '', tokenFile: '' }, seededRandom(1), 0);
+  /** What happens when; in order of time, then of insertion. */
+  readonly #agenda = new Map<number, (() => void)[]>();
+  readonly #receivers = new Map<number, (message: HeadToNode | HeadToClient) => void>();
+  #nowMs = 0;
+  #streams = 0;
+  #workers = 0;
+
+  constructor(nodes: readonly ResourceSet[], owners: readonly OwnerSpec[]) {
+    nodes.forEach((resources, index) => this.#addNode(`node-${index}`, resources));
+    owners.forEach((spec, index) => this.#at(spec.fromMs, () => this.#addOwner(index, spec)));
+  }
+
+  runUntil(untilMs: number): void {
+    for (; this.#nowMs < untilMs; this.#nowMs++) {
+      if (this.#nowMs % TICK_MS === 0) this.#step({ type: 'tick' });
+      for (const action of this.#agenda.get(this.#nowMs) ?? []) action();
+      this.#agenda.delete(this.#nowMs);
+    }
+    for (const owner of this.owners) if (owner.held === 0) owner.longestWaitMs = Math.max(owner.longestWaitMs, this.#nowMs - owner.waitingSinceMs);
+  }
+
+  #at(timeMs: number, action: () => void): void {
+    const actions = this.#agenda.get(timeMs);
+    if (actions === undefined) this.#agenda.set(timeMs, [action]);
+    else actions.push(action);
+  }
+
+  #after(delayMs: number, action: () => void): void {
+    this.#at(this.#nowMs + delayMs, action);
+  }
+
+  #step(event: HeadEvent): void {
+    for (const effect of this.#machine.step(event, this.#nowMs)) {
+      if (effect.type === 'sendToNode' || effect.type === 'sendToClient') this.#after(DELAY_MS, () => this.#receivers.get(effect.stream)!(effect.message));
+    }
+  }
+
+  #open(kind: 'node' | 'client', receive: (message: never) => void): number {
+    const stream = ++this.#streams;
+    this.#receivers.set(stream, receive as (message: HeadToNode | HeadToClient) => void);
+    this.#step({ type: kind === 'node' ? 'nodeOpened' : 'clientOpened', stream });
+    return stream;
+  }
+
+  #addNode(nodeId: string, resources: ResourceSet): void {
+    const send = (message: NodeToHead): void => this.#after(DELAY_MS, () => this.#step({ type: 'nodeMessage', stream, message }));
+    const stream = this.#open('node', (message: HeadToNode) => {
+      if (message.type === 'startLease') {
+        const started: NodeToHead = { type: 'leaseStarted', leaseId: message.leaseId, workerId: `worker-${++this.#workers}`, pid: 1, endpoint: null, gpuIds: [] };
+        this.#after(WORKER_START_MS, () => send(started));
+      }
+      if (message.type === 'endLease') send({ type: 'leaseEnded', leaseId: message.leaseId, cause: null });
+    });
+    send({
+      type: 'registerNode', nodeId, endpoint: null, hostname: nodeId, pid: 1, resources: resourcesToMessage(resources), labels: {}, objectStoreBytes: 0, isHeadNode: false,
+    });
+    const beat = (): void => {
+      send({ type: 'heartbeat', sequence: 0, objectStoreUsedBytes: 0, spilledBytes: 0, objectCount: 0, workerCount: 0 });
+      this.#after(HEARTBEAT_MS, beat);
+    };
+    this.#after(DELAY_MS + 1, beat);
+  }
+
+  #addOwner(index: number, spec: OwnerSpec): void {
+    const record: OwnerRecord = { held: 0, tasks: 0, longestWaitMs: 0, waitingSinceMs: this.#nowMs };
+    this.owners.push(record);
+    const reclaimed = new Set<string>();
+    const send = (message: ClientToHead): void => this.#after(DELAY_MS, () => this.#step({ type: 'clientMessage', stream, message }));
+    const runTask = (leaseId: string): void => this.#after(spec.taskMs, () => {
+      record.tasks++;
+      if (!reclaimed.delete(leaseId)) return runTask(leaseId);
+      if (--record.held === 0) record.waitingSinceMs = this.#nowMs;
+      send({ type: 'leaseReturn', leaseId, killWorker: false, reason: '' });
+    });
+    const stream = this.#open('client', (message: HeadToClient) => {
+      if (message.type === 'leaseReclaim') reclaimed.add(message.leaseId);
+      if (message.type !== 'leaseGranted') return;
+      if (record.held++ === 0) record.longestWaitMs = Math.max(record.longestWaitMs, this.#nowMs - record.waitingSinceMs);
+      runTask(message.leaseId);
+    });
+    send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
+    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null }, count: 100, name: '' });
+  }
+}
