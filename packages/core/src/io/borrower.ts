@@ -14,10 +14,16 @@ import { RESOLVED_ERROR } from './lender.js';
 
 interface Lender {
   readonly stream: MessageStream<BorrowerToOwner, OwnerToBorrower>;
-  readonly acks: Map<number, () => void>;
-  readonly resolves: Map<number, ObjectRef>;
+  /** What to call when a batch of borrowed references is counted. */
+  readonly acks: Map<number, readonly (() => void)[]>;
+  /** References whose values were asked for. */
+  readonly asked: Map<string, ObjectRef>;
   /** Ids borrowed over this stream. */
   readonly ids: Set<string>;
+  /** Gathered in this turn, to be sent as one message each. */
+  readonly borrowing: { id: string; counted: () => void }[];
+  resolving: string[];
+  returning: string[];
 }
 
 export interface BorrowerOptions {
@@ -52,13 +58,12 @@ export class Borrower {
     this.#collected.register(ref, { id, ownerId });
     const lender = this.#lender(ownerId, owner);
     lender.ids.add(id);
-    const requestId = ++this.#requestCount;
     this.#uncountedCount++;
-    lender.acks.set(requestId, () => {
+    lender.borrowing.push({ id, counted: () => {
       counted();
       if (--this.#uncountedCount === 0) for (const wake of this.#whenCounted.splice(0)) wake();
-    });
-    lender.stream.send({ type: 'borrow', objectId: id, requestId });
+    } });
+    this.#flushLater(lender);
     return ref;
   }
 
@@ -72,10 +77,12 @@ export class Borrower {
   resolve(ref: ObjectRef, lostOn: readonly string[]): void {
     const { id, owner, ownerId } = ref.detail!.foreign!;
     const lender = this.#lender(ownerId, owner);
-    const requestId = ++this.#requestCount;
-    lender.resolves.set(requestId, ref);
-    if (lostOn.length > 0) lender.stream.send({ type: 'reportLost', objectId: id, requestId, nodeIds: lostOn });
-    else lender.stream.send({ type: 'resolve', objectId: id, requestId });
+    lender.asked.set(id, ref);
+    if (lostOn.length > 0) lender.stream.send({ type: 'reportLost', objectId: id, nodeIds: lostOn });
+    else {
+      lender.resolving.push(id);
+      this.#flushLater(lender);
+    }
   }
 
   /** The head says that a process is dead. */
@@ -85,7 +92,8 @@ export class Borrower {
     this.#lenders.delete(processId);
     lender.stream.destroy();
     const cause = death ? describeDeath(deathFromMessage(death)) : 'ended';
-    for (const acked of lender.acks.values()) acked();
+    for (const batch of lender.acks.values()) for (const counted of batch) counted();
+    for (const { counted } of lender.borrowing) counted();
     for (const id of lender.ids) {
       const ref = this.#refs.get(id as ObjectId)?.deref();
       if (ref?.state === RefState.pending) this.owner.objects.settle(ref, { kind: 'failed', error: makeError('OWNER_DIED', { what: id, cause: `${processId} ${cause}` }) });
@@ -101,7 +109,26 @@ export class Borrower {
     if (this.#refs.get(id)?.deref()) return; // made anew meanwhile
     this.#refs.delete(id);
     const lender = this.#lenders.get(ownerId);
-    if (lender?.ids.delete(id)) lender.stream.send({ type: 'unborrow', objectId: id });
+    if (!lender?.ids.delete(id)) return;
+    lender.returning.push(id);
+    this.#flushLater(lender);
+  }
+
+  /** Sends what this turn has gathered for an owner, at its end. */
+  #flushLater(lender: Lender): void {
+    if (lender.borrowing.length + lender.resolving.length + lender.returning.length !== 1) return;
+    process.nextTick(() => {
+      if (lender.borrowing.length > 0) {
+        const batch = lender.borrowing.splice(0);
+        const requestId = ++this.#requestCount;
+        lender.acks.set(requestId, batch.map(({ counted }) => counted));
+        lender.stream.send({ type: 'borrow', objectIds: batch.map(({ id }) => id), requestId });
+      }
+      if (lender.resolving.length > 0) lender.stream.send({ type: 'resolve', objectIds: lender.resolving });
+      if (lender.returning.length > 0) lender.stream.send({ type: 'unborrow', objectIds: lender.returning });
+      lender.resolving = [];
+      lender.returning = [];
+    });
   }
 
   #lender(ownerId: string, endpoint: Endpoint): Lender {
@@ -109,15 +136,15 @@ export class Borrower {
     if (lender) return lender;
     const channel = new Channel({ target: targetOf(endpoint, this.options.nodeId()), token: this.options.token(), unref: this.options.unref, peer: `the owner ${ownerId}` });
     const stream = channel.open('Peer.Objects');
-    lender = { stream, acks: new Map(), resolves: new Map(), ids: new Set() };
+    lender = { stream, acks: new Map(), asked: new Map(), ids: new Set(), borrowing: [], resolving: [], returning: [] };
     this.#lenders.set(ownerId, lender);
     stream.onMessage = (message) => {
       if (message.type === 'borrowAck') {
-        lender!.acks.get(message.requestId)?.();
+        for (const counted of lender!.acks.get(message.requestId) ?? []) counted();
         lender!.acks.delete(message.requestId);
       } else {
-        const ref = lender!.resolves.get(message.requestId);
-        lender!.resolves.delete(message.requestId);
+        const ref = lender!.asked.get(message.objectId);
+        lender!.asked.delete(message.objectId);
         if (ref) this.#settle(ref, message);
       }
     };

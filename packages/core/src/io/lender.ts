@@ -13,28 +13,23 @@ export function lend(owner: Owner, encodeError: (error: MusterError) => EncodedV
       return;
     }
     if (!processId) throw makeError('PROTOCOL', { what: 'a borrower', cause: 'it did not say hello' });
-    const objectId = message.objectId as ObjectId;
     switch (message.type) {
-      case 'borrow': {
-        let failure = null;
-        try {
-          owner.objects.borrowed(processId, objectId);
-        } catch (error) {
-          failure = failureToMessage(error);
-        }
-        stream.send({ type: 'borrowAck', requestId: message.requestId, failure });
+      case 'borrow':
+        for (const id of message.objectIds) owner.objects.borrowed(processId, id as ObjectId);
+        stream.send({ type: 'borrowAck', requestId: message.requestId });
         return;
-      }
-      case 'unborrow': return owner.objects.unborrowed(processId, objectId);
+      case 'unborrow':
+        for (const id of message.objectIds) owner.objects.unborrowed(processId, id as ObjectId);
+        return;
       case 'resolve':
-      case 'reportLost': {
-        const lostOn = message.type === 'reportLost' ? message.nodeIds : [];
-        owner.objects.resolveFor(objectId, lostOn, (ref) => {
-          stream.send({ type: 'resolved', ...resolvedMessage(owner, message.requestId, ref, encodeError) });
-        });
-      }
+        for (const id of message.objectIds) resolve(id as ObjectId, []);
+        return;
+      case 'reportLost': return resolve(message.objectId as ObjectId, message.nodeIds);
     }
   };
+  const resolve = (id: ObjectId, lostOn: readonly string[]): void => owner.objects.resolveFor(id, lostOn, (ref) => {
+    stream.send({ type: 'resolved', ...resolvedMessage(owner, id, ref, encodeError) });
+  });
   stream.onEnd = () => owner.objects.borrowerGone(processId);
 }
 
@@ -42,8 +37,8 @@ export function lend(owner: Owner, encodeError: (error: MusterError) => EncodedV
 export const RESOLVED_VALUE = 0;
 export const RESOLVED_ERROR = 1;
 
-function resolvedMessage(owner: Owner, requestId: number, ref: ObjectRef | MusterError, encodeError: (error: MusterError) => EncodedValue): Resolved {
-  const blank: Resolved = { requestId, value: new Uint8Array(0), sizeBytes: 0, locations: [], failure: null };
+function resolvedMessage(owner: Owner, objectId: string, ref: ObjectRef | MusterError, encodeError: (error: MusterError) => EncodedValue): Resolved {
+  const blank: Resolved = { objectId, value: new Uint8Array(0), sizeBytes: 0, locations: [], failure: null };
   if (ref instanceof MusterError) return { ...blank, failure: failureToMessage(ref) };
   const writer = new ByteWriter(256);
   if (ref.state === RefState.failed) {

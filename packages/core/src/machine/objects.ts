@@ -11,7 +11,7 @@ import { ByteWriter, Composite, writeComposite, writePrimitive, type Endpoint } 
 import { describeStored, encodeStored, type RefDescriptor } from './descriptors.js';
 import type { Owner } from './owner.js';
 import type { Outcome } from './ports.js';
-import { attachWaiter, notifyWaiters, ObjectRef, RefState, StoredObject, type EncodedValue, type Lineage } from './reference.js';
+import { attachWaiter, containedIn, notifyWaiters, ObjectRef, RefState, StoredObject, type EncodedValue, type Lineage } from './reference.js';
 
 /** Encoded arguments kept so that lost results can be made again; beyond it new results have no lineage. */
 const LINEAGE_MAX_BYTES = 256 * 2 ** 20;
@@ -84,6 +84,7 @@ export class ObjectTable {
         ref.value = outcome.error;
         this.#dropLineage(ref);
     }
+    if (ref.detail?.export) this.#exportContained(ref);
     notifyWaiters(ref);
   }
 
@@ -154,10 +155,10 @@ export class ObjectTable {
     }
   }
 
-  /** Another process says that it holds a reference (once more). @throws MusterError OBJECT_FREED */
+  /** Another process says that it holds a reference (once more). One that is gone already is told so when it asks for the value. */
   borrowed(processId: string, id: ObjectId): void {
     const ref = this.#exported.get(sequenceOf(id));
-    if (!ref) throw makeError('OBJECT_FREED', { what: id });
+    if (!ref) return;
     const { borrowers } = this.#exportCounts(ref);
     borrowers.set(processId, (borrowers.get(processId) ?? 0) + 1);
   }
@@ -206,8 +207,9 @@ export class ObjectTable {
   #exportCounts(ref: ObjectRef): NonNullable<NonNullable<ObjectRef['detail']>['export']> {
     const detail = (ref.detail ??= {});
     if (!detail.export) {
-      detail.export = { borrowers: new Map(), inFlight: 0 };
+      detail.export = { borrowers: new Map(), inFlight: 0, contained: null };
       this.#exported.set(ref.sequence, ref);
+      if (ref.state !== RefState.pending) this.#exportContained(ref);
     }
     return detail.export;
   }
@@ -217,6 +219,14 @@ export class ObjectTable {
     if (!counts || counts.inFlight > 0 || counts.borrowers.size > 0) return;
     ref.detail!.export = undefined;
     this.#exported.delete(ref.sequence);
+    if (counts.contained) this.sentRefs(counts.contained);
+  }
+
+  #exportContained(ref: ObjectRef): void {
+    const counts = ref.detail!.export!;
+    if (counts.contained) this.sentRefs(counts.contained);
+    counts.contained = containedIn(ref);
+    this.sendingRefs(counts.contained);
   }
 
   // ---------------------------------------------------------------- ends and losses

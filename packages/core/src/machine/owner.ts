@@ -14,7 +14,7 @@ import { FailureHistory } from './failures.js';
 import { Line, type LineTarget } from './line.js';
 import { ObjectTable } from './objects.js';
 import type { OwnerPorts } from './ports.js';
-import { attachWaiter, detachWaiter, RefState, type EncodedValue, type Lineage, type ObjectRef, type RefHolder, type Waiter } from './reference.js';
+import { attachWaiter, containedIn, detachWaiter, RefState, type EncodedValue, type Lineage, type ObjectRef, type RefHolder, type Waiter } from './reference.js';
 import { ReplyReader } from './replies.js';
 import type { SlotQueue } from './slot-queue.js';
 import { Segment, SlotState, SlotTable, type TaskTemplate } from './slots.js';
@@ -137,7 +137,7 @@ export class Owner implements RefHolder {
       parts.push(Buffer.from(writer.buffer.subarray(0, writer.position)));
     }
     const ref = this.objects.create();
-    this.#enqueueTemplate(ref, spec, { argumentCount: args.length, parts, held });
+    this.#enqueueTemplate(ref, spec, { argumentCount: args.length, parts, held, passed: [] });
     if (spec.options.streaming) this.#openStream(ref);
     return ref;
   }
@@ -172,6 +172,10 @@ export class Owner implements RefHolder {
     const lost = template.parts.find((part) => !(part instanceof Uint8Array) && part.state === RefState.pending);
     if (lost) return this.#awaitArguments(slot, template);
     this.slots.states[slot] = SlotState.queued;
+    const before = template.passed;
+    template.passed = template.parts.flatMap((part) => (part instanceof Uint8Array ? [] : containedIn(part)));
+    this.objects.sendingRefs(template.passed);
+    this.objects.sentRefs(before);
     const { queue, fn } = this.slots.specs[slot]!;
     if (fn !== null) queue.ring.push(slot);
     this.markDirty(queue);
@@ -182,7 +186,7 @@ export class Owner implements RefHolder {
     const segment = this.slots.segments[slot]!;
     const at = this.slots.offsets[slot]!;
     const end = at + 4 + segment.view.getUint32(at, true);
-    return { argumentCount: segment.buffer[at + 14]!, parts: [Buffer.from(segment.buffer.subarray(at + TASK_HEADER_BYTES, end))], held: [] };
+    return { argumentCount: segment.buffer[at + 14]!, parts: [Buffer.from(segment.buffer.subarray(at + TASK_HEADER_BYTES, end))], held: [], passed: [] };
   }
 
   #openStream(end: ObjectRef): void {
@@ -272,7 +276,12 @@ export class Owner implements RefHolder {
   }
 
   releaseSlot(slot: number): void {
-    if (this.slots.segments[slot] === undefined) this.objects.sentRefs(this.slots.templates.get(slot)!.held);
+    if (this.slots.segments[slot] === undefined) {
+      const template = this.slots.templates.get(slot)!;
+      this.objects.sentRefs(template.held);
+      this.objects.sentRefs(template.passed);
+      template.passed = [];
+    }
     this.actors.callEnded(this.slots.specs[slot]!);
     this.slots.release(slot);
   }

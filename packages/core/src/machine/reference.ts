@@ -66,6 +66,8 @@ export interface ExportCounts {
   readonly borrowers: Map<string, number>;
   /** Messages under way that carry it. */
   inFlight: number;
+  /** References inside its value, which whoever gets the value will ask for: exported with it. Null while the value is not there. */
+  contained: readonly ObjectRef[] | null;
 }
 
 /** What a reference needs to know of the process that holds it. */
@@ -107,6 +109,11 @@ export class ObjectRef<T = unknown> {
     const state = Object.entries(RefState).find(([, code]) => code === this.state)![0];
     return `ObjectRef(${this.id}, ${state === 'pending' || state === 'failed' ? state : 'ready'})`;
   }
+}
+
+/** The references inside a reference's value. */
+export function containedIn(ref: ObjectRef): readonly ObjectRef[] {
+  return ref.value instanceof StoredObject ? ref.value.contained : (ref.detail?.contained ?? []);
 }
 
 /** Tells everybody who waits. The reference must have left pending. */

@@ -38,6 +38,8 @@ export interface TaskTemplate {
   readonly parts: readonly (Uint8Array | ObjectRef)[];
   /** References nested in the encoded arguments, held until the task is done. */
   readonly held: readonly ObjectRef[];
+  /** References inside the values of those in `parts`, held likewise from the time when the values are there. */
+  passed: readonly ObjectRef[];
 }
 
 const INITIAL_SLOTS = 1024;
