@@ -95,6 +95,7 @@ export class StoreClient {
     for (let i = 0; i < buffers.length; i++) if (buffers[i]!.byteLength > 0) this.#arena.write(room.offset + layout.offsets[i]!, buffers[i]!);
     this.#send({ type: 'seal', objectId: storageId, offset: room.offset, sizeBytes: layout.sizeBytes });
     if (room.isBlock) this.#send({ type: 'returnBlock', offset: room.offset });
+    await this.#ask((requestId) => ({ type: 'sync', requestId })); // others may hear of the object sooner than the daemon would
   }
 
   /** Makes an object readable here and maps it; the mapping ends when the buffer is collected. @throws ObjectLostError */
@@ -179,7 +180,7 @@ export class StoreClient {
     const waiting = this.#pending.get(requestId);
     if (!waiting) return;
     this.#pending.delete(requestId);
-    if (reply.failure) waiting.reject(failureFromMessage(reply.failure));
+    if ('failure' in reply && reply.failure) waiting.reject(failureFromMessage(reply.failure));
     else waiting.resolve(reply as never);
   }
 

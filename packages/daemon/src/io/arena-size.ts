@@ -22,7 +22,8 @@ export function createArena(path: string, wantedBytes: number): Arena {
   try {
     return Arena.create(path, sizeBytes);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOSPC') throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== 'ENOSPC' && code !== 'ERR_OUT_OF_RANGE') throw cause;
     throw makeError('INVALID_ARGUMENT', {
       what: `an object store of ${formatSizeBytes(sizeBytes)}`, want: `smaller: ${sharedMemoryFolder()} has ${formatSizeBytes(sharedMemoryFreeBytes())} free`,
     }, { cause });

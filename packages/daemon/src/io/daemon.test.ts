@@ -6,12 +6,15 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { connect as connectSocket, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { makeError, type NodeFile } from '@muster/base';
 import { Channel } from '@muster/protocol';
 import { StoreSession } from '../test-support/store-session.js';
 import { isAlive, TestCluster, TOKEN, untilDead } from '../test-support/test-cluster.js';
-import { visibleGpuIds } from './daemon.js';
+import { startDaemon, visibleGpuIds } from './daemon.js';
+import { LOG_FILE_MAX_BYTES, LogFile, readLogs } from './log-file.js';
+import { OomWatch } from './oom-watch.js';
 
 const MIB = 2 ** 20;
 const shmFiles = (nodeId: string): string[] => readdirSync('/dev/shm').filter((name) => name.includes(nodeId));
@@ -159,10 +162,9 @@ t.test('an object of 50 MB is pulled from another daemon, whole', async (t) => {
   for (const { nodeId } of nodes) cluster.head.send(nodeId, { type: 'peerNodes', nodes });
   t.match(await cluster.query(there!, 'objects'), [{ objectId: 'obj-w-1', isPrimary: true, pinCount: 0 }]);
   writer.send({ type: 'freeObjects', objectIds: ['obj-w-1'], locations: [] });
-  t.same(await cluster.query(there!, 'objects'), []);
   reader.send({ type: 'release', objectId: 'obj-w-1' });
-  for (let objects = [1] as unknown[]; objects.length > 0;) objects = (await cluster.query(here!, 'objects')) as unknown[];
-  t.pass('the copy is freed as well');
+  for (const daemon of [there!, here!]) for (let objects = [1] as unknown[]; objects.length > 0;) objects = (await cluster.query(daemon, 'objects')) as unknown[];
+  t.pass('the copy is freed with the original');
 });
 
 t.test('many readers on two nodes share pulls, and a dead location is passed over', async (t) => {
@@ -317,9 +319,43 @@ t.test('a shutdown from the head ends the node', async (t) => {
 
 t.test('a daemon without a logger writes to its folder', async (t) => {
   const cluster = await TestCluster.start(t);
-  const daemon = await cluster.startDaemon({ logger: undefined });
-  t.ok(daemon);
-  writeFileSync(`${cluster.home}/token`, TOKEN);
+  const daemon = await startDaemon(cluster.daemonOptions());
+  t.match(readFileSync(`${daemon.folder}/logs/daemon.log`, 'utf8'), /"msg":"node-started"/);
+  await daemon.close();
+});
+
+t.test('the kernel\'s kills for lack of memory are counted, each for one death', async (t) => {
+  const cluster = new TestCluster(t);
+  const counter = `${cluster.home}/memory.events`;
+  const count = (kills: number): void => writeFileSync(counter, `low 0\nmax 12\noom 9\noom_kill ${kills}\noom_group_kill 0\n`);
+  count(4);
+  const watch = new OomWatch([`${cluster.home}/absent`, counter]);
+  t.equal(watch.takeKill(), false, 'what was before does not count');
+  count(6);
+  t.same([watch.takeKill(), watch.takeKill(), watch.takeKill()], [true, true, false]);
+  t.equal(new OomWatch([]).takeKill(), false, 'a system that does not count');
+  t.equal(new OomWatch().takeKill(), false, 'this system');
+});
+
+t.test('a full log file is set aside, and nothing is lost at the change', async (t) => {
+  const cluster = new TestCluster(t);
+  const path = `${cluster.home}/worker-1.log`;
+  const failures: Error[] = [];
+  let onDrain = (): void => {};
+  const log = new LogFile(path, { onDrain: () => onDrain(), onFailure: (error) => failures.push(error) });
+  const lines = 50_000;
+  for (let index = 0; index < lines; index++) {
+    const keepsUp = log.append(`${String(index).padStart(999)}\n`);
+    if (!keepsUp) await new Promise<void>((resolve) => { onDrain = resolve; });
+  }
+  log.close();
+  const sizeOf = (file: string): number => (existsSync(file) ? statSync(file).size : 0);
+  while (sizeOf(path) + sizeOf(`${path}.1`) < lines * 1000) await nextTurn();
+  t.equal(sizeOf(`${path}.1`), Math.ceil(LOG_FILE_MAX_BYTES / 1000) * 1000);
+  t.match(await readLogs(cluster.home, ['worker-1', 'worker-2']), new RegExp(`${lines - 1}\\n$`));
+  const broken = new LogFile(`${cluster.home}/no/folder.log`, { onDrain: () => {}, onFailure: (error) => failures.push(error) });
+  t.equal(broken.append('text'), true, 'a log that cannot be written holds up nobody');
+  t.match(failures, [{ code: 'ENOENT' }]);
 });
 
 t.test('GPU ids are those that the environment leaves', async (t) => {

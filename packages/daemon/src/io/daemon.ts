@@ -224,15 +224,20 @@ class Daemon implements RunningDaemon {
     if (this.#isDown) return;
     this.#isDown = true;
     clearTimeout(this.#timer);
-    await this.#head.close();
-    this.#server.close();
-    this.#peers.close();
-    await this.#store.close();
-    this.#processes.close();
-    this.#arena.close();
-    this.#folder.remove();
-    this.#logger.info('node-stopped', { nodeId: this.nodeId, reason });
-    this.#resolveClosed(reason);
+    try {
+      await this.#head.close();
+      this.#server.close();
+      this.#peers.close();
+      await this.#store.close();
+      this.#processes.close();
+      this.#arena.close();
+      this.#folder.remove();
+      this.#logger.info('node-stopped', { nodeId: this.nodeId, reason });
+    } catch (error) {
+      this.#logger.error('node-left-files', { nodeId: this.nodeId, cause: (error as Error).message }); // the next node sweeps them
+    } finally {
+      this.#resolveClosed(reason);
+    }
   }
 
   #publish(): void {

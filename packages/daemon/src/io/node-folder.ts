@@ -65,6 +65,7 @@ export class NodeFolder {
 /** Removes what dead nodes have left. Returns their ids. */
 export function sweepDeadNodes(home: string): string[] {
   const swept: string[] = [];
+  if (!existsSync(home)) return swept;
   for (const nodeId of readdirSync(home).filter((name) => name.startsWith('node-'))) {
     const mark = readMark(join(home, nodeId));
     if (mark === null || isAlive(mark)) continue;
@@ -104,7 +105,7 @@ function isAlive({ pid, startTicks }: OwnerMark): boolean {
 function removeNode(home: string, nodeId: string, arenaPath: string): void {
   rmSync(nodeFilePath(home, nodeId), { force: true });
   if (basename(arenaPath).startsWith(ARENA_PREFIX)) rmSync(arenaPath, { force: true });
-  rmSync(join(home, nodeId), { recursive: true, force: true });
+  rmSync(join(home, nodeId), { recursive: true, force: true, maxRetries: 3 }); // a process that is being killed may still write
 }
 
 const nodeFilePath = (home: string, nodeId: string): string => join(home, 'nodes', `${nodeId}.json`);

@@ -61,6 +61,7 @@ export class StoreService {
     this.#streams.set(processId, stream);
     stream.onMessage = (message) => {
       if (message.type === 'storeHello') stream.destroy(brokenRule(processId, 'it sent storeHello twice'));
+      else if (message.type === 'sync') stream.send({ type: 'synced', requestId: message.requestId }); // requests are carried out as they come
       else connection.request(message);
     };
     stream.onEnd = () => {

@@ -9,7 +9,7 @@ import { LEASE_START_TIMEOUT_MS } from './lease-table.js';
 import { LINE_MAX_LENGTH, LineSplitter } from './line-splitter.js';
 import { LOG_FLUSH_MS, LOG_LINES_PER_SECOND, LogRelay } from './log-relay.js';
 import { STOP_TIMEOUT_MS } from './daemon-machine.js';
-import { WORKER_IDLE_TIMEOUT_MS, WORKER_LOST_TIMEOUT_MS, WORKER_START_TIMEOUT_MS } from './worker-pool.js';
+import { TOP_UP_DELAY_MS, WORKER_IDLE_TIMEOUT_MS, WORKER_LOST_TIMEOUT_MS, WORKER_START_TIMEOUT_MS } from './worker-pool.js';
 import type { LogLines } from '@muster/protocol';
 
 const gone = makeError('CONNECTION', { what: 'the head', cause: 'it is gone' });
@@ -95,6 +95,8 @@ t.test('an actor gets a worker of its own that ends with its lease; the pool is 
   const [workerId] = script.readyAll();
   script.startLease('lease-1', { actorId: 'actor-1' });
   t.match(script.take('commandWorker'), [{ workerId, command: { actorId: 'actor-1' } }]);
+  t.same(script.take('spawnWorker'), [], 'its constructor has the processors for a moment');
+  script.wait(TOP_UP_DELAY_MS);
   t.equal(script.take('spawnWorker').length, 1);
   script.endLease('lease-1');
   t.match(script.take('killWorker'), [{ workerId }]);

@@ -136,6 +136,7 @@ export class DaemonMachine {
       case 'nodeQuery': return this.#answer(message);
       case 'endJobOnNode':
         this.#leases.endJob(message.jobId, this.#nowMs);
+        this.#logs.endJob(message.jobId);
         return this.#emit({ type: 'freeOwners', ownerIds: message.ownerIds });
     }
   }
@@ -236,7 +237,7 @@ export class DaemonMachine {
   #setWake(): void {
     if (this.#isStopped) return;
     const atMs = this.#stopping ? this.#stopping.atMs : Math.min(
-      this.#head.nextWakeMs, this.#pool.nextWakeMs(this.#leases.waitingCount, this.#nowMs), this.#leases.nextWakeMs(), this.#jobs.nextWakeMs,
+      this.#head.nextWakeMs, this.#pool.nextWakeMs(this.#nowMs), this.#leases.nextWakeMs(), this.#jobs.nextWakeMs,
       this.#head.isRegistered ? this.#logs.nextWakeMs : Infinity);
     if (atMs >= this.#wakeAtMs) return;
     this.#wakeAtMs = atMs;

@@ -42,6 +42,8 @@ export class LeaseTable {
   readonly #emit: Emit;
   readonly #send: (message: NodeToHead) => void;
   readonly #leases = new Map<string, Lease>();
+  /** Those without a worker, in the order in which they came. */
+  readonly #waiting = new Set<Lease>();
   readonly #ended = new Map<string, EndedLease>();
 
   constructor(options: { pool: WorkerPool; gpus: GpuSlots; emit: Emit; send: (message: NodeToHead) => void }) {
@@ -54,7 +56,7 @@ export class LeaseTable {
   /** Leases that have their GPUs but no worker. */
   get waitingCount(): number {
     let count = 0;
-    for (const lease of this.#leases.values()) if (!lease.worker && lease.gpuIds) count++;
+    for (const lease of this.#waiting) if (lease.gpuIds) count++;
     return count;
   }
 
@@ -69,6 +71,7 @@ export class LeaseTable {
       gpuIds: null, worker: null, isEnding: false,
     };
     this.#leases.set(leaseId, lease);
+    this.#waiting.add(lease);
     if (!this.#gpus.canEverHold(gpusOf(lease))) {
       return this.#fail(lease, { kind: 'start-failed', detail: `the node has fewer than ${gpusOf(lease) / RESOURCE_SCALE} GPUs` }, nowMs);
     }
@@ -90,9 +93,7 @@ export class LeaseTable {
 
   /** The job is over: its leases end, except those of actors, which may outlive it and which the head ends one by one. */
   endJob(jobId: string, nowMs: number): void {
-    for (const lease of [...this.#leases.values()]) {
-      if (lease.jobId === jobId && !lease.actorId && !lease.worker) this.#end(lease, null, nowMs);
-    }
+    for (const lease of [...this.#waiting]) if (lease.jobId === jobId && !lease.actorId) this.#end(lease, null, nowMs);
     for (const worker of [...this.#pool.all()]) {
       if (worker.jobId === jobId && !worker.actorId) this.#pool.kill(worker, 'its job ended');
     }
@@ -106,13 +107,12 @@ export class LeaseTable {
 
   /** Workers cannot be started: whoever waits for one is told why. */
   failWaiting(cause: DeathCause, nowMs: number): void {
-    for (const lease of [...this.#leases.values()]) if (!lease.worker && lease.gpuIds) this.#fail(lease, cause, nowMs);
+    for (const lease of [...this.#waiting]) if (lease.gpuIds) this.#fail(lease, cause, nowMs);
   }
 
   /** Gives workers and GPUs that have become free to those who wait, in the order in which they came. */
   serveWaiting(nowMs: number): void {
-    for (const lease of [...this.#leases.values()]) {
-      if (lease.worker) continue;
+    for (const lease of [...this.#waiting]) {
       this.#place(lease);
       if (lease.worker || nowMs < lease.deadlineMs) continue;
       const what = lease.gpuIds ? 'worker became ready' : 'GPU became free';
@@ -128,7 +128,7 @@ export class LeaseTable {
 
   nextWakeMs(): number {
     let atMs = Infinity;
-    for (const lease of this.#leases.values()) if (!lease.worker) atMs = Math.min(atMs, lease.deadlineMs);
+    for (const lease of this.#waiting) atMs = Math.min(atMs, lease.deadlineMs);
     return atMs;
   }
 
@@ -141,6 +141,7 @@ export class LeaseTable {
     worker.actorId = lease.actorId;
     worker.name = lease.name;
     lease.worker = worker;
+    this.#waiting.delete(lease);
     if (lease.gpuIds.length > 0) this.#pool.clearGpus(lease.gpuIds);
     const { leaseId, jobId, gpuIds, actorId } = lease;
     this.#emit({ type: 'commandWorker', workerId: worker.workerId, command: { leaseId, jobId, gpuIds, actorId, exit: false } });
@@ -163,6 +164,7 @@ export class LeaseTable {
 
   #forget(lease: Lease, message: NodeToHead, endedAtMs: number): void {
     this.#leases.delete(lease.leaseId);
+    this.#waiting.delete(lease);
     if (lease.gpuIds) this.#gpus.giveBack(lease.gpuIds, gpusOf(lease));
     this.#ended.set(lease.leaseId, { message, endedAtMs });
     if (this.#ended.size > ENDED_LEASES_MAX) this.#ended.delete(this.#ended.keys().next().value!);

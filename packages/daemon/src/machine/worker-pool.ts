@@ -20,6 +20,8 @@ export const WORKER_START_TIMEOUT_MS = 60_000;
 export const WORKER_LOST_TIMEOUT_MS = 1000;
 /** A job's workers beyond the prestarted number end after being idle that long. */
 export const WORKER_IDLE_TIMEOUT_MS = 60_000;
+/** How long the pool waits before it is filled up again. */
+export const TOP_UP_DELAY_MS = 200;
 /** After that many failed starts in a row the next one is likely to fail too: those who wait are told. */
 const START_FAILURES_MAX = 3;
 /** Pauses between failed starts double from the first to the second. */
@@ -67,7 +69,11 @@ export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #emit: Emit;
   readonly #workers = new Map<string, Worker>();
+  /** Ready and without a lease; the most recently used last. */
+  readonly #idle = new Set<Worker>();
   #startFailures = 0;
+  /** When the prestarted number is made whole again; Infinity while it is. */
+  #topUpAtMs = -Infinity;
   #spawnAtMs = -Infinity;
   #isStopping = false;
 
@@ -92,13 +98,13 @@ export class WorkerPool {
   take(wish: WorkerWish): Worker | null {
     let unused: Worker | null = null;
     let used: Worker | null = null; // the last one: the most recently idle, whose code is still warm
-    for (const worker of this.#workers.values()) {
-      if (worker.state !== 'ready' || worker.leaseId) continue;
+    for (const worker of this.#idle) {
       if (worker.gpuIds === null) unused ??= worker;
       else if (worker.jobId === wish.jobId && isSame(worker.gpuIds, wish.gpuIds)) used = worker;
     }
     const worker = wish.prefersUnused ? unused ?? used : used ?? unused;
     if (!worker) return null;
+    this.#idle.delete(worker);
     worker.jobId = wish.jobId;
     worker.gpuIds = wish.gpuIds;
     worker.deadlineMs = Infinity;
@@ -109,8 +115,7 @@ export class WorkerPool {
   giveBack(worker: Worker, nowMs: number): void {
     worker.leaseId = '';
     worker.deadlineMs = nowMs + WORKER_IDLE_TIMEOUT_MS;
-    this.#workers.delete(worker.workerId);
-    this.#workers.set(worker.workerId, worker);
+    this.#idle.add(worker);
   }
 
   kill(worker: Worker, reason: string): void {
@@ -118,17 +123,18 @@ export class WorkerPool {
     worker.state = 'ending';
     worker.killReason = reason;
     worker.deadlineMs = Infinity;
+    this.#idle.delete(worker);
     this.#emit({ type: 'killWorker', workerId: worker.workerId });
   }
 
   /** The GPU sets of the job's idle workers. */
   idleGpuSets(jobId: string): (readonly number[])[] {
-    return this.#idle().flatMap((worker) => (worker.jobId === jobId && worker.gpuIds?.length ? [worker.gpuIds] : []));
+    return [...this.#idle].flatMap((worker) => (worker.jobId === jobId && worker.gpuIds?.length ? [worker.gpuIds] : []));
   }
 
   /** Ends idle workers that may hold memory of these GPUs. */
   clearGpus(gpuIds: readonly number[]): void {
-    for (const worker of this.#idle()) {
+    for (const worker of [...this.#idle]) {
       if (worker.gpuIds?.some((id) => gpuIds.includes(id))) this.kill(worker, 'it was idle and its GPUs were wanted');
     }
   }
@@ -145,6 +151,7 @@ export class WorkerPool {
     worker.state = 'ready';
     worker.endpoint = endpoint;
     worker.deadlineMs = Infinity;
+    this.#idle.add(worker);
     this.#startFailures = 0;
     return true;
   }
@@ -153,6 +160,7 @@ export class WorkerPool {
     const worker = this.#workers.get(workerId);
     if (worker?.state !== 'ready') return;
     worker.state = 'lost';
+    this.#idle.delete(worker);
     worker.deadlineMs = nowMs + WORKER_LOST_TIMEOUT_MS;
   }
 
@@ -161,6 +169,7 @@ export class WorkerPool {
     const worker = this.#workers.get(workerId);
     if (!worker) return undefined;
     this.#workers.delete(workerId);
+    this.#idle.delete(worker);
     const cause = deathCause(exit, worker.killReason);
     const wasReady = worker.endpoint !== null;
     if (!wasReady && !this.#isStopping) {
@@ -185,7 +194,7 @@ export class WorkerPool {
       if (worker.state === 'starting') startingCount++;
       if (worker.state !== 'ending' && !worker.actorId) pooledCount++;
     }
-    const missing = Math.max(waitingCount - startingCount, this.#options.prestartCount - pooledCount);
+    const missing = Math.max(waitingCount - startingCount, this.#topUp(this.#options.prestartCount - pooledCount, nowMs));
     for (let count = Math.min(missing, this.#options.startingMax - startingCount, WORKERS_MAX - this.#workers.size); count > 0; count--) this.#spawn(nowMs);
   }
 
@@ -208,16 +217,21 @@ export class WorkerPool {
     for (const worker of this.#workers.values()) this.kill(worker, reason);
   }
 
-  /** `waitingCount`: as in {@link refill}. */
-  nextWakeMs(waitingCount: number, nowMs: number): number {
-    let atMs = Infinity;
+  nextWakeMs(nowMs: number): number {
+    let atMs = this.#spawnAtMs > nowMs ? this.#spawnAtMs : Infinity;
+    if (this.#topUpAtMs > nowMs) atMs = Math.min(atMs, this.#topUpAtMs);
     for (const worker of this.#workers.values()) atMs = Math.min(atMs, worker.deadlineMs);
-    const isShort = waitingCount > 0 || this.#workers.size < this.#options.prestartCount;
-    return isShort && this.#spawnAtMs > nowMs ? Math.min(atMs, this.#spawnAtMs) : atMs;
+    return atMs;
   }
 
-  #idle(): Worker[] {
-    return [...this.#workers.values()].filter((worker) => worker.state === 'ready' && !worker.leaseId);
+  /**
+   * How many of the missing workers to start now, though nobody waits for them. Not at once: whoever has just taken a worker needs the
+   * processors, and after a job's end the node's own may follow.
+   */
+  #topUp(missing: number, nowMs: number): number {
+    if (missing <= 0) this.#topUpAtMs = Infinity;
+    else if (this.#topUpAtMs === Infinity) this.#topUpAtMs = nowMs + TOP_UP_DELAY_MS;
+    return nowMs >= this.#topUpAtMs ? missing : 0;
   }
 
   #spawn(nowMs: number): void {

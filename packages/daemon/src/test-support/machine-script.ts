@@ -18,9 +18,11 @@ export const exitOf = (exit: Partial<ProcessExit>): ProcessExit => ({ code: null
 
 export class MachineScript {
   readonly machine: DaemonMachine;
+  /** All that were not taken, without wakes. */
   readonly effects: DaemonEffect[] = [];
   readonly #options: ScriptOptions;
   nowMs = 1000;
+  #wakeAtMs = Infinity;
 
   constructor(options: ScriptOptions = {}) {
     this.#options = options;
@@ -34,7 +36,10 @@ export class MachineScript {
   }
 
   step(event: DaemonEvent): void {
-    this.effects.push(...this.machine.step(event, this.nowMs));
+    for (const effect of this.machine.step(event, this.nowMs)) {
+      if (effect.type === 'wake') this.#wakeAtMs = effect.atMs;
+      else this.effects.push(effect);
+    }
   }
 
   /** Starts the machine and accepts its registration. */
@@ -77,12 +82,9 @@ export class MachineScript {
   /** Time passes, with a tick whenever the machine asked for one. */
   wait(durationMs: number): void {
     const endMs = this.nowMs + durationMs;
-    for (;;) {
-      const wakes = this.effects.filter((effect) => effect.type === 'wake').map((effect) => effect.atMs);
-      const atMs = wakes.at(-1) ?? Infinity;
-      if (atMs > endMs) break;
-      this.take('wake');
-      this.nowMs = Math.max(this.nowMs, atMs);
+    while (this.#wakeAtMs <= endMs) {
+      this.nowMs = Math.max(this.nowMs, this.#wakeAtMs);
+      this.#wakeAtMs = Infinity;
       this.step({ type: 'tick' });
     }
     this.nowMs = endMs;

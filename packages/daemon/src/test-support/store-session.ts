@@ -2,9 +2,9 @@
 import { Arena } from '@muster/native';
 import {
   Channel, failureFromMessage, NO_ENDPOINT, type Allocated, type Endpoint, type Fetched, type MessageStream, type StoreReply, type StoreRequest, type StoreWelcome,
-  type WorkerCommand,
+  type Synced, type WorkerCommand,
 } from '@muster/protocol';
-import type { MusterError } from '@muster/base';
+import { makeError, MusterError } from '@muster/base';
 
 export interface StoreSessionOptions {
   readonly target: string;
@@ -20,7 +20,7 @@ export class StoreSession {
   readonly #stream: MessageStream<StoreRequest, StoreReply>;
   readonly #channel: Channel;
   readonly #arena: Arena;
-  readonly #waiting = new Map<number, (reply: StoreReply & { requestId: number }) => void>();
+  readonly #waiting = new Map<number, (reply: Allocated | Fetched | Synced | MusterError) => void>();
   #requestCount = 0;
 
   static connect(options: StoreSessionOptions): Promise<StoreSession> {
@@ -31,11 +31,12 @@ export class StoreSession {
       stream.onMessage = (message) => {
         if (message.type === 'storeWelcome') resolve((session = new StoreSession(channel, stream, message)));
         else if (message.type === 'workerCommand') options.onCommand?.(message);
-        else session!.#waiting.get(message.requestId)?.(message);
+        else if (message.type !== 'synced') session!.#waiting.get(message.requestId)?.(message);
       };
       stream.onEnd = (failure) => {
         channel.close();
         reject(failure);
+        session?.abandon(failure ?? makeError('NOT_CONNECTED', { cause: 'has ended' }));
         options.onEnd?.(failure);
       };
       stream.send({ type: 'storeHello', processId: options.processId, jobId: '', pid: process.pid, endpoint: options.endpoint ?? NO_ENDPOINT });
@@ -57,11 +58,13 @@ export class StoreSession {
     return this.#ask<Allocated>((requestId) => ({ type: 'allocate', requestId, sizeBytes, timeoutMs }));
   }
 
+  /** Resolves when others can fetch the object. */
   async put(objectId: string, bytes: Uint8Array): Promise<void> {
     const { offset } = await this.allocate(bytes.length);
     this.#arena.write(offset, bytes);
     this.send({ type: 'seal', objectId, offset, sizeBytes: bytes.length });
     this.send({ type: 'returnBlock', offset });
+    await this.#ask<Synced>((requestId) => ({ type: 'sync', requestId }));
   }
 
   /** Pins the object. */
@@ -84,14 +87,20 @@ export class StoreSession {
     this.#arena.close();
   }
 
-  async #ask<Reply extends Allocated | Fetched>(request: (requestId: number) => StoreRequest): Promise<Reply> {
+  /** The connection is over: nobody will answer. */
+  private abandon(failure: MusterError): void {
+    for (const answer of this.#waiting.values()) answer(failure);
+  }
+
+  async #ask<Reply extends Allocated | Fetched | Synced>(request: (requestId: number) => StoreRequest): Promise<Reply> {
     const requestId = ++this.#requestCount;
-    const reply = await new Promise<Reply>((resolve) => {
+    const reply = await new Promise<Reply | MusterError>((resolve) => {
       this.#waiting.set(requestId, resolve as never);
       this.send(request(requestId));
     });
     this.#waiting.delete(requestId);
-    if (reply.failure) throw failureFromMessage(reply.failure);
+    if (reply instanceof MusterError) throw reply;
+    if ('failure' in reply && reply.failure) throw failureFromMessage(reply.failure);
     return reply;
   }
 }

@@ -1,0 +1,79 @@
+import t from 'tap';
+import { COMMANDS } from './commands/index.js';
+import { CommandHome } from './test-support/command-home.js';
+
+const home = new CommandHome();
+t.teardown(() => home.end());
+
+t.test('every command has a help with an example and the exit codes', async (t) => {
+  for (const { name } of COMMANDS) {
+    const { code, stdout } = await home.run([name, '--help']);
+    t.equal(code, 0, name);
+    t.match(stdout, new RegExp(`^Usage: cluster ${name}\\b`));
+    t.match(stdout, new RegExp(`Examples:\\n  .*cluster ${name}`));
+    t.match(stdout, /Exit codes: 0 done/);
+    t.notOk(stdout.split('\n').some((line) => line.length > 100), `${name} fits into 100 columns`);
+  }
+  t.notMatch((await home.run(['start', '--help'])).stdout, /ephemeral|background/);
+});
+
+t.test('the program itself lists its commands, with and without being asked', async (t) => {
+  for (const args of [[], ['--help'], ['help']]) {
+    const { code, stdout } = await home.run(args);
+    t.equal(code, 0);
+    for (const { name } of COMMANDS) t.match(stdout, new RegExp(`^  ${name} `, 'm'));
+  }
+  t.match((await home.run(['help', 'submit'])).stdout, /^Usage: cluster submit/);
+});
+
+t.test('wrong usage ends with code 2, says what is wrong and where help is', async (t) => {
+  const wrong: [args: string[], complaint: RegExp][] = [
+    [['foo'], /unknown command 'foo'/],
+    [['status', '--foo'], /unknown option '--foo'/],
+    [['list'], /missing required argument 'KIND'/],
+    [['list', 'foo'], /nodes, tasks, actors, objects, jobs, workers/],
+    [['list', 'nodes', '--filter', 'state'], /--filter state .*name=value/],
+    [['start'], /either --head or --address/],
+    [['start', '--head', '--address', 'a:1'], /either --head or --address/],
+    [['start', '--head', '--cpus', 'many'], /--cpus many/],
+    [['start', '--head', '--gpus', '0.5'], /--gpus 0.5 .*whole number/],
+    [['start', '--head', '--port', '70000'], /--port 70000/],
+    [['start', '--head', '--memory', '1 lot'], /1 lot/],
+    [['start', '--head', '--object-store', 'big'], /big/],
+    [['start', '--head', '--resources', 'tpu'], /--resources tpu .*name=value/],
+    [['start', '--head', '--resources', 'cpu=3'], /'cpu'/],
+    [['start', '--head', '--node-timeout', '5'], /--node-timeout 5/],
+    [['start', '--address', 'nowhere'], /'nowhere' .*HOST:PORT/],
+    [['start', '--address', 'a:1', '--port', '1'], /--port .*--head/],
+    [['submit'], /missing required argument 'COMMAND'/],
+  ];
+  for (const [args, complaint] of wrong) {
+    const { code, stdout, stderr } = await home.run(args);
+    t.equal(code, 2, args.join(' '));
+    t.match(stderr, complaint);
+    t.match(stderr, /^cluster: .*\n  `cluster .*--help` .*\n$/, 'one line of what happened, one of what to do');
+    t.equal(stdout, '');
+  }
+});
+
+t.test('without a cluster, commands that need one end with code 3 and say how to get one', async (t) => {
+  for (const args of [['status'], ['summary'], ['list', 'nodes'], ['explain', 'node-1'], ['logs', 'job-1'], ['submit', '--', 'true'], ['jobs'], ['stop-job', 'job-1'], ['token']]) {
+    const { code, stderr } = await home.run(args);
+    t.equal(code, 3, args.join(' '));
+    t.equal(stderr, 'cluster: no cluster runs on this machine\n  Start one with `cluster start --head`, or name one elsewhere with --address HOST:PORT.\n');
+  }
+  const { code, stdout } = await home.run(['stop']);
+  t.equal(code, 0, 'there is nothing to stop, which is what was wanted');
+  t.match(stdout, /no node runs/);
+});
+
+t.test('a stack is shown only when it is asked for', async (t) => {
+  t.notMatch((await home.run(['status'])).stderr, /at .*\.js/);
+  t.match((await home.run(['status'], { env: { MUSTER_DEBUG: '1' } })).stderr, /at .*\.js/);
+});
+
+t.test('a home that is nobody\'s, or too deep for sockets, is refused', async (t) => {
+  const { code, stderr } = await home.run(['status'], { env: { MUSTER_HOME: `/tmp/${'x'.repeat(80)}` } });
+  t.equal(code, 1);
+  t.match(stderr, /MUSTER_HOME=.*at most \d+ characters/);
+});

@@ -1,0 +1,24 @@
+/** `cluster bench`. */
+import type { Command } from 'commander';
+import type { BenchRecord } from '../bench/measure.js';
+import { printText, withExamples } from './cluster-options.js';
+
+const NAME_WIDTH = 52;
+
+export function define(command: Command): void {
+  const core = command.command('core').description('Ray\'s microbenchmarks under Ray\'s names, and Muster\'s own, on a cluster of their own')
+    .option('--only <name>', 'only benchmarks whose name contains this')
+    .option('--list', 'print the names and run nothing')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { only?: string; list?: boolean; json?: boolean }) => {
+      const { coreBenchNames, runCoreBench } = await import('../bench/core.js');
+      if (options.list) return printText(coreBenchNames().join('\n'));
+      await runCoreBench({ only: options.only, report: (record) => printText(options.json ? JSON.stringify(record) : line(record)) });
+    });
+  withExamples(core, 'cluster bench core', 'cluster bench core --only "single client tasks async" --json');
+}
+
+function line({ name, value, unit }: BenchRecord): string {
+  const digits = value >= 100 ? 0 : value >= 1 ? 1 : 3;
+  return `${name.padEnd(NAME_WIDTH)} ${value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits }).padStart(14)} ${unit}`;
+}

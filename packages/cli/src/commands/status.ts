@@ -1,0 +1,52 @@
+/** `cluster status`. */
+import type { Command } from 'commander';
+import { formatDurationMs, formatSizeBytes } from '@muster/base';
+import type { Amounts, StatusAnswer } from '@muster/head';
+import { withCluster } from '../cluster/connection.js';
+import { formatAmount } from '../output/amounts.js';
+import { formatFields, formatTable } from '../output/table.js';
+import { printJson, printText, withClusterOptions, withExamples, type WithCluster } from './cluster-options.js';
+
+export function define(command: Command): void {
+  withClusterOptions(command).option('--json', 'print it as JSON').action(async (options: WithCluster<{ json?: boolean }>) => {
+    const status = await withCluster(options, (connection) => connection.query<StatusAnswer>('status'));
+    if (options.json) printJson(status);
+    else printText(describe(status));
+  });
+  withExamples(command, 'cluster status', 'cluster status --address 10.0.0.5:6380 --token-file ./token --json');
+}
+
+function describe(status: StatusAnswer): string {
+  const { nodes, jobs, objectStore, actors } = status;
+  const some = (counts: readonly (readonly [count: number, name: string])[]): string =>
+    counts.filter(([count], index) => count > 0 || index === 0).map(([count, name]) => `${count} ${name}`).join(', ');
+  const fields = formatFields([
+    ['cluster', `${status.clusterId} at ${status.address}, up ${formatDurationMs(status.uptimeMs)}`],
+    ['nodes', some([[nodes.alive, 'alive'], [nodes.unreachable, 'unreachable'], [nodes.dead, 'dead']])],
+    ['jobs', some([[jobs.running, 'running'], [jobs.finished, 'finished']])],
+    ['processes', `${status.drivers} drivers, ${status.workers} workers`],
+    ['actors', Object.entries(actors).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
+    ['objects', `${objectStore.objects} in ${formatSizeBytes(objectStore.usedBytes)} of ${formatSizeBytes(objectStore.totalBytes)}${objectStore.spilledBytes > 0 ? `, ${formatSizeBytes(objectStore.spilledBytes)} on disk` : ''}`],
+  ]);
+  return [fields, '', describeResources(status.total, status.available), ...describeWaiting(status)].join('\n');
+}
+
+function describeResources(total: Amounts, available: Amounts): string {
+  const names = Object.keys(total);
+  if (names.length === 0) return 'No node offers any resource.';
+  const used = (name: string): number => total[name]! - (available[name] ?? 0);
+  return formatTable([
+    { title: 'RESOURCE', value: (name) => name },
+    { title: 'USED', value: (name) => formatAmount(name, used(name)), align: 'right' },
+    { title: 'TOTAL', value: (name) => formatAmount(name, total[name]!), align: 'right' },
+  ], names);
+}
+
+function describeWaiting({ waiting }: StatusAnswer): string[] {
+  if (waiting.length === 0) return [];
+  return ['', formatTable([
+    { title: 'WAITING FOR', value: (row) => row.request, shrinksTo: 20 },
+    { title: 'DEMANDS', value: (row) => row.demands, align: 'right' },
+    { title: 'WHY', value: (row) => `${row.isInfeasible ? 'never possible: ' : ''}${row.reasons}`, shrinksTo: 30 },
+  ], waiting)];
+}

@@ -1,0 +1,37 @@
+/** The command line: finds the command, lets it read its arguments, and ends with an exit code that says how it went. */
+import { Command, CommanderError } from 'commander';
+import { COMMANDS } from './commands/index.js';
+import { EXIT, EXIT_CODES_HELP, printFailure } from './output/failure.js';
+
+/** Runs one command. Sets the process's exit code. */
+export async function runCommandLine(args: readonly string[]): Promise<void> {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => { // such as `cluster list tasks | head`
+    if (error.code === 'EPIPE') process.exit(EXIT.success);
+    throw error;
+  });
+  try {
+    const program = await makeProgram(args);
+    if (args.length === 0) program.outputHelp();
+    else await program.parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.success : EXIT.usage;
+    else process.exitCode = printFailure(error);
+  }
+}
+
+/** Only the command that is asked for is loaded. */
+async function makeProgram(args: readonly string[]): Promise<Command> {
+  const program = new Command('cluster')
+    .description('Muster\'s clusters: starts and stops nodes, runs programs on them, and shows what goes on.')
+    .enablePositionalOptions().exitOverride().helpCommand('help [command]', 'show what a command takes')
+    .configureHelp({ showGlobalOptions: false, helpWidth: 100 })
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'cluster: ')) })
+    .addHelpText('after', `\nExamples:\n  cluster start --head\n  cluster submit -- node app.ts\n  cluster stop\n\n${EXIT_CODES_HELP}`);
+  const wanted = args[0] === 'help' ? args[1] : args[0];
+  for (const { name, summary, load } of COMMANDS) {
+    const command = program.command(name).description(summary).showHelpAfterError(`  \`cluster ${name} --help\` shows what it takes.`);
+    if (name === wanted) (await load()).define(command);
+  }
+  program.showHelpAfterError('  `cluster --help` lists the commands.');
+  return program;
+}

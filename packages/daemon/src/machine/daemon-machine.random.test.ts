@@ -1,0 +1,206 @@
+/**
+ * Random lives of a daemon under a head that forgets nothing but whose connection breaks, loses its last messages and repeats others.
+ * `SEED=n node …` repeats one.
+ */
+import t from 'tap';
+import { makeError, RESOURCE_SCALE, seededRandom } from '@muster/base';
+import type { NodeToHead } from '@muster/protocol';
+import { MachineScript } from '../test-support/machine-script.js';
+
+const SEEDS = 1000;
+const ROUNDS = 200;
+const GPUS = 2;
+
+/** A lease as the head sees it. */
+interface HeadLease {
+  readonly jobId: string;
+  readonly actorId: string;
+  readonly gpu: number;
+  wants: 'start' | 'end' | 'kill';
+  state: 'asked' | 'running' | 'over';
+  workerId: string;
+  gpuIds: readonly number[];
+}
+
+class RandomLife {
+  readonly #random;
+  readonly #script: MachineScript;
+  readonly #leases = new Map<string, HeadLease>();
+  /** Workers by what the operating system knows of them. */
+  readonly #starting = new Set<string>();
+  readonly #alive = new Set<string>();
+  readonly #dying = new Set<string>();
+  #isConnected = true;
+  #isAttempting = false;
+
+  constructor(seed: number) {
+    this.#random = seededRandom(seed);
+    this.#script = new MachineScript({ cpus: 2, gpus: GPUS, prestart: seed % 3, startingMax: 2, nodeTimeoutMs: 1e9 }).start();
+  }
+
+  run(): void {
+    for (let round = 0; round < ROUNDS; round++) {
+      this.#act();
+      this.#observe();
+      this.#check();
+    }
+    this.#settle();
+    this.#shutDown();
+  }
+
+  #act(): void {
+    const dice = this.#below(100);
+    if (dice < 22) this.#startLease();
+    else if (dice < 36) this.#ifAny([...this.#leases.keys()], (id) => this.#endLease(id));
+    else if (dice < 42) this.#ifAny([...this.#leases.keys()], (id) => this.#ask(id)); // a repeated request
+    else if (dice < 64) this.#ifAny([...this.#starting], (id) => this.#ready(id));
+    else if (dice < 74) this.#ifAny([...this.#dying], (id) => this.#exit(id));
+    else if (dice < 80) this.#ifAny([...this.#alive, ...this.#starting], (id) => this.#exit(id));
+    else if (dice < 83) this.#ifAny([...this.#alive], (workerId) => this.#script.step({ type: 'workerDisconnected', workerId }));
+    else if (dice < 86 && this.#isConnected) this.#endJob();
+    else if (dice < 90) this.#breakConnection();
+    else this.#script.wait(this.#below(3) === 0 ? 3000 : 50);
+    if (!this.#isConnected && this.#isAttempting && this.#below(3) === 0) this.#reconnect();
+  }
+
+  #startLease(): void {
+    const gpu = [0, 0, RESOURCE_SCALE / 2, RESOURCE_SCALE, 2 * RESOURCE_SCALE][this.#below(5)]!;
+    const id = `lease-${this.#leases.size}`;
+    const actorId = this.#below(4) === 0 ? `actor-${id}` : '';
+    this.#leases.set(id, { jobId: `job-${this.#below(2)}`, actorId, gpu, wants: 'start', state: 'asked', workerId: '', gpuIds: [] });
+    this.#ask(id);
+  }
+
+  #endLease(id: string): void {
+    const lease = this.#leases.get(id)!;
+    if (lease.wants === 'start') lease.wants = this.#below(2) === 0 ? 'end' : 'kill';
+    this.#ask(id);
+  }
+
+  #ask(id: string): void {
+    const { jobId, actorId, gpu, wants } = this.#leases.get(id)!;
+    if (!this.#isConnected) return;
+    if (wants === 'start') this.#script.startLease(id, { jobId, actorId, resources: gpu > 0 ? { gpu } : {} });
+    else this.#script.endLease(id, wants === 'kill');
+  }
+
+  #endJob(): void {
+    const jobId = `job-${this.#below(2)}`;
+    this.#script.head({ type: 'endJobOnNode', jobId, ownerIds: [] });
+  }
+
+  #ready(workerId: string): void {
+    this.#starting.delete(workerId);
+    this.#alive.add(workerId);
+    this.#script.step({ type: 'workerReady', workerId, endpoint: { nodeId: 'node-a', unixPath: `/${workerId}.sock`, host: '', port: 0 } });
+  }
+
+  #exit(workerId: string): void {
+    for (const set of [this.#starting, this.#alive, this.#dying]) set.delete(workerId);
+    this.#script.exit(workerId, { signal: 'SIGKILL' });
+  }
+
+  #breakConnection(): void {
+    if (!this.#isConnected) return;
+    this.#isConnected = false;
+    const lost = this.#below(4); // messages that were on their way
+    const sends = this.#script.effects.filter((effect) => effect.type === 'send').slice(-lost);
+    if (lost > 0) for (const send of sends) this.#script.effects.splice(this.#script.effects.indexOf(send), 1);
+    this.#script.step({ type: 'headEnded', failure: makeError('CONNECTION', { what: 'the head', cause: 'the test broke it' }) });
+  }
+
+  #reconnect(): void {
+    this.#isConnected = true;
+    this.#isAttempting = false;
+    this.#script.accept();
+    for (const [id, lease] of this.#leases) if (lease.state !== 'over') this.#ask(id);
+  }
+
+  #observe(): void {
+    for (const effect of this.#script.effects.splice(0)) {
+      switch (effect.type) {
+        case 'spawnWorker': this.#starting.add(effect.workerId); break;
+        case 'killWorker':
+          if (!this.#starting.delete(effect.workerId) && !this.#alive.delete(effect.workerId)) throw new Error(`${effect.workerId} is killed but does not live`);
+          this.#dying.add(effect.workerId);
+          break;
+        case 'connectHead': this.#isAttempting = true; break;
+        case 'disconnectHead': this.#isAttempting = false; break;
+        case 'send': this.#hear(effect.message); break;
+        case 'stop': throw new Error(`the node stopped: ${effect.reason}`);
+      }
+    }
+  }
+
+  #hear(message: NodeToHead): void {
+    if (message.type === 'leaseStarted') {
+      const lease = this.#leases.get(message.leaseId)!;
+      if (lease.state === 'over') throw new Error(`${message.leaseId} started after its end`);
+      if (lease.state === 'running' && lease.workerId !== message.workerId) throw new Error(`${message.leaseId} has changed its worker`);
+      Object.assign(lease, { state: 'running', workerId: message.workerId, gpuIds: message.gpuIds });
+      if (message.gpuIds.length !== Math.ceil(lease.gpu / RESOURCE_SCALE)) throw new Error(`${message.leaseId} got the GPUs ${message.gpuIds.join()}`);
+    } else if (message.type === 'leaseEnded' || message.type === 'leaseFailed') {
+      const lease = this.#leases.get(message.leaseId)!;
+      lease.state = 'over';
+    }
+  }
+
+  #check(): void {
+    if (!this.#isConnected) return; // what the head believes is old
+    const holders = new Map<string, string>();
+    const shares = new Array<number>(GPUS).fill(0);
+    for (const [id, lease] of this.#leases) {
+      if (lease.state !== 'running') continue;
+      if (holders.has(lease.workerId)) throw new Error(`${lease.workerId} serves ${holders.get(lease.workerId)} and ${id}`);
+      holders.set(lease.workerId, id);
+      for (const gpuId of lease.gpuIds) shares[gpuId]! += Math.min(lease.gpu, RESOURCE_SCALE);
+    }
+    if (shares.some((share) => share > RESOURCE_SCALE)) throw new Error(`GPUs are given away more than once: ${shares.join()}`);
+  }
+
+  /** The faults are over: what the head wants comes true, for as many leases as have GPUs. */
+  #settle(): void {
+    for (let round = 0; round < 60; round++) {
+      this.#script.wait(500);
+      this.#observe();
+      if (!this.#isConnected && this.#isAttempting) this.#reconnect();
+      for (const workerId of [...this.#starting]) this.#ready(workerId);
+      for (const workerId of [...this.#dying]) this.#exit(workerId);
+      this.#observe();
+      // Leases that hold GPUs for ever keep others waiting: the head takes them back.
+      for (const [id, lease] of this.#leases) if (lease.gpu > 0 && lease.state === 'running') this.#endLease(id);
+    }
+    for (const [id, lease] of this.#leases) {
+      const isRight = lease.wants === 'start' && lease.gpu === 0 ? lease.state !== 'asked' : lease.state === 'over';
+      if (!isRight) throw new Error(`the head wants to ${lease.wants} ${id}, but it is ${lease.state}`);
+      if (lease.state === 'running' && !this.#alive.has(lease.workerId)) throw new Error(`${id} runs on the dead ${lease.workerId}`);
+    }
+  }
+
+  #shutDown(): void {
+    this.#script.step({ type: 'shutdown', reason: 'the test is over' });
+    for (const workerId of [...this.#alive, ...this.#starting, ...this.#dying]) this.#script.exit(workerId, { signal: 'SIGKILL' });
+    if (this.#script.take('stop').length !== 1) throw new Error('it did not stop');
+  }
+
+  #ifAny<T>(items: readonly T[], use: (item: T) => void): void {
+    if (items.length > 0) use(items[this.#below(items.length)]!);
+  }
+
+  #below(count: number): number {
+    return Math.floor(this.#random.next() * count);
+  }
+}
+
+t.test('random lives: one worker a lease, no GPU twice, and in the end the head has what it wants', async (t) => {
+  const only = process.env['SEED'];
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    if (only && seed !== Number(only)) continue;
+    try {
+      new RandomLife(seed).run();
+    } catch (error) {
+      throw new Error(`SEED=${seed}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  t.pass(`${SEEDS} seeds of ${ROUNDS} events`);
+});

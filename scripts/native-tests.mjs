@@ -1,0 +1,29 @@
+/** Builds and runs the C++ tests of the native core: plain CMake, no Node. */
+import { availableParallelism } from 'node:os';
+import { runQuietly } from './command.mjs';
+import { fingerprint, unlessUnchanged } from './fingerprint.mjs';
+import { StepFailure } from './terminal.mjs';
+
+const BUILD_FOLDER = '.cache/native-tests';
+
+/** One test for each of CTest's. @returns {Promise<import('./test-file.mjs').TestResult>} */
+export async function runNativeTests() {
+  try {
+    await unlessUnchanged({ name: 'native-tests', fingerprint: fingerprint(['native']), makes: `${BUILD_FOLDER}/CTestTestfile.cmake` }, async () => {
+      await runQuietly('cmake', ['-S', 'native', '-B', BUILD_FOLDER]);
+      await runQuietly('cmake', ['--build', BUILD_FOLDER, '--parallel', String(availableParallelism())]);
+    });
+    return { ...countsOf(await runQuietly('ctest', ['--test-dir', BUILD_FOLDER, '--no-tests=error', '--output-on-failure'])), failures: [] };
+  } catch (error) {
+    if (!(error instanceof StepFailure)) throw error;
+    const counts = countsOf(error.output);
+    return { ...counts, failed: Math.max(1, counts.failed), failures: [{ name: error.message, detail: error.output }] };
+  }
+}
+
+/** From CTest's summary: `75% tests passed, 1 tests failed out of 4`. */
+function countsOf(output) {
+  const summary = /(\d+) tests? failed out of (\d+)/.exec(output);
+  const failed = Number(summary?.[1] ?? 0);
+  return { passed: Number(summary?.[2] ?? 0) - failed, failed, skipped: 0 };
+}
