@@ -256,7 +256,7 @@ export class Executor implements ValueCursor {
   /** Starts a task; true when it has ended already. The reader stands behind the target. */
   #start(line: CallerLine, op: number, slot: number, target: number, reader: ByteReader, end: number): boolean {
     const flags = reader.u8();
-    const argumentCount = reader.u8();
+    const argumentCount = reader.u16();
     const sequence = reader.f64();
     if (line.cancelled.size > 0 && line.cancelled.delete(slot)) {
       line.slotRecord(WorkerOp.returned, slot);

@@ -41,7 +41,7 @@ async function syncLatencies(): Promise<number> {
 const ARGUMENTS = 10_000;
 const RETURNS = 3000;
 
-const sumAll = remote(async (refs: readonly ObjectRef<number>[]) => (await get(refs)).reduce((sum, value) => sum + value, 0));
+const sumAll = remote((...values: number[]) => values.reduce((sum, value) => sum + value, 0));
 const yieldMany = remote(function* (count: number) {
   for (let i = 0; i < count; i++) yield i;
 });
@@ -49,7 +49,7 @@ const yieldMany = remote(function* (count: number) {
 /** Each argument is an object of its own, passed by reference. */
 async function manyArguments(): Promise<void> {
   const refs = await Promise.all(Array.from({ length: ARGUMENTS }, (_, i) => put(i)));
-  const sum = await sumAll(refs);
+  const sum = await sumAll(...refs);
   if (sum !== (ARGUMENTS * (ARGUMENTS - 1)) / 2) throw new Error(`the task saw other arguments: their sum is ${sum}`);
 }
 

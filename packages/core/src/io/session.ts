@@ -2,7 +2,7 @@
  * One process's use of a cluster: the owner's machine wired to its edges. Drivers and workers have one session each; a worker's executor
  * uses the same session for the tasks that its tasks submit.
  */
-import { makeError, MusterError, newId, systemRandom, type JobId, type NodeId, type ProcessId } from '@muster/base';
+import { formatSizeBytes, makeError, MusterError, newId, systemRandom, type JobId, type NodeId, type ProcessId } from '@muster/base';
 import { Composite, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
 import { Owner } from '../machine/owner.js';
 import { attachWaiter, EncodedValue, ObjectRef, RefState, StoredObject } from '../machine/reference.js';
@@ -24,6 +24,9 @@ const TICK_MS = 25;
 const END_JOB_DEADLINE_MS = 3000;
 /** A lost object is looked for (and rebuilt) this often before `get` gives up. */
 const FETCH_ATTEMPTS_MAX = 10;
+
+/** A function with what it refers to, and an actor's class with its constructor's arguments: sent to each worker that runs it. */
+const CAPTURED_MAX_BYTES = 16 * 2 ** 20;
 
 /** What a session is, before it is connected. */
 export interface SessionOptions {
@@ -193,6 +196,9 @@ export class Session {
   /** A value as one block: the tag, then the composite's bytes. */
   encodeWhole(serialized: Serialized): Uint8Array {
     const { tag, bytes } = encodeComposite(serialized, this.owner.self);
+    if (bytes.length > CAPTURED_MAX_BYTES) {
+      throw makeError('CAPTURE', { detail: `it refers to ${formatSizeBytes(bytes.length)}, and at most ${formatSizeBytes(CAPTURED_MAX_BYTES)} travel with a function or an actor; put() large data and refer to the ObjectRef`, path: '<function>' });
+    }
     return Buffer.concat([Buffer.of(tag), bytes]);
   }
 

@@ -82,7 +82,7 @@ function writeTemplate(owner: Owner, line: Line, slot: number): void {
   writer.u32(slot);
   writer.u32(spec.target);
   writer.u8(flagsOf(spec, owner.slots.attempts[slot]!));
-  writer.u8(template.argumentCount);
+  writer.u16(template.argumentCount);
   writer.f64(owner.slots.refs[slot]!.sequence);
   for (const part of template.parts) {
     if (part instanceof Uint8Array) writer.bytes(part);

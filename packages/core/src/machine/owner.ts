@@ -6,7 +6,7 @@
  * queue or fails them, as their options say, with the cause that the head reports.
  */
 import { describeDeath, makeError, ownerKey, type ErrorCode, type MusterError, type ProcessId } from '@muster/base';
-import { deathFromMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
+import { ARGUMENTS_MAX, deathFromMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
 import { ActorClients } from './actors.js';
 import { Attempts } from './attempts.js';
 import { Dispatcher, type TaskQueue } from './dispatcher.js';
@@ -82,6 +82,7 @@ export class Owner implements RefHolder {
 
   /** Queues a task or call. Encodes its arguments at once. @throws what encoding an argument throws */
   submit(spec: TaskSpec, args: readonly unknown[]): ObjectRef {
+    if (args.length > ARGUMENTS_MAX) throw makeError('INVALID_ARGUMENT', { what: `a call with ${args.length} arguments`, want: `a call with at most ${ARGUMENTS_MAX}; pass an array` });
     if (this.#segment.position >= FRAME_TARGET_BYTES) this.#segment = new Segment();
     const segment = this.#segment;
     const at = segment.position;
@@ -107,8 +108,8 @@ export class Owner implements RefHolder {
     view.setUint32(at + 5, slot, true);
     view.setUint32(at + 9, spec.target, true);
     segment.buffer[at + FLAGS_OFFSET] = spec.options.streaming ? TaskFlag.streaming : 0;
-    segment.buffer[at + 14] = args.length;
-    view.setFloat64(at + 15, ref.sequence, true);
+    view.setUint16(at + 14, args.length, true);
+    view.setFloat64(at + 16, ref.sequence, true);
     segment.liveCount++;
     this.slots.segments[slot] = segment;
     this.slots.offsets[slot] = at;
@@ -186,7 +187,7 @@ export class Owner implements RefHolder {
     const segment = this.slots.segments[slot]!;
     const at = this.slots.offsets[slot]!;
     const end = at + 4 + segment.view.getUint32(at, true);
-    return { argumentCount: segment.buffer[at + 14]!, parts: [Buffer.from(segment.buffer.subarray(at + TASK_HEADER_BYTES, end))], held: [], passed: [] };
+    return { argumentCount: segment.view.getUint16(at + 14, true), parts: [Buffer.from(segment.buffer.subarray(at + TASK_HEADER_BYTES, end))], held: [], passed: [] };
   }
 
   #openStream(end: ObjectRef): void {
@@ -407,14 +408,14 @@ export class Owner implements RefHolder {
     this.markDirty(line.queue);
   }
 
-  /** The tasks that were sent on a line and not answered, in order of their slots. */
+  /** The tasks that were sent on a line and not answered, in the order of their submission. */
   slotsOn(line: Line): number[] {
     const found: number[] = [];
     for (let slot = 0; slot < this.slots.length && found.length < line.outstanding; slot++) {
       const state = this.slots.states[slot];
       if (this.slots.lines[slot] === line.number && (state === SlotState.sent || state === SlotState.abandoned)) found.push(slot);
     }
-    return found;
+    return found.sort((a, b) => this.slots.refs[a]!.sequence - this.slots.refs[b]!.sequence);
   }
 
   #deathError(spec: TaskSpec, line: Line, death: Death | null): MusterError {

@@ -24,6 +24,12 @@ export class ByteWriter {
     this.buffer[this.position++] = value;
   }
 
+  u16(value: number): void {
+    this.reserve(2);
+    this.view.setUint16(this.position, value, true);
+    this.position += 2;
+  }
+
   u32(value: number): void {
     this.reserve(4);
     this.view.setUint32(this.position, value, true);
@@ -84,6 +90,11 @@ export class ByteReader {
   u8(): number {
     if (this.position >= this.end) throw truncated();
     return this.buffer[this.position++]!;
+  }
+
+  u16(): number {
+    const at = this.take(2);
+    return this.view.getUint16(at, true);
   }
 
   u32(): number {

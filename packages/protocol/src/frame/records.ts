@@ -8,8 +8,8 @@
  *
  *   owner -> worker
  *     define    u8 op, u32 function, text name, block bytes            before the first task that names the function
- *     task      u8 op, u32 slot, u32 function, u8 flags, u8 argc, f64 sequence, values
- *     call      u8 op, u32 slot, u32 method, u8 flags, u8 argc, f64 sequence, values     to an actor; `method` is an index into its interface
+ *     task      u8 op, u32 slot, u32 function, u8 flags, u16 argc, f64 sequence, values
+ *     call      u8 op, u32 slot, u32 method, u8 flags, u16 argc, f64 sequence, values     to an actor; `method` is an index into its interface
  *     cancel    u8 op, u32 slot                                        abort its signal if it runs, drop it if it does not
  *     takeBack  u8 op                                                  return every task that has not started
  *     credit    u8 op, u32 slot, u32 count                             a generator may run this many values further
@@ -44,9 +44,9 @@ export const FRAME_HEADER_BYTES = 6;
 /** Frames are cut at about this size: large enough to amortise a write, small enough to keep a pipeline full. */
 export const FRAME_TARGET_BYTES = 64 * 1024;
 /** A task record's bytes before its values: length, op, slot, function, flags, argc, sequence. */
-export const TASK_HEADER_BYTES = 23;
+export const TASK_HEADER_BYTES = 24;
 /** A task has at most this many arguments; more belong into an array. */
-export const ARGUMENTS_MAX = 255;
+export const ARGUMENTS_MAX = 65_535;
 
 /** Collects records into frames. */
 export class FrameWriter extends ByteWriter {
