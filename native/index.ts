@@ -53,6 +53,12 @@ export interface Arena {
    */
   view(offset: number, sizeBytes: number, token: number): ArrayBuffer;
 
+  /**
+   * The arena's own memory at a range, written and seen by every process at once: for counters, not for objects. The buffer stays valid
+   * after {@link close}. @throws as {@link write}
+   */
+  share(offset: number, sizeBytes: number): ArrayBuffer;
+
   /** The tokens of all views that were collected since the last call, in no order. They queue up until they are taken. */
   takeReleased(): number[];
 

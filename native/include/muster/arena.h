@@ -77,6 +77,12 @@ muster_code muster_arena_write(muster_arena* arena, uint64_t offset, const void*
 /** Copies out of the arena. */
 muster_code muster_arena_read(const muster_arena* arena, uint64_t offset, void* target, uint64_t size_bytes);
 
+/**
+ * The arena's own, shared memory at a range: what is written there, every process sees. For counters, not for objects. Valid until the
+ * arena is closed.
+ */
+muster_code muster_arena_share(muster_arena* arena, uint64_t offset, uint64_t size_bytes, void** data);
+
 /** A private window on a range of the arena. */
 typedef struct muster_view {
   void* data;

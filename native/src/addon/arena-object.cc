@@ -61,6 +61,7 @@ Napi::Function ArenaObject::define(Napi::Env env) {
                          InstanceMethod<&ArenaObject::write>("write"),
                          InstanceMethod<&ArenaObject::read>("read"),
                          InstanceMethod<&ArenaObject::view>("view"),
+                         InstanceMethod<&ArenaObject::share>("share"),
                          InstanceMethod<&ArenaObject::takeReleased>("takeReleased"),
                          InstanceMethod<&ArenaObject::setReleaseListener>("setReleaseListener"),
                          InstanceMethod<&ArenaObject::close>("close"),
@@ -142,6 +143,14 @@ Napi::Value ArenaObject::view(const Napi::CallbackInfo& info) {
   muster_view view;
   check(info.Env(), muster_view_map(opened(info.Env()), offset, sizeBytes, &view));
   return makeViewBuffer(info.Env(), view, released_, static_cast<double>(token));
+}
+
+Napi::Value ArenaObject::share(const Napi::CallbackInfo& info) {
+  const std::uint64_t sizeBytes = safeInteger(info[1], "sizeBytes");
+  void* data = nullptr;
+  check(info.Env(), muster_arena_share(opened(info.Env()), safeInteger(info[0], "offset"), sizeBytes, &data));
+  auto* keep = new std::shared_ptr<muster_arena>(arena_);  // the mapping outlives close() as long as the buffer lives
+  return Napi::ArrayBuffer::New(info.Env(), data, sizeBytes, [](Napi::Env, void*, std::shared_ptr<muster_arena>* held) { delete held; }, keep);
 }
 
 Napi::Value ArenaObject::takeReleased(const Napi::CallbackInfo& info) {

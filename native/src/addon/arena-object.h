@@ -31,6 +31,7 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
   Napi::Value write(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value view(const Napi::CallbackInfo& info);
+  Napi::Value share(const Napi::CallbackInfo& info);
   Napi::Value takeReleased(const Napi::CallbackInfo& info);
   Napi::Value setReleaseListener(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);

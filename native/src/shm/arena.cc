@@ -274,6 +274,12 @@ muster_code muster_arena_write(muster_arena* arena, uint64_t offset, const void*
   return MUSTER_OK;
 }
 
+muster_code muster_arena_share(muster_arena* arena, uint64_t offset, uint64_t size_bytes, void** data) {
+  if (const muster_code code = checkCommitted(*arena, {offset, size_bytes}); code != MUSTER_OK) return code;
+  *data = arena->at(offset);
+  return MUSTER_OK;
+}
+
 muster_code muster_arena_read(const muster_arena* arena, uint64_t offset, void* target, uint64_t size_bytes) {
   if (const muster_code code = checkCommitted(*arena, {offset, size_bytes}); code != MUSTER_OK) return code;
   if (size_bytes > 0) std::memcpy(target, arena->at(offset), size_bytes);

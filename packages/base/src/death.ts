@@ -1,12 +1,18 @@
 /** Why a process ended: exact, from the kernel where it knows, and in words. */
 
+/** What a worker's death tells of the tasks that it held. */
+interface Progress {
+  /** Those it had begun on its lease, in the order in which they were sent; absent: not known. The others have not run. */
+  readonly startedTasks?: number;
+}
+
 /** The cause of a worker's, actor's or node's end. */
 export type DeathCause =
-  | { readonly kind: 'exit'; readonly code: number; readonly stderrTail?: string }
-  | { readonly kind: 'signal'; readonly signal: string; readonly stderrTail?: string }
-  | { readonly kind: 'out-of-memory'; readonly detail: string; readonly stderrTail?: string }
+  | ({ readonly kind: 'exit'; readonly code: number; readonly stderrTail?: string } & Progress)
+  | ({ readonly kind: 'signal'; readonly signal: string; readonly stderrTail?: string } & Progress)
+  | ({ readonly kind: 'out-of-memory'; readonly detail: string; readonly stderrTail?: string } & Progress)
   | { readonly kind: 'node-lost'; readonly nodeId: string; readonly detail: string }
-  | { readonly kind: 'killed'; readonly reason: string }
+  | ({ readonly kind: 'killed'; readonly reason: string } & Progress)
   | { readonly kind: 'start-failed'; readonly detail: string; readonly stderrTail?: string };
 
 /** One sentence, such as `was ended by SIGKILL`; it follows the name of the thing that died. */

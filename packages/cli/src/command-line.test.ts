@@ -1,9 +1,9 @@
 import t from 'tap';
 import { COMMANDS } from './commands/index.js';
-import { CommandHome } from './test-support/command-home.js';
+import { makeHome } from './test-support/command-home.js';
 
-const home = new CommandHome();
-t.teardown(() => home.end());
+t.setTimeout(120_000);
+const home = makeHome(t);
 
 t.test('every command has a help with an example and the exit codes', async (t) => {
   for (const { name } of COMMANDS) {

@@ -5,7 +5,7 @@ import type { Death, Endpoint, Failure, Resources } from './generated/messages.j
 export const NO_ENDPOINT: Endpoint = { nodeId: '', unixPath: '', host: '', port: 0 };
 
 export function deathToMessage(cause: DeathCause): Death {
-  const blank: Death = { kind: cause.kind, code: 0, signal: '', detail: '', nodeId: '', stderrTail: 'stderrTail' in cause ? (cause.stderrTail ?? '') : '' };
+  const blank: Death = { kind: cause.kind, code: 0, signal: '', detail: '', nodeId: '', stderrTail: 'stderrTail' in cause ? (cause.stderrTail ?? '') : '', progress: 'startedTasks' in cause && cause.startedTasks !== undefined ? cause.startedTasks + 1 : 0 };
   switch (cause.kind) {
     case 'exit': return { ...blank, code: cause.code };
     case 'signal': return { ...blank, signal: cause.signal };
@@ -18,12 +18,13 @@ export function deathToMessage(cause: DeathCause): Death {
 
 export function deathFromMessage(death: Death): DeathCause {
   const stderrTail = death.stderrTail || undefined;
+  const progress = death.progress > 0 ? { startedTasks: death.progress - 1 } : {};
   switch (death.kind) {
-    case 'exit': return { kind: 'exit', code: death.code, stderrTail };
-    case 'signal': return { kind: 'signal', signal: death.signal, stderrTail };
-    case 'out-of-memory': return { kind: 'out-of-memory', detail: death.detail, stderrTail };
+    case 'exit': return { kind: 'exit', code: death.code, stderrTail, ...progress };
+    case 'signal': return { kind: 'signal', signal: death.signal, stderrTail, ...progress };
+    case 'out-of-memory': return { kind: 'out-of-memory', detail: death.detail, stderrTail, ...progress };
     case 'node-lost': return { kind: 'node-lost', nodeId: death.nodeId as NodeId, detail: death.detail };
-    case 'killed': return { kind: 'killed', reason: death.detail };
+    case 'killed': return { kind: 'killed', reason: death.detail, ...progress };
     case 'start-failed': return { kind: 'start-failed', detail: death.detail, stderrTail };
     default: throw makeError('PROTOCOL', { what: 'a peer', cause: `unknown cause of death '${death.kind}'` });
   }

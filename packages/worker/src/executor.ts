@@ -44,6 +44,8 @@ export class Executor implements ValueCursor {
   actor: ActorTarget | null = null;
   /** The name of what runs, for its output. */
   onName: (name: string) => void = () => {};
+  /** Counts the tasks begun on the present lease; may lie in shared memory. */
+  progress = new Float64Array(1);
   readonly #frames: PendingFrame[] = [];
   readonly #reader = new ByteReader();
   readonly #lines = new Set<CallerLine>();
@@ -282,6 +284,7 @@ export class Executor implements ValueCursor {
       }
     }
     if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });
+    this.progress[0]!++;
     if (!isPlain) {
       void this.#runLater(line, running, definition, method?.name, args, (flags & TaskFlag.streaming) !== 0);
       return false;

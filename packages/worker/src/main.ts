@@ -1,7 +1,7 @@
 /** A worker process: started by its node's daemon, told on stdin who it is, and ended with it. */
 import { readSync } from 'node:fs';
 import { makeError, type JobId, type ProcessId } from '@muster/base';
-import { dieWithParent } from '@muster/native';
+import { Arena, dieWithParent } from '@muster/native';
 import { framePayload, type HeadToClient, type MessageStream, type WorkerCommand } from '@muster/protocol';
 import { encodeThrown, provideContext, Session, sessionForms, setSession } from '@muster/core/internal';
 import { startActor } from './actor-start.js';
@@ -22,6 +22,9 @@ interface WorkerConfig {
   readonly nodeFolder: string;
   /** Empty: unix sockets only. */
   readonly host: string;
+  /** Where to count the tasks that begin, so that the daemon knows it when this process has died; -1: nowhere. */
+  readonly arenaPath: string;
+  readonly progressOffset: number;
 }
 
 /** Reads the first line of stdin, and nothing more. */
@@ -60,6 +63,7 @@ const session: Session = new Session({
 });
 const executor = new Executor(session);
 executor.onName = markOutput();
+if (config.progressOffset >= 0) executor.progress = new Float64Array(Arena.open(config.arenaPath).share(config.progressOffset, Float64Array.BYTES_PER_ELEMENT));
 setSession(session);
 provideContext(() => ({
   jobId: session.jobId, nodeId: session.nodeId, taskId: executor.currentTaskId(), actorId: executor.actor?.id ?? null,
@@ -69,6 +73,7 @@ provideContext(() => ({
 function onCommand(command: WorkerCommand): void {
   if (command.exit) process.exit(0);
   lease = command.leaseId ? command : null;
+  executor.progress[0] = 0;
   if (lease) {
     session.jobId = command.jobId as JobId;
     process.env['CUDA_VISIBLE_DEVICES'] = command.gpuIds.join(',');

@@ -15,6 +15,7 @@ export function define(command: Command): void {
       if (options.list) return printText(coreBenchNames().join('\n'));
       await runCoreBench({ only: options.only, report: (record) => printText(options.json ? JSON.stringify(record) : line(record)) });
     });
+  withExamples(command, 'cluster bench core');
   withExamples(core, 'cluster bench core', 'cluster bench core --only "single client tasks async" --json');
 }
 

@@ -20,7 +20,7 @@ export function define(command: Command): void {
 async function stop(name: string | undefined, all: boolean): Promise<void> {
   const nodes = await localNodes();
   const chosen = choose(nodes, name, all);
-  if (chosen.length === 0) printText('no node runs on this machine');
+  if (chosen.length === 0) printText(nodes.length === 0 ? 'no node runs on this machine' : 'only programs\' own clusters run on this machine; they end with their programs, or with --all');
   await Promise.all(chosen.map(async (node) => {
     const how = await end(node);
     printText(`${how} ${node.nodeId} (${node.isHead ? 'head' : 'node'} of the cluster at ${node.headAddress})`);

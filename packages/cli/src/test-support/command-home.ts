@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isRunning } from '../cluster/local-nodes.js';
 import type { BackgroundNode } from '../node/background.js';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/cluster.mjs', import.meta.url));
@@ -83,8 +84,14 @@ export class CommandHome {
   }
 }
 
+/** A home for one test. */
+export function makeHome(test: { teardown(work: () => Promise<void>): void }): CommandHome {
+  const home = new CommandHome();
+  test.teardown(() => home.end());
+  return home;
+}
+
 /** Resolves when there is no such process. */
 export async function processEnd(pid: number): Promise<void> {
-  const { isRunning } = await import('../cluster/local-nodes.js');
   while (isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
 }

@@ -143,7 +143,7 @@ export class Session {
       onMessage: (message) => this.#onHeadMessage(message),
       onClosed: (failure) => this.#lostConnection('the head', failure),
     });
-    this.jobId = this.#head.welcome.jobId as JobId;
+    if (this.#head.welcome.jobId) this.jobId = this.#head.welcome.jobId as JobId; // a worker learns it with its first lease
     for (const message of this.#backlog.splice(0)) this.#head.send(message);
     this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
     if (options.isDriver) this.#server.unref();

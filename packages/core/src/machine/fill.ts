@@ -55,6 +55,7 @@ export function fillLine(owner: Owner, line: Line, limit: number): number {
     }
     slots.states[slot] = SlotState.sent;
     slots.lines[slot] = line.number;
+    slots.order[slot] = ++line.sentCount;
     line.outstanding++;
     sentCount++;
     if (spec.options.timeoutMs > 0) owner.attempts.startDeadline(slot, spec.options.timeoutMs);

@@ -28,6 +28,8 @@ export interface LineTarget {
 export class Line {
   readonly writer = new FrameWriter();
   transport: LineTransport | null = null;
+  /** Tasks sent in all. */
+  sentCount = 0;
   /** Tasks sent and not answered. */
   outstanding = 0;
   /** Of those, tasks of long or unknown duration. */

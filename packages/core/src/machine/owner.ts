@@ -400,10 +400,11 @@ export class Owner implements RefHolder {
     line.close();
     this.#lines.delete(line.number);
     const slots = this.slotsOn(line);
+    const startedCount = cause && cause.progress > 0 ? cause.progress - 1 : Infinity;
     for (const slot of slots.reverse()) { // the first one sent ends up in front
       this.leaveLine(line, slot);
       if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
-      else if (!this.attempts.retry(slot, true)) this.failTaken(slot, this.#deathError(this.slots.specs[slot]!, line, cause));
+      else if (!this.attempts.retry(slot, this.slots.order[slot]! <= startedCount)) this.failTaken(slot, this.#deathError(this.slots.specs[slot]!, line, cause));
     }
     this.markDirty(line.queue);
   }

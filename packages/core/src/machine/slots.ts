@@ -54,6 +54,8 @@ export class SlotTable {
   offsets = new Uint32Array(INITIAL_SLOTS);
   /** The number of the line it was sent on. */
   lines = new Uint32Array(INITIAL_SLOTS);
+  /** The how-manieth task of its line it is, from 1. */
+  order = new Float64Array(INITIAL_SLOTS);
   attempts = new Uint8Array(INITIAL_SLOTS);
   /** 1 while the line counts it as long. */
   heavy = new Uint8Array(INITIAL_SLOTS);
@@ -95,6 +97,7 @@ export class SlotTable {
       this.states = grow(this.states, new Uint8Array(capacity));
       this.offsets = grow(this.offsets, new Uint32Array(capacity));
       this.lines = grow(this.lines, new Uint32Array(capacity));
+      this.order = grow(this.order, new Float64Array(capacity));
       this.attempts = grow(this.attempts, new Uint8Array(capacity));
       this.heavy = grow(this.heavy, new Uint8Array(capacity));
       this.#free = grow(this.#free, new Uint32Array(capacity));
@@ -104,7 +107,7 @@ export class SlotTable {
   }
 }
 
-function grow<A extends Uint8Array | Uint32Array>(from: A, to: A): A {
+function grow<A extends Uint8Array | Uint32Array | Float64Array>(from: A, to: A): A {
   to.set(from);
   return to;
 }

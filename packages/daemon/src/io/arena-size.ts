@@ -16,9 +16,9 @@ export function defaultObjectStoreBytes(): number {
   return Math.floor(Math.min(memoryBytes * MEMORY_SHARE, sharedMemoryFreeBytes() * SHARED_MEMORY_SHARE, DEFAULT_MAX_BYTES));
 }
 
-/** Makes the arena's file. @throws MusterError INVALID_ARGUMENT when there is not enough shared memory */
+/** Makes the arena's file, with one more segment than the store gets: the board's. @throws MusterError INVALID_ARGUMENT when there is not enough shared memory */
 export function createArena(path: string, wantedBytes: number): Arena {
-  const sizeBytes = Math.max(1, Math.ceil(wantedBytes / SEGMENT_BYTES)) * SEGMENT_BYTES;
+  const sizeBytes = Math.max(2, Math.ceil(wantedBytes / SEGMENT_BYTES) + 1) * SEGMENT_BYTES;
   try {
     return Arena.create(path, sizeBytes);
   } catch (cause) {

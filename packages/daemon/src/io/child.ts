@@ -27,7 +27,7 @@ export interface ChildOptions {
 }
 
 /** An exit without its last words. */
-type BareExit = Omit<ProcessExit, 'stderrTail' | 'fatalError'>;
+type BareExit = Omit<ProcessExit, 'stderrTail' | 'fatalError' | 'startedTasks'>;
 
 export class Child {
   readonly #process: ChildProcess | null;

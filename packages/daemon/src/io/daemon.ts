@@ -14,6 +14,7 @@ import { fileLogger } from './file-logger.js';
 import { readLogs } from './log-file.js';
 import { NodeFolder, sweepDeadNodes } from './node-folder.js';
 import { Peers } from './peers.js';
+import { ProgressBoard } from './progress-board.js';
 import { Processes } from './processes.js';
 import { StoreService } from './store-service.js';
 
@@ -92,6 +93,8 @@ class Daemon implements RunningDaemon {
   readonly #logger: Logger;
   readonly #folder: NodeFolder;
   readonly #arena: Arena;
+  readonly #storeBytes: number;
+  readonly #board: ProgressBoard;
   readonly #store: ObjectStore;
   readonly #service: StoreService;
   readonly #server: RpcServer;
@@ -120,6 +123,8 @@ class Daemon implements RunningDaemon {
     if (sweptNodeIds.length > 0) this.#logger.info('dead-nodes-swept', { nodeIds: sweptNodeIds });
     try {
       this.#arena = createArena(this.#folder.arenaPath, options.objectStoreBytes ?? defaultObjectStoreBytes());
+    this.#storeBytes = this.#arena.sizeBytes - SEGMENT_BYTES;
+    this.#board = new ProgressBoard(this.#arena, this.#storeBytes);
     } catch (error) {
       this.#folder.remove();
       throw error;
@@ -156,7 +161,7 @@ class Daemon implements RunningDaemon {
     this.#dispatch({ type: 'start' });
     await registered;
     this.#publish();
-    this.#logger.info('node-started', { nodeId: this.nodeId, endpoint: this.#endpoint, objectStoreBytes: this.#arena.sizeBytes });
+    this.#logger.info('node-started', { nodeId: this.nodeId, endpoint: this.#endpoint, objectStoreBytes: this.#storeBytes });
   }
 
   async close(reason = 'the daemon was told to stop'): Promise<void> {
@@ -254,7 +259,7 @@ class Daemon implements RunningDaemon {
     const parallelism = availableParallelism();
     return new DaemonMachine({
       nodeId: this.nodeId, endpoint: this.#endpoint, hostname: hostname(), pid: process.pid, resources, labels: labels ?? {},
-      objectStoreBytes: this.#arena.sizeBytes, isHeadNode: isHead ?? false, gpuIds: visibleGpuIds(Math.floor((resources['gpu'] ?? 0) / RESOURCE_SCALE)),
+      objectStoreBytes: this.#storeBytes, isHeadNode: isHead ?? false, gpuIds: visibleGpuIds(Math.floor((resources['gpu'] ?? 0) / RESOURCE_SCALE)),
       prestartCount: prestart ?? Math.min(cpus, parallelism), startingMax: Math.max(2, parallelism),
       random: random ?? systemRandom, store: this.#store,
     });
@@ -262,7 +267,7 @@ class Daemon implements RunningDaemon {
 
   #makeStore(): ObjectStore {
     return new ObjectStore({
-      nodeId: this.nodeId, totalBytes: this.#arena.sizeBytes, segmentBytes: SEGMENT_BYTES, memory: this.#arena, files: new SpillFolder(this.#folder.spillPath),
+      nodeId: this.nodeId, totalBytes: this.#storeBytes, segmentBytes: SEGMENT_BYTES, memory: this.#arena, files: new SpillFolder(this.#folder.spillPath),
       surroundings: {
         clock: this.#clock,
         pull: (pull, write) => this.#peers.pull(pull, write),
@@ -274,7 +279,7 @@ class Daemon implements RunningDaemon {
 
   #makeService(): StoreService {
     return new StoreService({
-      nodeId: this.nodeId, arenaPath: this.#folder.arenaPath, arenaBytes: this.#arena.sizeBytes, endpoint: () => this.#endpoint, store: this.#store,
+      nodeId: this.nodeId, arenaPath: this.#folder.arenaPath, arenaBytes: this.#storeBytes, endpoint: () => this.#endpoint, store: this.#store,
       onConnected: (processId, endpoint) => this.#dispatch({ type: 'workerReady', workerId: processId, endpoint }),
       onDisconnected: (processId) => this.#dispatch({ type: 'workerDisconnected', workerId: processId }),
     });
@@ -286,8 +291,9 @@ class Daemon implements RunningDaemon {
       logFolder: this.#folder.logPath, workerEntry, workerExecArgv: workerExecArgv ?? [], logger: this.#logger,
       workerLine: (workerId) => ({
         workerId, nodeId: this.nodeId, token, daemonUnixPath: this.#folder.daemonSocketPath, headTarget, nodeFolder: this.#folder.path, host: host ?? '',
-        sessionOptions: sessionOptions ?? {},
+        arenaPath: this.#folder.arenaPath, progressOffset: this.#board.take(workerId), sessionOptions: sessionOptions ?? {},
       }),
+      startedTasks: (workerId) => this.#board.end(workerId),
       onEvent: (event) => this.#dispatch(event),
     });
   }

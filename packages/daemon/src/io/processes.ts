@@ -19,6 +19,9 @@ export interface WorkerLine {
   readonly nodeFolder: string;
   /** The address for TCP; empty: unix sockets only. */
   readonly host: string;
+  /** Where the worker counts the tasks that it begins: an f64 in the arena; -1: nowhere. */
+  readonly arenaPath: string;
+  readonly progressOffset: number;
   readonly sessionOptions: Readonly<Record<string, unknown>>;
 }
 
@@ -27,6 +30,8 @@ export interface ProcessesOptions {
   readonly workerEntry: string;
   readonly workerExecArgv: readonly string[];
   readonly workerLine: (workerId: string) => WorkerLine;
+  /** How many tasks a worker that has died had begun on its lease. */
+  readonly startedTasks: (workerId: string) => number | undefined;
   readonly logger: Logger;
   readonly onEvent: (event: DaemonEvent) => void;
 }
@@ -43,7 +48,7 @@ export class Processes {
   }
 
   startWorker(workerId: string): void {
-    const { workerEntry, workerExecArgv, workerLine, onEvent } = this.#options;
+    const { workerEntry, workerExecArgv, workerLine, startedTasks, onEvent } = this.#options;
     const log = this.#openLog(workerId);
     const child = new Child({
       command: process.execPath, args: [...workerExecArgv, workerEntry], env: process.env, firstInput: `${JSON.stringify(workerLine(workerId))}\n`, oom: this.#oom,
@@ -53,7 +58,7 @@ export class Processes {
       },
       onExit: (exit) => {
         this.#forget(workerId);
-        onEvent({ type: 'workerExited', workerId, exit });
+        onEvent({ type: 'workerExited', workerId, exit: { ...exit, startedTasks: startedTasks(workerId) } });
       },
     });
     this.#children.set(workerId, child);

@@ -42,6 +42,7 @@ class RandomLife {
     for (let round = 0; round < ROUNDS; round++) {
       this.#act();
       this.#observe();
+      if (!this.#isConnected && this.#isAttempting && this.#below(3) === 0) this.#reconnect();
       this.#check();
     }
     this.#settle();
@@ -60,7 +61,6 @@ class RandomLife {
     else if (dice < 86 && this.#isConnected) this.#endJob();
     else if (dice < 90) this.#breakConnection();
     else this.#script.wait(this.#below(3) === 0 ? 3000 : 50);
-    if (!this.#isConnected && this.#isAttempting && this.#below(3) === 0) this.#reconnect();
   }
 
   #startLease(): void {
@@ -102,7 +102,7 @@ class RandomLife {
 
   #breakConnection(): void {
     if (!this.#isConnected) return;
-    this.#isConnected = false;
+    this.#isConnected = this.#isAttempting = false;
     const lost = this.#below(4); // messages that were on their way
     const sends = this.#script.effects.filter((effect) => effect.type === 'send').slice(-lost);
     if (lost > 0) for (const send of sends) this.#script.effects.splice(this.#script.effects.indexOf(send), 1);
@@ -114,6 +114,7 @@ class RandomLife {
     this.#isAttempting = false;
     this.#script.accept();
     for (const [id, lease] of this.#leases) if (lease.state !== 'over') this.#ask(id);
+    this.#observe();
   }
 
   #observe(): void {

@@ -11,6 +11,8 @@ export interface ProcessExit {
   readonly fatalError: string;
   /** The kernel killed something for lack of memory, and no other process accounts for it. */
   readonly isOomKill: boolean;
+  /** Of a worker: the tasks it had begun on its lease. */
+  readonly startedTasks?: number;
   /** Set when the process could not be started at all. */
   readonly spawnFailure: string | null;
 }
@@ -25,6 +27,11 @@ const HEAP_PATTERN = /heap out of memory|heap limit|invalid array length Allocat
 
 /** The cause of an exit. `killReason`: why this node killed the process; null when it did not. */
 export function deathCause(exit: ProcessExit, killReason: string | null): DeathCause {
+  const cause = bareCause(exit, killReason);
+  return exit.startedTasks === undefined || cause.kind === 'start-failed' || cause.kind === 'node-lost' ? cause : { ...cause, startedTasks: exit.startedTasks };
+}
+
+function bareCause(exit: ProcessExit, killReason: string | null): DeathCause {
   const { code, signal, fatalError, spawnFailure } = exit;
   const stderrTail = exit.stderrTail || undefined;
   if (spawnFailure !== null) return { kind: 'start-failed', detail: spawnFailure };

@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { ERROR_TABLE, makeError, parseResources, systemRandom, type Clock, type Logger, type MusterError } from '@muster/base';
 import {
-  Channel, resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type MessageStream, type NodeToHead, type QueryReply,
+  Channel, PROTOCOL_VERSION, resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type MessageStream, type NodeToHead, type QueryReply,
 } from '@muster/protocol';
 import { startHead, type RunningHead, type StatusAnswer } from '../index.js';
+import { Streams } from './streams.js';
 
 const TOKEN = 'correct-horse';
 const TIMEOUT_MS = 5_000;
@@ -76,7 +77,8 @@ let head: RunningHead;
 
 t.before(async () => {
   head = await startHead({
-    token: TOKEN, tokenFile: join(folder, 'token'), listenUnixPath: socket, listen: { host: '127.0.0.1', port: 0 }, clock, random: systemRandom, logger, nodeTimeoutMs: 400,
+    token: TOKEN, tokenFile: join(folder, 'token'), listenUnixPath: socket, listen: { host: '127.0.0.1', port: 0 },
+    clock, random: systemRandom, logger, nodeTimeoutMs: 400,
   });
 });
 t.teardown(async () => {
@@ -122,7 +124,8 @@ t.test('garbage ends its own connection and nothing else', async (t) => {
 function garbageCall(session: ClientHttp2Session): Promise<string> {
   return new Promise((resolve, reject) => {
     const call = session.request({
-      ':method': 'POST', ':path': '/muster.v1.Head/Node', 'content-type': 'application/grpc', te: 'trailers', authorization: `Bearer ${TOKEN}`, 'muster-protocol': '1',
+      ':method': 'POST', ':path': '/muster.v1.Head/Node', 'content-type': 'application/grpc', te: 'trailers',
+      authorization: `Bearer ${TOKEN}`, 'muster-protocol': String(PROTOCOL_VERSION),
     });
     const end = (headers: Record<string, unknown>): void => { if (headers['grpc-status'] !== undefined) resolve(String(headers['grpc-status'])); };
     call.on('response', end);
@@ -149,13 +152,15 @@ t.test('a node and a driver meet: lease, logs, goodbye', async (t) => {
   const welcome = await driver.inbox.next('welcome');
   t.match(welcome, { nodeId: 'node-1', daemonUnixPath: '/somewhere/daemon.sock', clusterCpus: 2, failure: null });
 
-  driver.stream.send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(parseResources({ cpus: 1 })), placement: null }, count: 1, name: 'f' });
+  const oneCpu = { resources: resourcesToMessage(parseResources({ cpus: 1 })), placement: null };
+  driver.stream.send({ type: 'leaseDemand', demandId: 1, demand: oneCpu, count: 1, name: 'f' });
   const start = await node.inbox.next('startLease');
   t.match(start, { jobId: welcome.jobId, resources: { amounts: { cpu: 10_000 } } });
   node.stream.send({ type: 'leaseStarted', leaseId: start.leaseId, workerId: 'worker-1', pid: 2, endpoint: null, gpuIds: [] });
   t.match(await driver.inbox.next('leaseGranted'), { leaseId: start.leaseId, workerId: 'worker-1', demandId: 1 });
 
-  node.stream.send({ type: 'logLines', jobId: welcome.jobId, nodeId: 'node-1', workerId: 'worker-1', pid: 2, name: 'f', isError: false, lines: ['hello'], suppressedCount: 0 });
+  const { jobId } = welcome;
+  node.stream.send({ type: 'logLines', jobId, nodeId: 'node-1', workerId: 'worker-1', pid: 2, name: 'f', isError: false, lines: ['hello'], suppressedCount: 0 });
   t.match(await driver.inbox.next('logLines'), { lines: ['hello'] });
 
   driver.stream.send({ type: 'endJob', cause: null });
@@ -214,6 +219,56 @@ t.test('the cluster stops on demand', async (t) => {
   node.stream.end();
   t.equal(await head.stopped, 'the test is over');
   channel.close();
+});
+
+/** A stream whose peer reads when the test says so. */
+function slowStream(): { stream: Parameters<Streams['add']>[0]; sent: HeadToClient[]; pause(): void; drain(): void; destroyed: MusterError[] } {
+  const sent: HeadToClient[] = [];
+  const destroyed: MusterError[] = [];
+  let isFull = false;
+  const stream = {
+    send: (message: HeadToClient) => { sent.push(message); return !isFull; },
+    end: () => {}, destroy: (failure: MusterError) => { destroyed.push(failure); }, onDrain: () => {},
+  };
+  return { stream: stream as never, sent, destroyed, pause: () => { isFull = true; }, drain: () => { isFull = false; stream.onDrain(); } };
+}
+
+const output = (count: number): HeadToClient => ({
+  type: 'logLines', jobId: 'job-1', nodeId: '', workerId: '', pid: 1, name: '', isError: false, lines: Array<string>(count).fill('x'), suppressedCount: 0,
+});
+const died: HeadToClient = { type: 'nodeDied', nodeId: 'node-1', detail: '' };
+const lineCounts = (sent: readonly HeadToClient[]): number[][] =>
+  sent.flatMap((message) => (message.type === 'logLines' ? [[message.lines.length, message.suppressedCount]] : []));
+
+t.test('output for a driver that does not read is held back, then counted', async (t) => {
+  const streams = new Streams();
+  const slow = slowStream();
+  const id = streams.add(slow.stream);
+  slow.pause();
+  streams.send(id, died);
+  for (let count = 0; count < 4; count++) streams.send(id, output(4_000));
+  streams.send(id, died);
+  t.same(slow.sent.map(({ type }) => type), ['nodeDied', 'nodeDied'], 'all else is sent at once');
+  slow.drain();
+  t.same(lineCounts(slow.sent), [[4_000, 0], [4_000, 0], [4_000, 0], [0, 4_000]]);
+
+  slow.pause();
+  streams.send(id, died);
+  streams.send(id, output(7));
+  streams.send(id, { type: 'jobEnded', reason: '' });
+  t.same(slow.sent.slice(-2).map(({ type }) => type), ['logLines', 'jobEnded'], 'nothing comes after the end of the job');
+});
+
+t.test('a peer that never reads is given up', async (t) => {
+  const streams = new Streams();
+  const slow = slowStream();
+  const id = streams.add(slow.stream);
+  slow.pause();
+  let count = 0;
+  while (streams.send(id, died)) count++;
+  t.equal(count, 99_999);
+  t.match(slow.destroyed, [{ code: 'CONNECTION' }]);
+  t.notOk(streams.remove(id), 'the machine is told once');
 });
 
 const HEARTBEAT: NodeToHead = { type: 'heartbeat', sequence: 0, objectStoreUsedBytes: 0, spilledBytes: 0, objectCount: 0, workerCount: 0 };

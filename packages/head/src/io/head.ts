@@ -1,6 +1,6 @@
 /** A head in this process: the machine between its gRPC server and its clock. */
 import { assert, makeError, type Clock, type Logger, type MusterError, type Random } from '@muster/base';
-import { RpcServer, type QueryReply, type QueryRequest } from '@muster/protocol';
+import { RpcServer, targetOf, type QueryReply, type QueryRequest } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 import { Streams } from './streams.js';
@@ -11,6 +11,7 @@ const NODE_TIMEOUT_MS = 5_000;
 /** Digits of a cluster's id: enough to tell clusters of one network apart. */
 const CLUSTER_ID_DIGITS = 12;
 
+/** What a head needs from the process it runs in. */
 export interface HeadOptions {
   /** What every connection must show. */
   readonly token: string;
@@ -27,6 +28,7 @@ export interface HeadOptions {
   readonly nodeTimeoutMs?: number;
 }
 
+/** A head that listens. */
 export interface RunningHead {
   readonly clusterId: string;
   /** Of TCP; null without it. */
@@ -89,7 +91,7 @@ class Head implements RunningHead {
     if (listen !== undefined) this.port = await this.#server.listenTcp(listen.host, listen.port);
     if (listenUnixPath !== undefined) await this.#server.listenUnix(listenUnixPath);
     this.#machine = new HeadMachine({
-      clusterId: this.clusterId, tokenFile, address: listenUnixPath !== undefined ? `unix:${listenUnixPath}` : `${listen!.host}:${this.port}`,
+      clusterId: this.clusterId, tokenFile, address: listenUnixPath !== undefined ? `unix:${listenUnixPath}` : localAddress(listen!.host, this.port!),
       heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS, nodeTimeoutMs: this.#options.nodeTimeoutMs ?? NODE_TIMEOUT_MS,
     }, random, clock.nowMs());
     this.#ticker = setInterval(() => this.#dispatch({ type: 'tick' }), TICK_MS);
@@ -148,6 +150,12 @@ class Head implements RunningHead {
     this.#queries.get(queryId)?.resolve(reply);
     this.#queries.delete(queryId);
   }
+}
+
+/** How programs on this machine reach a TCP address. */
+function localAddress(host: string, port: number): string {
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return targetOf({ nodeId: '', unixPath: '', host: reachable, port }, '');
 }
 
 interface PromiseWithResolvers {

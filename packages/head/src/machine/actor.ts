@@ -25,6 +25,7 @@ export interface PastIncarnation {
   readonly cause: DeathCause;
 }
 
+/** An actor through all of its incarnations. */
 export interface Actor {
   readonly id: ActorId;
   readonly name: string;
@@ -65,8 +66,10 @@ export interface Actor {
   readonly watchers: Set<Process>;
 }
 
+/** Stands for what is absent or no longer needed. */
 export const NO_BYTES = new Uint8Array(0);
 
+/** Whether another incarnation may follow this one. */
 export const hasRestartsLeft = (actor: Actor): boolean => actor.maxRestarts === -1 || actor.restarts < actor.maxRestarts;
 
 /** Remembers where the incarnation that has just ended ran. */

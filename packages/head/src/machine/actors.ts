@@ -2,19 +2,20 @@
  * The actors: their creation, names, restarts and deaths. An actor is a demand for one lease; here it is decided what runs on
  * that lease and what its loss means.
  */
-import { assert, describeDeath, makeError, type ActorId, type DeathCause, type MusterError } from '@muster/base';
+import { assert, formatSizeBytes, makeError, MusterError, type ActorId, type DeathCause } from '@muster/base';
 import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
-import { place } from '@muster/scheduler';
+import { place, type PlacementRequest } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
+import { deathLine } from './death.js';
 import type { Demands, DemandStatus } from './demands.js';
 import { History } from './history.js';
 import type { Jobs } from './jobs.js';
 import type { Lease, Leases } from './leases.js';
 import {
-  ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX, CREATION_ERROR_KEPT_MAX_BYTES,
-  WATCHES_PER_PROCESS_MAX,
+  ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX,
+  CREATION_ERROR_KEPT_MAX_BYTES, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
 } from './limits.js';
 import type { Nodes } from './nodes.js';
 import type { Process, Processes } from './processes.js';
@@ -36,6 +37,7 @@ interface Spread {
   users: number;
 }
 
+/** All actors: the live ones, their names, and those that died lately. */
 export class Actors {
   readonly live = new Map<string, Actor>();
   readonly dead = new History<Actor>(ACTORS_DEAD_KEPT_MAX);
@@ -62,13 +64,16 @@ export class Actors {
     const holder = message.name === '' ? undefined : this.#names.get(message.name);
     if (known !== undefined && known.ownerId === creator.id) return this.#accept(creator, message.requestId, known);
     if (known === undefined && holder !== undefined && message.getIfExists) return this.#accept(creator, message.requestId, holder);
+    let made: Actor;
     try {
       if (known !== undefined) throw makeError('INVALID_ARGUMENT', { what: `the actor id ${message.actorId}`, want: 'new: another process has used it' });
       if (holder !== undefined) throw makeError('ACTOR_NAME_TAKEN', { actorName: message.name });
-      this.#accept(creator, message.requestId, this.#make(creator, message));
+      made = this.#make(creator, message);
     } catch (error) {
-      this.#reply(creator, message.requestId, '', error as MusterError);
+      if (!(error instanceof MusterError)) throw error;
+      return this.#reply(creator, message.requestId, '', error);
     }
+    this.#accept(creator, message.requestId, made);
   }
 
   get(asker: Process, message: GetActor): void {
@@ -152,7 +157,9 @@ export class Actors {
   /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
   status(actorId: string, status: DemandStatus): void {
     const actor = this.live.get(actorId)!;
-    if (status.isInfeasible && actor.demand.request.nodeId !== '') return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
+    if (status.isInfeasible && actor.demand.request.nodeId !== '') {
+      return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
+    }
     actor.reasons = status.reasons;
     this.#publish(actor);
   }
@@ -186,21 +193,16 @@ export class Actors {
 
   /** @throws MusterError for a request that cannot be met */
   #make(creator: Process, message: CreateActor): Actor {
-    const { context, demands, jobs, nodes } = this.#parts;
+    const { context, demands, jobs } = this.#parts;
     if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
-    if (!/^actor-\S+$/.test(message.actorId)) throw makeError('INVALID_ARGUMENT', { what: `the actor id '${message.actorId}'`, want: 'actor- and a unique name' });
-    if (!Number.isSafeInteger(message.maxRestarts) || message.maxRestarts < -1) throw makeError('INVALID_ARGUMENT', { what: `maxRestarts: ${message.maxRestarts}`, want: '-1 or a whole number of 0 or more' });
-    if (message.name !== readName(message.name)) throw makeError('INVALID_ARGUMENT', { what: 'the name of an actor', want: 'shorter' });
+    checkCreation(message);
     const { request, isSpread } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
-    if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
-    const decision = place(nodes.snapshot, request, { preferredNodeId: '', leasesByNode: null });
-    const rejection = 'rejection' in decision ? decision.rejection : null;
-    if (rejection !== null && !rejection.feasible) throw makeError('UNSCHEDULABLE', { what, reasons: rejection.reasons });
-
+    const reasons = this.#waitReasons(what, request);
     const className = readName(message.className);
     const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
-    const jobId = message.detached ? jobs.create({ kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId }, null).id : creator.jobId;
+    const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
+    const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
     const demand = demands.create({
       demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeId: creator.nodeId, request,
       leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
@@ -210,13 +212,22 @@ export class Actors {
       maxRestarts: message.maxRestarts, maxConcurrency: message.maxConcurrency, maxPendingCalls: message.maxPendingCalls,
       interface: message.interface, creation: message.creation, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0,
       startAttempts: 0, shortLives: 0, aliveSinceMs: null, endedAtMs: null, lease: null, hasBegun: false, cause: null,
-      creationError: NO_BYTES, reasons: rejection?.reasons ?? '', past: [], watchers: new Set(),
+      creationError: NO_BYTES, reasons, past: [], watchers: new Set(),
     };
     this.live.set(actor.id, actor);
     if (actor.name !== '') this.#names.set(actor.name, actor);
     if (!actor.isDetached) creator.actors.add(actor);
     demands.want(demand, 1);
     return actor;
+  }
+
+  /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
+  #waitReasons(what: string, request: PlacementRequest): string {
+    if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
+    const decision = place(this.#parts.nodes.snapshot, request, { preferredNodeId: '', leasesByNode: null });
+    if ('nodeId' in decision) return '';
+    if (!decision.rejection.feasible) throw makeError('UNSCHEDULABLE', { what, reasons: decision.rejection.reasons });
+    return decision.rejection.reasons;
   }
 
   #accept(asker: Process, requestId: number, actor: Actor): void {
@@ -250,14 +261,14 @@ export class Actors {
     this.#awaitingWorker.delete(actor);
     if (cause.kind === 'node-lost') return;
     if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return hasRestartsLeft(actor) ? this.#restartOrDie(actor, cause) : this.die(actor, cause);
-    this.#parts.demands.startFailed(actor.demand, `its last worker was lost before its constructor began`);
+    this.#parts.demands.startFailed(actor.demand, 'its last worker was lost before its constructor began');
   }
 
   #endLease(actor: Actor, cause: DeathCause): void {
     this.#awaitingWorker.delete(actor);
     for (const lease of [...actor.demand.leases]) {
       if (lease.workerId !== '') recordIncarnation(actor, lease, cause);
-      this.#parts.leases.end(lease, { kill: true, reason: `its actor ${describeDeath(cause)}`, tell: false });
+      this.#parts.leases.end(lease, { kill: true, reason: `its actor ${deathLine(cause)}`, tell: false });
     }
     actor.lease = null;
   }
@@ -302,4 +313,18 @@ export class Actors {
     const actor = this.live.get(message.actorId);
     return actor?.lease?.workerId === worker.id && actor.incarnation === message.incarnation ? actor : null;
   }
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+function checkCreation(message: CreateActor): void {
+  const check = (isValid: boolean, what: string, want: string): void => {
+    if (!isValid) throw makeError('INVALID_ARGUMENT', { what, want });
+  };
+  check(/^actor-\S+$/.test(message.actorId), `the actor id '${message.actorId}'`, 'actor- and a unique name');
+  const { maxRestarts } = message;
+  check(Number.isSafeInteger(maxRestarts) && maxRestarts >= -1, `maxRestarts: ${maxRestarts}`, '-1 or a whole number of 0 or more');
+  check(message.name.length <= NAME_MAX_CHARS, 'the name of an actor', `of at most ${NAME_MAX_CHARS} characters`);
+  const size = formatSizeBytes(message.creation.length);
+  const limit = formatSizeBytes(ACTOR_CREATION_MAX_BYTES);
+  check(message.creation.length <= ACTOR_CREATION_MAX_BYTES, `a class with arguments of ${size}`, `of at most ${limit}; put() large arguments`);
 }

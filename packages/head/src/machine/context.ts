@@ -14,6 +14,7 @@ export interface HeadSettings {
   readonly tokenFile: string;
 }
 
+/** One per machine; every part writes its effects here. */
 export class HeadContext {
   readonly settings: HeadSettings;
   readonly random: Random;

@@ -36,6 +36,7 @@ export interface DemandStatus {
   readonly reasons: string;
 }
 
+/** A demand, with what it has and how it stands in its queue. */
 export interface Demand extends Omit<DemandSpec, 'request' | 'leasesByNode' | 'name'>, Queued {
   request: PlacementRequest;
   requestKey: string;
@@ -67,6 +68,7 @@ export interface DemandGroup {
   isInfeasible: boolean;
 }
 
+/** All that wait for leases, in the order in which they are served. */
 export class Demands {
   readonly groups = new Map<string, DemandGroup>();
   readonly #context: HeadContext;
@@ -241,7 +243,9 @@ export class Demands {
     group.refusedRevision = this.#nodes.revision;
     group.refusedEpoch = this.#nodes.epoch;
     group.isInfeasible = !rejection.feasible;
-    if (wasInfeasible || group.isInfeasible) for (const demand of [...group.queue]) this.#reportFeasibility(demand, group);
+    if (!wasInfeasible && !group.isInfeasible) return;
+    // An actor that is told may die, and take others with it.
+    for (const demand of [...group.queue]) if (demand.level !== null) this.#reportFeasibility(demand, group);
   }
 
   #reportFeasibility(demand: Demand, group: DemandGroup): void {

@@ -7,6 +7,7 @@
  * after which the node is open to all for a while.
  */
 import { fits, shortage, type ResourceSet } from '@muster/base';
+import { place } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import { taken, type Lease } from './leases.js';
@@ -33,6 +34,7 @@ interface Plan {
   readonly leases: readonly Lease[];
 }
 
+/** Rounds of asking back, and the nodes that are reserved meanwhile. */
 export class Fairness {
   readonly #context: HeadContext;
   readonly #nodes: Nodes;
@@ -54,7 +56,7 @@ export class Fairness {
     for (const node of [...this.#reserved]) {
       const { demand } = node.reservation!;
       if (demand.level === null || demand.level > 0) this.#release(node);
-      else if (node.stream !== null && fits(node.view.available, demand.request.resources)) {
+      else if (node.stream !== null && 'nodeId' in place({ nodes: [{ ...node.view, condition: 'ready' }] }, demand.request, demand)) {
         this.#release(node);
         grant(demand, node.id);
       }

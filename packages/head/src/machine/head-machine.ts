@@ -4,8 +4,10 @@
  *
  * Streams are strangers until their first message. A message that breaks a rule ends its own stream.
  */
-import { describeDeath, makeError, MusterError, type DeathCause, type Random } from '@muster/base';
-import { deathFromMessage, failureToMessage, type ClientHello, type ClientToHead, type Death, type NodeToHead, type RegisterNode } from '@muster/protocol';
+import { makeError, MusterError, type DeathCause, type Random } from '@muster/base';
+import {
+  deathFromMessage, failureToMessage, type ClientHello, type ClientToHead, type Death, type NodeToHead, type RegisterNode, type WorkerStarted,
+} from '@muster/protocol';
 import { Queries } from '../queries/queries.js';
 import { Actors } from './actors.js';
 import { HeadContext, type HeadSettings } from './context.js';
@@ -14,11 +16,11 @@ import { Fairness } from './fairness.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
 import { Lifecycle } from './lifecycle.js';
-import { HELLO_TIMEOUT_MS, STOP_TIMEOUT_MS, STRANGERS_MAX, WORKERS_PER_NODE_MAX } from './limits.js';
-import type { HeadEffect, HeadEvent } from './messages.js';
-import { Nodes, type Node } from './nodes.js';
+import { HELLO_TIMEOUT_MS, STALL_MIN_MS, STOP_TIMEOUT_MS, STRANGERS_MAX, WORKERS_PER_NODE_MAX } from './limits.js';
+import { TICK_MS, type HeadEffect, type HeadEvent } from './messages.js';
+import { Nodes, type Node, type WorkerRecord } from './nodes.js';
 import { Processes, type Process } from './processes.js';
-import { refusal } from './requests.js';
+import { readName, refusal } from './requests.js';
 import { Tasks } from './tasks.js';
 
 /** A stream that has not said who it is. */
@@ -43,9 +45,11 @@ export class HeadMachine {
   readonly #strangers = new Map<number, Stranger>();
   #stopping: { readonly reason: string; readonly untilMs: number } | null = null;
   #hasStopped = false;
+  #lastTickMs: number;
 
   constructor(settings: HeadSettings, random: Random, nowMs: number) {
     const context = (this.context = new HeadContext(settings, random, nowMs));
+    this.#lastTickMs = nowMs;
     this.nodes = new Nodes(context);
     this.processes = new Processes(context);
     this.jobs = new Jobs(context, this.processes);
@@ -103,7 +107,8 @@ export class HeadMachine {
       handle();
     } catch (error) {
       if (!(error instanceof MusterError) || error.code !== 'PROTOCOL') throw error;
-      this.context.log('warn', 'protocol-broken', { kind, stream, nodeId: this.nodes.ofStream(stream)?.id, processId: this.processes.ofStream(stream)?.id, detail: error.message });
+      const who = (kind === 'node' ? this.nodes : this.processes).ofStream(stream)?.id ?? 'a stranger';
+      this.context.log('warn', 'protocol-broken', { kind, who, detail: error.message });
       this.#close(kind, stream, error);
       if (kind === 'node') this.#nodeClosed(stream, false);
       else this.#clientClosed(stream);
@@ -153,10 +158,7 @@ export class HeadMachine {
       case 'logsFlushed': return this.#lifecycle.logsFlushed(node, message.jobId);
       case 'jobProcessExited': return this.#jobProcessExited(node, message.jobId, message.cause);
       case 'nodeReply': return this.#queries.answered(node.id, message.requestId, { failure: message.failure, json: message.json });
-      case 'workerStarted':
-        if (node.workers.size >= WORKERS_PER_NODE_MAX) throw refusal(`${node.id} has more than ${WORKERS_PER_NODE_MAX} workers`);
-        node.workers.set(message.workerId, { workerId: message.workerId, pid: message.pid, startedAtMs: this.context.nowMs });
-        return;
+      case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
     }
   }
@@ -187,16 +189,27 @@ export class HeadMachine {
     }
   }
 
+  /** The record of a worker, made if its daemon's word for it was lost. */
+  #workerStarted(node: Node, { workerId, pid }: Pick<WorkerStarted, 'workerId' | 'pid'>): WorkerRecord {
+    const known = node.workers.get(workerId);
+    if (known !== undefined) return known;
+    if (node.workers.size >= WORKERS_PER_NODE_MAX) throw refusal(`${node.id} has more than ${WORKERS_PER_NODE_MAX} workers`);
+    const worker: WorkerRecord = { workerId, pid, startedAtMs: this.context.nowMs, jobId: '' };
+    node.workers.set(workerId, worker);
+    return worker;
+  }
+
   #jobProcessExited(node: Node, jobId: string, cause: Death | null): void {
     const job = this.jobs.running.get(jobId);
     if (job?.program?.nodeId === node.id) this.#lifecycle.jobProcessExited(job, readCause(cause));
   }
 
   #leaseStarted(lease: Lease): void {
-    const { workerId, demand } = lease;
+    const { workerId, demand, node } = lease;
     if (this.processes.isGone(workerId)) {
       return this.leases.end(lease, { kill: true, reason: `its worker ${workerId} is gone`, tell: true });
     }
+    this.#workerStarted(node, lease).jobId = demand.jobId;
     const worker = this.processes.byId.get(workerId);
     if (worker === undefined) this.jobs.addOwner(demand.jobId, workerId);
     else if (worker.jobId === '') this.jobs.join(demand.jobId, worker);
@@ -248,8 +261,9 @@ export class HeadMachine {
       process = this.#admit(stream, hello);
     } catch (error) {
       this.context.log('warn', 'client-refused', { processId: hello.processId, detail: (error as Error).message });
+      const { clusterId } = this.context.settings;
       this.context.sendToClient(stream, {
-        type: 'welcome', clusterId: this.context.settings.clusterId, jobId: '', failure: failureToMessage(error), daemonUnixPath: '', nodeId: '', clusterCpus: 0,
+        type: 'welcome', clusterId, jobId: '', failure: failureToMessage(error), daemonUnixPath: '', nodeId: '', clusterCpus: 0,
       });
       return this.context.closeClient(stream, null);
     }
@@ -266,17 +280,17 @@ export class HeadMachine {
     const nodeId = hello.nodeId !== '' ? hello.nodeId : hello.isDriver ? (this.nodes.headNode?.id ?? '') : '';
     if (!this.nodes.byId.has(nodeId) && (nodeId !== '' || !hello.isDriver)) {
       const dead = this.nodes.dead.get(nodeId);
-      if (dead !== undefined) throw makeError('NODE_DIED', { what: hello.processId, cause: `its ${describeDeath({ kind: 'node-lost', nodeId, detail: dead.detail })}` });
+      if (dead !== undefined) throw makeError('NODE_DIED', { what: hello.processId, cause: `its node ${nodeId} was lost (${dead.detail})` });
       throw makeError('INVALID_ARGUMENT', { what: `the node '${nodeId}' of ${hello.processId}`, want: 'one that has registered with this head' });
     }
-    const jobId = hello.isDriver ? this.#jobOfDriver(hello) : (this.leases.ofWorker(hello.processId)?.demand.jobId ?? '');
+    const jobId = hello.isDriver ? this.#jobOfDriver(hello) : (this.nodes.byId.get(nodeId)?.workers.get(hello.processId)?.jobId ?? '');
     const process = this.processes.add(stream, { ...hello, nodeId });
     if (jobId !== '') this.jobs.join(jobId, process);
     return process;
   }
 
   #jobOfDriver(hello: ClientHello): string {
-    if (hello.jobId === '') return this.jobs.create({ kind: 'driver', entrypoint: hello.entrypoint, actorId: '', parentJobId: '' }, null).id;
+    if (hello.jobId === '') return this.jobs.create({ kind: 'driver', entrypoint: readName(hello.entrypoint), actorId: '', parentJobId: '' }, null).id;
     if (this.jobs.running.get(hello.jobId)?.kind === 'submitted') return hello.jobId;
     throw makeError('INVALID_ARGUMENT', { what: `the job id '${hello.jobId}'`, want: 'that of a submitted job that runs' });
   }
@@ -294,10 +308,11 @@ export class HeadMachine {
   #tick(): void {
     const { nowMs, settings } = this.context;
     for (const [stream, stranger] of this.#strangers) {
-      if (nowMs - stranger.openedAtMs >= HELLO_TIMEOUT_MS) this.#close(stranger.kind, stream, refusal(`a connection that said nothing for ${HELLO_TIMEOUT_MS / 1000} s`));
+      if (nowMs - stranger.openedAtMs < HELLO_TIMEOUT_MS) continue;
+      this.#close(stranger.kind, stream, refusal(`a connection that said nothing for ${HELLO_TIMEOUT_MS / 1000} s`));
     }
+    this.#excuseStall();
     for (const node of this.nodes.silent()) this.#lifecycle.nodeLost(node, `no heartbeat for ${settings.nodeTimeoutMs / 1000} s`);
-    this.processes.tick();
     this.leases.tick();
     this.actors.tick();
     this.#lifecycle.tick();
@@ -307,6 +322,16 @@ export class HeadMachine {
     if (this.#stopping === null || this.#hasStopped || (this.nodes.byId.size > 0 && nowMs < this.#stopping.untilMs)) return;
     this.#hasStopped = true;
     this.context.stop(this.#stopping.reason);
+  }
+
+  /** A head that was stopped or starved itself has not heard anybody: that is nobody's silence. */
+  #excuseStall(): void {
+    const { nowMs } = this.context;
+    const awayMs = nowMs - this.#lastTickMs - TICK_MS;
+    this.#lastTickMs = nowMs;
+    if (awayMs < STALL_MIN_MS) return;
+    this.context.log('warn', 'head-stalled', { awayMs });
+    this.nodes.excuse(awayMs);
   }
 
   #stopCluster(reason: string): void {

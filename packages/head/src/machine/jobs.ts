@@ -11,8 +11,10 @@ import { History } from './history.js';
 import { JOBS_FINISHED_KEPT_MAX, JOBS_RUNNING_MAX, OWNERS_PER_JOB_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
 
+/** How a job stands or ended. */
 export type JobState = 'running' | 'succeeded' | 'failed' | 'stopped';
 
+/** One program's use of the cluster. */
 export interface Job {
   readonly id: string;
   readonly kind: 'driver' | 'submitted' | 'actor';
@@ -34,6 +36,7 @@ export interface Job {
   readonly ownerIds: Set<string>;
 }
 
+/** The jobs that run, and those that ended lately. */
 export class Jobs {
   readonly running = new Map<string, Job>();
   readonly finished = new History<Job>(JOBS_FINISHED_KEPT_MAX);
@@ -47,7 +50,9 @@ export class Jobs {
 
   /** @throws MusterError UNSCHEDULABLE when too many run. */
   create(job: Pick<Job, 'kind' | 'entrypoint' | 'actorId' | 'parentJobId'>, program: ((jobId: string) => Job['program']) | null): Job {
-    if (this.running.size >= JOBS_RUNNING_MAX) throw makeError('UNSCHEDULABLE', { what: 'the job', reasons: `${JOBS_RUNNING_MAX} jobs run, the most that may` });
+    if (this.running.size >= JOBS_RUNNING_MAX) {
+      throw makeError('UNSCHEDULABLE', { what: 'the job', reasons: `${JOBS_RUNNING_MAX} jobs run, the most that may` });
+    }
     const id = newId('job', this.#context.random);
     const made: Job = {
       ...job, id, program: program?.(id) ?? null, startedAtMs: this.#context.nowMs, state: 'running', isStopping: false, endedAtMs: null, cause: null,

@@ -24,6 +24,7 @@ export interface LeaseEnd {
   readonly tell: boolean;
 }
 
+/** The right to run on one worker. */
 export interface Lease {
   readonly id: LeaseId;
   readonly demand: Demand;
@@ -55,6 +56,7 @@ export interface LeaseListener {
   leaseLost(lease: Lease, cause: DeathCause): void;
 }
 
+/** All leases, from the request to the daemon until they are gone. */
 export class Leases {
   readonly byId = new Map<string, Lease>();
   readonly #context: HeadContext;

@@ -2,10 +2,11 @@
  * How one end brings about others: a node's takes its leases and processes, a process's what it had asked for and its actors, a
  * job's all of its processes' and its workers on every node. The tables below know nothing of each other's ends; this does.
  */
-import { describeDeath, makeError, type DeathCause } from '@muster/base';
+import { makeError, type DeathCause } from '@muster/base';
 import { deathFromMessage, type Death } from '@muster/protocol';
 import type { Actors } from './actors.js';
 import type { HeadContext } from './context.js';
+import { deathLine } from './death.js';
 import type { Fairness } from './fairness.js';
 import type { Job, Jobs, JobState } from './jobs.js';
 import type { Leases } from './leases.js';
@@ -35,6 +36,9 @@ interface Farewell {
   readonly untilMs: number;
 }
 
+const CONNECTION_ENDED = { kind: 'killed', reason: 'its connection to the head ended' } as const satisfies DeathCause;
+
+/** Carries ends from one part of the machine to the others. */
 export class Lifecycle {
   readonly #parts: Parts;
   readonly #farewells = new Set<Farewell>();
@@ -59,28 +63,24 @@ export class Lifecycle {
 
   workerExited(node: Node, workerId: string, cause: DeathCause): void {
     const { context, processes, leases } = this.#parts;
+    const jobId = node.workers.get(workerId)?.jobId ?? '';
     node.workers.delete(workerId);
     leases.workerExited(workerId, cause);
     const process = processes.byId.get(workerId);
     if (process !== undefined) this.#expel(process, cause);
     else if (!processes.dead.has(workerId)) {
-      processes.recordDeath({ id: workerId, kind: 'worker', nodeId: node.id, jobId: '', cause, diedAtMs: context.nowMs });
+      processes.recordDeath({ id: workerId, kind: 'worker', nodeId: node.id, jobId, cause, diedAtMs: context.nowMs });
     }
   }
 
-  /** The process's stream has ended. A worker's daemon is given a moment to name the cause. */
+  /** The process's stream has ended. A worker's daemon is given a moment to name the cause; only then is the worker killed. */
   processLost(process: Process, cause: DeathCause | null): void {
-    const { nodes, processes, jobs, leases } = this.#parts;
+    const { nodes, processes, jobs } = this.#parts;
     processes.lose(process);
     jobs.leave(process);
-    this.#release(process, `its owner ${process.id} ${cause === null ? 'is gone' : describeDeath(cause)}`);
-    const reason = 'its connection to the head ended';
-    const node = nodes.byId.get(process.nodeId);
-    if (process.kind === 'driver') return this.#driverLost(process, cause ?? { kind: 'killed', reason });
-    if (cause !== null || node === undefined) return processes.bury(process, cause ?? { kind: 'killed', reason });
-    const lease = leases.ofWorker(process.id);
-    if (lease === undefined) nodes.send(node, { type: 'killWorker', workerId: process.id, reason });
-    else leases.end(lease, { kill: true, reason, tell: true });
+    this.#release(process, `its owner ${process.id} ${cause === null ? 'is gone' : deathLine(cause)}`);
+    if (process.kind === 'driver') return this.#driverLost(process, cause ?? CONNECTION_ENDED);
+    if (cause !== null || !nodes.byId.has(process.nodeId)) processes.bury(process, cause ?? CONNECTION_ENDED);
   }
 
   /** A driver says goodbye: it gets its job's last output, then the end. */
@@ -128,22 +128,34 @@ export class Lifecycle {
     for (const farewell of this.#farewells) if (farewell.job === job) this.#farewells.delete(farewell);
     for (const process of job.processes) {
       this.#release(process, `the job ${job.id} is over`);
-      if (process.kind === 'driver') this.#dismiss(process, state === 'stopped' ? 'the job was stopped' : `the job ${state}`);
+      if (process.kind === 'driver') this.#dismiss(process, state === 'stopped' ? 'the job was stopped' : `the job ${state}`, cause);
     }
     job.processes.clear();
     nodes.broadcast({ type: 'endJobOnNode', jobId: job.id, ownerIds: [...job.ownerIds] });
   }
 
-  /** Keeps the deadlines of farewells. */
+  /** Keeps the deadlines of farewells and of exact causes. */
   tick(): void {
     for (const farewell of this.#farewells) if (farewell.untilMs <= this.#parts.context.nowMs) this.#sayFarewell(farewell);
+    for (const process of this.#parts.processes.overdue()) this.#abandon(process);
+  }
+
+  /** The daemon has not said why: the worker may live on without its head, so it is ended. */
+  #abandon(worker: Process): void {
+    const { nodes, processes, leases } = this.#parts;
+    const node = nodes.byId.get(worker.nodeId);
+    const lease = leases.ofWorker(worker.id);
+    if (lease !== undefined) leases.end(lease, { kill: true, reason: CONNECTION_ENDED.reason, tell: true });
+    else if (node !== undefined) nodes.send(node, { type: 'killWorker', workerId: worker.id, reason: CONNECTION_ENDED.reason });
+    node?.workers.delete(worker.id);
+    processes.bury(worker, CONNECTION_ENDED);
   }
 
   /** The process is known to be dead, or will be treated so, whatever its stream says. */
   #expel(process: Process, cause: DeathCause): void {
     const { context, processes } = this.#parts;
     if (process.stream === null) return processes.bury(process, cause);
-    context.closeClient(process.stream, makeError('NOT_CONNECTED', { cause: `of ${process.id} ended: it ${describeDeath(cause)}` }));
+    context.closeClient(process.stream, makeError('NOT_CONNECTED', { cause: `of ${process.id} ended: it ${deathLine(cause)}` }));
     this.processLost(process, cause);
   }
 
@@ -164,12 +176,12 @@ export class Lifecycle {
     const { driver, job, cause } = farewell;
     this.#farewells.delete(farewell);
     const succeeded = cause === null || (cause.kind === 'exit' && cause.code === 0);
-    this.#dismiss(driver, 'the driver ended');
+    this.#dismiss(driver, 'the driver ended', cause);
     if (job.kind === 'driver') this.jobOver(job, succeeded ? 'succeeded' : 'failed', cause);
   }
 
-  /** The last message of a driver's stream, and the stream's end. */
-  #dismiss(driver: Process, reason: string): void {
+  /** The last message of a driver's stream, and the stream's end. Without a cause it has ended well. */
+  #dismiss(driver: Process, reason: string, cause: DeathCause | null): void {
     const { context, processes, jobs } = this.#parts;
     if (driver.stream === null) return;
     processes.send(driver, { type: 'jobEnded', reason });
@@ -177,7 +189,7 @@ export class Lifecycle {
     processes.lose(driver);
     jobs.leave(driver);
     this.#release(driver, `its owner ${driver.id} has ended`);
-    processes.bury(driver, { kind: 'killed', reason });
+    processes.bury(driver, cause ?? { kind: 'exit', code: 0 });
   }
 
   #release(process: Process, reason: string): void {

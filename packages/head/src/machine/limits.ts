@@ -20,6 +20,8 @@ export const LEASES_PER_DEMAND_MAX = 10_000;
 export const UNSIZED_LEASES_MAX = 16;
 /** The processes whose objects are freed when their job ends. Of a job that uses up more, the earliest objects wait for eviction. */
 export const OWNERS_PER_JOB_MAX = 10_000;
+/** Classes travel as source; large arguments go through the object store. */
+export const ACTOR_CREATION_MAX_BYTES = 16 * 2 ** 20;
 export const RESOURCE_NAMES_MAX = 64;
 export const LABELS_MAX = 64;
 
@@ -57,10 +59,12 @@ export const FAIRNESS_INTERVAL_MS = 100;
 export const DEMAND_STATUS_INTERVAL_MS = 1_000;
 
 // Waits.
+/** A longer pause between two ticks is the head's own fault. */
+export const STALL_MIN_MS = 500;
 export const HELLO_TIMEOUT_MS = 10_000;
 /** Starting a worker takes a second on a busy machine. A repeated request costs nothing. */
 export const LEASE_RESEND_MS = 5_000;
-/** A worker's connection ends before its daemon has collected its exit status. */
+/** A worker's connection ends before its daemon has collected its exit status. One that lives on is killed after this. */
 export const DEATH_CAUSE_WAIT_MS = 1_000;
 /** A worker connects to the head right after it connected to its daemon. */
 export const ACTOR_WORKER_TIMEOUT_MS = 30_000;

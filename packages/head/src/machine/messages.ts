@@ -2,6 +2,7 @@
 import type { MusterError } from '@muster/base';
 import type { ClientToHead, HeadToClient, HeadToNode, NodeToHead, QueryReply, QueryRequest } from '@muster/protocol';
 
+/** What happens to the head. */
 export type HeadEvent =
   | { readonly type: 'nodeOpened'; readonly stream: number }
   | { readonly type: 'nodeMessage'; readonly stream: number; readonly message: NodeToHead }
@@ -14,6 +15,7 @@ export type HeadEvent =
   /** Sent every TICK_MS or so; every deadline is kept by it. */
   | { readonly type: 'tick' };
 
+/** What the head does. */
 export type HeadEffect =
   | { readonly type: 'sendToNode'; readonly stream: number; readonly message: HeadToNode }
   | { readonly type: 'sendToClient'; readonly stream: number; readonly message: HeadToClient }

@@ -11,7 +11,7 @@ import type { HeadContext } from './context.js';
 import type { Demand } from './demands.js';
 import { History } from './history.js';
 import type { Lease } from './leases.js';
-import { NODES_DEAD_KEPT_MAX, NODES_MAX } from './limits.js';
+import { LABELS_MAX, NODES_DEAD_KEPT_MAX, NODES_MAX } from './limits.js';
 import { readResources, refusal } from './requests.js';
 
 /** A worker process that its daemon has reported. */
@@ -19,6 +19,8 @@ export interface WorkerRecord {
   readonly workerId: string;
   readonly pid: number;
   readonly startedAtMs: number;
+  /** Empty until it is leased; then for life. */
+  jobId: string;
 }
 
 /** A node that is not dead. */
@@ -46,6 +48,7 @@ export interface Node {
   openUntilMs: number;
 }
 
+/** What is remembered of a node. */
 export interface DeadNode {
   readonly id: string;
   readonly hostname: string;
@@ -58,6 +61,7 @@ export type Registration =
   | { readonly type: 'new' | 'returned' | 'repeated'; readonly node: Node }
   | { readonly type: 'refused'; readonly failure: MusterError };
 
+/** All nodes that are not dead, and those that died lately. */
 export class Nodes {
   readonly byId = new Map<string, Node>();
   readonly dead = new History<DeadNode>(NODES_DEAD_KEPT_MAX);
@@ -102,6 +106,7 @@ export class Nodes {
       return { type: 'repeated', node: current };
     }
     const total = readResources(message.resources);
+    if (Object.keys(message.labels).length > LABELS_MAX) throw refusal(`a node with more than ${LABELS_MAX} labels`);
     const known = this.byId.get(message.nodeId);
     if (known !== undefined) return this.#takeBack(known, stream, message);
     const failure = this.#registrationFailure(message);
@@ -144,6 +149,11 @@ export class Nodes {
   silent(): Node[] {
     const { nowMs, settings } = this.#context;
     return this.#order.filter((node) => nowMs - node.lastHeardMs >= settings.nodeTimeoutMs);
+  }
+
+  /** Nobody could be heard for that long. */
+  excuse(awayMs: number): void {
+    for (const node of this.#order) node.lastHeardMs += awayMs;
   }
 
   /** Sends if the node is connected. What must survive a break is sent again when the node returns. */
@@ -201,12 +211,14 @@ export class Nodes {
   }
 
   #registrationFailure(message: RegisterNode): MusterError | null {
-    if (!/^node-\S+$/.test(message.nodeId)) return makeError('INVALID_ARGUMENT', { what: `the node id '${message.nodeId}'`, want: 'node- and a unique name' });
-    const dead = this.dead.get(message.nodeId);
+    const { nodeId } = message;
+    if (!/^node-\S+$/.test(nodeId)) return makeError('INVALID_ARGUMENT', { what: `the node id '${nodeId}'`, want: 'node- and a unique name' });
+    const dead = this.dead.get(nodeId);
     if (dead !== undefined) {
-      return makeError('NODE_DIED', { what: 'the registration', cause: `${dead.id} was declared dead (${dead.detail}); its daemon must start anew under another id` });
+      const cause = `${nodeId} was declared dead (${dead.detail}); its daemon must start anew under another id`;
+      return makeError('NODE_DIED', { what: 'the registration', cause });
     }
-    if (this.byId.size >= NODES_MAX) return makeError('UNSCHEDULABLE', { what: message.nodeId, reasons: `the cluster has ${NODES_MAX} nodes, the most it may` });
+    if (this.byId.size >= NODES_MAX) return makeError('UNSCHEDULABLE', { what: nodeId, reasons: `the cluster has ${NODES_MAX} nodes, the most it may` });
     return null;
   }
 

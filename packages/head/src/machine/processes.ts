@@ -13,6 +13,7 @@ import { History } from './history.js';
 import { DEATH_CAUSE_WAIT_MS, PROCESSES_DEAD_KEPT_MAX, PROCESSES_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import { readName, refusal } from './requests.js';
 
+/** A driver or worker that has said hello. */
 export interface Process {
   readonly id: string;
   readonly kind: 'driver' | 'worker';
@@ -37,6 +38,7 @@ export interface Process {
   readonly watchedActors: Set<Actor>;
 }
 
+/** What is remembered of a process. */
 export interface DeadProcess {
   readonly id: string;
   readonly kind: 'driver' | 'worker';
@@ -46,6 +48,7 @@ export interface DeadProcess {
   readonly diedAtMs: number;
 }
 
+/** All connected processes, and those that died lately. */
 export class Processes {
   readonly byId = new Map<string, Process>();
   readonly dead = new History<DeadProcess>(PROCESSES_DEAD_KEPT_MAX);
@@ -78,8 +81,8 @@ export class Processes {
     const kind = hello.isDriver ? 'driver' : 'worker';
     if (!new RegExp(`^${kind}-[^-\\s]+$`).test(id)) return makeError('INVALID_ARGUMENT', { what: `the process id '${id}'`, want: `${kind}- and a unique key` });
     if (this.byId.has(id) || this.dead.has(id)) return makeError('INVALID_ARGUMENT', { what: `the process id ${id}`, want: 'new: it has been used' });
-    if (this.byId.size >= PROCESSES_MAX) return makeError('UNSCHEDULABLE', { what: id, reasons: `the cluster has ${PROCESSES_MAX} processes, the most it may` });
-    return null;
+    if (this.byId.size < PROCESSES_MAX) return null;
+    return makeError('UNSCHEDULABLE', { what: id, reasons: `the cluster has ${PROCESSES_MAX} processes, the most it may` });
   }
 
   /** It has no job yet. */
@@ -141,10 +144,8 @@ export class Processes {
     this.dead.add(death.id, death);
   }
 
-  /** Gives up waiting for exact causes. */
-  tick(): void {
-    for (const [process, untilMs] of this.#lost) {
-      if (untilMs <= this.#context.nowMs) this.bury(process, { kind: 'killed', reason: 'its connection to the head ended' });
-    }
+  /** Lost ones whose cause nobody has named in time. */
+  overdue(): Process[] {
+    return [...this.#lost].filter(([, untilMs]) => untilMs <= this.#context.nowMs).map(([process]) => process);
   }
 }

@@ -13,6 +13,7 @@ import { taken } from './leases.js';
 import type { HeadEffect, HeadEvent } from './messages.js';
 
 const HISTORIES = Number(process.env['MUSTER_HISTORIES'] ?? 10);
+t.setTimeout(30_000 + 1_000 * HISTORIES);
 const STEPS = 600;
 
 const equal = (a: ResourceSet, b: ResourceSet): boolean => [...Object.keys(a), ...Object.keys(b)].every((name) => (a[name] ?? 0) === (b[name] ?? 0));
@@ -89,7 +90,8 @@ class Invariants implements Observer {
     const { demands, nodes, processes } = this.#machine;
     for (const [key, group] of demands.groups) {
       for (const demand of group.queue) {
-        must(demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size, `${demand.ownerId}/${demand.demandId} waits wrongly`);
+        const isRight = demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
+        must(isRight, `${demand.ownerId}/${demand.demandId} waits wrongly`);
       }
       must(group.queue.size > 0 && 'rejection' in place(nodes.snapshot, group.request, { preferredNodeId: '', leasesByNode: null }), `${key} waits but fits`);
     }
@@ -188,4 +190,15 @@ t.test('no feasible demand starves, however large it is and whoever else wants t
     if (Math.max(...waits) > 20_000) return t.fail(`somebody waited too long: ${detail}`);
   }
   t.pass(`seed ${seed}`);
+});
+
+t.test('a decision does not take longer because others hold many leases', async (t) => {
+  const medianUs = (others: number): number => {
+    const cluster = new BusyOwners(Array.from({ length: 100 }, () => cpus(250)), [{ resources: cpus(0.1), taskMs: 1e6, fromMs: 10, count: others }]);
+    cluster.runUntil(100);
+    return cluster.medianDecisionUs(cpus(1), 500);
+  };
+  const [few, many] = [medianUs(10), medianUs(10_000)];
+  t.comment(`with 100 nodes and 10 or 10,000 leases: ${few.toFixed(1)} us, ${many.toFixed(1)} us`);
+  t.ok(many < 5 * few + 50, 'in the median');
 });

@@ -7,6 +7,7 @@ import { DEMANDS_PER_PROCESS_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
 
+/** The owners' side of leases. */
 export class Tasks {
   readonly #processes: Processes;
   readonly #demands: Demands;

@@ -34,6 +34,7 @@ export function explainDemand(demand: Demand, demands: Demands): string[] {
   return [status.isInfeasible ? `${asks}, which no node could ever give: ${status.reasons}` : `${asks} and waits: ${status.reasons}`];
 }
 
+/** Where it ran, what it waits for, why it died. */
 export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer {
   const { nowMs } = tables.context;
   const restarts = actor.maxRestarts === -1 ? 'any number of restarts' : `${actor.maxRestarts} restarts`;
@@ -45,57 +46,73 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
   else for (const lease of actor.demand.leases) lines.push(`its worker is being started on ${lease.node.id}`);
   lines.push(...explainDemand(actor.demand, tables.demands));
   for (const past of actor.past) lines.push(`incarnation ${past.incarnation} ran on ${past.nodeId} in ${past.workerId} and ${describeDeath(past.cause)}`);
-  if (actor.state === 'dead') lines.push(`it ${describeDeath(actor.cause!)} ${formatDurationMs(nowMs - actor.endedAtMs!)} ago`);
+  if (actor.state === 'dead') lines.push(`${formatDurationMs(nowMs - actor.endedAtMs!)} ago it ${describeDeath(actor.cause!)}`);
   return { id: actor.id, kind: 'actor', state: actor.state, lines };
 }
 
+/** What it has, and who holds it. */
 export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
-  const { view } = node;
+  const { view, reservation } = node;
+  const heardOf = formatDurationMs(tables.context.nowMs - node.lastHeardMs);
   const lines = [
-    `${node.hostname}, pid ${node.pid}${node.isHeadNode ? ', with the head' : ''}; last heard of ${formatDurationMs(tables.context.nowMs - node.lastHeardMs)} ago`,
+    `${node.hostname}, pid ${node.pid}${node.isHeadNode ? ', with the head' : ''}; last heard of ${heardOf} ago`,
     `has ${formatResources(view.total)}, of which ${formatResources(view.available)} is free`,
   ];
-  if (node.reservation !== null) lines.push(`free room is kept for ${nameOf(node.reservation.demand)}, which asks for ${describeRequest(node.reservation.demand.request)}`);
+  if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request)}`);
   for (const lease of node.leases) lines.push(describeLease(lease));
   return { id: node.id, kind: 'node', state: node.stream === null ? 'unreachable' : 'alive', lines };
 }
 
+/** Why it is dead. */
 export function explainDeadNode(node: DeadNode, tables: ExplainTables): ExplainAnswer {
-  return { id: node.id, kind: 'node', state: 'dead', lines: [`${node.hostname} was declared dead ${formatDurationMs(tables.context.nowMs - node.diedAtMs)} ago: ${node.detail}`] };
+  const ago = formatDurationMs(tables.context.nowMs - node.diedAtMs);
+  return { id: node.id, kind: 'node', state: 'dead', lines: [`${node.hostname} was declared dead ${ago} ago: ${node.detail}`] };
 }
 
+/** Where it is, what it holds and what it waits for. */
 export function explainProcess(process: Process, tables: ExplainTables): ExplainAnswer {
   const lease = tables.leases.ofWorker(process.id);
-  const lines = [`pid ${process.pid}${process.nodeId === '' ? '' : ` on ${process.nodeId}`}${process.jobId === '' ? ', of no job yet' : `, of ${process.jobId}`}`];
+  const lines = [`pid ${process.pid}${placeOf(process)}, of ${process.jobId || 'no job yet'}`];
   if (process.stream === null) lines.push('its connection to the head has ended');
   if (lease !== undefined) lines.push(describeLease(lease));
   for (const demand of process.demands.values()) lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} ${line}`));
   return { id: process.id, kind: process.kind, state: process.stream === null ? 'lost' : lease !== undefined ? 'leased' : 'connected', lines };
 }
 
+/** Where it ran and why it died. */
 export function explainDeadProcess(process: DeadProcess, tables: ExplainTables): ExplainAnswer {
-  const where = `${process.nodeId === '' ? '' : ` on ${process.nodeId}`}${process.jobId === '' ? '' : `, of ${process.jobId}`}`;
-  const lines = [`ran${where}`, `it ${describeDeath(process.cause)}, ${formatDurationMs(tables.context.nowMs - process.diedAtMs)} ago`];
+  const ago = formatDurationMs(tables.context.nowMs - process.diedAtMs);
+  const lines = [`ran${placeOf(process)}, of ${process.jobId || 'no job'}`, `${ago} ago it ${describeDeath(process.cause)}`];
   return { id: process.id, kind: process.kind, state: 'dead', lines };
 }
 
+/** Who runs for it, what they wait for, and how it ended. */
 export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
   const { nowMs } = tables.context;
   const lines = [`${job.kind} job${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`];
   if (job.program !== null) lines.push(`its program runs on ${job.program.nodeId}`);
   if (job.parentJobId !== '') lines.push(`it is that of ${job.actorId}, which a process of ${job.parentJobId} created`);
   for (const process of job.processes) {
-    lines.push(`${process.id} (pid ${process.pid})${process.nodeId === '' ? '' : ` on ${process.nodeId}`}`);
-    for (const demand of process.demands.values()) lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} of ${process.id} ${line}`));
+    lines.push(`${process.id} (pid ${process.pid})${placeOf(process)}`);
+    for (const demand of process.demands.values()) {
+      lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} of ${process.id} ${line}`));
+    }
   }
-  if (job.endedAtMs !== null) lines.push(`${job.state} after ${formatDurationMs(job.endedAtMs - job.startedAtMs)}${job.cause === null ? '' : `: it ${describeDeath(job.cause)}`}`);
+  if (job.endedAtMs !== null) {
+    const cause = job.cause === null ? '' : `: it ${describeDeath(job.cause)}`;
+    lines.push(`${job.state} after ${formatDurationMs(job.endedAtMs - job.startedAtMs)}${cause}`);
+  }
   return { id: job.id, kind: 'job', state: job.state, lines };
 }
+
+/** Where a process is, to follow its name: ` on node-…`, or nothing. */
+export const placeOf = ({ nodeId }: { readonly nodeId: string }): string => (nodeId === '' ? '' : ` on ${nodeId}`);
 
 const nameOf = (demand: Demand): string => (demand.actorId !== '' ? demand.actorId : `'${demand.name || `demand ${demand.demandId}`}'`);
 
 function describeLease(lease: Lease): string {
   const holder = lease.demand.actorId !== '' ? lease.demand.actorId : `${lease.demand.ownerId} for ${nameOf(lease.demand)}`;
   const worker = lease.workerId === '' ? 'a worker that starts' : lease.workerId;
-  return `${lease.id} of ${formatResources(lease.resources)} is ${lease.state}, held by ${holder}, on ${worker}${lease.isBlocked ? '; its task waits for others' : ''}`;
+  const blocked = lease.isBlocked ? '; its task waits for others' : '';
+  return `${lease.id} of ${formatResources(lease.resources)} is ${lease.state}, held by ${holder}, on ${worker}${blocked}`;
 }

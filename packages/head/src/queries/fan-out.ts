@@ -4,6 +4,7 @@ import type { Failure } from '@muster/protocol';
 import type { HeadContext } from '../machine/context.js';
 import { FAN_OUT_TIMEOUT_MS, QUERIES_PENDING_MAX } from '../machine/limits.js';
 
+/** What one of those asked has said. */
 export interface Answer {
   readonly failure: Failure | null;
   readonly json: string;
@@ -29,6 +30,7 @@ interface Gathering {
   readonly finish: (answers: Answers) => void;
 }
 
+/** All questions that wait for answers. */
 export class FanOut {
   readonly #context: HeadContext;
   readonly #gatherings = new Set<Gathering>();
@@ -41,7 +43,8 @@ export class FanOut {
 
   /** Calls `finish` once. @throws MusterError BACKPRESSURE */
   ask(asked: readonly Asked[], finish: (answers: Answers) => void): void {
-    if (this.#gatherings.size >= QUERIES_PENDING_MAX) throw makeError('BACKPRESSURE', { what: 'the head', pending: QUERIES_PENDING_MAX, limit: QUERIES_PENDING_MAX });
+    const pending = this.#gatherings.size;
+    if (pending >= QUERIES_PENDING_MAX) throw makeError('BACKPRESSURE', { what: 'the head', pending, limit: QUERIES_PENDING_MAX });
     const gathering: Gathering = {
       byId: new Map(), waitingFor: new Set(asked.map(({ id }) => id)), requestIds: [], untilMs: this.#context.nowMs + FAN_OUT_TIMEOUT_MS, finish,
     };

@@ -10,10 +10,13 @@ import type { Leases } from '../machine/leases.js';
 import { LIST_ROWS_MAX } from '../machine/limits.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
-import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess } from './explain.js';
+import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { actorRow, deadNodeRow, jobRow, nodeRow, rowFilter, workerRow } from './rows.js';
-import type { ExplainAnswer, ListAnswer, LogsAnswer, OwnedRow, OwnerExplanation, StopAnswer, StopJobAnswer, SubmitAnswer } from './shapes.js';
+import {
+  LIST_KINDS, type ExplainAnswer, type ListAnswer, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
+  type SubmitAnswer, type SummaryAnswer,
+} from './shapes.js';
 import { clusterStatus, countStates } from './status.js';
 import { submitJob } from './submit.js';
 
@@ -36,6 +39,7 @@ export interface QueryActions {
 
 type Reply = (answer: object) => void;
 
+/** Answers at once from the tables, or when those who know have answered. */
 export class Queries {
   readonly #tables: QueryTables;
   readonly #actions: QueryActions;
@@ -82,14 +86,14 @@ export class Queries {
       case 'stop':
         reply({ nodes: this.#tables.nodes.byId.size } satisfies StopAnswer);
         return this.#actions.stopCluster(argument('reason') || 'the cluster was stopped');
-      default: throw makeError('INVALID_ARGUMENT', { what: `the query '${request.what}'`, want: 'status, summary, list, explain, logs, submit, stop-job or stop' });
+      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, submit, stop-job or stop');
     }
   }
 
   #list(kind: string, options: Readonly<Record<string, string>>, reply: Reply): void {
     const matches = rowFilter(options['filter'] ?? '');
     const limit = Math.min(LIST_ROWS_MAX, Number(options['limit'] || LIST_ROWS_MAX));
-    if (!(limit >= 0)) throw makeError('INVALID_ARGUMENT', { what: `limit '${options['limit']}'`, want: 'a number' });
+    if (!(limit >= 0)) throw invalid(`limit '${options['limit']}'`, 'a number');
     const send = (all: readonly object[], busy: readonly string[]): void => {
       const rows = all.filter(matches) as ListAnswer['rows'][number][];
       reply({ rows: rows.slice(0, limit), matches: rows.length, busy } satisfies ListAnswer);
@@ -100,12 +104,13 @@ export class Queries {
 
   #ownRows(kind: string): object[] {
     const { context, nodes, jobs, actors } = this.#tables;
+    const live = [...nodes.byId.values()];
     switch (kind) {
-      case 'nodes': return [...[...nodes.byId.values()].map((node) => nodeRow(node, context)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
+      case 'nodes': return [...live.map((node) => nodeRow(node, context)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
       case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
       case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
-      case 'workers': return [...nodes.byId.values()].flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
-      default: throw makeError('INVALID_ARGUMENT', { what: `the list '${kind}'`, want: 'nodes, tasks, actors, objects, jobs or workers' });
+      case 'workers': return live.flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
+      default: throw invalid(`the list '${kind}'`, LIST_KINDS.join(', '));
     }
   }
 
@@ -121,11 +126,12 @@ export class Queries {
   }
 
   #summary(reply: Reply): void {
+    const { actors } = this.#tables;
     this.#askOwners('tasks', (rows, busy) => reply({
       tasks: countStates(rows, 'name').map(([name, states]) => ({ name, states })),
-      actors: countStates([...this.#tables.actors.live.values(), ...this.#tables.actors.dead.values()], 'className').map(([className, states]) => ({ className, states })),
+      actors: countStates([...actors.live.values(), ...actors.dead.values()], 'className').map(([className, states]) => ({ className, states })),
       busy,
-    }));
+    } satisfies SummaryAnswer));
   }
 
   #explain(id: string, reply: Reply, attempt: (work: () => void) => void): void {
@@ -150,7 +156,7 @@ export class Queries {
     const { processes, demands } = this.#tables;
     const owner = processes.ofOwnerKey(ownerOf(id as TaskId));
     if (!/^(task|obj)-/.test(id) || owner === undefined || owner.stream === null) {
-      throw makeError('INVALID_ARGUMENT', { what: `the id '${id}'`, want: 'that of a node, worker, driver, job or actor, or of a task or object whose owner is connected' });
+      throw invalid(`the id '${id}'`, 'that of a node, worker, driver, job or actor, or of a task or object whose owner is connected');
     }
     const ask: Asked = { id: owner.id, send: (requestId) => processes.send(owner, { type: 'clientQuery', requestId, what: 'explain', argument: id }) };
     this.#fanOut.ask([ask], ({ byId }) => attempt(() => {
@@ -162,7 +168,7 @@ export class Queries {
       const told = readExplanation(answer, owner.id);
       const demand = told.demandId === undefined ? undefined : owner.demands.get(told.demandId);
       const reasons = demand === undefined ? [] : explainDemand(demand, demands);
-      reply({ id, kind, state: told.state, lines: [`owned by ${owner.id}${owner.nodeId === '' ? '' : ` on ${owner.nodeId}`}`, ...told.lines, ...reasons] } satisfies ExplainAnswer);
+      reply({ id, kind, state: told.state, lines: [`owned by ${owner.id}${placeOf(owner)}`, ...told.lines, ...reasons] } satisfies ExplainAnswer);
     }));
   }
 
@@ -173,7 +179,10 @@ export class Queries {
       const node = nodes.byId.get(nodeId);
       return node === undefined ? [] : [{ id: nodeId, send: (requestId) => nodes.send(node, { type: 'nodeQuery', requestId, what: 'logs', argument: id }) }];
     });
-    this.#fanOut.ask(asked, (answers) => reply({ id, text: joinTexts(nodeIds, answers), missing: nodeIds.filter((nodeId) => !isWhole(answers.byId.get(nodeId))) } satisfies LogsAnswer));
+    this.#fanOut.ask(asked, (answers) => {
+      const missing = nodeIds.filter((nodeId) => answers.byId.get(nodeId)?.failure !== null);
+      reply({ id, text: joinTexts(nodeIds, answers), missing } satisfies LogsAnswer);
+    });
   }
 
   /** Where the output of this worker, actor or job is. */
@@ -185,12 +194,12 @@ export class Queries {
     const process = processes.byId.get(id) ?? processes.dead.get(id);
     if (process?.kind === 'worker') return [process.nodeId];
     for (const node of nodes.byId.values()) if (node.workers.has(id)) return [node.id];
-    throw makeError('INVALID_ARGUMENT', { what: `the id '${id}'`, want: 'that of a worker, an actor or a job' });
+    throw invalid(`the id '${id}'`, 'that of a worker, an actor or a job');
   }
 
   #stopJob(jobId: string): StopJobAnswer {
     const job = this.#tables.jobs.find(jobId);
-    if (job === undefined) throw makeError('INVALID_ARGUMENT', { what: `the job id '${jobId}'`, want: 'one that `cluster list jobs` shows' });
+    if (job === undefined) throw invalid(`the job id '${jobId}'`, 'one that `cluster list jobs` shows');
     if (job.state === 'running') this.#actions.stopJob(job);
     return { jobId, state: job.state };
   }
@@ -208,11 +217,9 @@ function readRows(answer: Answer): Record<string, unknown>[] {
 /** @throws MusterError PROTOCOL for an answer that is none */
 function readExplanation(answer: Answer, ownerId: string): OwnerExplanation {
   const told = parse(answer.json) as Partial<OwnerExplanation> | null;
-  if (typeof told?.state !== 'string' || !Array.isArray(told.lines)) throw makeError('PROTOCOL', { what: ownerId, cause: 'an explanation without state and lines' });
-  return told as OwnerExplanation;
+  if (typeof told?.state === 'string' && Array.isArray(told.lines)) return told as OwnerExplanation;
+  throw makeError('PROTOCOL', { what: ownerId, cause: 'an explanation without state and lines' });
 }
-
-const isWhole = (answer: Answer | undefined): boolean => answer !== undefined && answer.failure === null;
 
 /** The nodes' texts in order. A node answers with a JSON string; one that failed says why. */
 function joinTexts(nodeIds: readonly string[], { byId }: Answers): string {
@@ -224,6 +231,8 @@ function joinTexts(nodeIds: readonly string[], { byId }: Answers): string {
     return typeof text === 'string' ? [text] : [];
   }).join('');
 }
+
+const invalid = (what: string, want: string): MusterError => makeError('INVALID_ARGUMENT', { what, want });
 
 function parse(json: string): unknown {
   try {

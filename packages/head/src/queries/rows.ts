@@ -9,10 +9,12 @@ import type { DeadNode, Node, WorkerRecord } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
 import type { ActorRow, Amounts, JobRow, NodeRow, WorkerRow } from './shapes.js';
 
+/** Fixed-point amounts in whole units. */
 export function amounts(set: ResourceSet): Amounts {
   return Object.fromEntries(Object.entries(set).map(([name, fixed]) => [name, fixed / RESOURCE_SCALE]));
 }
 
+/** A live node. */
 export function nodeRow(node: Node, context: HeadContext): NodeRow {
   return {
     nodeId: node.id, state: node.stream === null ? 'unreachable' : 'alive', hostname: node.hostname, pid: node.pid,
@@ -25,6 +27,7 @@ export function nodeRow(node: Node, context: HeadContext): NodeRow {
   };
 }
 
+/** A node that is only remembered. */
 export function deadNodeRow(node: DeadNode, context: HeadContext): NodeRow {
   return {
     nodeId: node.id, state: 'dead', hostname: node.hostname, pid: null, address: '', isHeadNode: false, total: {}, available: {}, labels: {},
@@ -33,6 +36,7 @@ export function deadNodeRow(node: DeadNode, context: HeadContext): NodeRow {
   };
 }
 
+/** An actor, dead or alive. */
 export function actorRow(actor: Actor, context: HeadContext): ActorRow {
   const { lease } = actor;
   return {
@@ -43,6 +47,7 @@ export function actorRow(actor: Actor, context: HeadContext): ActorRow {
   };
 }
 
+/** A job, running or finished. */
 export function jobRow(job: Job, context: HeadContext): JobRow {
   const processes = [...job.processes];
   return {
@@ -61,13 +66,14 @@ export interface WorkerTables {
   readonly leases: Leases;
 }
 
+/** A worker process of a live node. */
 export function workerRow(worker: WorkerRecord, node: Node, tables: WorkerTables): WorkerRow {
   const lease = tables.leases.ofWorker(worker.workerId);
   const process = tables.processes.byId.get(worker.workerId);
   const isActor = lease !== undefined && lease.demand.actorId !== '';
   return {
     workerId: worker.workerId, state: isActor ? 'actor' : lease !== undefined ? 'leased' : process !== undefined ? 'idle' : 'starting',
-    nodeId: node.id, pid: worker.pid, jobId: process?.jobId ?? lease?.demand.jobId ?? '', leaseId: lease?.id ?? '',
+    nodeId: node.id, pid: worker.pid, jobId: worker.jobId, leaseId: lease?.id ?? '',
     ownerId: lease?.demand.ownerId ?? '', actorId: lease?.demand.actorId ?? '', isBlocked: lease?.isBlocked ?? false,
     ageMs: tables.context.nowMs - worker.startedAtMs,
   };

@@ -19,6 +19,7 @@
 /** Amounts by resource name, in whole units (`memory` in bytes). */
 export type Amounts = Readonly<Record<string, number>>;
 
+/** The cluster at a glance. */
 export interface StatusAnswer {
   readonly clusterId: string;
   readonly address: string;
@@ -45,6 +46,7 @@ export interface WaitingRow {
   readonly reasons: string;
 }
 
+/** Tasks and actors, counted. */
 export interface SummaryAnswer {
   /** Counts by state, of the tasks of one name. */
   readonly tasks: readonly { readonly name: string; readonly states: Readonly<Record<string, number>> }[];
@@ -54,9 +56,12 @@ export interface SummaryAnswer {
   readonly busy: readonly string[];
 }
 
+/** What can be listed. */
 export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers'] as const;
+/** One of {@link LIST_KINDS}. */
 export type ListKind = (typeof LIST_KINDS)[number];
 
+/** Rows of the kind that was asked for. */
 export interface ListAnswer {
   readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | OwnedRow)[];
   /** How many rows match, those beyond the limit included. */
@@ -65,6 +70,7 @@ export interface ListAnswer {
   readonly busy: readonly string[];
 }
 
+/** A node, dead ones included. */
 export interface NodeRow {
   readonly nodeId: string;
   readonly state: 'alive' | 'unreachable' | 'dead';
@@ -87,6 +93,7 @@ export interface NodeRow {
   readonly detail: string;
 }
 
+/** An actor, dead ones included. */
 export interface ActorRow {
   readonly actorId: string;
   readonly name: string;
@@ -110,6 +117,7 @@ export interface ActorRow {
   readonly ageMs: number;
 }
 
+/** A job, finished ones included. */
 export interface JobRow {
   readonly jobId: string;
   readonly kind: 'driver' | 'submitted' | 'actor';
@@ -125,6 +133,7 @@ export interface JobRow {
   readonly durationMs: number;
 }
 
+/** A worker process of a live node. */
 export interface WorkerRow {
   readonly workerId: string;
   readonly state: 'starting' | 'idle' | 'leased' | 'actor';
@@ -145,6 +154,7 @@ export interface OwnedRow extends Readonly<Record<string, unknown>> {
   readonly ownerId: string;
 }
 
+/** Why something is as it is. */
 export interface ExplainAnswer {
   readonly id: string;
   readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object';
@@ -164,6 +174,7 @@ export interface OwnerExplanation {
   readonly demandId?: number;
 }
 
+/** What was printed, as far as the nodes keep it. */
 export interface LogsAnswer {
   readonly id: string;
   readonly text: string;
@@ -178,16 +189,19 @@ export interface JobSpec {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** The job that has been made. */
 export interface SubmitAnswer {
   readonly jobId: string;
 }
 
+/** How the job stands now. */
 export interface StopJobAnswer {
   readonly jobId: string;
   /** `running`: it has been told to stop. */
   readonly state: JobRow['state'];
 }
 
+/** How many nodes have been told to stop. */
 export interface StopAnswer {
   readonly nodes: number;
 }

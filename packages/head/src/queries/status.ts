@@ -8,6 +8,7 @@ import type { StatusAnswer, WaitingRow } from './shapes.js';
 /** More different requests than this do not wait in a cluster that anybody looks at by hand. */
 const WAITING_ROWS_MAX = 100;
 
+/** Counts and sums over all tables. */
 export function clusterStatus(tables: QueryTables): StatusAnswer {
   const { context, nodes, processes, jobs, leases, actors } = tables;
   const all = [...nodes.byId.values()];

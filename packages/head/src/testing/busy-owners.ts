@@ -2,24 +2,28 @@
  * Owners that always have more tasks than they get leases for, on daemons that do as they are told. Everybody keeps the rules: a
  * lease that is asked back is returned when its task is over. For measuring who gets how much, and who waits how long.
  */
+import { assert, seededRandom, type ResourceSet } from '@muster/base';
 import { resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
-import type { ResourceSet } from '@muster/base';
-import { seededRandom } from '@muster/base';
 import { HeadMachine } from '../machine/head-machine.js';
-import { TICK_MS, type HeadEvent } from '../machine/messages.js';
+import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 
 const HEARTBEAT_MS = 500;
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: '', tokenFile: '' };
 /** How long a message takes. */
 const DELAY_MS = 1;
 const WORKER_START_MS = 20;
 
+/** What one owner does all the time. */
 export interface OwnerSpec {
   readonly resources: ResourceSet;
   readonly taskMs: number;
   /** When it begins. */
   readonly fromMs: number;
+  /** How many leases it wants; 100 unless told. */
+  readonly count?: number;
 }
 
+/** What it got. */
 export interface OwnerRecord {
   /** How many leases it holds. */
   held: number;
@@ -29,9 +33,10 @@ export interface OwnerRecord {
   waitingSinceMs: number;
 }
 
+/** Runs in virtual time, a millisecond a round. */
 export class BusyOwners {
   readonly owners: OwnerRecord[] = [];
-  readonly #machine = new HeadMachine({ clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: '', tokenFile: '' }, seededRandom(1), 0);
+  readonly #machine = new HeadMachine(SETTINGS, seededRandom(1), 0);
   /** What happens when; in order of time, then of insertion. */
   readonly #agenda = new Map<number, (() => void)[]>();
   readonly #receivers = new Map<number, (message: HeadToNode | HeadToClient) => void>();
@@ -51,6 +56,21 @@ export class BusyOwners {
       this.#agenda.delete(this.#nowMs);
     }
     for (const owner of this.owners) if (owner.held === 0) owner.longestWaitMs = Math.max(owner.longestWaitMs, this.#nowMs - owner.waitingSinceMs);
+  }
+
+  /** The time from a demand to the request to a daemon, measured by the real clock. */
+  medianDecisionUs(resources: ResourceSet, samples: number): number {
+    const stream = this.#open('client', () => {});
+    const send = (message: ClientToHead): HeadEffect[] => this.#machine.step({ type: 'clientMessage', stream, message }, this.#nowMs);
+    send({ type: 'clientHello', processId: 'driver-measured', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
+    const timesUs = Array.from({ length: samples }, (_, index) => {
+      const startMs = performance.now();
+      const effects = send({ type: 'leaseDemand', demandId: index, demand: { resources: resourcesToMessage(resources), placement: null }, count: 1, name: '' });
+      const elapsedMs = performance.now() - startMs;
+      assert(effects.some((effect) => effect.type === 'sendToNode' && effect.message.type === 'startLease'), 'the demand is served');
+      return elapsedMs * 1_000;
+    });
+    return timesUs.sort((a, b) => a - b)[samples >> 1]!;
   }
 
   #at(timeMs: number, action: () => void): void {
@@ -80,13 +100,14 @@ export class BusyOwners {
     const send = (message: NodeToHead): void => this.#after(DELAY_MS, () => this.#step({ type: 'nodeMessage', stream, message }));
     const stream = this.#open('node', (message: HeadToNode) => {
       if (message.type === 'startLease') {
-        const started: NodeToHead = { type: 'leaseStarted', leaseId: message.leaseId, workerId: `worker-${++this.#workers}`, pid: 1, endpoint: null, gpuIds: [] };
-        this.#after(WORKER_START_MS, () => send(started));
+        const workerId = `worker-${++this.#workers}`;
+        this.#after(WORKER_START_MS, () => send({ type: 'leaseStarted', leaseId: message.leaseId, workerId, pid: 1, endpoint: null, gpuIds: [] }));
       }
       if (message.type === 'endLease') send({ type: 'leaseEnded', leaseId: message.leaseId, cause: null });
     });
     send({
-      type: 'registerNode', nodeId, endpoint: null, hostname: nodeId, pid: 1, resources: resourcesToMessage(resources), labels: {}, objectStoreBytes: 0, isHeadNode: false,
+      type: 'registerNode', nodeId, endpoint: null, hostname: nodeId, pid: 1, resources: resourcesToMessage(resources), labels: {},
+      objectStoreBytes: 0, isHeadNode: false,
     });
     const beat = (): void => {
       send({ type: 'heartbeat', sequence: 0, objectStoreUsedBytes: 0, spilledBytes: 0, objectCount: 0, workerCount: 0 });
@@ -113,6 +134,6 @@ export class BusyOwners {
       runTask(message.leaseId);
     });
     send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
-    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null }, count: 100, name: '' });
+    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null }, count: spec.count ?? 100, name: '' });
   }
 }

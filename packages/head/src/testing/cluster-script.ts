@@ -3,7 +3,7 @@
  * and `tick 5s`. Each command returns what the head sends because of it, one line each.
  */
 import { parseResources, type DeathCause, type Random, type ResourceSet } from '@muster/base';
-import { deathToMessage, resourcesToMessage, type ClientToHead, type Demand, type Endpoint, type NodeToHead } from '@muster/protocol';
+import { deathToMessage, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 import { printMessage, shortenIds } from './print.js';
@@ -23,6 +23,7 @@ interface Words {
   readonly options: Readonly<Record<string, string>>;
 }
 
+/** One cluster, which commands change. */
 export class ClusterScript {
   readonly machine: HeadMachine;
   #nowMs = 0;
@@ -54,9 +55,11 @@ export class ClusterScript {
 
   #command(verb: string, words: Words, command: string): HeadEffect[] {
     const [name = '', second = '', third = ''] = words.plain;
+    const cause = (at: number): Death => deathToMessage(death(words.plain.slice(at)));
     const has = (word: string): boolean => words.plain.includes(word);
     switch (verb) {
       case 'tick': return this.#tick(durationMs(name));
+      case 'stall': this.#nowMs += durationMs(name); return [];
       case 'silence': this.#silent.add(name); return [];
       case 'query': return this.#step({ type: 'query', queryId: ++this.#queryCount, request: { what: name, arguments: words.options, json: second } });
       // Nodes.
@@ -65,17 +68,18 @@ export class ClusterScript {
       case 'drop-node': return this.#close(name, 'node', false);
       case 'leave': return this.#close(name, 'node', true);
       case 'worker-started': return this.#node(name, { type: 'workerStarted', workerId: `worker-${second}`, pid: 1 });
-      case 'worker-exited': return this.#node(name, { type: 'workerExited', workerId: `worker-${second}`, cause: deathToMessage(death(words.plain.slice(2))) });
+      case 'worker-exited': return this.#node(name, { type: 'workerExited', workerId: `worker-${second}`, cause: cause(2) });
       case 'started': return this.#node(name, {
         type: 'leaseStarted', leaseId: id(second), workerId: `worker-${third}`, pid: 1, endpoint: endpoint(name, `${third}.sock`), gpuIds: [],
       });
-      case 'failed': return this.#node(name, { type: 'leaseFailed', leaseId: id(second), cause: deathToMessage(death(words.plain.slice(2))) });
-      case 'ended': return this.#node(name, { type: 'leaseEnded', leaseId: id(second), cause: third === '' ? null : deathToMessage(death(words.plain.slice(2))) });
+      case 'failed': return this.#node(name, { type: 'leaseFailed', leaseId: id(second), cause: cause(2) });
+      case 'ended': return this.#node(name, { type: 'leaseEnded', leaseId: id(second), cause: third === '' ? null : cause(2) });
       case 'output': return this.#node(name, {
-        type: 'logLines', jobId: id(second), nodeId: `node-${name}`, workerId: '', pid: 1, name: '', isError: false, lines: words.plain.slice(2), suppressedCount: 0,
+        type: 'logLines', jobId: id(second), nodeId: `node-${name}`, workerId: '', pid: 1, name: '', isError: false, lines: words.plain.slice(2),
+        suppressedCount: 0,
       });
       case 'flushed': return this.#node(name, { type: 'logsFlushed', jobId: id(second) });
-      case 'program-exited': return this.#node(name, { type: 'jobProcessExited', jobId: id(second), cause: deathToMessage(death(words.plain.slice(2))) });
+      case 'program-exited': return this.#node(name, { type: 'jobProcessExited', jobId: id(second), cause: cause(2) });
       case 'node-reply': return this.#node(name, { type: 'nodeReply', requestId: Number(second), failure: null, json: words.plain.slice(2).join(' ') });
       case 'node-send': return this.#node(name, JSON.parse(command.slice(command.indexOf('{'))) as NodeToHead);
       // Clients.
@@ -92,13 +96,15 @@ export class ClusterScript {
       case 'unblocked': return this.#client(name, { type: 'workerBlocked', blocked: false });
       case 'create': return this.#create(name, second, words);
       case 'actor-started': return this.#client(name, { type: 'actorStarted', actorId: `actor-${second}`, incarnation: Number(third) });
-      case 'actor-threw': return this.#client(name, { type: 'actorStartFailed', actorId: `actor-${second}`, incarnation: Number(third), error: TEXT.encode('boom') });
+      case 'actor-threw': return this.#client(name, {
+        type: 'actorStartFailed', actorId: `actor-${second}`, incarnation: Number(third), error: TEXT.encode('boom'),
+      });
       case 'kill': return this.#client(name, { type: 'killActor', actorId: `actor-${second}`, noRestart: !has('restart'), reason: '' });
       case 'get': return this.#client(name, { type: 'getActor', requestId: 9, name: second });
       case 'watch': return this.#client(name, { type: 'watchActor', actorId: `actor-${second}` });
       case 'watch-process': return this.#client(name, { type: 'watchProcess', processId: second });
       case 'client-reply': return this.#client(name, { type: 'clientReply', requestId: Number(second), json: words.plain.slice(2).join(' ') });
-      case 'end-job': return this.#client(name, { type: 'endJob', cause: second === '' ? null : deathToMessage(death(words.plain.slice(1))) });
+      case 'end-job': return this.#client(name, { type: 'endJob', cause: second === '' ? null : cause(1) });
       default: throw new Error(`no such command: ${verb}`);
     }
   }
@@ -145,17 +151,18 @@ export class ClusterScript {
   #addNode(name: string, words: Words): HeadEffect[] {
     const registration: NodeToHead = {
       type: 'registerNode', nodeId: `node-${name}`, endpoint: endpoint(name, 'daemon.sock'), hostname: `${name}.local`, pid: 1,
-      resources: resourcesToMessage(resources(words.options)), labels: labels(words.options), objectStoreBytes: 2 ** 30, isHeadNode: words.plain.includes('head'),
+      resources: resourcesToMessage(resources(words.options)), labels: labels(words.options), objectStoreBytes: 2 ** 30,
+      isHeadNode: words.plain.includes('head'),
     };
     this.#registrations.set(name, registration);
     return [...this.#open(name, 'node'), ...this.#node(name, registration)];
   }
 
   #hello(name: string, isDriver: boolean, options: Words['options']): HeadEffect[] {
-    const node = options['node'] ?? '';
+    const { node = '', job = '' } = options;
     return this.#client(name, {
-      type: 'clientHello', processId: `${isDriver ? 'driver' : 'worker'}-${name}`, jobId: id(options['job'] ?? ''), isDriver, nodeId: node === '' ? '' : `node-${node}`,
-      pid: 1, endpoint: endpoint(node, `${name}.sock`), entrypoint: options['entrypoint'] ?? '', wantLogs: options['logs'] !== 'no',
+      type: 'clientHello', processId: `${isDriver ? 'driver' : 'worker'}-${name}`, jobId: id(job), isDriver, nodeId: node && `node-${node}`, pid: 1,
+      endpoint: endpoint(node, `${name}.sock`), entrypoint: options['entrypoint'] ?? '', wantLogs: options['logs'] !== 'no',
     });
   }
 
@@ -208,7 +215,7 @@ const labels = (options: Words['options']): Record<string, string> => (options['
 
 const demand = (words: Words): Demand => ({
   resources: resourcesToMessage(resources(words.options)),
-  placement: { spread: words.plain.includes('spread'), nodeId: words.options['on'] === undefined ? '' : `node-${words.options['on']}`, labels: labels(words.options) },
+  placement: { spread: words.plain.includes('spread'), nodeId: words.options['on'] ? `node-${words.options['on']}` : '', labels: labels(words.options) },
 });
 
 /** `exit 1`, `signal SIGKILL`, or anything else: did not start, because of that. */

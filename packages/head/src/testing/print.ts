@@ -8,6 +8,7 @@ export function printMessage(message: { readonly type: string }): string {
   return shortenIds([type, ...printFields(fields)].join(' '));
 }
 
+/** `lease-000000000002` becomes `lease-2`. */
 export const shortenIds = (text: string): string => text.replace(/-0+(\d+)\b/g, '-$1');
 
 function printFields(fields: object): string[] {

@@ -11,6 +11,7 @@ const NO_BYTES = new Uint8Array(0);
 const CRASH = deathToMessage({ kind: 'signal', signal: 'SIGKILL' });
 const STEP_MS = 50;
 const HEARTBEAT_MS = 500;
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: '', tokenFile: '' };
 /** Enough to keep up with what acts bring about, in the mean. */
 const MESSAGES_PER_ACT = 9;
 
@@ -40,8 +41,6 @@ interface Client {
   jobId: string;
   readonly leases: Set<string>;
   isBlocked: boolean;
-  /** Of a driver: it has said goodbye. */
-  isLeaving: boolean;
 }
 
 /** Finds out what must never happen; see random.test.ts. */
@@ -53,6 +52,7 @@ export interface Observer {
   told(clientId: string, message: ClientToHead): void;
 }
 
+/** One history, which `act` prolongs. */
 export class RandomCluster {
   readonly machine: HeadMachine;
   readonly daemons: Daemon[] = [];
@@ -70,7 +70,7 @@ export class RandomCluster {
 
   constructor(seed: number, makeObserver: (machine: HeadMachine) => Observer) {
     this.#random = seededRandom(seed);
-    this.machine = new HeadMachine({ clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: '', tokenFile: '' }, this.#random, 0);
+    this.machine = new HeadMachine(SETTINGS, this.#random, 0);
     this.#observer = makeObserver(this.machine);
   }
 
@@ -100,7 +100,9 @@ export class RandomCluster {
     this.#addDaemon();
     this.#settle();
     const undertaker = this.#connectDriver(this.daemons.at(-1)!);
-    for (const actor of this.machine.actors.live.values()) if (actor.isDetached) this.#say(undertaker, { type: 'killActor', actorId: actor.id, noRestart: true, reason: '' });
+    for (const { id, isDetached } of this.machine.actors.live.values()) {
+      if (isDetached) this.#say(undertaker, { type: 'killActor', actorId: id, noRestart: true, reason: '' });
+    }
     this.#settle();
     this.#disconnect(undertaker);
     for (let round = 0; round < 100; round++) {
@@ -162,9 +164,10 @@ export class RandomCluster {
   #deliver(): void {
     const links: (() => void)[] = [];
     for (const daemon of this.daemons) {
-      const { link } = daemon;
-      if (link !== null && link.toHead.length > 0) links.push(() => this.#repeatedly(link.toHead.shift()!, (message) => this.#step({ type: 'nodeMessage', stream: link.stream, message })));
-      if (link !== null && link.fromHead.length > 0) links.push(() => this.#repeatedly(link.fromHead.shift()!, (message) => this.#daemonReceives(daemon, message)));
+      if (daemon.link === null) continue;
+      const { stream, toHead, fromHead } = daemon.link;
+      if (toHead.length > 0) links.push(() => this.#repeatedly(toHead.shift()!, (message) => this.#step({ type: 'nodeMessage', stream, message })));
+      if (fromHead.length > 0) links.push(() => this.#repeatedly(fromHead.shift()!, (message) => this.#daemonReceives(daemon, message)));
     }
     for (const client of this.#clients()) {
       const { link } = client;
@@ -277,7 +280,7 @@ export class RandomCluster {
   }
 
   #spawn(daemon: Daemon, jobId: string): Client {
-    const worker: Client = { id: `worker-${++this.#names}`, daemon, isDriver: false, link: null, jobId, leases: new Set(), isBlocked: false, isLeaving: false };
+    const worker = this.#makeClient('worker', daemon, jobId);
     daemon.workers.add(worker);
     this.#report(daemon, { type: 'workerStarted', workerId: worker.id, pid: 1 });
     this.#connect(worker);
@@ -311,10 +314,14 @@ export class RandomCluster {
   }
 
   #connectDriver(daemon: Daemon): Client {
-    const driver: Client = { id: `driver-${++this.#names}`, daemon, isDriver: true, link: null, jobId: '', leases: new Set(), isBlocked: false, isLeaving: false };
+    const driver = this.#makeClient('driver', daemon, '');
     this.drivers.push(driver);
     this.#connect(driver);
     return driver;
+  }
+
+  #makeClient(kind: 'driver' | 'worker', daemon: Daemon, jobId: string): Client {
+    return { id: `${kind}-${++this.#names}`, daemon, isDriver: kind === 'driver', link: null, jobId, leases: new Set(), isBlocked: false };
   }
 
   #connect(client: Client): void {
@@ -323,7 +330,8 @@ export class RandomCluster {
     this.#clientOf.set(stream, client);
     this.#step({ type: 'clientOpened', stream });
     this.#say(client, {
-      type: 'clientHello', processId: client.id, jobId: '', isDriver: client.isDriver, nodeId: client.daemon.id, pid: 1, endpoint: null, entrypoint: '', wantLogs: true,
+      type: 'clientHello', processId: client.id, jobId: '', isDriver: client.isDriver, nodeId: client.daemon.id, pid: 1, endpoint: null,
+      entrypoint: '', wantLogs: true,
     });
   }
 
@@ -369,26 +377,28 @@ export class RandomCluster {
   #actAsClient(client: Client): void {
     if (client.jobId === '') return;
     const roll = this.#random.next();
+    const actorId = this.#oneOf([...this.#actors, 'actor-none']);
     const lease = [...client.leases][Math.floor(this.#random.next() * client.leases.size)];
     if (roll < 0.4) return this.#demand(client);
     if (roll < 0.6) return lease === undefined ? undefined : this.#return(client, lease);
     if (roll < 0.7) return this.#createActor(client);
-    if (roll < 0.75) return this.#say(client, { type: 'killActor', actorId: this.#oneOf([...this.#actors, 'actor-none']), noRestart: this.#random.next() < 0.5, reason: '' });
+    if (roll < 0.75) return this.#say(client, { type: 'killActor', actorId, noRestart: this.#random.next() < 0.5, reason: '' });
     if (roll < 0.78) return this.#say(client, { type: 'getActor', requestId: 1, name: this.#name() });
-    if (roll < 0.81) return this.#say(client, { type: 'watchActor', actorId: this.#oneOf([...this.#actors, 'actor-none']) });
+    if (roll < 0.81) return this.#say(client, { type: 'watchActor', actorId });
     if (roll < 0.84) return this.#say(client, { type: 'watchProcess', processId: this.#oneOf(this.#clients()).id });
     if (roll < 0.95) {
       client.isBlocked = !client.isBlocked;
       return this.#say(client, { type: 'workerBlocked', blocked: client.isBlocked });
     }
     if (!client.isDriver) return;
-    client.isLeaving = true;
     if (roll < 0.965) this.#say(client, { type: 'endJob', cause: null });
     else if (roll < 0.98) this.#disconnect(client);
   }
 
   #demand(client: Client): void {
-    this.#say(client, { type: 'leaseDemand', demandId: Math.floor(this.#random.next() * 3), demand: this.#randomDemand(), count: Math.floor(this.#random.next() * 5), name: '' });
+    const demandId = Math.floor(this.#random.next() * 3);
+    const count = Math.floor(this.#random.next() * 5);
+    this.#say(client, { type: 'leaseDemand', demandId, demand: this.#randomDemand(), count, name: '' });
   }
 
   #createActor(client: Client): void {
@@ -396,9 +406,9 @@ export class RandomCluster {
     const actorId = repeated ? this.#oneOf(this.#actors) : `actor-${++this.#names}`;
     this.#actors = [...this.#actors, actorId].slice(-20);
     this.#say(client, {
-      type: 'createActor', requestId: 1, actorId, name: this.#random.next() < 0.5 ? this.#name() : '', className: 'Counter', detached: this.#random.next() < 0.2,
-      getIfExists: this.#random.next() < 0.3, demand: this.#randomDemand(), maxRestarts: this.#oneOf([-1, 0, 0, 1, 3]), maxConcurrency: 1, creation: NO_BYTES,
-      ownerId: client.id, maxPendingCalls: 0, interface: NO_BYTES,
+      type: 'createActor', requestId: 1, actorId, name: this.#random.next() < 0.5 ? this.#name() : '', className: 'Counter',
+      detached: this.#random.next() < 0.2, getIfExists: this.#random.next() < 0.3, demand: this.#randomDemand(),
+      maxRestarts: this.#oneOf([-1, 0, 0, 1, 3]), maxConcurrency: 1, creation: NO_BYTES, ownerId: client.id, maxPendingCalls: 0, interface: NO_BYTES,
     });
   }
 
