@@ -4,7 +4,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } fr
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
-import { actor, context, get, MusterError, put, remote, type ObjectRef } from '@muster/core';
+import { actor, context, get, MusterError, put, remote, wait, type ObjectRef } from '@muster/core';
 import { childrenOf, eventually, exitOf, isRunning, TestCluster, type ClusterOptions } from '../support/cluster.js';
 
 const NODE_TIMEOUT_MS = 1000;
@@ -34,7 +34,6 @@ function countOf(lines: readonly string[]): Map<string, number> {
 t.test('workers', async (t) => {
   const cluster = await connectedCluster(t, { nodes: [{ cpus: 2 }] });
   const [node] = cluster.nodes;
-  await cluster.addNode({ cpus: 0, labels: { heap: 'small' }, env: { NODE_OPTIONS: '--max-old-space-size=64' } });
   const counter = join(cluster.root, 'ran');
 
   t.test('a worker killed in the middle of 1,000 tasks: every result is right, and little ran twice', async (t) => {
@@ -73,11 +72,12 @@ t.test('workers', async (t) => {
   });
 
   t.test('a worker whose heap is full is reported as out of memory', { timeout: 20_000 }, async (t) => {
+    await cluster.addNode({ labels: { heap: 'small' }, env: { NODE_OPTIONS: '--max-old-space-size=64' } });
     const fill = remote((size: number) => {
       const hoard: number[][] = [];
       while (hoard.length < size) hoard.push(new Array<number>(1e5).fill(hoard.length));
       return hoard.length;
-    }).options({ cpus: 0, retries: 0, placement: { labels: { heap: 'small' } } });
+    }).options({ retries: 0, placement: { labels: { heap: 'small' } } });
     await t.rejects(fill(1e6), { code: 'WORKER_DIED', message: /out of memory/ });
     t.equal(await fill(10), 10, 'the node goes on');
   });
@@ -108,9 +108,10 @@ t.test('a node is killed', async (t) => {
   const on = (name: string) => ({ placement: { labels: { name } } }) as const;
   const runs = join(cluster.root, 'runs');
 
+  /** Takes its time at the first attempt only. */
   const whereAfter = remote(async (ms: number, label: string) => {
     appendFileSync(runs, `${label}\n`);
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    if (context().attempt === 1) await new Promise((resolve) => setTimeout(resolve, ms));
     return context().nodeId as string;
   });
   class Place {
@@ -118,9 +119,9 @@ t.test('a node is killed', async (t) => {
   }
 
   // Two tasks that may run anywhere, and do not run on the other node because it is busy; two and an actor that only the doomed one can run.
-  const block = whereAfter.options(on('other')).remote(1500, 'block');
+  const block = whereAfter.options(on('other')).remote(2000, 'block');
   await eventually('the other node is busy', () => linesOf(runs).length === 1);
-  const moving = [0, 1].map((i) => whereAfter.remote(1200, `moving-${i}`));
+  const moving = [0, 1].map((i) => whereAfter.remote(60_000, `moving-${i}`));
   await eventually('two run on the doomed node', () => linesOf(runs).length === 3);
   const tied = whereAfter.options({ ...on('doomed'), cpus: 0, retries: 1 }).remote(60_000, 'tied');
   const once = whereAfter.options({ ...on('doomed'), cpus: 0, retries: 0 }).remote(60_000, 'once');
@@ -161,7 +162,7 @@ t.test('a node is killed', async (t) => {
 });
 
 t.test('objects and actors of a killed node', async (t) => {
-  const cluster = await connectedCluster(t, { nodes: [{ cpus: 1, labels: { name: 'doomed' } }] });
+  const cluster = await connectedCluster(t, { nodes: [{ cpus: 2 }] });
   const [doomed] = cluster.nodes;
   const runs = join(cluster.root, 'runs');
   const link = remote((step: number, before: Uint8Array | null) => {
@@ -177,28 +178,28 @@ t.test('objects and actors of a killed node', async (t) => {
   const keep = remote(async () => [await put(new Uint8Array(500_000).fill(9))]);
   const chain: ObjectRef<Uint8Array>[] = [link.remote(1, null)];
   for (const step of [2, 3]) chain.push(link.remote(step, chain.at(-1)!));
-  const keeper = await actor(Keeper, { maxRestarts: 2 }).create();
-  const mortal = await actor(Keeper).create();
+  const keeper = await actor(Keeper, { cpus: 1, maxRestarts: 2 }).create();
+  const mortal = await actor(Keeper, { placement: { node: doomed!.nodeId } }).create();
   t.equal(await keeper.keep(5), 5);
   t.equal(await mortal.where(), doomed!.nodeId);
   const [kept] = await keep();
   const ownPut = await put(new Uint8Array(500_000).fill(4));
-  await get(link.remote(0, null)); // the chain has run: its node has one cpu
-  t.same(linesOf(runs), ['1', '2', '3', '0']);
-  const replacement = await cluster.addNode({ cpus: 1, labels: { name: 'replacement' } });
+  await eventually('the chain has run', () => linesOf(runs).length === 3);
+  t.same((await wait(chain, { count: 3 })).pending, []);
+  const replacement = await cluster.addNode({ cpus: 2 });
   doomed!.kill('SIGKILL');
   await eventually('the node is dead', async () => (await cluster.row(doomed!)).state === 'dead', NODE_TIMEOUT_MS + SLACK_MS);
 
   t.test('a chain of three lost results is made again, each once', { timeout: 20_000 }, async (t) => {
     const value = await get(chain[2]!);
     t.same([value.length, value[0], value[499_999]], [500_000, 11, 11]); // 1, then 2 + 1 + 1 = 4, then 3 + 4 + 4 = 11
-    t.same(linesOf(runs).slice(4), ['1', '2', '3']);
+    t.same(linesOf(runs).slice(3), ['1', '2', '3']);
     t.same((await get(chain)).map((part) => part[0]), [1, 4, 11]);
-    t.same(linesOf(runs).length, 7, 'nothing was made again that was there');
+    t.same(linesOf(runs).length, 6, 'nothing was made again that was there');
   });
 
   t.test('what a task there has put is lost with its owner', { timeout: 20_000 }, async (t) => {
-    await t.rejects(get(kept!), (error: MusterError) => t.match(error.code, /^(OBJECT_LOST|OWNER_DIED)$/));
+    await t.rejects(get(kept!), { code: /^(OBJECT_LOST|OWNER_DIED)$/ });
   });
 
   t.test('what the driver has put on its own node is still there', async (t) => {
@@ -247,15 +248,15 @@ t.test('a node stops answering and comes back', async (t) => {
   const file = join(cluster.root, 'runs');
   const touch = remote(async (name: string, ms: number) => {
     appendFileSync(file, `${name}\n`);
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    if (context().attempt === 1) await new Promise((resolve) => setTimeout(resolve, ms));
     return context().nodeId as string;
   });
-  const running = touch.options({ retries: 1 }).remote('running', 1000);
+  const running = touch.options({ retries: 1 }).remote('running', 5000);
   await eventually('the task runs', () => linesOf(file).length === 1);
+  const replacement = await cluster.addNode({ cpus: 1 });
   const workers = cluster.workersOf(frozen!);
   frozen!.kill('SIGSTOP');
   for (const pid of workers) process.kill(pid, 'SIGSTOP');
-  const replacement = await cluster.addNode({ cpus: 1 });
 
   t.test('it is declared dead in time, and its task runs elsewhere', { timeout: 15_000 }, async (t) => {
     await eventually('the node is dead', async () => (await cluster.row(frozen!)).state === 'dead', NODE_TIMEOUT_MS + SLACK_MS);

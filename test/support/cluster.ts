@@ -72,7 +72,7 @@ export class TestCluster {
   static async start(options: ClusterOptions = {}): Promise<TestCluster> {
     const root = mkdtempSync(join(tmpdir(), 'muster-t-'));
     const args = ['--head', '--port', '0', ...(options.nodeTimeout ? ['--node-timeout', options.nodeTimeout] : [])];
-    const head = await startNode(args, join(root, 'head'), {}, { cpus: 0, ...options.head });
+    const head = await startNode(args, options.head?.home ?? join(root, 'head'), {}, { cpus: 0, ...options.head });
     const cluster = new TestCluster(root, head);
     process.once('exit', cluster.#killAll);
     try {

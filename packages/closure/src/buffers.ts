@@ -77,9 +77,11 @@ export class BufferEncoder {
   }
 }
 
-/** The name of the class that makes such a view. */
+const TypedArray = Object.getPrototypeOf(Uint8Array) as { readonly prototype: Uint8Array };
+
+/** The name of the built-in class of a view, whatever a class of the program's own calls itself. */
 export function typeOf(view: ArrayBufferView): string {
-  return types.isDataView(view) ? 'DataView' : (view as Uint8Array)[Symbol.toStringTag];
+  return types.isDataView(view) ? 'DataView' : Reflect.get(TypedArray.prototype, Symbol.toStringTag, view);
 }
 
 /** Whether the buffer's bytes were given away, as by a transfer. */

@@ -14,7 +14,7 @@ import { constructorArguments, constructorOf, hiddenState, nameablePrototype, tr
 import { intrinsicName, intrinsicNamed, nameOfLazyGlobal, wellKnownSymbolName } from './intrinsics.js';
 import {
   ACCESSOR, CONFIGURABLE, ENUMERABLE, encodeGraph, NODE_LIMIT, PLAIN, WRITABLE,
-  type ModuleReference, type Node, type NodeSlot, type ObjectState, type PropertyNode, type Slot,
+  type ModuleReference, type Node, type NodeSlot, type ObjectState, type Primitive, type PropertyNode, type Slot,
 } from './nodes.js';
 import { originOf } from './origins.js';
 
@@ -215,8 +215,8 @@ class Encoder implements GraphWriter {
     if (types.isArrayBuffer(value)) return this.#writeBuffer(value, node);
     if (ArrayBuffer.isView(value)) return this.#writeView(value, node);
     if (types.isMap(value)) return this.#writeMap(value);
-    if (types.isSet(value)) return { kind: 'set', values: Array.from(value, (item, index) => this.slot(item, `value ${index}`)), ...this.state(value, Set.prototype) };
-    if (types.isDate(value)) return { kind: 'date', timeMs: value.getTime(), ...this.state(value, Date.prototype) };
+    if (types.isSet(value)) return { kind: 'set', values: Array.from(Set.prototype.values.call(value), (item, index) => this.slot(item, `value ${index}`)), ...this.state(value, Set.prototype) };
+    if (types.isDate(value)) return { kind: 'date', timeMs: Date.prototype.getTime.call(value), ...this.state(value, Date.prototype) };
     if (types.isRegExp(value)) {
       return { kind: 'regexp', source: value.source, flags: value.flags, lastIndex: this.slot(value.lastIndex, 'lastIndex'), ...this.state(value, RegExp.prototype, (key) => key === 'lastIndex') };
     }
@@ -245,14 +245,13 @@ class Encoder implements GraphWriter {
   #writeArray(value: readonly unknown[]): Node {
     const { length } = value;
     if (!isDense(value)) return { kind: 'array', length, ...this.state(value, Array.prototype, (key) => key === 'length') };
-    const isPrimitive = value.every((element) => element === null || (typeof element !== 'object' && typeof element !== 'function' && typeof element !== 'symbol'));
-    const elements = isPrimitive ? (value as readonly Slot[]) : value.map((element, index) => this.slot(element, index));
+    const elements = isPrimitives(value) ? value : Array.from({ length }, (_, index) => this.slot(value[index], index));
     return { kind: 'array', length, elements, ...this.#bearing(value, Array.prototype) };
   }
 
   #writeMap(value: ReadonlyMap<unknown, unknown>): Node {
     const entries: Slot[] = [];
-    for (const [key, item] of value) {
+    for (const [key, item] of Map.prototype.entries.call(value)) {
       entries.push(this.slot(key, `key ${entries.length / 2}`), this.slot(item, typeof key === 'string' ? `get('${key}')` : `value ${(entries.length) >> 1}`));
     }
     return { kind: 'map', entries, ...this.state(value, Map.prototype) };
@@ -305,13 +304,26 @@ function integrityOf(value: object): Pick<ObjectState, 'integrity'> {
   return { integrity: Object.isFrozen(value) ? 'frozen' : Object.isSealed(value) ? 'sealed' : 'fixed' };
 }
 
-/**
- * Whether an array is its elements and nothing else. Looking for properties that are not enumerable takes 5 times as long, so it is done
- * only for the frozen arrays of tagged templates, which have one (`raw`).
- */
+function isPrimitives(values: readonly unknown[]): values is readonly Primitive[] {
+  for (let index = 0; index < values.length; index++) {
+    const value = values[index];
+    if ((typeof value === 'object' && value !== null) || typeof value === 'function' || typeof value === 'symbol') return false;
+  }
+  return true;
+}
+
+/** Beyond this length, properties of an array that are not enumerable are not looked for: that takes 5 times as long as to see the others. */
+const EXACT_LENGTH = 10_000;
+
+/** Whether an array is its elements and nothing else: no holes, no further properties. */
 function isDense(value: readonly unknown[]): boolean {
-  const keys = Object.isExtensible(value) ? Object.keys(value) : Object.getOwnPropertyNames(value).filter((key) => key !== 'length');
-  return keys.length === value.length && (keys.length === 0 || keys.at(-1) === String(keys.length - 1)) && Object.getOwnPropertySymbols(value).length === 0;
+  const { length } = value;
+  if (length <= EXACT_LENGTH) {
+    const keys = Reflect.ownKeys(value);
+    return keys.length === length + 1 && keys[length] === 'length';
+  }
+  const keys = Object.keys(value);
+  return keys.length === length && keys[length - 1] === String(length - 1) && Object.getOwnPropertySymbols(value).length === 0;
 }
 
 function primitiveTypeOf(value: object): string {

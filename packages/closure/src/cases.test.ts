@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
-import { fixtures, makeProject } from './test-project.js';
+import { environment, fixtures, makeProject } from './testing/project.js';
 
 interface MainScript {
   readonly kind: string;
@@ -29,7 +29,7 @@ for (const { kind, type, file, head, flags = [] } of mainScripts) {
     const project = makeProject(type);
     t.teardown(() => project.remove());
     const main = project.write(file, readFileSync(path.join(fixtures, head), 'utf8') + readFileSync(path.join(fixtures, 'cases.js'), 'utf8'));
-    const child = spawn(process.execPath, [...flags, main], { cwd: project.directory, stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [...flags, main], { cwd: project.directory, env: environment, stdio: ['ignore', 'pipe', 'inherit'] });
     const exited = once(child, 'exit');
     let count = 0;
     for await (const line of createInterface(child.stdout)) {

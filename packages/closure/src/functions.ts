@@ -12,7 +12,7 @@ import { inspectFunction, readPrivateFields, scriptOf, type Location, type Scope
 import { constructorOf } from './instances.js';
 import { intrinsicName, nameOfLazyGlobal } from './intrinsics.js';
 import { isAmong, keysFromSource, MemberMatcher } from './members.js';
-import type { Code, FunctionNode, ModuleReference, Node, NodeSlot, ObjectState, Slot } from './nodes.js';
+import type { Code, FunctionNode, ModuleReference, Node, NodeSlot, ObjectState, Primitive, Slot } from './nodes.js';
 import { originOf, provenanceOf, type Provenance } from './origins.js';
 import { bindingOf, mayBeSameScope, surroundingsOf, type Binding, type Surroundings } from './variables.js';
 
@@ -257,7 +257,7 @@ export class FunctionEncoder {
           break;
         case 'value': {
           if (analysis.neededEarly.has(name) && !isEarly(binding.value)) {
-            this.#graph.fail(`the class computes the name of a field from '${name}', which is not a primitive value`, { label: name });
+            this.#graph.fail(`the class computes the name of a field from '${name}', which is neither a primitive value nor a plain object of them`, { label: name });
           }
           const { key, localScope } = binding;
           uses.push({ name, isAssigned, key, slot: this.#variableSlot(binding.value, name), ...(localScope && { localScope }) });
@@ -374,10 +374,14 @@ function directoryOfRequire(fn: Function): string | undefined {
   return directory === undefined ? undefined : path.resolve(directory);
 }
 
-/** Whether the value is there as soon as the function is revived; others may follow later, as cycles demand. */
+/** Whether the value is complete as soon as it is revived. Others are filled later, as cycles demand. */
 function isEarly(value: unknown): boolean {
-  const isReferable = typeof value === 'function' || (typeof value === 'object' && value !== null);
-  return !isReferable || intrinsicName(value) !== undefined;
+  if (isPrimitive(value) || intrinsicName(value) !== undefined) return true;
+  return Object.getPrototypeOf(value) === Object.prototype && Object.values(Object.getOwnPropertyDescriptors(value)).every((property) => 'value' in property && isPrimitive(property.value));
+}
+
+function isPrimitive(value: unknown): value is Primitive | symbol {
+  return value === null || (typeof value !== 'object' && typeof value !== 'function');
 }
 
 /** Whether a plain function runs in sloppy mode: it has a `caller` then, of its own (V8 before 14) or by the getter that all functions inherit. */

@@ -123,9 +123,9 @@ class Decoder {
       case 'date': return this.#withState(new Date(node.timeMs), node);
       case 'boxed': return this.#withState(Object(this.#value(node.value)) as object, node);
       case 'regexp': return this.#withState(new RegExp(node.source, node.flags), node, (regexp) => { regexp.lastIndex = this.#value(node.lastIndex) as number; });
-      case 'set': return this.#withState(new Set(), node, (set) => { for (const slot of node.values) set.add(this.#value(slot)); });
+      case 'set': return this.#withState(new Set(), node, (set) => { for (const slot of node.values) Set.prototype.add.call(set, this.#value(slot)); });
       case 'map': return this.#withState(new Map(), node, (map) => {
-        for (let index = 0; index < node.entries.length; index += 2) map.set(this.#value(node.entries[index]), this.#value(node.entries[index + 1]));
+        for (const [index, slot] of node.entries.entries()) if (index % 2 === 0) Map.prototype.set.call(map, this.#value(slot), this.#value(node.entries[index + 1]));
       });
       default: throw unreadable(`it has a node of an unknown kind, '${String((node as { kind?: unknown }).kind)}'`);
     }
@@ -201,7 +201,7 @@ class Decoder {
   #isEarly(slot: Slot): boolean {
     if (typeof slot !== 'object' || slot === null) return true;
     const node = this.#graph.nodes[slot[0]];
-    return node !== undefined && EARLY.has(node.kind);
+    return node !== undefined && (EARLY.has(node.kind) || (node.kind === 'object' && isComplete(node)));
   }
 
   #bound(node: NodeOf<'bound'>): Function {
@@ -245,9 +245,9 @@ class Decoder {
   }
 
   #array(node: NodeOf<'array'>): unknown[] {
-    const elements = node.elements as unknown[] | undefined;
+    const elements = node.elements as unknown[] | undefined; // an array is its elements, with values in the place of slots
     if (elements && !Array.isArray(elements)) throw unreadable('an array has no elements');
-    return this.#withState(elements ?? new Array<unknown>(node.length), node, (array) => {
+    return this.#withState(elements ?? emptyArray(node.length), node, (array) => {
       if (elements) for (let index = 0; index < array.length; index++) this.#fillIn(array, index);
     });
   }
@@ -314,6 +314,18 @@ function intrinsic(name: string): unknown {
   const value = intrinsicNamed(name);
   if (value === undefined) throw makeError('RUNTIME_ENV', { what: `the built-in ${name}`, cause: `Node ${process.version} has none` });
   return value;
+}
+
+/** Whether an object has nothing in it but primitive values. */
+function isComplete({ prototype, fields = {}, properties }: ObjectState): boolean {
+  return prototype === undefined && properties === undefined && Object.values(fields).every((slot) => typeof slot !== 'object' || slot === null);
+}
+
+/** An array of holes, without room for what may never come. */
+function emptyArray(length: number): unknown[] {
+  const array: unknown[] = [];
+  array.length = length;
+  return array;
 }
 
 function fix(object: object, integrity: ObjectState['integrity']): void {

@@ -126,7 +126,7 @@ export class StoreMachine {
   #allocate(client: StoreClient, request: ClientRequest & { type: 'allocate' }): void {
     const { requestId, sizeBytes, timeoutMs } = request;
     client.checkRequestId(requestId);
-    if (!Number.isSafeInteger(sizeBytes)) throw client.violation(`it asked for a block of ${sizeBytes} bytes`);
+    if (!(sizeBytes >= 0)) throw client.violation(`it asked for a block of ${sizeBytes} bytes`);
     const block: BlockRequest = { clientId: client.clientId, requestId, pages: pagesOf(sizeBytes) };
     if (block.pages > this.#room.totalPages) return this.#replyAllocated(block, 0, this.#fullFailure(block.pages));
     client.allocations.set(requestId, this.#room.request(block.pages, this.#nowMs + timeoutMs, block));
@@ -155,7 +155,7 @@ export class StoreMachine {
   #fetch(client: StoreClient, request: ClientRequest & { type: 'fetch' }): void {
     const { requestId, objectId, sizeBytes, locations } = request;
     client.checkRequestId(requestId);
-    if (!Number.isSafeInteger(sizeBytes)) throw client.violation(`it fetched an object of ${sizeBytes} bytes`);
+    if (!(sizeBytes >= 0)) throw client.violation(`it fetched an object of ${sizeBytes} bytes`);
     client.fetches.set(requestId, objectId);
     const waiter: Waiter = { clientId: client.clientId, requestId };
     if (pagesOf(sizeBytes) > this.#room.totalPages) return this.#refuseFetch(waiter, objectId, this.#fullFailure(pagesOf(sizeBytes)));

@@ -1,0 +1,107 @@
+/** A whole cluster in one thread: one head, nodes, drivers, and the network between them, in virtual time, from one seed. */
+import { newId, RESOURCE_SCALE, seededRandom, type Random, type ResourceSet } from '@muster/base';
+import { VirtualClock } from './clock.js';
+import type { CodeContext } from './code-context.js';
+import { Ledger } from './ledger.js';
+import type { Library } from './library.js';
+import { Network, type NetworkOptions, type Range } from './network.js';
+import { SimProcess } from './process.js';
+import type { Program } from './program.js';
+import { SimDriver } from './sim-driver.js';
+import { SimHead, type HeadOptions } from './sim-head.js';
+import { SimNode } from './sim-node.js';
+import { Trace } from './trace.js';
+import type { World } from './world.js';
+
+export interface ClusterOptions {
+  readonly seed: number;
+  readonly library: Library;
+  readonly network: NetworkOptions;
+  readonly head: HeadOptions;
+  readonly workerStartMs: Range;
+  /** Gets every line of the trace; null when nobody reads it. */
+  readonly sink: ((line: string) => void) | null;
+}
+
+export interface NodeSpec {
+  readonly cpus: number;
+  readonly objectStoreBytes?: number;
+  readonly resources?: Readonly<Record<string, number>>;
+}
+
+const HEAD_ADDRESS = 'head:1';
+const OBJECT_STORE_BYTES = 64 * 2 ** 20;
+
+export class SimCluster {
+  readonly world: World;
+  readonly head: SimHead;
+  /** All that ever were, by host. */
+  readonly nodes: SimNode[] = [];
+  readonly drivers: SimDriver[] = [];
+  readonly #options: ClusterOptions;
+
+  constructor(options: ClusterOptions) {
+    this.#options = options;
+    const clock = new VirtualClock();
+    const trace = new Trace();
+    trace.sink = options.sink;
+    // Two sources, so that a change of the faults does not change the work, nor the work the faults.
+    const workload = seededRandom(options.seed);
+    const faults = seededRandom(options.seed ^ 0x5bd1e995);
+    const network = new Network(clock, faults, trace, options.network);
+    this.world = { clock, trace, network, ledger: new Ledger(), library: options.library, workload, faults };
+    this.head = new SimHead(this.world, new SimProcess('head', 'head', clock), HEAD_ADDRESS, options.head);
+  }
+
+  get nowMs(): number {
+    return this.world.clock.nowMs();
+  }
+
+  get liveNodes(): SimNode[] {
+    return this.nodes.filter((node) => node.isAlive);
+  }
+
+  /** Starts a node on a machine of that name. */
+  addNode(host: string, spec: NodeSpec): SimNode {
+    const resources: Record<string, number> = spec.cpus > 0 ? { cpu: spec.cpus * RESOURCE_SCALE } : {};
+    for (const [name, amount] of Object.entries(spec.resources ?? {})) resources[name] = amount * RESOURCE_SCALE;
+    const node = new SimNode(this.world, {
+      nodeId: newId('node', this.world.workload), host, headAddress: HEAD_ADDRESS, resources: resources satisfies ResourceSet,
+      objectStoreBytes: spec.objectStoreBytes ?? OBJECT_STORE_BYTES, prestartCount: spec.cpus, workerStartMs: this.#options.workerStartMs,
+    });
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** Starts a driver beside a node's daemon. */
+  addDriver(node: SimNode, program: (code: CodeContext) => Program): SimDriver {
+    const driver = new SimDriver(this.world, { driverId: newId('driver', this.world.workload), node, headAddress: HEAD_ADDRESS }, program);
+    this.drivers.push(driver);
+    return driver;
+  }
+
+  /** Runs events until the condition holds. False when the time is over first. */
+  runUntil(condition: () => boolean, untilMs: number, afterEach: () => void = () => {}): boolean {
+    while (!condition()) {
+      if (!this.world.clock.step(untilMs)) return condition();
+      afterEach();
+    }
+    return true;
+  }
+
+  /** Runs events for so long. */
+  run(durationMs: number, afterEach: () => void = () => {}): void {
+    const untilMs = this.nowMs + durationMs;
+    while (this.world.clock.step(untilMs)) afterEach();
+  }
+}
+
+/** One of the items. */
+export function oneOf<Item>(random: Random, items: readonly Item[]): Item {
+  return items[Math.floor(random.next() * items.length)]!;
+}
+
+/** A whole number from `min` to `max`. */
+export function integer(random: Random, min: number, max: number): number {
+  return min + Math.floor(random.next() * (max - min + 1));
+}

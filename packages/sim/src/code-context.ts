@@ -1,0 +1,214 @@
+/**
+ * What users' code in the simulation can do: submit, wait, put, create actors. It stands for the imports of @muster/core, and for the
+ * variables in which code keeps references: what it holds is held until it ends.
+ */
+import { newId, parseResources, taskId, type ActorId, type MusterError, type ResourceOptions } from '@muster/base';
+import type { ActorState, Demand } from '@muster/protocol';
+import { EncodedValue, RefState, type ObjectRef } from '@muster/core/internal';
+import { until, type Program } from './program.js';
+import type { SimSession } from './sim-session.js';
+import { decodeError, Large } from './values.js';
+import { onSettled } from './waiting.js';
+
+export interface CallOptions extends ResourceOptions {
+  readonly retries?: number;
+  readonly retryOn?: (error: unknown) => boolean;
+  readonly timeoutMs?: number;
+  /** Only on this node. */
+  readonly nodeId?: string;
+}
+
+export interface ActorOptions extends ResourceOptions {
+  readonly maxRestarts?: number;
+  readonly maxConcurrency?: number;
+  readonly name?: string;
+  readonly isDetached?: boolean;
+}
+
+/** A handle of an actor, as it travels in values. */
+export interface ActorHandle {
+  readonly actorId: string;
+  readonly className: string;
+}
+
+/** The task or call on whose behalf code runs. */
+export interface TaskIdentity {
+  readonly taskId: string;
+  readonly attempt: number;
+  readonly isCancelled: () => boolean;
+  readonly adopt: (ref: ObjectRef) => void;
+}
+
+export class CodeContext {
+  readonly #held = new Set<ObjectRef>();
+
+  /** `task` is null in a driver. */
+  constructor(readonly session: SimSession, readonly task: TaskIdentity | null) {}
+
+  get nodeId(): string {
+    return this.session.nodeId;
+  }
+
+  get nowMs(): number {
+    return this.session.world.clock.nowMs();
+  }
+
+  // ---------------------------------------------------------------- time
+
+  /** Computes without looking up. */
+  *work(durationMs: number): Program<void> {
+    yield { isWork: true, start: (resume) => this.session.process.work(durationMs, resume) };
+  }
+
+  /** Waits for something that is not of the cluster. */
+  *sleep(durationMs: number): Program<void> {
+    yield* until<void>((resume) => { this.session.process.after(durationMs, resume); });
+  }
+
+  // ---------------------------------------------------------------- references
+
+  /** Keeps a reference, and all that it leads to, until the code ends or lets go of it. */
+  readonly hold = (ref: ObjectRef): ObjectRef => {
+    if (!this.#held.has(ref)) {
+      this.#held.add(ref);
+      this.session.collector.hold(ref);
+    }
+    return ref;
+  };
+
+  drop(ref: ObjectRef): void {
+    if (this.#held.delete(ref)) this.session.collector.letGo(ref);
+  }
+
+  /** The code is over: its variables are gone. */
+  end(): void {
+    for (const ref of [...this.#held]) this.drop(ref);
+  }
+
+  /** Calls a function. */
+  call(name: string, args: readonly unknown[] = [], options: CallOptions = {}): ObjectRef {
+    const { session } = this;
+    const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
+    const spec = session.taskSpec(name, demandOf(options, 1), { name, retries, retryOn, timeoutMs, streaming: false });
+    const ref = this.hold(session.owner.submit(spec, args));
+    session.world.ledger.submitted(taskId(session.owner.key, ref.sequence), { name, retries });
+    this.task?.adopt(ref);
+    return ref;
+  }
+
+  /** The value of a reference. @throws the error it came to */
+  get(ref: ObjectRef): Program<unknown> {
+    return this.session.observe(ref, this.session.valueOf(ref, this.hold));
+  }
+
+  /** The values of references, in order. @throws the first error */
+  *getAll(refs: readonly ObjectRef[]): Program<unknown[]> {
+    yield* this.session.settled(refs);
+    const values: unknown[] = [];
+    for (const ref of refs) values.push(yield* this.get(ref));
+    return values;
+  }
+
+  /** Waits until so many of the references are ready. */
+  *wait(refs: readonly ObjectRef[], count: number): Program<ObjectRef[]> {
+    const { session } = this;
+    const ready = (): ObjectRef[] => refs.filter((ref) => ref.state !== RefState.pending);
+    if (ready().length >= count) return ready().slice(0, count);
+    for (const ref of refs) if (ref.state === RefState.pending && ref.detail?.foreign) session.owner.objects.wantValue(ref);
+    yield* session.waiting(until<void>((resume) => {
+      let missing = count - ready().length;
+      for (const ref of refs) if (ref.state === RefState.pending) onSettled(ref, () => { if (--missing === 0) resume(); });
+    }));
+    return ready().slice(0, count);
+  }
+
+  /** Makes a value an object. */
+  *put(value: unknown): Program<ObjectRef> {
+    const { session } = this;
+    if (!(value instanceof Large)) return this.hold(session.putInline(value));
+    const ref = this.hold(session.putLarge(value));
+    yield* session.settled([ref]);
+    if (ref.state === RefState.failed) throw ref.value as MusterError;
+    return ref;
+  }
+
+  cancel(ref: ObjectRef, force = false): void {
+    this.session.owner.cancel(ref, { force });
+  }
+
+  free(refs: readonly ObjectRef[]): void {
+    this.session.owner.objects.free(refs);
+  }
+
+  // ---------------------------------------------------------------- actors
+
+  /** Makes an actor and waits until its constructor has run. @throws what its constructor threw, or why it died */
+  *create(className: string, args: readonly unknown[] = [], options: ActorOptions = {}): Program<ActorHandle> {
+    const { session } = this;
+    const actorId = newId('actor', session.world.workload);
+    const { maxRestarts = 0, maxConcurrency = 1, name = '', isDetached = false } = options;
+    session.world.ledger.actorCreated(actorId, { maxRestarts });
+    const creation = session.encodeCreation(args);
+    const reply = yield* session.request((requestId) => ({
+      type: 'createActor', requestId, actorId, name, className, detached: isDetached, getIfExists: false, demand: demandOf(options, 0), maxRestarts,
+      maxConcurrency, creation: creation.bytes, ownerId: session.options.processId, maxPendingCalls: 0, interface: Buffer.from(className),
+    }));
+    const client = session.owner.actors.client(reply.actorId as ActorId);
+    client.watch((state) => {
+      if (state.state === 'dead') creation.release();
+      return state.state === 'dead';
+    });
+    yield* this.#alive(actorId);
+    return { actorId, className };
+  }
+
+  *#alive(actorId: string): Program<ActorState> {
+    const { session } = this;
+    const client = session.owner.actors.client(actorId as ActorId);
+    const state = yield* session.waiting(until<ActorState | null>((resume) => {
+      client.watch((now) => {
+        if (now.state !== 'alive' && now.state !== 'dead' && !client.lostWith) return false;
+        resume(client.lostWith ? null : now);
+        return true;
+      });
+    }));
+    if (!state) throw client.lostWith!;
+    if (state.state === 'alive') return state;
+    if (state.creationError.length > 0) throw decodeError(new EncodedValue(state.creationError[0]!, state.creationError.subarray(1)));
+    throw client.deadError(`the creation of ${actorId}`);
+  }
+
+  /** Calls a method of an actor. */
+  invoke(handle: ActorHandle, method: string, args: readonly unknown[] = [], options: { readonly retries?: number } = {}): ObjectRef {
+    const { session } = this;
+    const client = session.actorClient(handle);
+    if (client.lostWith) throw client.lostWith;
+    client.checkRoom();
+    const retries = options.retries ?? 0;
+    const target = Object.keys(session.world.library.classes[handle.className]!.methods).indexOf(method);
+    const spec = { queue: client, fn: null, target, options: { name: `${handle.className}.${method}`, retries, retryOn: null, timeoutMs: 0, streaming: false } };
+    const ref = this.hold(session.owner.submit(spec, args));
+    client.pendingCount++;
+    session.world.ledger.submitted(taskId(session.owner.key, ref.sequence), { name: spec.options.name, retries });
+    return ref;
+  }
+
+  /** Ends an actor for good, and waits for that. */
+  *kill(handle: ActorHandle): Program<void> {
+    const { session } = this;
+    const client = session.actorClient(handle);
+    session.toHead({ type: 'killActor', actorId: handle.actorId, noRestart: true, reason: `kill() by ${session.options.processId}` });
+    yield* session.waiting(until<void>((resume) => {
+      client.watch((state) => {
+        if (state.state !== 'dead' && !client.lostWith) return false;
+        resume();
+        return true;
+      });
+    }));
+  }
+}
+
+function demandOf(options: ResourceOptions & { readonly nodeId?: string }, defaultCpus: number): Demand {
+  const { cpus = defaultCpus, gpus, memory, resources, nodeId = '' } = options;
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { spread: false, nodeId, labels: {} } };
+}

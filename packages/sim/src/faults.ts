@@ -1,0 +1,121 @@
+/** What goes wrong: named mixtures of faults, drawn from the faults' own randomness. */
+import { RESOURCE_SCALE } from '@muster/base';
+import { integer, oneOf, type SimCluster } from './cluster.js';
+import { KILLED } from './process.js';
+import type { Scene } from './scenario.js';
+import type { SimNode } from './sim-node.js';
+import { record } from './world.js';
+
+/** A mixture of faults. */
+export interface Faults {
+  readonly name: string;
+  /** Schedules faults. Returns how long they last. */
+  readonly start: (scene: Scene) => number;
+}
+
+/** One thing that goes wrong now. */
+type Fault = (scene: Scene) => void;
+
+/** The home node lives; what cuts it off must not last as long as a node's timeout. */
+const HOME_OUTAGE_MAX_MS = 2500;
+const OUTAGE_MAX_MS = 9000;
+const REPLACEMENT_DELAY_MAX_MS = 3000;
+
+const killWorker: Fault = ({ cluster }) => {
+  const workers = cluster.liveNodes.flatMap((node) => [...node.workers.values()]);
+  if (workers.length > 0) oneOf(cluster.world.faults, workers).kill();
+};
+
+const crashDaemon: Fault = (scene) => {
+  victim(scene)?.process.exit(KILLED);
+};
+
+const cutPower: Fault = (scene) => {
+  const node = victim(scene);
+  if (!node) return;
+  scene.cluster.world.network.darken(node.options.host);
+  node.process.exit(KILLED);
+};
+
+const cutOff: Fault = (scene) => {
+  const { cluster, home } = scene;
+  const { faults, network } = cluster.world;
+  const [a, b] = pair(scene);
+  const isOneWay = faults.next() < 0.3;
+  const outageMs = faults.next() ** 2 * (a === home.options.host || b === home.options.host ? HOME_OUTAGE_MAX_MS : OUTAGE_MAX_MS);
+  network.cut(a, b);
+  if (!isOneWay) network.cut(b, a);
+  cluster.world.clock.after(outageMs, () => {
+    network.heal(a, b);
+    network.heal(b, a);
+  });
+};
+
+const stickLink: Fault = (scene) => {
+  const { cluster } = scene;
+  const [a, b] = pair(scene);
+  cluster.world.network.stick(a, b, cluster.nowMs + cluster.world.faults.next() ** 2 * HOME_OUTAGE_MAX_MS);
+};
+
+const breakConnection: Fault = (scene) => {
+  const [a, b] = pair(scene);
+  scene.cluster.world.network.breakOne(a, b);
+};
+
+const stopProcess: Fault = ({ cluster, home }) => {
+  const { faults } = cluster.world;
+  const processes = cluster.liveNodes.flatMap((node) => [node.process, ...[...node.workers.values()].map((worker) => worker.process)]);
+  const process = oneOf(faults, [cluster.head.process, ...processes, ...cluster.drivers.filter((driver) => !driver.isGone).map((driver) => driver.process)]);
+  const isSpared = process === home.process || process.host === home.options.host;
+  const outageMs = faults.next() ** 2 * (isSpared ? HOME_OUTAGE_MAX_MS : OUTAGE_MAX_MS);
+  record(cluster.world, `stop ${process.id} for ${outageMs.toFixed(1)} ms`);
+  process.stopUntil(cluster.nowMs + outageMs);
+};
+
+/** Two machines, one of them often the head's. */
+function pair({ cluster }: Scene): readonly [string, string] {
+  const { faults } = cluster.world;
+  const hosts = cluster.liveNodes.map((node) => node.options.host);
+  const a = oneOf(faults, hosts);
+  const others = ['head', ...hosts.filter((host) => host !== a)];
+  const b = faults.next() < 0.5 ? 'head' : oneOf(faults, others);
+  return faults.next() < 0.5 ? [a, b] : [b, a];
+}
+
+function victim({ cluster, home }: Scene): SimNode | undefined {
+  const nodes = cluster.liveNodes.filter((node) => node !== home);
+  return nodes.length > 0 ? oneOf(cluster.world.faults, nodes) : undefined;
+}
+
+/** Another node takes the place of one that ends, whether it crashed or was declared dead and stops. */
+function replaceAtEnd(cluster: SimCluster, node: SimNode): void {
+  const { clock, faults } = cluster.world;
+  const { resources, objectStoreBytes } = node.options;
+  node.process.onExit(() => clock.after(faults.next() * REPLACEMENT_DELAY_MAX_MS, () => {
+    replaceAtEnd(cluster, cluster.addNode(`n${cluster.nodes.length}`, { cpus: (resources['cpu'] ?? 0) / RESOURCE_SCALE, objectStoreBytes }));
+  }));
+}
+
+function mixture(name: string, kinds: readonly Fault[]): Faults {
+  return {
+    name,
+    start: (scene) => {
+      const { clock, faults } = scene.cluster.world;
+      scene.hasFaults = true;
+      const durationMs = integer(faults, 200, 6000);
+      for (const node of scene.cluster.nodes) replaceAtEnd(scene.cluster, node);
+      for (let count = integer(faults, 1, 8); count > 0; count--) clock.after(faults.next() * durationMs, () => oneOf(faults, kinds)(scene));
+      return durationMs;
+    },
+  };
+}
+
+export const FAULTS: readonly Faults[] = [
+  { name: 'none', start: () => 0 },
+  mixture('workers', [killWorker]),
+  mixture('nodes', [crashDaemon, cutPower]),
+  mixture('network', [cutOff, cutOff, stickLink]),
+  mixture('stops', [stopProcess]),
+  mixture('connections', [breakConnection]),
+  mixture('all', [killWorker, killWorker, crashDaemon, cutPower, cutOff, stickLink, stopProcess]),
+];

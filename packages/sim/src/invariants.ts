@@ -1,0 +1,63 @@
+/** What must be true when a cluster has come to rest: nothing is leaked, wherever one looks. */
+import type { SimCluster } from './cluster.js';
+import { Violation } from './ledger.js';
+import type { Scene } from './scenario.js';
+import type { SimSession } from './sim-session.js';
+
+function must(cluster: SimCluster, condition: boolean, what: () => string): void {
+  if (!condition) throw new Violation(cluster.world.trace.shorten(what()));
+}
+
+/** The programs have ended and hold nothing, but their drivers are still connected. */
+export function checkIdle(scene: Scene): void {
+  const { cluster } = scene;
+  checkProtocol(cluster);
+  for (const driver of cluster.drivers) if (!driver.isGone) checkSession(cluster, driver.session);
+  for (const node of cluster.liveNodes) for (const worker of node.workers.values()) checkSession(cluster, worker.session);
+  for (const lease of cluster.head.machine.leases.byId.values()) {
+    must(cluster, lease.demand.actorId !== '', () => `${lease.id} of ${lease.demand.ownerId} is ${lease.state} though nobody works`);
+  }
+  for (const node of cluster.liveNodes) {
+    const hasActors = node.listWorkers().some((worker) => worker.actorId !== '');
+    const { objectCount } = node.store.machine.stats();
+    must(cluster, hasActors || objectCount === 0, () => `${node.id} keeps ${node.store.machine.list().map((object) => object.objectId).join(', ')} though nobody refers to them`);
+  }
+}
+
+function checkSession(cluster: SimCluster, session: SimSession): void {
+  if (session.closed) return;
+  const { owner, process, collector } = session;
+  must(cluster, owner.slots.usedCount === 0, () => `${process.id} has ${owner.slots.usedCount} tasks unfinished though its program has ended`);
+  must(cluster, collector.heldCount > 0 || owner.objects.list(10).length === 0, () => `${process.id} keeps ${JSON.stringify(owner.objects.list(10))}`);
+  for (const queue of owner.dispatcher.queues) {
+    must(cluster, queue.lines.length === 0 && queue.demandedCount === 0, () => `${process.id} holds ${queue.lines.length} leases and wants ${queue.demandedCount} for nothing`);
+  }
+}
+
+/** All drivers are gone: the cluster is as it was in the beginning. */
+export function checkDisconnected(scene: Scene): void {
+  const { cluster } = scene;
+  checkProtocol(cluster);
+  const { leases, demands, jobs, actors, nodes, processes } = cluster.head.machine;
+  must(cluster, jobs.running.size === 0, () => `the head has ${jobs.running.size} jobs without drivers`);
+  must(cluster, leases.byId.size === 0, () => `the head has leases without jobs: ${[...leases.byId.values()].map((lease) => `${lease.id} is ${lease.state}`).join(', ')}`);
+  must(cluster, demands.groups.size === 0, () => 'the head has demands without jobs');
+  must(cluster, actors.live.size === 0, () => 'the head has actors without jobs');
+  for (const process of processes.byId.values()) must(cluster, process.kind === 'worker' && process.jobId === '', () => `the head still counts ${process.id}`);
+  for (const { view, id } of nodes.byId.values()) {
+    must(cluster, JSON.stringify(view.available) === JSON.stringify(view.total), () => `of ${id}, ${JSON.stringify(view.available)} of ${JSON.stringify(view.total)} is free`);
+  }
+  must(cluster, nodes.byId.size === cluster.liveNodes.length, () => `the head counts ${nodes.byId.size} nodes, and ${cluster.liveNodes.length} live`);
+  for (const node of cluster.liveNodes) {
+    for (const worker of node.listWorkers()) must(cluster, worker.jobId === '' && worker.leaseId === '', () => `${node.id} has a worker of a job that is over: ${JSON.stringify(worker)}`);
+    const { objectCount, blockBytes, freeBytes, totalBytes } = node.store.machine.stats();
+    must(cluster, objectCount === 0 && blockBytes === 0, () => `the store of ${node.id} has ${objectCount} objects, ${blockBytes} B of blocks, and ${totalBytes - freeBytes} B are not free`);
+  }
+  const { running } = cluster.world.ledger;
+  must(cluster, running.size === 0, () => `${running.size} tasks run for nobody`);
+}
+
+function checkProtocol(cluster: SimCluster): void {
+  const [first] = cluster.world.network.protocolErrors;
+  must(cluster, first === undefined, () => `a rule of the protocol was broken: ${first}`);
+}

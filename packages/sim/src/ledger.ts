@@ -1,0 +1,117 @@
+/**
+ * What really happened, as nobody in the cluster sees it: which code ran where and how often. The oracle of the simulation. A rule that is
+ * broken ends it at once.
+ */
+import { MusterError, type ResourceSet } from '@muster/base';
+import type { UserError } from './program.js';
+
+/** A rule that the cluster broke. */
+export class Violation extends Error {}
+
+export interface TaskRecord {
+  readonly name: string;
+  readonly retries: number;
+  /** How often its body began. */
+  executions: number;
+  /** How often its result was lost, so that it had to run again. */
+  rebuilds: number;
+}
+
+interface ActorRecord {
+  readonly maxRestarts: number;
+  constructions: number;
+}
+
+/** One execution that is going on. */
+export interface Execution {
+  readonly taskId: string;
+  readonly workerId: string;
+  readonly nodeId: string;
+  readonly leaseId: string;
+}
+
+export class Ledger {
+  readonly tasks = new Map<string, TaskRecord>();
+  readonly actors = new Map<string, ActorRecord>();
+  /** Leases whose cpus are lent out. */
+  readonly blockedLeases = new Set<string>();
+  /** What each lease was given. */
+  readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet }>();
+  /** By number. */
+  readonly running = new Map<number, Execution>();
+  /** What each reference's value was found to be. */
+  readonly #observations = new Map<string, string>();
+  /** The last call of each caller on each incarnation of an actor. */
+  readonly #lastCalls = new Map<string, number>();
+  #executionCount = 0;
+
+  /** A node is told to start a lease. */
+  leaseStarting(leaseId: string, nodeId: string, resources: ResourceSet): void {
+    this.leases.set(leaseId, { nodeId, resources });
+  }
+
+  submitted(taskId: string, options: { readonly name: string; readonly retries: number }): void {
+    this.tasks.set(taskId, { ...options, executions: 0, rebuilds: 0 });
+  }
+
+  /** A body begins. Returns its number. */
+  began(execution: Execution): number {
+    const task = this.tasks.get(execution.taskId);
+    if (!task) throw new Violation(`${execution.taskId} runs on ${execution.workerId}, but nobody submitted it`);
+    task.executions++;
+    if (task.executions > 1 + task.retries) {
+      throw new Violation(`${execution.taskId} (${task.name}) runs for the ${task.executions}th time, with ${task.retries} retries`);
+    }
+    this.running.set(++this.#executionCount, execution);
+    return this.#executionCount;
+  }
+
+  ended(execution: number): void {
+    this.running.delete(execution);
+  }
+
+  /** A process is dead, and with it all that ran in it. */
+  died(workerId: string): void {
+    for (const [number, execution] of this.running) if (execution.workerId === workerId) this.running.delete(number);
+  }
+
+  /** The task on a lease waits for others, or goes on. */
+  blocked(leaseId: string, isBlocked: boolean): void {
+    if (isBlocked) this.blockedLeases.add(leaseId);
+    else this.blockedLeases.delete(leaseId);
+  }
+
+  actorCreated(actorId: string, options: { readonly maxRestarts: number }): void {
+    this.actors.set(actorId, { ...options, constructions: 0 });
+  }
+
+  constructed(actorId: string): void {
+    const actor = this.actors.get(actorId)!;
+    actor.constructions++;
+    if (actor.maxRestarts >= 0 && actor.constructions > 1 + actor.maxRestarts) {
+      throw new Violation(`${actorId} is constructed for the ${actor.constructions}th time, with ${actor.maxRestarts} restarts`);
+    }
+  }
+
+  /** A call begins in an actor. Those of one caller begin in the order in which they were made. */
+  called(actorId: string, workerId: string, callerId: string, sequence: number): void {
+    const key = `${actorId} ${workerId} ${callerId}`;
+    const last = this.#lastCalls.get(key) ?? 0;
+    if (sequence <= last) throw new Violation(`${actorId} runs call ${sequence} of ${callerId} after its call ${last}`);
+    this.#lastCalls.set(key, sequence);
+  }
+
+  /** A program found this as the reference's value. */
+  observed(id: string, value: string): void {
+    const known = this.#observations.get(id);
+    if (known !== undefined && known !== value) throw new Violation(`${id} was ${known} and is ${value} now`);
+    this.#observations.set(id, value);
+  }
+
+  /** A program found that the reference has failed. A value that was lost for good, or freed, may fail later. */
+  failed(id: string, error: UserError | MusterError): void {
+    const isLoss = error instanceof MusterError && ['OBJECT_LOST', 'OBJECT_FREED', 'OWNER_DIED', 'NOT_CONNECTED', 'NODE_DIED', 'WORKER_DIED'].includes(error.code);
+    if (!isLoss) this.observed(id, `error ${error.message}`);
+  }
+}
+

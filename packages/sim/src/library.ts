@@ -1,0 +1,19 @@
+/** The functions and actor classes of a simulated program, by name: what closures and classes are to a real one. */
+import type { CodeContext } from './code-context.js';
+import type { Program } from './program.js';
+
+export type SimFunction = (code: CodeContext, ...args: never[]) => Program;
+
+/** A method takes the actor's state, which its constructor made. */
+export type SimMethod = (code: CodeContext, state: never, ...args: never[]) => Program;
+
+export interface SimClass {
+  readonly construct: SimFunction;
+  /** In the order of their numbers. */
+  readonly methods: Readonly<Record<string, SimMethod>>;
+}
+
+export interface Library {
+  readonly functions: Readonly<Record<string, SimFunction>>;
+  readonly classes: Readonly<Record<string, SimClass>>;
+}

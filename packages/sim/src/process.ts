@@ -1,0 +1,94 @@
+/**
+ * A process of the simulated cluster: something that runs one piece of code at a time, and that may be busy, stopped or dead. What comes
+ * while it cannot listen waits at its door.
+ */
+import type { Timer, VirtualClock } from './clock.js';
+
+/** How a process ended, as its parent learns it. */
+export interface ProcessEnd {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+export const KILLED: ProcessEnd = { code: null, signal: 'SIGKILL' };
+
+export class SimProcess {
+  isAlive = true;
+  #isWorking = false;
+  #stoppedUntilMs = 0;
+  readonly #waiting: (() => void)[] = [];
+  readonly #onExit: ((end: ProcessEnd) => void)[] = [];
+
+  constructor(readonly id: string, readonly host: string, readonly clock: VirtualClock) {}
+
+  get isListening(): boolean {
+    return !this.#isWorking && this.clock.nowMs() >= this.#stoppedUntilMs;
+  }
+
+  /** Runs an event of the process: now, or as soon as it listens. Never after its death. */
+  enter(action: () => void): void {
+    if (!this.isAlive) return;
+    if (this.isListening && this.#waiting.length === 0) action();
+    else this.#waiting.push(action);
+  }
+
+  /** Runs the action when the code that is running now is done. */
+  defer(action: () => void): void {
+    this.clock.defer(() => this.enter(action));
+  }
+
+  after(delayMs: number, action: () => void): Timer {
+    return this.clock.after(delayMs, () => this.enter(action));
+  }
+
+  /** Runs the action again and again while the process lives; a tick that comes late is not made up for. */
+  every(intervalMs: number, action: () => void): void {
+    this.after(intervalMs, () => {
+      action();
+      this.every(intervalMs, action);
+    });
+  }
+
+  /** Computes without looking up for so long, then goes on. */
+  work(durationMs: number, then: () => void): void {
+    this.#isWorking = true;
+    this.clock.after(durationMs, () => this.#worked(then));
+  }
+
+  #worked(then: () => void): void {
+    if (!this.isAlive) return;
+    const stoppedForMs = this.#stoppedUntilMs - this.clock.nowMs();
+    if (stoppedForMs > 0) {
+      this.clock.after(stoppedForMs, () => this.#worked(then));
+      return;
+    }
+    this.#isWorking = false;
+    then();
+    this.#admit();
+  }
+
+  /** Stops the process, as SIGSTOP would, until that time. */
+  stopUntil(atMs: number): void {
+    this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, atMs);
+    this.clock.at(atMs, () => this.#admit());
+  }
+
+  /** Hears of the process's end once. */
+  onExit(listener: (end: ProcessEnd) => void): void {
+    this.#onExit.push(listener);
+  }
+
+  exit(end: ProcessEnd): void {
+    if (!this.isAlive) return;
+    this.isAlive = false;
+    this.#waiting.length = 0;
+    for (const listener of this.#onExit) listener(end);
+  }
+
+  /** Lets in one of those who wait; each is an event of its own. */
+  #admit(): void {
+    if (!this.isAlive || !this.isListening) return;
+    this.#waiting.shift()?.();
+    if (this.#waiting.length > 0) this.clock.after(0, () => this.#admit());
+  }
+}

@@ -1,0 +1,25 @@
+/** All workloads with all mixtures of faults. */
+import { FAULTS, type Faults } from './faults.js';
+import type { Workload } from './scenario.js';
+import { tasks } from './workloads/tasks.js';
+
+export interface Scenario {
+  /** `workload/faults` */
+  readonly name: string;
+  readonly workload: Workload;
+  readonly faults: Faults;
+}
+
+const WORKLOADS: readonly Workload[] = [tasks];
+
+export const SCENARIOS: readonly Scenario[] = WORKLOADS.flatMap((workload) => FAULTS.map((faults) => ({ name: `${workload.name}/${faults.name}`, workload, faults })));
+
+/** The scenarios of a name: one, or all of a workload. */
+export function findScenario(name: string): readonly Scenario[] {
+  const found = SCENARIOS.filter((scenario) => scenario.name === name || scenario.workload.name === name || scenario.faults.name === name);
+  if (found.length === 0) throw new Error(`there is no scenario '${name}'; there are ${SCENARIOS.map((scenario) => scenario.name).join(', ')}`);
+  return found;
+}
+
+/** What replays a simulation and prints its history. */
+export const replayCommand = (name: string, seed: number): string => `node packages/sim/dist/run.js --scenario ${name} --seed ${seed} --trace`;

@@ -1,0 +1,217 @@
+/** A node: the daemon's real machine and the object store's, with simulated processes for its workers. Wired as in @muster/daemon's io. */
+import { RESOURCE_SCALE, type ResourceSet, type WorkerId } from '@muster/base';
+import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
+import { DaemonMachine, type DaemonEffect, type DaemonEvent } from '@muster/daemon';
+import type { Timer } from './clock.js';
+import type { Range } from './network.js';
+import { KILLED, SimProcess, type ProcessEnd } from './process.js';
+import { SimStore } from './sim-store.js';
+import { SimWorker } from './sim-worker.js';
+import { record, type World } from './world.js';
+
+export interface NodeOptions {
+  readonly nodeId: string;
+  readonly host: string;
+  readonly headAddress: string;
+  readonly resources: ResourceSet;
+  readonly objectStoreBytes: number;
+  readonly prestartCount: number;
+  /** From its spawn until a worker opens its connections. */
+  readonly workerStartMs: Range;
+}
+
+type HeadStream = MessageStream<NodeToHead, HeadToNode>;
+type StoreStream = MessageStream<StoreReply, StoreRequest>;
+
+export class SimNode {
+  readonly process: SimProcess;
+  readonly endpoint: Endpoint;
+  readonly store: SimStore;
+  readonly workers = new Map<string, SimWorker>();
+  /** Children, also those that have not begun to run code. */
+  readonly #children = new Map<string, SimProcess>();
+  readonly #streams = new Map<string, StoreStream>();
+  readonly #peers = new Map<string, Endpoint>();
+  readonly #events: DaemonEvent[] = [];
+  readonly #machine: DaemonMachine;
+  #head: HeadStream | null = null;
+  #timer: Timer | null = null;
+  #isStepping = false;
+
+  constructor(readonly world: World, readonly options: NodeOptions) {
+    const { nodeId, host, resources, objectStoreBytes, prestartCount } = options;
+    this.process = new SimProcess(nodeId, host, world.clock);
+    this.endpoint = { nodeId, unixPath: `/${nodeId}/daemon.sock`, host, port: world.network.newPort() };
+    this.store = new SimStore(world, { nodeId, totalBytes: objectStoreBytes, process: this.process, endpointOf: (peer) => this.#peers.get(peer) });
+    this.#machine = new DaemonMachine({
+      nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels: {}, objectStoreBytes, isHeadNode: false, gpuIds: [], prestartCount,
+      startingMax: Math.max(2, Math.ceil((resources['cpu'] ?? 0) / RESOURCE_SCALE)), random: world.workload,
+      store: { stats: () => this.store.machine.stats(), list: () => this.store.machine.list() },
+    });
+    this.process.onExit((end) => this.#exited(end));
+    this.#listen();
+    this.#dispatch({ type: 'start' });
+  }
+
+  get id(): string {
+    return this.options.nodeId;
+  }
+
+  get daemonAddress(): string {
+    return targetOf(this.endpoint, this.id);
+  }
+
+  get isAlive(): boolean {
+    return this.process.isAlive;
+  }
+
+  /** What the daemon says about its workers and their leases. */
+  listWorkers(): readonly { readonly workerId: string; readonly state: string; readonly leaseId: string; readonly jobId: string; readonly actorId: string }[] {
+    let rows: never[] = [];
+    for (const effect of this.#machine.step({ type: 'headMessage', message: { type: 'nodeQuery', requestId: 0, what: 'workers', argument: '' } }, this.world.clock.nowMs())) {
+      if (effect.type === 'send' && effect.message.type === 'nodeReply') rows = JSON.parse(effect.message.json) as never[];
+      else this.#perform(effect);
+    }
+    return rows;
+  }
+
+  #listen(): void {
+    const handlers = {
+      'Daemon.Store': (stream: StoreStream) => this.#serveStore(stream),
+      'Daemon.Pull': (stream: Parameters<SimStore['servePull']>[0]) => this.store.servePull(stream),
+      'Daemon.Free': (stream: MessageStream<object, { readonly objectIds: readonly string[] }>) => {
+        stream.onMessage = ({ objectIds }) => this.store.step({ type: 'peerFreed', objectIds });
+        stream.onEnd = () => {};
+      },
+    };
+    this.world.network.listen(this.process, this.daemonAddress, handlers);
+    this.world.network.listen(this.process, targetOf(this.endpoint, ''), handlers);
+  }
+
+  #serveStore(stream: StoreStream): void {
+    stream.onEnd = () => {};
+    stream.onMessage = (hello) => {
+      if (hello.type !== 'storeHello') throw new Error('a store client did not say hello');
+      const { processId } = hello;
+      const connection = this.store.serveClient(processId, stream);
+      this.#streams.set(processId, stream);
+      stream.onMessage = (message) => {
+        if (message.type === 'sync') stream.send({ type: 'synced', requestId: message.requestId });
+        else if (message.type !== 'storeHello') connection.request(message);
+      };
+      stream.onEnd = () => {
+        connection.end();
+        if (this.#streams.get(processId) !== stream) return;
+        this.#streams.delete(processId);
+        this.#dispatch({ type: 'workerDisconnected', workerId: processId });
+      };
+      stream.send({
+        type: 'storeWelcome', nodeId: this.id, arenaPath: '', arenaBytes: this.options.objectStoreBytes, failure: null, endpoint: this.endpoint,
+      });
+      this.#dispatch({ type: 'workerReady', workerId: processId, endpoint: hello.endpoint ?? NO_ENDPOINT });
+    };
+  }
+
+  #dispatch(event: DaemonEvent): void {
+    this.#events.push(event);
+    if (this.#isStepping) return;
+    this.#isStepping = true;
+    for (let next = this.#events.shift(); next; next = this.#events.shift()) {
+      if (!this.isAlive) break;
+      for (const effect of this.#machine.step(next, this.world.clock.nowMs())) this.#perform(effect);
+    }
+    this.#isStepping = false;
+  }
+
+  #perform(effect: DaemonEffect): void {
+    switch (effect.type) {
+      case 'connectHead': return this.#connectHead();
+      case 'disconnectHead': return this.#disconnectHead(effect.isGoodbye);
+      case 'send': return void this.#head?.send(effect.message);
+      case 'spawnWorker': return this.#spawn(effect.workerId);
+      case 'killWorker': return this.#children.get(effect.workerId)?.exit(KILLED);
+      case 'commandWorker': return this.#command(effect.workerId, effect.command);
+      case 'drainOutput': return void this.process.after(0, () => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
+      case 'freeOwners': return this.store.step({ type: 'ownersEnded', ownerKeys: effect.ownerIds });
+      case 'peerNodes':
+        this.#peers.clear();
+        for (const { nodeId, endpoint } of effect.nodes) if (endpoint) this.#peers.set(nodeId, endpoint);
+        return;
+      case 'wake': return this.#wake(effect.atMs);
+      case 'log': return record(this.world, `${this.id}: ${effect.event} ${JSON.stringify(effect.fields)}`);
+      case 'stop':
+        record(this.world, `${this.id} stops: ${effect.reason}`);
+        return this.process.exit({ code: 0, signal: null });
+      case 'registered':
+      case 'startJobProcess':
+      case 'signalJobProcess':
+      case 'readLogs': return;
+    }
+  }
+
+  #command(workerId: string, command: WorkerCommand): void {
+    this.#streams.get(workerId)?.send({ type: 'workerCommand', ...command });
+  }
+
+  #wake(atMs: number): void {
+    this.#timer?.cancel();
+    this.#timer = this.process.after(Math.max(0, atMs - this.world.clock.nowMs()), () => this.#dispatch({ type: 'tick' }));
+  }
+
+  // ---------------------------------------------------------------- the head
+
+  #connectHead(): void {
+    this.#disconnectHead(false);
+    const stream = this.world.network.open(this.process, this.options.headAddress, 'Head.Node');
+    stream.onMessage = (message) => { if (this.#head === stream) this.#takeHeadMessage(message); };
+    stream.onEnd = (failure) => {
+      if (this.#head !== stream) return;
+      this.#head = null;
+      this.#dispatch({ type: 'headEnded', failure: failure ?? null });
+    };
+    this.#head = stream;
+  }
+
+  #takeHeadMessage(message: HeadToNode): void {
+    if (message.type === 'startLease') this.world.ledger.leaseStarting(message.leaseId, this.id, message.resources?.amounts ?? {});
+    this.#dispatch({ type: 'headMessage', message });
+  }
+
+  #disconnectHead(isGoodbye: boolean): void {
+    const stream = this.#head;
+    this.#head = null;
+    if (isGoodbye) stream?.end();
+    else stream?.destroy();
+  }
+
+  // ---------------------------------------------------------------- workers
+
+  #spawn(workerId: string): void {
+    const { network, clock } = this.world;
+    const child = new SimProcess(workerId, this.options.host, clock);
+    this.#children.set(workerId, child);
+    this.#dispatch({ type: 'workerSpawned', workerId, pid: this.#children.size });
+    record(this.world, `${this.id} spawns ${workerId}`);
+    child.onExit((end) => this.#workerExited(workerId, end));
+    child.after(network.between(this.options.workerStartMs), () => {
+      this.workers.set(workerId, new SimWorker(this.world, child, {
+        endpoint: { nodeId: this.id, unixPath: `/${this.id}/${workerId}.sock`, host: this.options.host, port: network.newPort() },
+        daemonAddress: this.daemonAddress, headAddress: this.options.headAddress, arena: this.store.arena,
+      }));
+    });
+  }
+
+  #workerExited(workerId: WorkerId | string, { code, signal }: ProcessEnd): void {
+    record(this.world, `${workerId} exits: ${signal ?? code}`);
+    this.#children.delete(workerId);
+    this.workers.delete(workerId);
+    this.process.after(this.world.network.between([0.1, 2]), () =>
+      this.#dispatch({ type: 'workerExited', workerId, exit: { code, signal, stderrTail: '', fatalError: '', isOomKill: false, spawnFailure: null } }));
+  }
+
+  /** Its workers die with it. */
+  #exited({ code, signal }: ProcessEnd): void {
+    record(this.world, `${this.id} exits: ${signal ?? code}`);
+    for (const child of [...this.#children.values()]) child.exit(KILLED);
+  }
+}

@@ -1,0 +1,109 @@
+/** A simulated worker process: one session and one executor, from its start to its end. It follows @muster/worker's main. */
+import { makeError, type WorkerId } from '@muster/base';
+import { framePayload, type Endpoint, type HeadToClient, type MessageStream, type StartActor, type WorkerCommand } from '@muster/protocol';
+import type { Arena } from './arena.js';
+import { CallerLine } from './caller-line.js';
+import { CodeContext } from './code-context.js';
+import { KILLED, type SimProcess } from './process.js';
+import { runProgram, type Program } from './program.js';
+import { SimExecutor } from './sim-executor.js';
+import { SimSession } from './sim-session.js';
+import { encodeError } from './values.js';
+import type { World } from './world.js';
+
+/** As in @muster/worker. */
+const LEASE_WAIT_MS = 5000;
+
+export interface WorkerOptions {
+  readonly endpoint: Endpoint;
+  readonly daemonAddress: string;
+  readonly headAddress: string;
+  readonly arena: Arena;
+}
+
+export class SimWorker {
+  readonly session: SimSession;
+  readonly executor: SimExecutor;
+  #lease: WorkerCommand | null = null;
+  #onLeased: (() => void)[] = [];
+
+  constructor(readonly world: World, readonly process: SimProcess, options: WorkerOptions) {
+    this.session = new SimSession(world, process, {
+      ...options, processId: process.id as WorkerId, isDriver: false,
+      handlers: { 'Peer.Tasks': (stream, metadata) => this.#serve(stream, metadata) },
+      onCommand: (command) => this.#command(command),
+      onHeadMessage: (message) => this.#takeHeadMessage(message),
+      onReady: () => {},
+      onClosed: () => process.exit({ code: 1, signal: null }),
+      roots: () => this.executor.escrow(),
+    });
+    this.executor = new SimExecutor({ session: this.session, leaseId: () => this.#lease?.leaseId ?? '' });
+    process.onExit(() => world.ledger.died(process.id));
+    this.session.connect();
+  }
+
+  get leaseId(): string {
+    return this.#lease?.leaseId ?? '';
+  }
+
+  #command(command: WorkerCommand): void {
+    if (command.exit) return this.process.exit({ code: 0, signal: null });
+    this.#lease = command.leaseId ? command : null;
+    if (this.#lease) this.session.jobId = command.jobId;
+    for (const retry of this.#onLeased.splice(0)) retry();
+  }
+
+  #takeHeadMessage(message: HeadToClient): void {
+    if (message.type === 'startActor') this.#startActor(message);
+  }
+
+  #startActor(message: StartActor): void {
+    const { actorId, incarnation } = message;
+    const Class = this.world.library.classes[message.className]!;
+    const code = new CodeContext(this.session, null); // what the instance refers to lives as long as the process
+    const { session, world } = this;
+    function* construct(): Program<unknown> {
+      const args = session.decode(message.creation[0]!, message.creation.subarray(1), [], code.hold) as never[];
+      world.ledger.constructed(actorId);
+      return yield* Class.construct(code, ...args);
+    }
+    runProgram(this.process, construct(), (ending) => {
+      if ('error' in ending) {
+        const { tag, bytes } = encodeError(ending.error);
+        return session.toHead({ type: 'actorStartFailed', actorId, incarnation, error: Buffer.concat([Buffer.of(tag), bytes]) });
+      }
+      this.executor.actor = { actorId, Class, state: ending.value, maxConcurrency: message.maxConcurrency };
+      session.toHead({ type: 'actorStarted', actorId, incarnation });
+    });
+  }
+
+  /** Serves a caller's task stream: the holder of the lease, or any caller of the actor that lives here. */
+  #serve(stream: MessageStream<Uint8Array, Uint8Array>, metadata: Readonly<Record<string, string>>): void {
+    const line = new CallerLine(metadata['caller-id']!, metadata['lease-id']!, (frame) => { stream.send(frame); });
+    const early: Uint8Array[] = [];
+    let isServed = false;
+    const admit = (): void => {
+      isServed = line.leaseId ? this.leaseId === line.leaseId : this.executor.actor?.actorId === metadata['actor-id'];
+      if (!isServed) return void this.#onLeased.push(admit);
+      this.executor.addLine(line);
+      for (const frame of early.splice(0)) this.executor.receive(line, framePayload(frame));
+    };
+    stream.onMessage = (frame) => {
+      if (isServed) this.executor.receive(line, framePayload(frame));
+      else early.push(frame);
+    };
+    stream.onEnd = () => {
+      line.isOpen = false;
+      if (isServed) this.executor.removeLine(line);
+    };
+    admit();
+    this.process.after(LEASE_WAIT_MS, () => {
+      if (!isServed && line.isOpen) stream.destroy(makeError('PROTOCOL', { what: line.callerId, cause: `it has no lease on ${this.process.id}` }));
+    });
+  }
+
+  kill(): void {
+    this.process.exit(KILLED);
+  }
+}
+

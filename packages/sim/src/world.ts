@@ -1,0 +1,25 @@
+/** What all parts of one simulation share. */
+import type { Random } from '@muster/base';
+import type { VirtualClock } from './clock.js';
+import type { Ledger } from './ledger.js';
+import type { Library } from './library.js';
+import type { Network } from './network.js';
+import type { Trace } from './trace.js';
+
+export interface World {
+  readonly clock: VirtualClock;
+  readonly trace: Trace;
+  readonly network: Network;
+  readonly ledger: Ledger;
+  /** The functions and classes that programs may use. */
+  readonly library: Library;
+  /** What users' code and the machines draw from. */
+  readonly workload: Random;
+  /** What goes wrong, and how long the network takes. */
+  readonly faults: Random;
+}
+
+/** Records something that happens now. */
+export function record(world: World, line: string): void {
+  world.trace.record(world.clock.nowMs(), line);
+}
