@@ -51,7 +51,7 @@ export function sourceFiles() {
 }
 
 const isTypeScript = (file) => /\.m?ts$/.test(file.path);
-const isTest = (file) => /\.test\.m?ts$/.test(file.path) || file.path.includes('/test-support/') || file.path.startsWith('test/') || /^native\/(test|bench)\//.test(file.path);
+const isTest = (file) => /\.test\.m?ts$/.test(file.path) || /\/(test-support|testing|fixtures)\//.test(file.path) || file.path.startsWith('test/') || /^native\/(test|bench)\//.test(file.path);
 const isExample = (file) => file.folder === 'examples' || file.folder === 'bench';
 const packageOf = (specifier) => specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
 

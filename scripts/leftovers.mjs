@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** Processes that lost their parent need a moment to notice it. */
 const GRACE_MS = 3000;
 const LOOK_AGAIN_MS = 50;
-const SHARED_MEMORY = '/dev/shm';
+export const SHARED_MEMORY = '/dev/shm';
 /** Kept in the system's temp folder by others: tsx's cache of compiled files. */
 const FOREIGN = /^(tsx-|node-compile-cache)/;
 

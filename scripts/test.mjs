@@ -7,7 +7,7 @@ import { join, relative } from 'node:path';
 import { build } from './build.mjs';
 import { filesUnder } from './fingerprint.mjs';
 import { checkHouse } from './house-rules.mjs';
-import { orphanedSharedMemory, sharedMemoryNames } from './leftovers.mjs';
+import { orphanedSharedMemory, SHARED_MEMORY, sharedMemoryNames } from './leftovers.mjs';
 import { runNativeTests } from './native-tests.mjs';
 import { NEWER_NODE, runOnNewerNode } from './newer-node.mjs';
 import { ExplainedFailure, indent } from './terminal.mjs';
@@ -27,7 +27,7 @@ export async function test(pattern) {
   await build();
   process.stdout.write('\n');
   const isWanted = ({ name }) => name.includes(pattern);
-  const root = mkdtempSync(join(temporaryFolder(), 'muster-test-'));
+  const root = mkdtempSync(join(temporaryFolder(), 'muster-run-'));
   const sharedMemoryBefore = sharedMemoryNames();
   const interrupt = () => {
     interruptTestFiles();
@@ -94,6 +94,7 @@ function fromRules(results) {
 /** @returns {Promise<TestResult>} */
 async function checkSharedMemory(before) {
   const orphans = await orphanedSharedMemory(before);
+  for (const name of orphans) rmSync(join(SHARED_MEMORY, name), { force: true }); // it would stay until the machine restarts
   return {
     passed: orphans.length === 0 ? 1 : 0, failed: orphans.length === 0 ? 0 : 1, skipped: 0,
     failures: orphans.length === 0 ? [] : [{ name: 'left in /dev/shm', detail: orphans.join('\n') }],

@@ -74,7 +74,7 @@ export class TestCluster {
     const args = ['--head', '--port', '0', ...(options.nodeTimeout ? ['--node-timeout', options.nodeTimeout] : [])];
     const head = await startNode(args, options.head?.home ?? join(root, 'head'), {}, { cpus: 0, ...options.head });
     const cluster = new TestCluster(root, head);
-    process.once('exit', cluster.#killAll);
+    process.once('exit', cluster.#remove);
     try {
       await Promise.all((options.nodes ?? []).map((node) => cluster.addNode(node)));
     } catch (error) {
@@ -145,11 +145,16 @@ export class TestCluster {
     const late = setTimeout(() => this.#killAll(), STOP_TIMEOUT_MS);
     await Promise.all(all.map((node) => node.exited));
     clearTimeout(late);
-    this.#killAll();
-    process.off('exit', this.#killAll);
-    rmSync(this.root, { recursive: true, force: true });
-    for (const node of all) rmSync(node.arenaPath, { force: true });
+    process.off('exit', this.#remove);
+    this.#remove();
   }
+
+  /** What must not outlive the test, however it ends. */
+  readonly #remove = (): void => {
+    this.#killAll();
+    rmSync(this.root, { recursive: true, force: true });
+    for (const node of [...this.nodes, this.head]) rmSync(node.arenaPath, { force: true });
+  };
 
   readonly #killAll = (): void => {
     for (const pid of this.processes()) {

@@ -72,7 +72,7 @@ t.test('a stack is shown only when it is asked for', async (t) => {
   t.match((await home.run(['status'], { env: { MUSTER_DEBUG: '1' } })).stderr, /at .*\.js/);
 });
 
-t.test('a home that is nobody\'s, or too deep for sockets, is refused', async (t) => {
+t.test('a home too deep for sockets is refused', async (t) => {
   const { code, stderr } = await home.run(['status'], { env: { MUSTER_HOME: `/tmp/${'x'.repeat(80)}` } });
   t.equal(code, 1);
   t.match(stderr, /MUSTER_HOME=.*at most \d+ characters/);

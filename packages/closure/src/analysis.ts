@@ -164,15 +164,22 @@ function parseFunction(source: string): ParsedFunction {
       const property = expression?.type === 'ObjectExpression' ? expression.properties[0] : undefined;
       const method = property?.type === 'Property' ? property : undefined;
       const root = method ? method.value : expression;
-      if (root?.type !== 'FunctionExpression' && root?.type !== 'ArrowFunctionExpression' && root?.type !== 'ClassExpression') throw new SyntaxError('it is not the source of a function');
-      const references = freeReferences(program, sourceType).map((reference) => ({ identifier: reference.identifier as unknown as Identifier, isWrite: reference.isWrite() }));
-      return { root, wrapped, offset: prefix.length, isMethod: method !== undefined, isSloppy: sourceType === 'script', references, ...(method?.computed && { computedKey: method.key }) };
+      if (!isRoot(root)) throw new SyntaxError('it is not the source of a function');
+      return {
+        root, wrapped, offset: prefix.length, isMethod: method !== undefined, isSloppy: sourceType === 'script',
+        references: freeReferences(program, sourceType).map((reference) => ({ identifier: reference.identifier as unknown as Identifier, isWrite: reference.isWrite() })),
+        ...(method?.computed && { computedKey: method.key }),
+      };
     } catch (error) {
       const position = ((error as { readonly pos?: number }).pos ?? 0) - prefix.length;
       if (!furthest || position > furthest.position) furthest = { error, position };
     }
   }
   throw furthest?.error;
+}
+
+function isRoot(node: AnyNode | undefined): node is Root {
+  return node?.type === 'FunctionExpression' || node?.type === 'ArrowFunctionExpression' || node?.type === 'ClassExpression';
 }
 
 /** What of the surroundings a function's code uses. */

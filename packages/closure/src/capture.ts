@@ -25,7 +25,7 @@ export interface CaptureOptions {
    */
   readonly replace?: (value: object) => { readonly form: string; readonly parts: readonly unknown[] } | undefined;
   /**
-   * Called for every ArrayBuffer of at least 1 KiB behind a view. A number keeps its bytes out of the message, and comes to
+   * Called for every ArrayBuffer of at least 1 KiB, behind a view or not. A number keeps its bytes out of the message, and comes to
    * {@link ReviveOptions.external}; undefined writes them into it. Of a buffer that views cover in part, only that part
    * is given, as a copy.
    */
@@ -184,7 +184,10 @@ class Encoder implements GraphWriter {
 
   #write({ value, node }: Visit): Node | undefined {
     const replacement = this.#options.replace?.(value);
-    if (replacement) return { kind: 'replaced', form: replacement.form, parts: replacement.parts.map((part, index) => this.slot(part, `part ${index}`)) };
+    if (replacement) {
+      const { form, parts } = replacement;
+      return { kind: 'replaced', form, parts: parts.map((part, index) => this.slot(part, `part ${index}`)) };
+    }
     const name = intrinsicName(value);
     if (name !== undefined) return { kind: 'intrinsic', name };
     if (types.isProxy(value)) this.fail('a Proxy cannot be captured');
@@ -208,18 +211,14 @@ class Encoder implements GraphWriter {
     const hidden = hiddenState(value, isPlain === true) ?? refusal;
     if (hidden) return this.#refuse(value, hidden);
     if (isPlain) return { kind: 'object', ...this.state(value, Object.prototype) };
-    const rebuilt = rebuiltBy && this.#writeRebuilt(value, rebuiltBy);
-    if (rebuilt) return rebuilt;
-
+    if (rebuiltBy) return this.#writeRebuilt(value, rebuiltBy);
     if (Array.isArray(value)) return this.#writeArray(value);
     if (types.isArrayBuffer(value)) return this.#writeBuffer(value, node);
     if (ArrayBuffer.isView(value)) return this.#writeView(value, node);
     if (types.isMap(value)) return this.#writeMap(value);
-    if (types.isSet(value)) return { kind: 'set', values: Array.from(Set.prototype.values.call(value), (item, index) => this.slot(item, `value ${index}`)), ...this.state(value, Set.prototype) };
+    if (types.isSet(value)) return this.#writeSet(value);
     if (types.isDate(value)) return { kind: 'date', timeMs: Date.prototype.getTime.call(value), ...this.state(value, Date.prototype) };
-    if (types.isRegExp(value)) {
-      return { kind: 'regexp', source: value.source, flags: value.flags, lastIndex: this.slot(value.lastIndex, 'lastIndex'), ...this.state(value, RegExp.prototype, (key) => key === 'lastIndex') };
-    }
+    if (types.isRegExp(value)) return this.#writeRegExp(value);
     if (types.isNativeError(value)) return this.#writeError(value);
     if (types.isBoxedPrimitive(value)) return this.#writeBoxed(value);
     return { kind: 'object', ...this.state(value, Object.prototype) };
@@ -230,9 +229,9 @@ class Encoder implements GraphWriter {
     return name === undefined ? this.fail(`${what} cannot be captured; create it inside of the function`) : { kind: 'intrinsic', name };
   }
 
-  #writeRebuilt(value: object, className: string): Node | undefined {
+  #writeRebuilt(value: object, className: string): Node {
     const parameters = constructorArguments(value, className);
-    if (!parameters) return undefined;
+    if (!parameters) return this.fail(`an instance of ${className} that its constructor cannot make again cannot be captured; create it inside of the function`);
     const Class = intrinsicNamed(className) as new () => object;
     const stack = className === 'DOMException' ? (value as DOMException).stack : undefined;
     return {
@@ -252,9 +251,20 @@ class Encoder implements GraphWriter {
   #writeMap(value: ReadonlyMap<unknown, unknown>): Node {
     const entries: Slot[] = [];
     for (const [key, item] of Map.prototype.entries.call(value)) {
-      entries.push(this.slot(key, `key ${entries.length / 2}`), this.slot(item, typeof key === 'string' ? `get('${key}')` : `value ${(entries.length) >> 1}`));
+      const index = entries.length / 2;
+      entries.push(this.slot(key, `key ${index}`), this.slot(item, typeof key === 'string' ? `get('${key}')` : `value ${index}`));
     }
     return { kind: 'map', entries, ...this.state(value, Map.prototype) };
+  }
+
+  #writeSet(value: ReadonlySet<unknown>): Node {
+    const values = Array.from(Set.prototype.values.call(value), (item, index) => this.slot(item, `value ${index}`));
+    return { kind: 'set', values, ...this.state(value, Set.prototype) };
+  }
+
+  #writeRegExp(value: RegExp): Node {
+    const { source, flags, lastIndex } = value;
+    return { kind: 'regexp', source, flags, lastIndex: this.slot(lastIndex, 'lastIndex'), ...this.state(value, RegExp.prototype, (key) => key === 'lastIndex') };
   }
 
   #writeBuffer(value: ArrayBuffer, node: number): undefined {
@@ -269,7 +279,8 @@ class Encoder implements GraphWriter {
     if (isDetached(buffer)) this.fail('a view of an ArrayBuffer whose bytes were transferred cannot be captured');
     const prototype = Object.getPrototypeOf(value) as object | null;
     const isOwnType = prototype === (intrinsicNamed(typeOf(value)) as Function).prototype;
-    this.#buffers.addView(value as ArrayBufferView<ArrayBuffer>, node, isOwnType ? {} : { prototype: this.slot(prototype, '[[Prototype]]') }, () => this.#slots.get(buffer) ?? this.#reserve());
+    const state = isOwnType ? {} : { prototype: this.slot(prototype, '[[Prototype]]') };
+    this.#buffers.addView(value as ArrayBufferView<ArrayBuffer>, node, state, () => this.#slots.get(buffer) ?? this.#reserve());
     return undefined;
   }
 

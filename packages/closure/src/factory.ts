@@ -21,7 +21,9 @@ export interface Manufactured {
   readonly privates?: { readonly get: () => readonly unknown[]; readonly set: (values: readonly unknown[]) => void };
 }
 
-type Factory = (variables: readonly unknown[], cells: readonly object[], superclass: unknown, computedKeys: readonly PropertyKey[]) => [Function, Manufactured['bind'], Manufactured['privates']];
+type Factory = (
+  variables: readonly unknown[], cells: readonly object[], superclass: unknown, computedKeys: readonly PropertyKey[],
+) => [fn: Function, bind: Manufactured['bind'], privates: Manufactured['privates']];
 
 /** Compiled sources are kept up to this number; a worker that gets ever new ones must not fill its memory. */
 const FACTORY_LIMIT = 4096;
@@ -48,11 +50,12 @@ function factoryOf(code: Code): Factory {
 
 /** Variables are declared with `var`, for sloppy code may use the names that `let` refuses. */
 function compile({ source, isMethod, isStrict, url, line, column, variables, cells }: Code): Factory {
-  const declarations = variables.map((name, index) => `${name} = __muster_variables[${index}]`);
-  const cellDeclarations = cells.map((name, index) => `${cellName(name)} = __muster_cells[${index}]`);
-  const all = [...declarations, ...cellDeclarations, PRIVATES].join(', ');
-  const before = `(function (__muster_variables, __muster_cells, ${SUPERCLASS}, ${COMPUTED_KEYS}) { ${isStrict ? '"use strict"; ' : ''}var ${all}; return [${isMethod ? `(${METHOD_OF})({` : '('}`;
-  const after = `${isMethod ? '})' : ')'}, (__muster_variables) => { ${declarations.join('; ')} }, ${PRIVATES}]; })`;
+  const assignments = variables.map((name, index) => `${name} = __muster_variables[${index}]`);
+  const cellAssignments = cells.map((name, index) => `${cellName(name)} = __muster_cells[${index}]`);
+  const declarations = `var ${[...assignments, ...cellAssignments, PRIVATES].join(', ')};`;
+  const [open, close] = isMethod ? [`(${METHOD_OF})({`, '})'] : ['(', ')'];
+  const before = `(function (__muster_variables, __muster_cells, ${SUPERCLASS}, ${COMPUTED_KEYS}) { ${isStrict ? '"use strict"; ' : ''}${declarations} return [${open}`;
+  const after = `${close}, (__muster_variables) => { ${assignments.join('; ')} }, ${PRIVATES}]; })`;
   const script = new vm.Script(before + source + after, {
     filename: url,
     lineOffset: line,
@@ -63,4 +66,7 @@ function compile({ source, isMethod, isStrict, url, line, column, variables, cel
 }
 
 /** The function of an object literal's only method or accessor. */
-const METHOD_OF = '(object) => { const { value, get, set } = Object.getOwnPropertyDescriptor(object, Reflect.ownKeys(object)[0]); return value ?? get ?? set; }';
+const METHOD_OF = `(object) => {
+  const { value, get, set } = Object.getOwnPropertyDescriptor(object, Reflect.ownKeys(object)[0]);
+  return value ?? get ?? set;
+}`.replaceAll('\n', ''); // on one line, or it would move the lines of the source

@@ -7,14 +7,14 @@ import path from 'node:path';
 import { types } from 'node:util';
 import { analyzeFunction, COMPUTED_KEYS, META, renderSource, type FunctionAnalysis } from './analysis.js';
 import { exportedValue, importedObject, lookForModules, noteImported } from './exported.js';
-import { isMainScript, withoutQuery } from './files.js';
-import { inspectFunction, readPrivateFields, scriptOf, type Location, type Scope, type Script } from './inspector.js';
+import { withoutQuery } from './files.js';
+import { inspectFunction, readPrivateFields, scriptOf, type Location, type Script } from './inspector.js';
 import { constructorOf } from './instances.js';
-import { intrinsicName, nameOfLazyGlobal } from './intrinsics.js';
-import { isAmong, keysFromSource, MemberMatcher } from './members.js';
+import { intrinsicName, isStandardGlobal, nameOfLazyGlobal } from './intrinsics.js';
+import { BORN_PROPERTIES, isAmong, isBornWith, isSloppy, keysOf, MemberMatcher, prototypeOf, type KeysFromSource } from './members.js';
 import type { Code, FunctionNode, ModuleReference, Node, NodeSlot, ObjectState, Primitive, Slot } from './nodes.js';
 import { originOf, provenanceOf, type Provenance } from './origins.js';
-import { bindingOf, mayBeSameScope, surroundingsOf, type Binding, type Surroundings } from './variables.js';
+import { assignedVariables, bindingOf, exportNameOf, surroundingsOf, type Binding, type Surroundings, type UseOfVariable } from './variables.js';
 
 /** A place in the graph, for errors. */
 export type Place = object | undefined;
@@ -33,23 +33,24 @@ export interface GraphWriter {
   fail(detail: string, at?: { readonly label?: PropertyKey; readonly place?: Place }): never;
 }
 
-/** How one function uses one variable that travels by value. */
-interface VariableUse {
-  readonly name: string;
-  readonly isAssigned: boolean;
-  readonly slot: Slot;
-  readonly key: string;
-  readonly localScope?: Scope['variables'];
-}
-
 type Environment = Pick<FunctionNode, 'code' | 'variables' | 'cells'>;
 type CellsByUse = ReadonlyMap<VariableUse, Slot>;
+
+/** A free variable of one function that travels by value. */
+interface VariableUse extends UseOfVariable {
+  readonly name: string;
+  readonly slot: Slot;
+  readonly fn: Function;
+  readonly place: Place;
+}
+
+/** One that no function can assign. */
+type FixedVariable = Pick<VariableUse, 'name' | 'slot'>;
 
 /** A function of which everything is known but which of its variables are shared and assigned, and whether instances of it travel. */
 interface Draft {
   readonly fn: Function;
   readonly node: number;
-  readonly place: Place;
   readonly isConstructor: boolean;
   readonly parts: Omit<FunctionNode, keyof Environment | 'kind' | 'isConstructor'>;
   readonly uses: readonly VariableUse[];
@@ -163,17 +164,14 @@ export class FunctionEncoder {
 
   #draft(fn: Function, source: PlacedSource, surroundings: Surroundings, node: number): undefined {
     const { analysis } = source;
-    const { uses, fixed } = this.#variablesOf(analysis, surroundings);
-    if (uses.length + fixed.length === 0 && analysis.privates.length === 0) closedSources.set(fn, source);
+    const { uses, fixed } = this.#variablesOf(fn, analysis, surroundings);
+    const isClosed = uses.length + fixed.length + analysis.privates.length === 0 && [...analysis.free.keys()].every(isStandardGlobal);
+    if (isClosed) closedSources.set(fn, source);
     const matcher = new MemberMatcher(analysis.members);
-    const parts = this.#partsOf(fn, analysis, {
-      staticKeys: keysFromSource(fn, matcher.matcher(true)),
-      prototypeKeys: prototypeKeys(fn, (prototype) => keysFromSource(prototype, matcher.matcher(false))),
-    });
+    const parts = this.#partsOf(fn, analysis, keysOf(fn, matcher.matcher(true), matcher.matcher(false)));
     const privates = analysis.privates.length ? readPrivateFields(fn) : undefined;
     this.#drafts.push({
       fn, node, uses,
-      place: this.#graph.place(),
       isConstructor: analysis.isClass || analysis.usesThis || parts.prototypeState !== undefined || parts.prototypeObject !== undefined,
       parts: {
         ...parts,
@@ -203,13 +201,9 @@ export class FunctionEncoder {
     };
     this.#drafts.push({
       fn, node, isConstructor,
-      place: this.#graph.place(),
       uses: [],
       parts: {
-        ...this.#partsOf(fn, code, {
-          staticKeys: keysFromSource(fn, isAmong(members?.ofClass)),
-          prototypeKeys: prototypeKeys(fn, (prototype) => keysFromSource(prototype, isAmong(members?.ofPrototype))),
-        }),
+        ...this.#partsOf(fn, code, keysOf(fn, isAmong(members?.ofClass), isAmong(members?.ofPrototype))),
         computedKeys: computedKeys.map((key) => this.#graph.slot(key, COMPUTED_KEYS)),
         privates: privates.map((value, index) => this.#graph.slot(value, code.privates[index] ?? '')),
       },
@@ -219,27 +213,33 @@ export class FunctionEncoder {
   }
 
   /** What a function carries beside its source and its variables. */
-  #partsOf(fn: Function, { isClass, isDerived }: { readonly isClass: boolean; readonly isDerived: boolean }, keys: { staticKeys: ReadonlySet<PropertyKey>; prototypeKeys: ReadonlySet<PropertyKey> }) {
-    const superclass: unknown = Object.getPrototypeOf(fn);
-    const expected = isDerived || FUNCTION_PROTOTYPES.has(intrinsicName(superclass as object)) ? superclass : Function.prototype;
-    const parent = isDerived && superclass !== Function.prototype ? (superclass as Function).prototype as object | null : isDerived ? null : Object.prototype;
-    const hasOwnName = isBornWith(fn, 'name');
-    const prototype = isClass ? fn.prototype as object : prototypeOf(fn);
-    const isOwn = prototype !== undefined && (isClass || constructorOf(prototype) === fn);
-    const prototypeState = isOwn ? this.#graph.state(prototype, parent, (key) => key === 'constructor' || keys.prototypeKeys.has(key)) : {};
+  #partsOf(fn: Function, { isClass, isDerived }: Pick<Code, 'isClass' | 'isDerived'>, keys: KeysFromSource) {
+    const parent = Object.getPrototypeOf(fn) as Function;
+    const superclass = isDerived && parent !== Function.prototype ? parent : null; // else it extends null, if anything
+    const isUsualParent = isDerived || FUNCTION_PROTOTYPES.has(intrinsicName(parent));
+    const isBorn = (key: PropertyKey): boolean => BORN_PROPERTIES.has(key) || isBornWith(fn, key);
     return {
       origin: originOf(fn),
-      ...(hasOwnName && { name: fn.name }),
-      ...(isDerived && { superclass: superclass === Function.prototype ? null : this.#graph.slot(superclass, 'extends') }),
-      ...(Object.keys(prototypeState).length > 0 && { prototypeState }),
-      ...(prototype && !isOwn && { prototypeObject: this.#graph.slot(prototype, 'prototype') }),
-      ...this.#graph.state(fn, expected as object | null, (key) => (key === 'name' && hasOwnName) || (key === 'length' && isBornWith(fn, 'length')) || BORN.has(key) || keys.staticKeys.has(key)),
+      ...(isBornWith(fn, 'name') && { name: fn.name }),
+      ...(isDerived && { superclass: superclass && this.#graph.slot(superclass, 'extends') }),
+      ...this.#prototypeOf(fn, isClass, isDerived ? (superclass?.prototype ?? null) as object | null : Object.prototype, keys.ofPrototype),
+      ...this.#graph.state(fn, isUsualParent ? parent : Function.prototype, (key) => isBorn(key) || keys.ofFunction.has(key)),
     };
   }
 
-  #variablesOf(analysis: FunctionAnalysis, surroundings: Surroundings): { readonly uses: readonly VariableUse[]; readonly fixed: readonly { name: string; slot: Slot }[] } {
+  /** What is under `prototype`: additions to the object that the function was born with, or another object. */
+  #prototypeOf(fn: Function, isClass: boolean, expectedParent: object | null, keys: ReadonlySet<PropertyKey>): Pick<FunctionNode, 'prototypeState' | 'prototypeObject'> {
+    const prototype = prototypeOf(fn);
+    if (!prototype) return {};
+    if (!isClass && constructorOf(prototype) !== fn) return { prototypeObject: this.#graph.slot(prototype, 'prototype') };
+    const prototypeState = this.#graph.state(prototype, expectedParent, (key) => key === 'constructor' || keys.has(key));
+    return Object.keys(prototypeState).length ? { prototypeState } : {};
+  }
+
+  /** The variables that travel: those with a value of their own, and those that stand for a module or for what the edits bring in. */
+  #variablesOf(fn: Function, analysis: FunctionAnalysis, surroundings: Surroundings): { readonly uses: readonly VariableUse[]; readonly fixed: readonly FixedVariable[] } {
     const uses: VariableUse[] = [];
-    const fixed: { name: string; slot: Slot }[] = [];
+    const fixed: FixedVariable[] = [];
     if (analysis.usesMeta) fixed.push({ name: META, slot: this.#graph.add({ kind: 'import-meta', url: surroundings.script.url }) });
     for (const [name, { isAssigned }] of analysis.free) {
       const binding = bindingOf(name, surroundings);
@@ -257,10 +257,10 @@ export class FunctionEncoder {
           break;
         case 'value': {
           if (analysis.neededEarly.has(name) && !isEarly(binding.value)) {
-            this.#graph.fail(`the class computes the name of a field from '${name}', which is neither a primitive value nor a plain object of them`, { label: name });
+            this.#graph.fail(`the class names a field after '${name}', which is neither a primitive value nor a plain object of them`, { label: name });
           }
           const { key, localScope } = binding;
-          uses.push({ name, isAssigned, key, slot: this.#variableSlot(binding.value, name), ...(localScope && { localScope }) });
+          uses.push({ name, isAssigned, key, fn, place: this.#graph.place(), slot: this.#variableSlot(binding.value, name), ...(localScope && { localScope }) });
         }
       }
     }
@@ -311,59 +311,21 @@ export class FunctionEncoder {
 
   /** Gives every variable that a captured function assigns a cell, which all of its users share. */
   #shareVariables(): CellsByUse {
-    const usesByKey = new Map<string, { readonly use: VariableUse; readonly draft: Draft }[]>();
-    for (const draft of this.#drafts) {
-      for (const use of draft.uses) usesByKey.set(use.key, [...(usesByKey.get(use.key) ?? []), { use, draft }]);
-    }
     const cells = new Map<VariableUse, Slot>();
-    for (const users of usesByKey.values()) {
-      for (const { use, draft } of users) {
-        if (!use.isAssigned || cells.has(use)) continue;
-        const sharing = users.filter((other) => isSameVariable(use, other.use));
-        if (use.localScope && sharing.length > 1) this.#refuseSharedLocal(use.name, draft, sharing.map((other) => other.draft.fn));
-        const cell = this.#graph.add({ kind: 'object', prototype: null, fields: { [use.name]: use.slot } });
-        for (const other of sharing) cells.set(other.use, cell);
-      }
+    for (const uses of assignedVariables(this.#drafts.flatMap((draft) => draft.uses))) {
+      const [first] = uses;
+      if (!first) continue;
+      if (first.localScope && uses.length > 1) this.#refuseSharedLocal(first, uses);
+      const cell = this.#graph.add({ kind: 'object', prototype: null, fields: { [first.name]: first.slot } });
+      for (const use of uses) cells.set(use, cell);
     }
     return cells;
   }
 
-  #refuseSharedLocal(name: string, { place }: Draft, users: readonly Function[]): never {
-    const names = users.map((fn) => fn.name || 'a function without a name').join(', ');
-    return this.#graph.fail(
-      `the local variable '${name}' is assigned by a captured function and shared with another captured function (${names}); keep shared mutable state in an object or a class`,
-      { label: name, place });
-  }
-}
-
-function isSameVariable(a: VariableUse, b: VariableUse): boolean {
-  return a === b || !a.localScope || !b.localScope || mayBeSameScope(a.localScope, b.localScope);
-}
-
-/** The name under which an ES module other than the main script exports a function of its top level. */
-function exportNameOf(fn: Function, location: Location, { script, scopes, topLevel }: Surroundings): string | undefined {
-  const { description, url } = script;
-  const isLocal = scopes.slice(0, topLevel).some(({ variables }) => Object.keys(variables).some((name) => !isOwnName(name, variables, fn)));
-  if (!description?.isModule || !url.startsWith('file:') || isMainScript(url) || isLocal) return undefined;
-  const at = description.defaultExport;
-  if (at && at.line === location.line && at.column === location.column) return 'default';
-  const module = scopes[topLevel]?.variables ?? {};
-  for (const [local, exported] of description.exports) {
-    if (Object.hasOwn(module, local) && isValueOf(module, local, fn)) return exported;
-  }
-  return undefined;
-}
-
-/** A class has a scope of its own, for its name and its private names. */
-function isOwnName(name: string, variables: Scope['variables'], fn: Function): boolean {
-  return /^[#.]/.test(name) || isValueOf(variables, name, fn);
-}
-
-function isValueOf(variables: Scope['variables'], name: string, fn: Function): boolean {
-  try {
-    return variables[name] === fn;
-  } catch {
-    return false; // not initialised yet
+  #refuseSharedLocal({ name, place }: VariableUse, uses: readonly VariableUse[]): never {
+    const users = uses.map(({ fn }) => fn.name || 'a function without a name').join(', ');
+    const detail = `the local variable '${name}' is assigned by a captured function and shared with another captured function (${users})`;
+    return this.#graph.fail(`${detail}; keep shared mutable state in an object or a class`, { label: name, place });
   }
 }
 
@@ -377,42 +339,10 @@ function directoryOfRequire(fn: Function): string | undefined {
 /** Whether the value is complete as soon as it is revived. Others are filled later, as cycles demand. */
 function isEarly(value: unknown): boolean {
   if (isPrimitive(value) || intrinsicName(value) !== undefined) return true;
-  return Object.getPrototypeOf(value) === Object.prototype && Object.values(Object.getOwnPropertyDescriptors(value)).every((property) => 'value' in property && isPrimitive(property.value));
+  const properties = Object.values(Object.getOwnPropertyDescriptors(value));
+  return Object.getPrototypeOf(value) === Object.prototype && properties.every((property) => 'value' in property && isPrimitive(property.value));
 }
 
 function isPrimitive(value: unknown): value is Primitive | symbol {
   return value === null || (typeof value !== 'object' && typeof value !== 'function');
-}
-
-/** Whether a plain function runs in sloppy mode: it has a `caller` then, of its own (V8 before 14) or by the getter that all functions inherit. */
-function isSloppy(fn: Function): boolean {
-  if (Object.hasOwn(fn, 'caller')) return true;
-  try {
-    Reflect.get(Function.prototype, 'caller', fn);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Properties that functions have from birth, beside `name` and `length`. */
-const BORN: ReadonlySet<PropertyKey> = new Set(['prototype', 'arguments', 'caller']);
-
-function isBornWith(fn: Function, key: 'name' | 'length'): boolean {
-  const descriptor = Object.getOwnPropertyDescriptor(fn, key);
-  const isData = descriptor !== undefined && typeof descriptor.value === (key === 'name' ? 'string' : 'number');
-  return isData && !descriptor.writable && !descriptor.enumerable;
-}
-
-/** The object under `prototype` of a function that is no class, unless it is as a generator function is born with. */
-function prototypeOf(fn: Function): object | undefined {
-  const prototype: unknown = Object.getOwnPropertyDescriptor(fn, 'prototype')?.value;
-  const isObject = (typeof prototype === 'object' && prototype !== null) || typeof prototype === 'function';
-  const isUntouched = isObject && types.isGeneratorFunction(fn) && Reflect.ownKeys(prototype).length === 0;
-  return isObject && !isUntouched ? prototype : undefined;
-}
-
-function prototypeKeys(fn: Function, keysOf: (prototype: object) => ReadonlySet<PropertyKey>): ReadonlySet<PropertyKey> {
-  const prototype = prototypeOf(fn);
-  return prototype ? keysOf(prototype) : new Set();
 }

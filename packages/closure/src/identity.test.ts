@@ -103,6 +103,8 @@ t.test('functions made in a worker by revived code travel too', async (t) => {
   t.same(makeTimes(2), [6, 1, 2]);
   t.same(makeTimes(2), [6, 2, 3]);
   t.equal(step, 3, 'advance came home, and is the original');
+  const mode = await worker.call(() => () => { try { (Object.freeze({ a: 1 }) as { a: number }).a = 2; return 'sloppy'; } catch { return 'strict'; } });
+  t.equal(mode(), 'strict', 'in the mode of the code around them');
 });
 
 t.test('a message that fails leaves no half-made class behind', (t) => {

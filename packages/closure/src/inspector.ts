@@ -47,6 +47,8 @@ let session: Session | undefined;
 const holder: { value?: unknown } = {};
 let holderId = '';
 
+/** Scripts that are kept described; a worker may compile ever new ones. */
+const SCRIPT_LIMIT = 4096;
 const scripts = new Map<string, Script>();
 /** What the Debugger announced since it was enabled; undefined while it is disabled. */
 let announced: Map<string, Debugger.ScriptParsedEventDataType> | undefined;
@@ -90,6 +92,7 @@ export function scriptOf(scriptId: string): Script {
       description: describeScript(post<Debugger.GetScriptSourceReturnType>('Debugger.getScriptSource', { scriptId }).scriptSource, event?.isModule ?? false),
     }),
   };
+  if (scripts.size >= SCRIPT_LIMIT) scripts.clear();
   scripts.set(scriptId, script);
   return script;
 }
@@ -145,7 +148,8 @@ function openSession(): void {
   try {
     opened.connect();
   } catch (error) {
-    throw makeError('CAPTURE', { detail: 'functions cannot be captured by value, because Node refuses its inspector here (its permission model does)', path: 'the inspector' }, { cause: error });
+    const detail = 'functions cannot be captured by value, for Node refuses its inspector here (its permission model does)';
+    throw makeError('CAPTURE', { detail, path: 'the inspector' }, { cause: error });
   }
   opened.on('Debugger.scriptParsed', ({ params }) => announced?.set(params.scriptId, params));
   session = opened;

@@ -57,10 +57,11 @@ function readTraits(start: object): InstanceTraits {
 
 function readClassTraits(constructor: Function): InstanceTraits | undefined {
   const isNodes = isInternal(constructor);
-  if (isNodes && Object.hasOwn(REBUILT, constructor.name) && nameOfLazyGlobal(constructor, [constructor.name])) return { rebuiltBy: constructor.name };
-  if (isNodes && !isEventEmitter(constructor) && !isError(constructor.prototype)) return { refusal: `an instance of ${constructor.name}, which belongs to this process,` };
+  const { name } = constructor;
+  if (isNodes && Object.hasOwn(REBUILT, name) && nameOfLazyGlobal(constructor, [name])) return { rebuiltBy: name };
+  if (isNodes && !isEventEmitter(constructor) && !isError(constructor.prototype)) return { refusal: `an instance of ${name}, which belongs to this process,` };
   const privates = privatesOf(constructor);
-  return privates.length ? { refusal: `an instance of ${constructor.name}, which has private state (${privates.join(', ')}),` } : undefined;
+  return privates.length ? { refusal: `an instance of ${name}, which has private state (${privates.join(', ')}),` } : undefined;
 }
 
 /** The function whose `prototype` this object is. */

@@ -3,7 +3,7 @@
  * are exported, and which can be recognised as not initialised yet. Reads the forms that Node runs: ES modules, CommonJS, and
  * what TypeScript, esbuild (tsx) and Vite (vitest) compile to.
  */
-import type { AnyNode, CallExpression, Expression, ImportDeclaration, Pattern, Statement, VariableDeclaration } from 'acorn';
+import type { AnyNode, CallExpression, Expression, FunctionExpression, ImportDeclaration, Pattern, Statement, VariableDeclaration } from 'acorn';
 import type { Primitive } from './nodes.js';
 import { parse, positionOf } from './syntax.js';
 
@@ -41,7 +41,7 @@ export function describeScript(source: string, isModule: boolean): ScriptDescrip
   const description = {
     isModule,
     isWrapped,
-    isStrict: isModule || parsed?.sourceType === 'module' || isViteWrapper(parsed?.program.body.at(-1)) || hasUseStrict(body),
+    isStrict: isModule || parsed?.sourceType === 'module' || isViteWrapper(parsed?.program.body.at(-1)) || hasUseStrict(body) || hasUseStrict(onlyFunction(body)),
     imports: new Map<string, ImportBinding>(),
     requires: new Map<string, RequireBinding>(),
     exports: new Map<string, string>(),
@@ -73,6 +73,13 @@ function tryParse(source: string, isModule: boolean): ReturnType<typeof parse> |
   } catch {
     return undefined;
   }
+}
+
+/** The body of the one function that a script consists of, as revived code does. */
+function onlyFunction(body: readonly AnyNode[]): readonly AnyNode[] {
+  const [first] = body;
+  const isFunction = body.length === 1 && first?.type === 'ExpressionStatement' && first.expression.type === 'FunctionExpression';
+  return isFunction ? (first.expression as FunctionExpression).body.body : [];
 }
 
 function hasUseStrict(body: readonly AnyNode[]): boolean {
@@ -110,7 +117,13 @@ function readImport(node: ImportDeclaration, imports: Map<string, ImportBinding>
   }
 }
 
-function readVariables(declaration: VariableDeclaration, into: { imports: Map<string, ImportBinding>; requires: Map<string, RequireBinding>; neverUndefined: Set<string> }): void {
+interface ReadVariables {
+  readonly imports: Map<string, ImportBinding>;
+  readonly requires: Map<string, RequireBinding>;
+  readonly neverUndefined: Set<string>;
+}
+
+function readVariables(declaration: VariableDeclaration, into: ReadVariables): void {
   for (const { id, init } of declaration.declarations) {
     if (!init) continue;
     if (id.type === 'Identifier' && declaration.kind !== 'var' && VALUES_NEVER_UNDEFINED.has(init.type)) into.neverUndefined.add(id.name);

@@ -3,8 +3,8 @@
  * every process has. Owns the knowledge of how files' top levels look in V8's scopes; writes nothing.
  */
 import { isBuiltin } from 'node:module';
-import { leadsToMainScript, withoutQuery } from './files.js';
-import type { Scope, Script } from './inspector.js';
+import { isMainScript, leadsToMainScript, withoutQuery } from './files.js';
+import type { Location, Scope, Script } from './inspector.js';
 import { isStandardGlobal } from './intrinsics.js';
 import type { ModuleReference, Primitive } from './nodes.js';
 import type { ImportBinding, RequireBinding } from './scripts.js';
@@ -23,7 +23,7 @@ export type Binding =
   | { readonly kind: 'global' }
   | { readonly kind: 'import'; readonly module: ModuleReference; readonly path: readonly string[]; readonly namespace?: unknown }
   | { readonly kind: 'interop'; readonly module: ModuleReference; readonly helper: unknown; readonly helperName: string; readonly rest: readonly Primitive[] }
-  /** Uses of one variable have equal keys; those of a local one also where they mean two instances of it, with scopes that tell them apart. */
+  /** See {@link UseOfVariable} for the key and the scope. */
   | { readonly kind: 'value'; readonly value: unknown; readonly key: string; readonly localScope?: Scope['variables'] }
   | { readonly kind: 'uninitialised' };
 
@@ -102,13 +102,69 @@ function valueIn(scopes: readonly Scope[], name: string): unknown {
   }
 }
 
+/** The name under which an ES module other than the main script exports a function of its top level. */
+export function exportNameOf(fn: Function, location: Location, { script, scopes, topLevel }: Surroundings): string | undefined {
+  const { description, url } = script;
+  const isLocal = scopes.slice(0, topLevel).some(({ variables }) => Object.keys(variables).some((name) => !isOwnName(name, variables, fn)));
+  if (!description?.isModule || !url.startsWith('file:') || isMainScript(url) || isLocal) return undefined;
+  const at = description.defaultExport;
+  if (at && at.line === location.line && at.column === location.column) return 'default';
+  const module = scopes[topLevel]?.variables ?? {};
+  for (const [local, exported] of description.exports) {
+    if (Object.hasOwn(module, local) && isValueOf(module, local, fn)) return exported;
+  }
+  return undefined;
+}
+
+/** A class has a scope of its own, for its name and its private names. */
+function isOwnName(name: string, variables: Scope['variables'], fn: Function): boolean {
+  return /^[#.]/.test(name) || isValueOf(variables, name, fn);
+}
+
+function isValueOf(variables: Scope['variables'], name: string, fn: Function): boolean {
+  try {
+    return variables[name] === fn;
+  } catch {
+    return false; // not initialised yet
+  }
+}
+
+/** How one function uses one variable. Uses of one variable have equal keys; local ones also where they mean two instances of it. */
+export interface UseOfVariable {
+  readonly key: string;
+  readonly isAssigned: boolean;
+  readonly localScope?: Scope['variables'];
+}
+
+/** The variables that any of their users assigns, each as the list of its uses. */
+export function* assignedVariables<Use extends UseOfVariable>(uses: readonly Use[]): Generator<readonly Use[]> {
+  const usesByKey = new Map<string, Use[]>();
+  for (const use of uses) {
+    const others = usesByKey.get(use.key);
+    if (others) others.push(use);
+    else usesByKey.set(use.key, [use]);
+  }
+  for (const candidates of usesByKey.values()) {
+    const found = new Set<Use>();
+    for (const use of candidates) {
+      if (!use.isAssigned || found.has(use)) continue;
+      const same = candidates.filter((other) => isSameVariable(use, other));
+      for (const other of same) found.add(other);
+      yield same;
+    }
+  }
+}
+
 /**
- * Whether two snapshots of a local scope can be of one and the same scope. V8 does not tell which scopes are one; those of which any
- * variable differs are two.
+ * V8 does not tell which scopes are one and the same. Two snapshots of which any variable differs are of two scopes; others are taken
+ * for one, and lead to a refusal rather than to a variable that is shared by mistake.
  */
-export function mayBeSameScope(a: Scope['variables'], b: Scope['variables']): boolean {
-  const names = Object.keys(a);
-  return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && isSame(a, b, name));
+function isSameVariable(a: UseOfVariable, b: UseOfVariable): boolean {
+  if (a === b || !a.localScope || !b.localScope) return true;
+  const { localScope: left } = a;
+  const { localScope: right } = b;
+  const names = Object.keys(left);
+  return names.length === Object.keys(right).length && names.every((name) => Object.hasOwn(right, name) && isSame(left, right, name));
 }
 
 function isSame(a: Scope['variables'], b: Scope['variables'], name: string): boolean {

@@ -62,13 +62,14 @@ const breakConnection: Fault = (scene) => {
   scene.cluster.world.network.breakOne(a, b);
 };
 
-const stopProcess: Fault = ({ cluster, home }) => {
+const stopProcess: Fault = ({ cluster, home, stopped }) => {
   const { faults } = cluster.world;
   const processes = cluster.liveNodes.flatMap((node) => [node.process, ...[...node.workers.values()].map((worker) => worker.process)]);
   const process = oneOf(faults, [cluster.head.process, ...processes, ...cluster.drivers.filter((driver) => !driver.isGone).map((driver) => driver.process)]);
   const isSpared = process === home.process || process.host === home.options.host;
   const outageMs = faults.next() ** 2 * (isSpared ? HOME_OUTAGE_MAX_MS : OUTAGE_MAX_MS);
   record(cluster.world, `stop ${process.id} for ${outageMs.toFixed(1)} ms`);
+  stopped.add(process);
   process.stopUntil(cluster.nowMs + outageMs);
 };
 

@@ -1,4 +1,5 @@
 /** What must be true when a cluster has come to rest: nothing is leaked, wherever one looks. */
+import { ownerOf, type ObjectId } from '@muster/base';
 import type { SimCluster } from './cluster.js';
 import { Violation } from './ledger.js';
 import type { Scene } from './scenario.js';
@@ -17,10 +18,21 @@ export function checkIdle(scene: Scene): void {
   for (const lease of cluster.head.machine.leases.byId.values()) {
     must(cluster, lease.demand.actorId !== '', () => `${lease.id} of ${lease.demand.ownerId} is ${lease.state} though nobody works`);
   }
+  checkObjects(cluster);
+}
+
+/**
+ * What actors hold may be referred to. What a dead process owned, or made for an owner that never heard of it, stays until the job ends:
+ * ids name the owner, then the maker.
+ */
+function checkObjects(cluster: SimCluster): void {
+  const sessions = [...cluster.drivers.filter((driver) => !driver.isGone), ...cluster.liveNodes.flatMap((node) => [...node.workers.values()])].map(({ session }) => session);
+  if (sessions.some((session) => session.collector.heldCount > 0)) return;
+  const liveKeys = new Set(sessions.map(({ owner }) => owner.key));
   for (const node of cluster.liveNodes) {
-    const hasActors = node.listWorkers().some((worker) => worker.actorId !== '');
-    const { objectCount } = node.store.machine.stats();
-    must(cluster, hasActors || objectCount === 0, () => `${node.id} keeps ${node.store.machine.list().map((object) => object.objectId).join(', ')} though nobody refers to them`);
+    const isOfTheLiving = (id: string): boolean => liveKeys.has(ownerOf(id as ObjectId)) && liveKeys.has(id.slice(id.lastIndexOf('-') + 1, id.lastIndexOf('.')));
+    const kept = node.store.machine.list().filter((object) => isOfTheLiving(object.objectId));
+    must(cluster, kept.length === 0, () => `${node.id} keeps ${kept.map((object) => object.objectId).join(', ')} though nobody refers to them`);
   }
 }
 

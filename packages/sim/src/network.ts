@@ -36,12 +36,16 @@ export type StreamHandlers = { readonly [Name in keyof Methods]?: StreamHandler<
 /** Messages on their way before a sender is told to wait. */
 const CONGESTED_COUNT = 64;
 
-interface Packet {
-  readonly kind: 'open' | 'message' | 'end' | 'ended' | 'failure';
-  readonly message?: unknown;
-  readonly failure?: MusterError;
-  atMs: number;
-}
+/** What travels from one end to the other. */
+type Content =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'message'; readonly message: unknown }
+  /** The sender says no more, and what the receiver answers to that. */
+  | { readonly kind: 'end' }
+  | { readonly kind: 'ended' }
+  | { readonly kind: 'failure'; readonly failure: MusterError };
+
+type Packet = Content & { readonly sentMs: number; readonly atMs: number };
 
 /** One direction between two machines. */
 class Link {
@@ -90,7 +94,7 @@ export class Network {
     client.address = address;
     client.metadata = metadata;
     this.register(client);
-    client.sendPacket({ kind: 'open', atMs: 0 });
+    client.sendPacket({ kind: 'open' });
     return client as unknown as MessageStream<Methods[Name]['request'], Methods[Name]['reply']>;
   }
 
@@ -170,7 +174,8 @@ export class Network {
 
   /** Breaks one of the connections between two machines: what is under way is lost, and the ends learn of it at different times. */
   breakOne(a: string, b: string): void {
-    const ends = [...this.#ends.values()].flatMap((each) => [...each]).filter((end) => end.isClient && end.peer.process && new Set([a, b, end.host, end.peer.host]).size === 2 && end.host !== end.peer.host);
+    const isBetween = (end: End): boolean => (end.host === a && end.peer.host === b) || (end.host === b && end.peer.host === a);
+    const ends = [...this.#ends.values()].flatMap((each) => [...each]).filter((end) => end.isClient && end.peer.process && isBetween(end) && !isVital(end));
     const end = ends[Math.floor(this.random.next() * ends.length)];
     if (!end) return;
     this.trace.record(this.clock.nowMs(), `break ${end.method} of ${end.process!.id} and ${end.peer.process!.id}`);
@@ -209,6 +214,9 @@ export class Network {
   }
 }
 
+/** A driver without its connection to the head is dead. */
+const isVital = (end: End): boolean => end.method === 'Head.Client' && end.process!.id.startsWith('driver-');
+
 const connectionLost = (cause: string): MusterError => makeError('CONNECTION', { what: 'the peer', cause });
 
 /** One end of a stream. */
@@ -234,7 +242,7 @@ export class End implements MessageStream<unknown, unknown> {
   send(message: unknown): boolean {
     if (this.isOver || this.#isEnding) return false;
     const isOnWire = this.network.options.isOnWire;
-    this.sendPacket({ kind: 'message', message: isOnWire ? overTheWire(this.method, this.isClient, message) : message, atMs: 0 });
+    this.sendPacket({ kind: 'message', message: isOnWire ? overTheWire(this.method, this.isClient, message) : message });
     if (this.#queue.length < CONGESTED_COUNT) return true;
     this.#wasCongested = true;
     return false;
@@ -243,19 +251,20 @@ export class End implements MessageStream<unknown, unknown> {
   end(): void {
     if (this.isOver || this.#isEnding) return;
     this.#isEnding = true;
-    this.sendPacket({ kind: 'end', atMs: 0 });
+    this.sendPacket({ kind: 'end' });
   }
 
   destroy(failure?: MusterError): void {
     if (this.isOver) return;
-    this.sendPacket({ kind: 'failure', failure: failure ?? connectionLost('the stream was cancelled'), atMs: 0 });
+    this.sendPacket({ kind: 'failure', failure: failure ?? connectionLost('the stream was cancelled') });
     if (this.isClient) this.process!.after(0, () => this.#finish(failure ?? connectionLost('cancelled')));
     else this.#finish(failure);
   }
 
-  sendPacket(packet: Packet): void {
-    packet.atMs = this.network.clock.nowMs() + this.network.latencyMs(this.host, this.peer.host);
-    if (this.#queue.push(packet) === 1) this.schedule(packet.atMs);
+  sendPacket(content: Content): void {
+    const sentMs = this.network.clock.nowMs();
+    const atMs = sentMs + this.network.latencyMs(this.host, this.peer.host);
+    if (this.#queue.push({ ...content, sentMs, atMs }) === 1) this.schedule(atMs);
   }
 
   schedule(atMs: number): void {
@@ -275,14 +284,18 @@ export class End implements MessageStream<unknown, unknown> {
       if (this.isOver) return;
       this.dropQueue();
       this.#isEnding = false;
-      this.sendPacket({ kind: 'failure', failure: connectionLost('the connection broke'), atMs: 0 });
+      this.sendPacket({ kind: 'failure', failure: connectionLost('the connection broke') });
       this.#finish(connectionLost('the connection broke'));
     });
   }
 
+  /** What the process wrote in its last turn has not left it; what it wrote before has. */
   processExited(isDark: boolean): void {
     this.isOver = true;
-    if (!isDark) this.sendPacket({ kind: 'failure', failure: connectionLost('the process ended'), atMs: 0 });
+    const nowMs = this.network.clock.nowMs();
+    const left = this.#queue.filter((packet) => packet.sentMs < nowMs);
+    this.#queue.splice(0, this.#queue.length, ...left);
+    if (!isDark) this.sendPacket({ kind: 'failure', failure: connectionLost('the process ended') });
   }
 
   #arrive(): void {
@@ -317,7 +330,7 @@ export class End implements MessageStream<unknown, unknown> {
     const { network, peer } = this;
     const listener = network.listener(peer.address);
     const handler = listener?.handlers[this.method] as StreamHandler<keyof Methods> | undefined;
-    if (!listener || !handler) return this.sendPacket({ kind: 'failure', failure: connectionLost('nobody listens there'), atMs: 0 });
+    if (!listener || !handler) return this.sendPacket({ kind: 'failure', failure: connectionLost('nobody listens there') });
     this.process = listener.process;
     network.register(this);
     listener.process.enter(() => handler(this as never, peer.metadata));
@@ -328,10 +341,11 @@ export class End implements MessageStream<unknown, unknown> {
     switch (packet.kind) {
       case 'message': return this.#takeMessage(packet.message);
       case 'end':
-        this.sendPacket({ kind: 'ended', atMs: 0 });
+        this.sendPacket({ kind: 'ended' });
         return this.#finish(undefined);
       case 'ended': return this.#finish(undefined);
-      default: return this.#finish(packet.failure);
+      case 'failure': return this.#finish(packet.failure);
+      case 'open': return; // accepted already
     }
   }
 

@@ -57,13 +57,8 @@ export class SimProcess {
 
   #worked(then: () => void): void {
     if (!this.isAlive) return;
-    const stoppedForMs = this.#stoppedUntilMs - this.clock.nowMs();
-    if (stoppedForMs > 0) {
-      this.clock.after(stoppedForMs, () => this.#worked(then));
-      return;
-    }
     this.#isWorking = false;
-    then();
+    this.#waiting.unshift(then); // before all that has come in meanwhile
     this.#admit();
   }
 
@@ -71,6 +66,12 @@ export class SimProcess {
   stopUntil(atMs: number): void {
     this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, atMs);
     this.clock.at(atMs, () => this.#admit());
+  }
+
+  /** Ends a stop early. */
+  resume(): void {
+    this.#stoppedUntilMs = this.clock.nowMs();
+    this.#admit();
   }
 
   /** Hears of the process's end once. */

@@ -1,7 +1,16 @@
 /** All workloads with all mixtures of faults. */
 import { FAULTS, type Faults } from './faults.js';
 import type { Workload } from './scenario.js';
+import { actors } from './workloads/actors.js';
+import { borrowers } from './workloads/borrowers.js';
+import { cancellation } from './workloads/cancellation.js';
+import { chains } from './workloads/chains.js';
+import { departures } from './workloads/departures.js';
+import { mixture } from './workloads/mixture.js';
+import { nested } from './workloads/nested.js';
+import { pressure } from './workloads/pressure.js';
 import { tasks } from './workloads/tasks.js';
+import { tenants } from './workloads/tenants.js';
 
 export interface Scenario {
   /** `workload/faults` */
@@ -10,7 +19,7 @@ export interface Scenario {
   readonly faults: Faults;
 }
 
-const WORKLOADS: readonly Workload[] = [tasks];
+const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure];
 
 export const SCENARIOS: readonly Scenario[] = WORKLOADS.flatMap((workload) => FAULTS.map((faults) => ({ name: `${workload.name}/${faults.name}`, workload, faults })));
 

@@ -15,7 +15,7 @@ import type { SimProcess } from './process.js';
 import { until, type Program, type UserError } from './program.js';
 import { lend, SimBorrower } from './sim-borrower.js';
 import { SimStoreClient } from './sim-store-client.js';
-import { decode, decodeError, encode, Large, write } from './values.js';
+import { decode, decodeError, encode, Large, print, write } from './values.js';
 import { onSettled } from './waiting.js';
 import type { World } from './world.js';
 
@@ -260,7 +260,7 @@ export class SimSession {
     const { ledger } = this.world;
     try {
       const value = yield* program;
-      ledger.observed(ref.id, JSON.stringify(value) ?? 'undefined');
+      ledger.observed(ref.id, print(value));
       return value;
     } catch (error) {
       if (!this.closed) ledger.failed(ref.id, error as UserError | MusterError);
@@ -310,7 +310,7 @@ export class SimSession {
   /** The value of a reference. @throws the error it came to */
   *valueOf(ref: ObjectRef, hold: (ref: ObjectRef) => ObjectRef): Program<unknown> {
     for (let attempt = 1; ; attempt++) {
-      if (ref.state === RefState.pending) yield* this.settled([ref]);
+      if (!this.owner.objects.isReady(ref)) yield* this.settled([ref]);
       switch (ref.state) {
         case RefState.value: return ref.value;
         case RefState.encoded: return this.decode((ref.value as EncodedValue).tag, (ref.value as EncodedValue).bytes, ref.detail?.contained ?? [], hold);

@@ -8,7 +8,7 @@ import { KILLED, type SimProcess } from './process.js';
 import { runProgram, type Program } from './program.js';
 import { SimExecutor } from './sim-executor.js';
 import { SimSession } from './sim-session.js';
-import { encodeError } from './values.js';
+import { encodeError, refsIn } from './values.js';
 import type { World } from './world.js';
 
 /** As in @muster/worker. */
@@ -35,7 +35,7 @@ export class SimWorker {
       onHeadMessage: (message) => this.#takeHeadMessage(message),
       onReady: () => {},
       onClosed: () => process.exit({ code: 1, signal: null }),
-      roots: () => this.executor.escrow(),
+      roots: () => [...this.executor.escrow(), ...refsIn(this.executor.actor?.state)],
     });
     this.executor = new SimExecutor({ session: this.session, leaseId: () => this.#lease?.leaseId ?? '' });
     process.onExit(() => world.ledger.died(process.id));
@@ -60,7 +60,7 @@ export class SimWorker {
   #startActor(message: StartActor): void {
     const { actorId, incarnation } = message;
     const Class = this.world.library.classes[message.className]!;
-    const code = new CodeContext(this.session, null); // what the instance refers to lives as long as the process
+    const code = new CodeContext(this.session, null);
     const { session, world } = this;
     function* construct(): Program<unknown> {
       const args = session.decode(message.creation[0]!, message.creation.subarray(1), [], code.hold) as never[];
@@ -73,6 +73,7 @@ export class SimWorker {
         return session.toHead({ type: 'actorStartFailed', actorId, incarnation, error: Buffer.concat([Buffer.of(tag), bytes]) });
       }
       this.executor.actor = { actorId, Class, state: ending.value, maxConcurrency: message.maxConcurrency };
+      code.end();
       session.toHead({ type: 'actorStarted', actorId, incarnation });
     });
   }

@@ -24,6 +24,17 @@ export function write(value: unknown): Written {
   return { json: Buffer.from(json), contained };
 }
 
+/** The references inside of a value that lives in a process. */
+export function* refsIn(value: unknown): Iterable<ObjectRef> {
+  if (value instanceof ObjectRef) yield value;
+  else if (typeof value === 'object' && value !== null) for (const part of Object.values(value)) yield* refsIn(part);
+}
+
+/** A value as text, for comparing and for people: references by their ids. */
+export function print(value: unknown): string {
+  return JSON.stringify(value, (_, part: unknown) => (part instanceof ObjectRef ? part.id : part)) ?? 'undefined';
+}
+
 /** One composite of a record, or the bytes of a stored object. */
 export function encode({ json, contained }: Written, self: OwnerIdentity): EncodedValue {
   return encodeComposite({ tag: Composite.plain, head: json, buffers: [], contained }, self);

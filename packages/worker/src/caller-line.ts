@@ -22,6 +22,8 @@ export class CallerLine {
   /** Slots to drop when their turn comes. */
   readonly cancelled = new Set<number>();
   isOpen = true;
+  /** A flush is due at the next turn of the event loop. */
+  isFlushing = false;
   #statsFunction = -1;
   #statsCount = 0;
   #statsUs = 0;

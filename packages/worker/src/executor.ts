@@ -5,7 +5,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { makeError, MusterError, taskId, type ActorId } from '@muster/base';
-import { ATTEMPT_SHIFT, ByteReader, Composite, COMPOSITE, OwnerOp, readPrimitive, TaskFlag, WorkerOp, writePrimitive, type ValueCursor } from '@muster/protocol';
+import { ATTEMPT_SHIFT, ByteReader, Composite, COMPOSITE, FRAME_TARGET_BYTES, OwnerOp, readPrimitive, TaskFlag, WorkerOp, writePrimitive, type ValueCursor } from '@muster/protocol';
 import {
   decodeStored, describeStored, encodeComposite, encodeStored, encodeThrown, EncodedValue, INLINE_MAX_BYTES, sizeOf, STREAM_WINDOW, type ObjectRef, type Session,
 } from '@muster/core/internal';
@@ -16,6 +16,8 @@ import { Running } from './running.js';
 const SLICE_MS = 1;
 /** The clock is read at least once in so many tasks. */
 const CLOCK_STRIDE_MAX = 64;
+/** A generator that never waits gives the turn back after so many values. */
+const YIELD_STRIDE = 32;
 /** A wait shorter than this does not give the cpu back. */
 const BLOCKED_AFTER_MS = 1;
 
@@ -421,9 +423,11 @@ export class Executor implements ValueCursor {
       for await (const value of values) {
         if (running.isCancelled || !line.isOpen) break;
         await this.#answer(line, WorkerOp.yielded, running.slot, value, index++);
-        if (--running.credit === 0) line.flush();
+        running.credit--;
+        this.#flushSoon(line);
         while (running.credit <= 0 && !running.isCancelled && line.isOpen) await new Promise<void>((resolve) => { running.onCredit = resolve; });
-        if (index % 8 === 0 || line.writer.position > 32 * 1024) line.flush();
+        if (line.writer.position >= FRAME_TARGET_BYTES) line.flush();
+        if (index % YIELD_STRIDE === 0) await new Promise((resolve) => setImmediate(resolve)); // lets a cancel in
       }
       const at = line.writer.beginRecord(WorkerOp.ended);
       line.writer.u32(running.slot);
@@ -432,6 +436,16 @@ export class Executor implements ValueCursor {
     } catch (error) {
       line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
     }
+  }
+
+  /** Sends what a generator has yielded as soon as it lets the event loop turn: values must not wait for those after them. */
+  #flushSoon(line: CallerLine): void {
+    if (line.isFlushing) return;
+    line.isFlushing = true;
+    setImmediate(() => {
+      line.isFlushing = false;
+      line.flush();
+    });
   }
 
   /** Writes a result, in place or by way of shared memory, and holds the references in it until the caller has counted them. */

@@ -39,7 +39,7 @@ function valuesOf(options: Readonly<Record<string, unknown>>): StartValues {
 
 async function start(values: StartValues, { foreground, block, json }: Presentation): Promise<void> {
   const settings = asUsage('start', () => readStartValues(values));
-  const token = await tokenToJoin(settings, values['token-file'] as string | undefined);
+  const token = await tokenToJoin(settings, values['token-file']);
   const show = (node: ReadyNode, stops: string): void => (json ? printJson({ address: node.headTarget, isHead: settings.role.kind === 'head', ...node }) : printText(describe(node, settings, stops)));
   if (!foreground && !block) {
     const { startInBackground } = await import('../node/background.js');

@@ -54,7 +54,11 @@ async function end(node: NodeFile): Promise<'stopped' | 'killed'> {
 /** Returns whether the process is gone in time. */
 async function signal(node: NodeFile, name: NodeJS.Signals, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  if (isRunning(node.pid)) process.kill(node.pid, name);
+  try {
+    process.kill(node.pid, name);
+  } catch {
+    return true; // it has ended by itself
+  }
   while (isRunning(node.pid)) {
     if (performance.now() > deadline) return false;
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));

@@ -36,8 +36,11 @@ export const START_OPTIONS = {
   background: { type: 'boolean', isHidden: true, description: 'be the process behind a start in the background' },
 } as const satisfies Record<string, StartOption>;
 
+type Options = typeof START_OPTIONS;
 /** The options as they were written, by their name in the table. */
-export type StartValues = { readonly [Name in keyof typeof START_OPTIONS]?: string | boolean | readonly string[] };
+export type StartValues = {
+  readonly [Name in keyof Options]?: Options[Name] extends { readonly multiple: true } ? readonly string[] : Options[Name]['type'] extends 'boolean' ? boolean : string;
+};
 
 /** What kind of node, where it listens, and what it offers: complete. */
 export interface NodeSettings {
@@ -75,47 +78,46 @@ export function parseStartArguments(args: readonly string[]): StartValues {
 /** The options as a command line, for another process to read. */
 export function startArguments(values: StartValues): string[] {
   return Object.entries(values).flatMap(([name, value]) => {
-    if (value === true) return [`--${name}`];
-    return ([value].flat() as unknown[]).filter((each) => typeof each === 'string').flatMap((each) => [`--${name}`, each as string]);
+    if (typeof value === 'boolean') return value ? [`--${name}`] : [];
+    return (typeof value === 'string' ? [value] : value).map((each) => `--${name}=${each}`);
   });
 }
 
 /** Makes settings of what was written. @throws MusterError INVALID_ARGUMENT */
 export function readStartValues(values: StartValues): NodeSettings {
-  const text = (name: keyof StartValues): string | undefined => values[name] as string | undefined;
-  if (Boolean(values.head) === (values.address !== undefined)) throw invalid('cluster start', 'told either --head or --address HOST:PORT');
+  const { address } = values;
+  if (Boolean(values.head) === (address !== undefined)) throw invalid('cluster start', 'told either --head or --address HOST:PORT');
   for (const name of values.head ? (['token-file'] as const) : (['port', 'node-timeout'] as const)) {
     if (values[name] !== undefined) throw invalid(`--${name}`, `used with ${values.head ? '--address' : '--head'}`);
   }
-  const cpus = readAmount('--cpus', text('cpus')) ?? machineCpus();
+  const cpus = readAmount('--cpus', values.cpus) ?? machineCpus();
   const runsNothing = cpus === 0; // then the defaults of the other resources would invite what runs without cpus
-  const gpus = readAmount('--gpus', text('gpus')) ?? (runsNothing ? 0 : machineGpus());
+  const gpus = readAmount('--gpus', values.gpus) ?? (runsNothing ? 0 : machineGpus());
   if (!Number.isInteger(gpus)) throw invalid(`--gpus ${gpus}`, 'a whole number');
   const resources = parseResources({
-    cpus, gpus, memory: text('memory') ?? (runsNothing ? 0 : machineMemoryBytes()),
+    cpus, gpus, memory: values.memory ?? (runsNothing ? 0 : machineMemoryBytes()),
     resources: mapValues(readPairs('--resources', values.resources), (amount, name) => readAmount(`--resources ${name}`, amount)!),
   });
-  const objectStore = text('object-store');
+  const objectStore = values['object-store'];
   return {
-    role: values.head ? readHeadRole(values) : readMemberRole(values), resources, labels: readPairs('--labels', values.labels),
+    role: address === undefined ? readHeadRole(values) : readMemberRole(values, address), resources, labels: readPairs('--labels', values.labels),
     objectStoreBytes: objectStore === undefined ? null : parseSizeBytes(objectStore),
   };
 }
 
 function readHeadRole(values: StartValues): HeadRole {
   const timeout = values['node-timeout'];
-  const nodeTimeoutMs = timeout === undefined ? null : readDurationMs('--node-timeout', timeout as string);
-  if (nodeTimeoutMs !== null && nodeTimeoutMs < NODE_TIMEOUT_MIN_MS) throw invalid(`--node-timeout ${timeout as string}`, `at least ${NODE_TIMEOUT_MIN_MS}ms`);
+  const nodeTimeoutMs = timeout === undefined ? null : readDurationMs('--node-timeout', timeout);
+  if (nodeTimeoutMs !== null && nodeTimeoutMs < NODE_TIMEOUT_MIN_MS) throw invalid(`--node-timeout ${timeout}`, `at least ${NODE_TIMEOUT_MIN_MS}ms`);
   if (values.ephemeral) return { kind: 'head', listen: null, nodeTimeoutMs };
-  const port = readAmount('--port', values.port as string | undefined) ?? DEFAULT_PORT;
+  const port = readAmount('--port', values.port) ?? DEFAULT_PORT;
   if (!Number.isInteger(port) || port > 65_535) throw invalid(`--port ${port}`, 'a whole number from 0 to 65535');
-  return { kind: 'head', listen: { host: (values.host as string | undefined) ?? DEFAULT_HOST, port }, nodeTimeoutMs };
+  return { kind: 'head', listen: { host: values.host ?? DEFAULT_HOST, port }, nodeTimeoutMs };
 }
 
-function readMemberRole(values: StartValues): MemberRole {
-  const address = values.address as string;
+function readMemberRole(values: StartValues, address: string): MemberRole {
   if (!address.startsWith('unix:')) parseAddress(address);
-  return { kind: 'member', headAddress: address, host: (values.host as string | undefined) ?? null };
+  return { kind: 'member', headAddress: address, host: values.host ?? null };
 }
 
 function readAmount(option: string, value: string | undefined): number | undefined {
@@ -133,9 +135,9 @@ function readDurationMs(option: string, value: string): number {
 }
 
 /** Reads `a=1,b=2` and repetitions. */
-export function readPairs(option: string, values: StartValues['labels']): Readonly<Record<string, string>> {
+export function readPairs(option: string, values: readonly string[] = []): Readonly<Record<string, string>> {
   const pairs: Record<string, string> = {};
-  for (const pair of ((values ?? []) as readonly string[]).flatMap((value) => value.split(','))) {
+  for (const pair of values.flatMap((value) => value.split(','))) {
     const [name = '', ...rest] = pair.split('=');
     if (name === '' || rest.length === 0) throw invalid(`${option} ${pair}`, 'of the form name=value');
     pairs[name] = rest.join('=');

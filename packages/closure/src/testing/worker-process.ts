@@ -39,7 +39,9 @@ export class WorkerProcess {
 
   /** Starts one, by default with the flags of this process. */
   static async start(execArgv: readonly string[] = process.execArgv): Promise<WorkerProcess> {
-    const child = fork(fileURLToPath(new URL('./worker-main.js', import.meta.url)), { serialization: 'advanced', execArgv: [...execArgv], env: environment, stdio: ['ignore', 'inherit', 'pipe', 'ipc'] });
+    const child = fork(fileURLToPath(new URL('./worker-main.js', import.meta.url)), {
+      serialization: 'advanced', execArgv: [...execArgv], env: environment, stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    });
     const worker = new WorkerProcess(child);
     await once(child, 'message');
     child.on('message', (reply: WorkerReply) => worker.#waiting.get(reply.id)?.(reply));

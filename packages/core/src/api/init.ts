@@ -2,7 +2,7 @@
 import { basename } from 'node:path';
 import { makeError, musterHome, type JobId, type MusterError, type NodeId, type ResourceOptions } from '@muster/base';
 import { startLocalCluster, startLocalNode } from '../io/local-cluster.js';
-import { findLocalNode, readToken } from '../io/nodes.js';
+import { findLocalNode, readToken, sweepDeadDrivers } from '../io/nodes.js';
 import { newDriverId, Session, type SessionTarget } from '../io/session.js';
 import { actor, handleFromParts } from './actor.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
@@ -64,6 +64,9 @@ export async function shutdown(): Promise<void> {
   await stopOwnCluster();
 }
 
+/** The program's own code has ended, and nothing is left to wait for. */
+const shutdownAtEnd = (): void => void shutdown();
+
 let stopOwnCluster: () => Promise<void> = async () => {};
 
 function makeSession(options: InitOptions): Session {
@@ -78,11 +81,12 @@ function makeSession(options: InitOptions): Session {
   });
   setSession(session);
   void session.connect(findCluster(options));
-  process.once('beforeExit', () => void shutdown()); // the program's own code has ended
+  process.off('beforeExit', shutdownAtEnd).once('beforeExit', shutdownAtEnd);
   return session;
 }
 
 async function findCluster(options: InitOptions): Promise<SessionTarget> {
+  sweepDeadDrivers();
   const address = options.address ?? process.env['MUSTER_ADDRESS'];
   const jobId = process.env['MUSTER_JOB_ID'] ?? '';
   if (!address) {

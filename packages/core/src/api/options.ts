@@ -22,6 +22,10 @@ function checkInteger(name: string, value: number | undefined, least: number, mo
   }
 }
 
+function checkName(name: unknown): void {
+  if (name !== undefined && (typeof name !== 'string' || name === '')) throw makeError('INVALID_ARGUMENT', { what: 'name', want: 'a text that is not empty' });
+}
+
 /** @throws MusterError INVALID_ARGUMENT */
 export function checkTaskOptions(options: TaskOptions): void {
   checkKeys(options, TASK_KEYS);
@@ -29,6 +33,8 @@ export function checkTaskOptions(options: TaskOptions): void {
   if (options.timeoutMs !== undefined && !(options.timeoutMs > 0 && options.timeoutMs < 2 ** 31)) {
     throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${options.timeoutMs}`, want: 'a positive number of milliseconds' });
   }
+  checkName(options.name);
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw makeError('INVALID_ARGUMENT', { what: 'signal', want: 'an AbortSignal' });
   if (options.retryOn !== undefined && typeof options.retryOn !== 'function') throw makeError('INVALID_ARGUMENT', { what: 'retryOn', want: 'a function of the error' });
   demandOf(options, 1);
 }
@@ -39,6 +45,7 @@ export function checkActorOptions(options: ActorOptions): void {
   checkInteger('maxRestarts', options.maxRestarts, -1, 1e6);
   checkInteger('maxConcurrency', options.maxConcurrency, 1, 1e5);
   checkInteger('maxPendingCalls', options.maxPendingCalls, 1, 1e7);
+  checkName(options.name);
   if (options.getIfExists && !options.name) throw makeError('INVALID_ARGUMENT', { what: 'getIfExists', want: 'used with a name' });
   if (options.lifetime === 'detached' && !options.name) throw makeError('INVALID_ARGUMENT', { what: "lifetime: 'detached'", want: 'used with a name, or nobody could find the actor again' });
   demandOf(options, 0);
@@ -60,9 +67,14 @@ function placementOf(placement: Placement | undefined): Demand['placement'] {
   const none = { spread: false, nodeId: '', labels: {} };
   if (placement === undefined) return none;
   if (placement === 'spread') return { ...none, spread: true };
+  if (typeof placement !== 'object' || placement === null) throw invalidPlacement();
   if ('node' in placement && typeof placement.node === 'string') return { ...none, nodeId: placement.node };
   if ('labels' in placement && placement.labels && typeof placement.labels === 'object') return { ...none, labels: placement.labels };
-  throw makeError('INVALID_ARGUMENT', { what: 'placement', want: "'spread', { node } or { labels }" });
+  throw invalidPlacement();
+}
+
+function invalidPlacement(): Error {
+  return makeError('INVALID_ARGUMENT', { what: 'placement', want: "'spread', { node } or { labels }" });
 }
 
 /** A task's options for the machine. */

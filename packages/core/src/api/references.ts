@@ -97,6 +97,7 @@ export interface WaitResult<T> {
 /** Waits until `count` of the references are ready, or the time is over. */
 export async function wait<T>(refs: readonly ObjectRef<T>[], options: WaitOptions = {}): Promise<WaitResult<T>> {
   const { count = 1, timeoutMs } = options;
+  if (!Array.isArray(refs) || !refs.every((ref) => ref instanceof ObjectRef)) throw makeError('INVALID_ARGUMENT', { what: 'the first argument of wait()', want: 'an array of ObjectRefs' });
   if (!Number.isInteger(count) || count < 1 || count > refs.length) {
     throw makeError('INVALID_ARGUMENT', { what: `count: ${count}`, want: `a whole number from 1 to the ${refs.length} references given` });
   }

@@ -7,25 +7,28 @@ import { requireSession } from './current.js';
 import { checkTaskOptions, demandOf, isGenerator, resolveTaskOptions } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { FORM, type SpecialForm } from './special.js';
-import type { MapOptions, RemoteFunction, RemoteGenerator, TaskOptions } from './types.js';
+import type { MapOptions, RemoteForm, TaskOptions } from './types.js';
 
 type AnyFunction = (...args: never[]) => unknown;
 
 /** Inputs in flight in map(): enough to keep a cluster busy, few enough to keep results in order cheaply. */
 const MAP_WINDOW = 1000;
 
-const entries = new WeakMap<Session, Map<AnyFunction, FunctionEntry>>();
+/** Functions that a session knows, by name: the same function under another name is another one in logs and lists. */
+const entries = new WeakMap<Session, Map<AnyFunction, Map<string, FunctionEntry>>>();
 
 /** Registers a function with the session at its first call: captured once, with the values that its free variables have then. */
-function functionEntry(session: Session, fn: AnyFunction): FunctionEntry {
-  let known = entries.get(session);
-  if (!known) entries.set(session, (known = new Map()));
-  let entry = known.get(fn);
+function functionEntry(session: Session, fn: AnyFunction, name: string): FunctionEntry {
+  let functions = entries.get(session);
+  if (!functions) entries.set(session, (functions = new Map()));
+  let names = functions.get(fn);
+  if (!names) functions.set(fn, (names = new Map()));
+  let entry = names.get(name);
   if (!entry) {
     const { head, contained } = session.captureFunction(fn);
-    entry = session.owner.defineFunction(fn.name || 'anonymous', head);
+    entry = session.owner.defineFunction(name, head);
     session.owner.objects.sendingRefs(contained); // captured references live as long as the function
-    known.set(fn, entry);
+    names.set(name, entry);
   }
   return entry;
 }
@@ -47,7 +50,8 @@ class RemoteTask {
     const session = requireSession();
     if (session !== this.#session || !this.#spec) {
       const { owner } = session;
-      this.#spec = owner.taskSpec(functionEntry(session, this.fn), demandOf(this.options, 1), resolveTaskOptions(this.options, this.fn.name, isGenerator(this.fn)));
+      const options = resolveTaskOptions(this.options, this.fn.name, isGenerator(this.fn));
+      this.#spec = owner.taskSpec(functionEntry(session, this.fn, options.name), demandOf(this.options, 1), options);
       this.#session = session;
     }
     const { signal } = this.options;
@@ -75,8 +79,7 @@ export function cancelOnAbort(session: Session, ref: ObjectRef, signal: AbortSig
  * const ref = square.remote(4);    // ObjectRef<number>, at once
  * @throws CaptureError at the first call, when something it refers to cannot travel; the message names the path to it
  */
-export function remote<A extends unknown[], Y>(fn: (...args: A) => Generator<Y, unknown, unknown> | AsyncGenerator<Y, unknown, unknown>, options?: TaskOptions): RemoteGenerator<A, Y>;
-export function remote<A extends unknown[], R>(fn: (...args: A) => R, options?: TaskOptions): RemoteFunction<A, R>;
+export function remote<A extends unknown[], R>(fn: (...args: A) => R, options?: TaskOptions): RemoteForm<A, R>;
 export function remote(fn: AnyFunction, options: TaskOptions = {}): unknown {
   if (typeof fn !== 'function') throw makeError('INVALID_ARGUMENT', { what: `remote(${typeof fn})`, want: 'a function' });
   checkTaskOptions(options);
@@ -124,56 +127,87 @@ function windowOf(options: MapOptions | undefined): number {
   return window;
 }
 
+/** Inputs, asked for one at a time. A wait for the next one does not hold up results. */
+class Inputs {
+  readonly #iterator: Iterator<unknown> | AsyncIterator<unknown>;
+  #next: Promise<IteratorResult<unknown>> | null = null;
+  isOver = false;
+
+  constructor(inputs: Iterable<unknown> | AsyncIterable<unknown>) {
+    this.#iterator = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]();
+  }
+
+  /** Submits the next input, or resolves without one when `other` is first. */
+  async submit(task: RemoteTask, other: Promise<void> | null): Promise<ObjectRef | null> {
+    this.#next ??= Promise.resolve(this.#iterator.next());
+    const first = await (other ? Promise.race([this.#next, other]) : this.#next);
+    if (!first) return null;
+    this.#next = null;
+    if (first.done) {
+      this.isOver = true;
+      return null;
+    }
+    return task.submit([first.value]);
+  }
+
+  /** The consumer has left. */
+  async close(): Promise<void> {
+    if (!this.isOver) await this.#iterator.return?.();
+  }
+}
+
 async function* mapOrdered(task: RemoteTask, inputs: Iterable<unknown> | AsyncIterable<unknown>, options: MapOptions | undefined): AsyncGenerator<unknown, void, undefined> {
   const window = windowOf(options);
   const session = requireSession();
+  const source = new Inputs(inputs);
   const refs: ObjectRef[] = [];
   let next = 0;
+  const firstDone = (): Promise<void> | null => (next < refs.length ? new Promise((resolve) => session.onSettled(refs[next]!, resolve)) : null);
   try {
-    for await (const input of inputs) {
-      refs.push(task.submit([input]));
-      while (refs.length - next >= window || (next < refs.length && refs[next]!.state !== RefState.pending)) {
-        yield await getOne(session, refs[next++]!);
-        if (next === window) {
-          refs.splice(0, next);
-          next = 0;
-        }
+    while (!source.isOver || next < refs.length) {
+      const hasRoom = !source.isOver && refs.length - next < window;
+      if (hasRoom && !(next < refs.length && refs[next]!.state !== RefState.pending)) {
+        const ref = await source.submit(task, firstDone());
+        if (ref) refs.push(ref);
+        continue;
+      }
+      if (next === refs.length) continue;
+      yield await getOne(session, refs[next++]!);
+      if (next === window) {
+        refs.splice(0, next);
+        next = 0;
       }
     }
-    while (next < refs.length) yield await getOne(session, refs[next++]!);
   } finally {
     for (; next < refs.length; next++) session.owner.cancel(refs[next]!, { force: false, reason: 'its map() ended early' });
+    await source.close();
   }
 }
 
 async function* mapUnordered(task: RemoteTask, inputs: Iterable<unknown> | AsyncIterable<unknown>, options: MapOptions | undefined): AsyncGenerator<unknown, void, undefined> {
   const window = windowOf(options);
   const session = requireSession();
+  const source = new Inputs(inputs);
   const pending = new Set<ObjectRef>();
   const done: ObjectRef[] = [];
   let wake = (): void => {};
-  const submit = (input: unknown): void => {
-    const ref = task.submit([input]);
-    pending.add(ref);
-    session.onSettled(ref, () => {
-      pending.delete(ref);
-      done.push(ref);
-      wake();
-    });
-  };
+  const anyDone = (): Promise<void> => new Promise((resolve) => { wake = resolve; });
   try {
-    for await (const input of inputs) {
-      submit(input);
-      while (done.length > 0 || pending.size >= window) {
-        if (done.length === 0) await session.waiting(new Promise<void>((resolve) => { wake = resolve; }));
-        for (const ref of done.splice(0)) yield await getOne(session, ref);
-      }
-    }
-    while (pending.size > 0 || done.length > 0) {
-      if (done.length === 0) await session.waiting(new Promise<void>((resolve) => { wake = resolve; }));
-      for (const ref of done.splice(0)) yield await getOne(session, ref);
+    while (!source.isOver || pending.size > 0 || done.length > 0) {
+      for (let ref = done.shift(); ref; ref = done.shift()) yield await getOne(session, ref);
+      if (!source.isOver && pending.size < window) {
+        const ref = await source.submit(task, pending.size > 0 ? anyDone() : null);
+        if (!ref) continue;
+        pending.add(ref);
+        session.onSettled(ref, () => {
+          pending.delete(ref);
+          done.push(ref);
+          wake();
+        });
+      } else if (pending.size > 0) await session.waiting(anyDone());
     }
   } finally {
     for (const ref of [...pending]) session.owner.cancel(ref, { force: false, reason: 'its mapUnordered() ended early' });
+    await source.close();
   }
 }

@@ -79,6 +79,10 @@ export interface RemoteGenerator<A extends readonly unknown[], Y> {
   options(options: TaskOptions): RemoteGenerator<A, Y>;
 }
 
+/** The remote form of a function with these parameters and this result. */
+export type RemoteForm<A extends readonly unknown[], R> = [R] extends [never] ? RemoteFunction<A, never>
+  : [R] extends [Generator<infer Y, any, any> | AsyncGenerator<infer Y, any, any>] ? RemoteGenerator<A, Y> : RemoteFunction<A, R>;
+
 /** One method of an actor, seen from elsewhere. */
 export interface RemoteMethod<A extends readonly unknown[], R> {
   (...args: Arguments<A>): Promise<Awaited<R>>;

@@ -13,6 +13,9 @@ import type { SessionTarget } from './session.js';
 /** How long a node may take to start before it counts as failed. */
 const START_TIMEOUT_MS = 30_000;
 
+/** The exit code of `cluster` for a token that was refused. */
+const EXIT_AUTHENTICATION = 4;
+
 /** The line that `cluster start --ephemeral` prints when it is ready. */
 interface ReadyLine {
   readonly headTarget: string;
@@ -59,6 +62,7 @@ async function startNode(args: readonly string[], secrets: { readonly token?: st
   clearTimeout(timer);
   if (typeof first === 'string') {
     child.kill('SIGKILL');
+    if (child.exitCode === EXIT_AUTHENTICATION) throw makeError('AUTHENTICATION', { what: 'the cluster', cause: 'the token is not this cluster\'s' });
     throw makeError('CONNECTION', { what: 'a local cluster', cause: `it ${first}${complaints ? `:\n${complaints.trim()}` : ''}` });
   }
   child.unref();

@@ -1,5 +1,6 @@
 /** The nodes that run on this machine, as their files tell. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, unlink } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { makeError, musterHome, type NodeFile } from '@muster/base';
 
@@ -9,6 +10,18 @@ function isAlive(pid: number): boolean {
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** Removes the sockets of drivers that were killed. A living driver answers on its own. */
+export function sweepDeadDrivers(): void {
+  const home = musterHome();
+  for (const name of readdirSync(home).filter((file) => /^driver-.*\.sock$/.test(file))) {
+    const path = join(home, name);
+    const probe = connect(path, () => probe.destroy());
+    probe.unref().on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') unlink(path, () => {});
+    });
   }
 }
 

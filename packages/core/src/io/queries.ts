@@ -72,6 +72,7 @@ const slotIs = (owner: Owner, slot: number, state: number): boolean => owner.slo
 function explainObject(owner: Owner, id: string): { state: string; lines: string[] } {
   const sequence = Number(id.slice(id.lastIndexOf('-') + 1));
   const row = owner.objects.list(Infinity).find((each) => each.sequence === sequence);
+  if (!row && [...unfinished(owner)].some((each) => each.row.taskId === taskId(owner.key, sequence))) return explainTask(owner, taskId(owner.key, sequence));
   if (!row) return { state: 'inline or gone', lines: ['small values lie with their owner and are not tracked one by one'] };
   return { state: row.state, lines: [`${formatSizeBytes(row.sizeBytes)} on ${row.nodes.join(', ') || 'no node'}`, `borrowed by ${row.borrowers.join(', ') || 'nobody'}`] };
 }

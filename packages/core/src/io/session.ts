@@ -76,6 +76,7 @@ export class Session {
   #timer: NodeJS.Timeout | null = null;
   /** A driver ends by itself when its code has ended: its connections do not keep it alive, but its waits do. */
   readonly #keepAlive = setInterval(() => {}, 2 ** 30).unref();
+  #holds = 0;
   #storedCount = 0;
   #closed: MusterError | null = null;
 
@@ -103,7 +104,7 @@ export class Session {
 
   /** Connects to the node's daemon and to the head. On failure everything submitted so far fails with it. @throws MusterError */
   connect(target: SessionTarget | Promise<SessionTarget>): Promise<void> {
-    this.ready = this.waiting(this.#connect(target)).catch((error: unknown) => {
+    this.ready = this.#working(this.#connect(target)).catch((error: unknown) => {
       const failure = error instanceof MusterError ? error : makeError('NOT_CONNECTED', { cause: `failed: ${String((error as Error)?.stack ?? error)}` });
       this.#shut(failure);
       throw failure;
@@ -152,7 +153,7 @@ export class Session {
   /** Asks the head. @throws MusterError the failure that it names */
   async request(message: (requestId: number) => ClientToHead): Promise<RequestReply> {
     await this.ready;
-    return this.waiting(this.head.request(message));
+    return this.#working(this.head.request(message));
   }
 
   /** The connection to the head. Await `ready` first. */
@@ -236,7 +237,7 @@ export class Session {
 
   /** Writes a value into this node's store, in the name of an owner. @throws ObjectStoreFullError */
   async storeValue(serialized: Serialized, ownerId: string): Promise<StoredObject> {
-    return this.waiting(this.#storeValue(serialized, ownerId));
+    return this.#working(this.#storeValue(serialized, ownerId));
   }
 
   async #storeValue(serialized: Serialized, ownerId: string): Promise<StoredObject> {
@@ -298,13 +299,31 @@ export class Session {
   }
 
   beginWait(): void {
-    if (this.waits.count === 0) this.#keepAlive.ref();
+    this.#holdProcess();
     this.waits.onChange(++this.waits.count);
   }
 
   endWait(): void {
     this.waits.onChange(--this.waits.count);
-    if (this.waits.count === 0) this.#keepAlive.unref();
+    this.#releaseProcess();
+  }
+
+  #holdProcess(): void {
+    if (this.#holds++ === 0) this.#keepAlive.ref();
+  }
+
+  #releaseProcess(): void {
+    if (--this.#holds === 0) this.#keepAlive.unref();
+  }
+
+  /** Keeps the process alive for work of the runtime's own, which is no wait of users' code: a worker keeps its cpu meanwhile. */
+  async #working<T>(promise: Promise<T>): Promise<T> {
+    this.#holdProcess();
+    try {
+      return await promise;
+    } finally {
+      this.#releaseProcess();
+    }
   }
 
   /** Counts a wait of users' code that is not for references alone. */
@@ -355,7 +374,7 @@ export class Session {
 
   /** Maps and decodes a stored value. @throws ObjectLostError */
   async fetchValue(stored: { readonly storageId: string; readonly sizeBytes: number; readonly locations: readonly Endpoint[]; readonly contained: readonly ObjectRef[] }): Promise<unknown> {
-    const buffer = await this.waiting(this.store.fetch(stored.storageId, stored.sizeBytes, stored.locations));
+    const buffer = await this.#working(this.store.fetch(stored.storageId, stored.sizeBytes, stored.locations));
     return this.decode(Composite.packed, new Uint8Array(buffer), stored.contained, true);
   }
 

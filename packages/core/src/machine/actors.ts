@@ -21,10 +21,10 @@ export class ActorClient extends SlotQueue {
     super();
   }
 
-  pump(): void {
+  pump(nowMs: number): void {
     const line = this.lines[0];
     if (line?.isUsable) {
-      fillLine(this.owner, line, Infinity);
+      fillLine(this.owner, line, Infinity, nowMs);
       line.flush();
     }
     if (this.state?.state === 'dead') this.failAll();

@@ -10,6 +10,15 @@ const BACKOFF_MAX_MS = 10_000;
 /** A task past its deadline has this long to heed its AbortSignal; then its worker is ended. */
 const ABORT_GRACE_MS = 1000;
 
+/** A predicate that throws does not ask for another attempt. */
+function wantsRetry(retryOn: (error: unknown) => boolean, error: unknown): boolean {
+  try {
+    return retryOn(error);
+  } catch {
+    return false;
+  }
+}
+
 interface Delay {
   readonly atMs: number;
   readonly slot: number;
@@ -83,7 +92,9 @@ export class Attempts {
   #timeout(slot: number): void {
     const { options } = this.owner.slots.specs[slot]!;
     const error: MusterError = makeError('TIMEOUT', { what: `the task ${options.name}`, limit: formatDurationMs(options.timeoutMs) });
-    this.owner.abandon(slot, error);
+    const { retryOn, retries } = options;
+    if (retryOn !== null && this.owner.slots.attempts[slot]! < retries && wantsRetry(retryOn, error)) this.owner.restart(slot);
+    else this.owner.abandon(slot, error);
     this.abort(slot, false);
     this.#deadlines.delete(slot);
   }

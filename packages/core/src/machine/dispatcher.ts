@@ -15,6 +15,8 @@ const LAST_LEASE_IDLE_MS = 1000;
 const LEASE_IDLE_MS = 150;
 /** One lease is worth asking for when its worker has this much to do. */
 const WORK_PER_LEASE_US = 5000;
+/** A worker holds a millisecond of work; one that is silent for this long runs something longer than that. */
+const OVERRUN_MS = 20;
 /** Leases one demand asks for at most. */
 const LEASES_MAX = 2000;
 
@@ -38,7 +40,7 @@ export class TaskQueue extends SlotQueue {
       const share = Math.ceil(this.ring.length / Math.max(1, lines.length));
       for (let i = 0; i < lines.length && this.ring.length > 0; i++) {
         const line = lines[(this.#turn + i) % lines.length]!;
-        if (line.isUsable && fillLine(this.dispatcher.owner, line, share) > 0) progress = true;
+        if (line.isUsable && fillLine(this.dispatcher.owner, line, share, nowMs) > 0) progress = true;
       }
       this.#turn = (this.#turn + 1) % Math.max(1, lines.length);
     }
@@ -81,7 +83,9 @@ export class Dispatcher {
   updateDemand(queue: TaskQueue): void {
     const wanted = wantedLeases(queue, this.owner);
     if (wanted === queue.demandedCount) return;
+    const isMore = wanted > queue.demandedCount;
     queue.demandedCount = wanted;
+    if (isMore && this.#queues.size > 1) this.#releaseIdleOf(queue);
     this.#tellHead(queue);
   }
 
@@ -126,6 +130,15 @@ export class Dispatcher {
     this.#giveBack(line.target.leaseId, kill, reason);
   }
 
+  /** A worker that has not answered for longer than its tasks were expected to take gives back those that it has not started. */
+  takeBackOverruns(queue: TaskQueue, nowMs: number): void {
+    for (const line of queue.lines) {
+      if (line.outstanding < 2 || line.overrun || nowMs - line.lastHeardMs < OVERRUN_MS) continue;
+      line.overrun = true;
+      line.sendTakeBack();
+    }
+  }
+
   /** Called when the last task of a line is done, and on every tick. */
   settleIdle(queue: TaskQueue, nowMs: number): void {
     for (const line of [...queue.lines]) {
@@ -137,6 +150,15 @@ export class Dispatcher {
       }
     }
     this.updateDemand(queue);
+  }
+
+  /** Gives back what other demands of this process hold and do not use: this one may be waiting for just that. */
+  #releaseIdleOf(waiting: TaskQueue): void {
+    for (const queue of this.#queues.values()) {
+      if (queue === waiting || queue.ring.length > 0) continue;
+      for (const line of [...queue.lines]) if (line.outstanding === 0 && !line.broken) this.release(line, false, 'another demand waits');
+      this.updateDemand(queue);
+    }
   }
 
   #forget(line: Line): void {
@@ -160,7 +182,7 @@ function wantedLeases(queue: TaskQueue, owner: Owner): number {
   let unusable = 0;
   let outstanding = 0;
   for (const line of queue.lines) {
-    if (line.blocked || line.draining || line.broken) unusable++;
+    if (line.blocked || line.overrun || line.draining || line.broken) unusable++;
     outstanding += line.outstanding;
   }
   const held = queue.lines.length;

@@ -6,7 +6,7 @@ import { SlotState, type Segment } from './slots.js';
 import type { TaskSpec } from './task-spec.js';
 
 /** Sends up to `limit` tasks from the front of the line's queue, as far as the line takes them. Returns how many. Does not flush. */
-export function fillLine(owner: Owner, line: Line, limit: number): number {
+export function fillLine(owner: Owner, line: Line, limit: number, nowMs: number): number {
   const { ring } = line.queue;
   const slots = owner.slots;
   let sentCount = 0;
@@ -56,7 +56,7 @@ export function fillLine(owner: Owner, line: Line, limit: number): number {
     slots.states[slot] = SlotState.sent;
     slots.lines[slot] = line.number;
     slots.order[slot] = ++line.sentCount;
-    line.outstanding++;
+    if (line.outstanding++ === 0) line.lastHeardMs = nowMs;
     sentCount++;
     if (spec.options.timeoutMs > 0) owner.attempts.startDeadline(slot, spec.options.timeoutMs);
     if (line.writer.position + (runEnd - runStart) >= FRAME_TARGET_BYTES) {

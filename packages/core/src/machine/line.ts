@@ -39,6 +39,10 @@ export class Line {
   congested = false;
   /** Its task waits for others: nothing is sent meanwhile. */
   blocked = false;
+  /** When its worker last answered, or got its first task. */
+  lastHeardMs = 0;
+  /** What it runs takes longer than was expected of it: nothing more is sent until it answers. */
+  overrun = false;
   /** To be given back as soon as it runs nothing. */
   draining = false;
   closed = false;
@@ -51,7 +55,7 @@ export class Line {
   constructor(readonly number: number, readonly queue: SlotQueue, readonly target: LineTarget) {}
 
   get isUsable(): boolean {
-    return this.transport !== null && !this.closed && !this.congested && !this.blocked && !this.draining && this.broken === null;
+    return this.transport !== null && !this.closed && !this.congested && !this.blocked && !this.overrun && !this.draining && this.broken === null;
   }
 
   /** Whether one more task of this spec may be sent now. `attempt` counts from 0. */

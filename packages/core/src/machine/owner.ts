@@ -226,6 +226,8 @@ export class Owner implements RefHolder {
     line.transport = this.ports.openLine(target, {
       onFrame: (payload) => {
         if (line.closed) return;
+        line.lastHeardMs = this.ports.nowMs();
+        line.overrun = false;
         this.#replies.read(line, payload);
         this.#afterReplies(line);
       },
@@ -295,6 +297,21 @@ export class Owner implements RefHolder {
     if (inRing) this.slots.states[slot] = SlotState.abandoned;
     else this.releaseSlot(slot);
     this.objects.settle(ref, { kind: 'failed', error });
+  }
+
+  /** Runs a task once more while its present attempt is still to be ended: under a new slot. */
+  restart(slot: number): void {
+    const ref = this.slots.refs[slot]!;
+    const spec = this.slots.specs[slot]!;
+    const attempt = this.slots.attempts[slot]! + 1;
+    const known = this.slots.templates.get(slot);
+    const template = known ? { ...known, passed: [] } : this.plainTemplate(slot);
+    this.slots.refs[slot] = this.objects.create(); // nobody waits for the old attempt
+    this.slots.states[slot] = SlotState.abandoned;
+    const stream = this.streams.get(ref);
+    this.#enqueueTemplate(ref, spec, template);
+    this.slots.attempts[ref.value as number] = attempt;
+    if (stream) this.streams.set(ref, stream);
   }
 
   /** Fails a task that was taken out of its ring. */
@@ -490,7 +507,10 @@ export class Owner implements RefHolder {
         else this.dispatcher.lost(line.target.leaseId, null);
       }
     }
-    for (const queue of this.dispatcher.queues) this.dispatcher.settleIdle(queue, nowMs);
+    for (const queue of this.dispatcher.queues) {
+      this.dispatcher.takeBackOverruns(queue, nowMs);
+      this.dispatcher.settleIdle(queue, nowMs);
+    }
   }
 }
 

@@ -16,7 +16,10 @@ export function defaultObjectStoreBytes(): number {
   return Math.floor(Math.min(memoryBytes * MEMORY_SHARE, sharedMemoryFreeBytes() * SHARED_MEMORY_SHARE, DEFAULT_MAX_BYTES));
 }
 
-/** Makes the arena's file, with one more segment than the store gets: the board's. @throws MusterError INVALID_ARGUMENT when there is not enough shared memory */
+/**
+ * Makes the arena's file, with one more segment than the store gets: the progress board's.
+ * @throws MusterError INVALID_ARGUMENT when there is not enough shared memory
+ */
 export function createArena(path: string, wantedBytes: number): Arena {
   const sizeBytes = Math.max(2, Math.ceil(wantedBytes / SEGMENT_BYTES) + 1) * SEGMENT_BYTES;
   try {
@@ -25,7 +28,7 @@ export function createArena(path: string, wantedBytes: number): Arena {
     const { code } = cause as NodeJS.ErrnoException;
     if (code !== 'ENOSPC' && code !== 'ERR_OUT_OF_RANGE') throw cause;
     throw makeError('INVALID_ARGUMENT', {
-      what: `an object store of ${formatSizeBytes(sizeBytes)}`, want: `smaller: ${sharedMemoryFolder()} has ${formatSizeBytes(sharedMemoryFreeBytes())} free`,
+      what: `an object store of ${formatSizeBytes(wantedBytes)}`, want: `smaller: ${sharedMemoryFolder()} has ${formatSizeBytes(sharedMemoryFreeBytes())} free`,
     }, { cause });
   }
 }

@@ -12,6 +12,7 @@ import type { OomWatch } from './oom-watch.js';
 /** How long the output of a dead process may take to arrive. It is only late when a process it started holds the pipe. */
 const OUTPUT_GRACE_MS = 200;
 
+/** What to run, and who hears of it. */
 export interface ChildOptions {
   readonly command: string;
   readonly args: readonly string[];
@@ -29,6 +30,7 @@ export interface ChildOptions {
 /** An exit without its last words. */
 type BareExit = Omit<ProcessExit, 'stderrTail' | 'fatalError' | 'startedTasks'>;
 
+/** One child process, from its start to its end. */
 export class Child {
   readonly #process: ChildProcess | null;
   readonly #options: ChildOptions;

@@ -16,6 +16,8 @@ import { startDaemon, visibleGpuIds } from './daemon.js';
 import { LOG_FILE_MAX_BYTES, LogFile, readLogs } from './log-file.js';
 import { OomWatch } from './oom-watch.js';
 
+t.setTimeout(120_000); // dozens of processes start, on a machine that may be busy
+
 const MIB = 2 ** 20;
 const shmFiles = (nodeId: string): string[] => readdirSync('/dev/shm').filter((name) => name.includes(nodeId));
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -64,13 +66,14 @@ t.test('a worker that is killed from outside ends its lease with the signal, and
   const lease = await cluster.lease(daemon, 'lease-1');
   const childPid = (await cluster.order(lease, { do: 'start-child' })) as number;
   t.ok(isAlive(childPid));
+  await cluster.order(lease, { do: 'begin-tasks', count: 3 });
   process.kill(lease.pid, 'SIGKILL');
-  t.match(await cluster.head.next('leaseEnded'), { leaseId: 'lease-1', cause: { kind: 'signal', signal: 'SIGKILL' } });
+  t.match(await cluster.head.next('leaseEnded'), { leaseId: 'lease-1', cause: { kind: 'signal', signal: 'SIGKILL', progress: 4 } }, 'with the number of tasks it had begun, and one');
   await untilDead(childPid);
   const next = await cluster.lease(daemon, 'lease-2');
   t.not(next.workerId, lease.workerId);
   await cluster.order(next, { do: 'exit', code: 42 });
-  t.match(await cluster.head.next('workerExited', (message) => message.workerId === next.workerId), { cause: { kind: 'exit', code: 42 } });
+  t.match(await cluster.head.next('workerExited', (message) => message.workerId === next.workerId), { cause: { kind: 'exit', code: 42, progress: 1 } }, 'the count starts anew');
 });
 
 t.test('a worker whose heap is full is reported as out of memory', async (t) => {

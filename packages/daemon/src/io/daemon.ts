@@ -18,6 +18,7 @@ import { ProgressBoard } from './progress-board.js';
 import { Processes } from './processes.js';
 import { StoreService } from './store-service.js';
 
+/** What a node is, and where it belongs. */
 export interface DaemonOptions {
   /** Made up when absent. */
   readonly nodeId?: NodeId;
@@ -56,6 +57,7 @@ export interface DaemonOptions {
   readonly random?: Random;
 }
 
+/** A node that its head has accepted. */
 export interface RunningDaemon {
   readonly nodeId: NodeId;
   readonly endpoint: Endpoint;
@@ -123,8 +125,8 @@ class Daemon implements RunningDaemon {
     if (sweptNodeIds.length > 0) this.#logger.info('dead-nodes-swept', { nodeIds: sweptNodeIds });
     try {
       this.#arena = createArena(this.#folder.arenaPath, options.objectStoreBytes ?? defaultObjectStoreBytes());
-    this.#storeBytes = this.#arena.sizeBytes - SEGMENT_BYTES;
-    this.#board = new ProgressBoard(this.#arena, this.#storeBytes);
+      this.#storeBytes = this.#arena.sizeBytes - SEGMENT_BYTES;
+      this.#board = new ProgressBoard(this.#arena, this.#storeBytes);
     } catch (error) {
       this.#folder.remove();
       throw error;
@@ -293,7 +295,7 @@ class Daemon implements RunningDaemon {
         workerId, nodeId: this.nodeId, token, daemonUnixPath: this.#folder.daemonSocketPath, headTarget, nodeFolder: this.#folder.path, host: host ?? '',
         arenaPath: this.#folder.arenaPath, progressOffset: this.#board.take(workerId), sessionOptions: sessionOptions ?? {},
       }),
-      startedTasks: (workerId) => this.#board.end(workerId),
+      startedTasks: (workerId) => (this.#isDown ? undefined : this.#board.end(workerId)), // one that outlived the daemon's patience
       onEvent: (event) => this.#dispatch(event),
     });
   }

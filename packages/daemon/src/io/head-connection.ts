@@ -5,6 +5,7 @@ import { Channel, type HeadToNode, type MessageStream, type NodeToHead } from '@
 /** How long a goodbye may take to get through. */
 const GOODBYE_TIMEOUT_MS = 500;
 
+/** Where the head is, and who hears it. */
 export interface HeadConnectionOptions {
   readonly target: string;
   readonly token: string;
@@ -12,6 +13,7 @@ export interface HeadConnectionOptions {
   readonly onEnd: (failure: MusterError | null) => void;
 }
 
+/** At most one stream to the head at a time. */
 export class HeadConnection {
   readonly #options: HeadConnectionOptions;
   #channel: Channel | null = null;

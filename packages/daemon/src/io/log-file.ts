@@ -10,6 +10,7 @@ const LOG_BUFFER_BYTES = 2 ** 20;
 /** Of a log, the last part is shown. */
 const LOG_READ_MAX_BYTES = 2 ** 20;
 
+/** The file of one process. */
 export class LogFile {
   readonly #path: string;
   readonly #onFailure: (error: Error) => void;

@@ -24,6 +24,7 @@ interface OwnerMark {
   readonly arenaPath: string;
 }
 
+/** The places of one node, made when the object is. */
 export class NodeFolder {
   readonly nodeId: string;
   readonly path: string;
@@ -43,7 +44,9 @@ export class NodeFolder {
     this.arenaPath = join(sharedMemoryFolder(), `${ARENA_PREFIX}${nodeId}`);
     this.#home = home;
     const limit = SOCKET_PATH_MAX_BYTES - SOCKET_NAME_BYTES;
-    if (Buffer.byteLength(this.path) > limit) throw makeError('INVALID_ARGUMENT', { what: `the folder ${this.path}`, want: `at most ${limit} bytes long, because unix sockets lie in it; set MUSTER_HOME to a shorter one` });
+    if (Buffer.byteLength(this.path) > limit) {
+      throw makeError('INVALID_ARGUMENT', { what: `the folder ${this.path}`, want: `at most ${limit} bytes long, because unix sockets lie in it; set MUSTER_HOME to a shorter one` });
+    }
     mkdirSync(this.path, { recursive: true, mode: 0o700 });
     mkdirSync(this.logPath, { recursive: true, mode: 0o700 });
     const mark: OwnerMark = { pid: process.pid, startTicks: startTicksOf(process.pid), arenaPath: this.arenaPath };

@@ -27,6 +27,7 @@ function readCount(path: string): number | null {
   return match && Number(match[1]);
 }
 
+/** Tells deaths by lack of memory from others. */
 export class OomWatch {
   readonly #path: string | undefined;
   /** Kills that happened before, or that a death accounts for. */

@@ -7,12 +7,14 @@ import type { Pull, StoreLocation } from '@muster/store';
 const PULL_IDLE_TIMEOUT_MS = 10_000;
 const FREE_TIMEOUT_MS = 10_000;
 
+/** Who calls. */
 export interface PeersOptions {
   readonly nodeId: string;
   readonly token: string;
   readonly logger: Logger;
 }
 
+/** The other nodes, with a connection to each that was needed. */
 export class Peers {
   readonly #options: PeersOptions;
   readonly #endpoints = new Map<string, Endpoint>();

@@ -25,6 +25,7 @@ export interface WorkerLine {
   readonly sessionOptions: Readonly<Record<string, unknown>>;
 }
 
+/** How workers are started, and who hears of all children. */
 export interface ProcessesOptions {
   readonly logFolder: string;
   readonly workerEntry: string;
@@ -36,6 +37,7 @@ export interface ProcessesOptions {
   readonly onEvent: (event: DaemonEvent) => void;
 }
 
+/** All children of the daemon. */
 export class Processes {
   readonly #options: ProcessesOptions;
   readonly #oom = new OomWatch();

@@ -2,31 +2,35 @@
  * How many tasks each worker has begun on its lease, in shared memory: the worker counts there before each task, and the daemon reads the count when
  * the worker has died. So the owner knows exactly which of the tasks that the worker held may have run.
  */
-import type { Arena } from '@muster/native';
-import { SEGMENT_BYTES } from '@muster/native';
+import { SEGMENT_BYTES, type Arena } from '@muster/native';
 
 /** A cache line each, so that workers do not slow each other. */
 const CELL_BYTES = 64;
 const CELLS = SEGMENT_BYTES / CELL_BYTES;
 
+/** A count for each living worker. */
 export class ProgressBoard {
+  readonly #arena: Arena;
+  readonly #offset: number;
   readonly #offsets = new Map<string, number>();
   readonly #free: number[] = [];
   readonly #cell = new Float64Array(1);
   #used = 0;
 
-  /** The arena's last segment is the board's. */
-  constructor(readonly arena: Arena, readonly offset: number) {
+  /** The segment of the arena that starts at `offset` is the board's alone. @throws ArenaError ENOSPC */
+  constructor(arena: Arena, offset: number) {
+    this.#arena = arena;
+    this.#offset = offset;
     arena.commit(offset, SEGMENT_BYTES);
   }
 
   /** A cell for a new worker; -1 when the board is full. */
   take(workerId: string): number {
     if (this.#free.length === 0 && this.#used === CELLS) return -1;
-    const offset = this.#free.pop() ?? this.offset + this.#used++ * CELL_BYTES;
+    const offset = this.#free.pop() ?? this.#offset + this.#used++ * CELL_BYTES;
     this.#offsets.set(workerId, offset);
     this.#cell[0] = 0;
-    this.arena.write(offset, new Uint8Array(this.#cell.buffer));
+    this.#arena.write(offset, new Uint8Array(this.#cell.buffer));
     return offset;
   }
 
@@ -36,7 +40,7 @@ export class ProgressBoard {
     if (offset === undefined) return undefined;
     this.#offsets.delete(workerId);
     this.#free.push(offset);
-    this.arena.read(offset, new Uint8Array(this.#cell.buffer));
+    this.#arena.read(offset, new Uint8Array(this.#cell.buffer));
     return this.#cell[0];
   }
 }

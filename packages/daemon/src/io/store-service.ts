@@ -5,6 +5,7 @@ import type { ObjectStore, StoreConnection } from '@muster/store';
 
 type StoreStream = MessageStream<StoreReply, StoreRequest>;
 
+/** The store behind the service, and who hears of its clients. */
 export interface StoreServiceOptions {
   readonly nodeId: string;
   readonly arenaPath: string;
@@ -16,6 +17,7 @@ export interface StoreServiceOptions {
   readonly onDisconnected: (processId: string) => void;
 }
 
+/** The handlers of the daemon's gRPC service. */
 export class StoreService {
   readonly #options: StoreServiceOptions;
   /** The newest stream of each process. */

@@ -19,6 +19,7 @@ export const STOP_TIMEOUT_MS = 3000;
 /** Dead workers whose logs can still be found by their actor or job. */
 const PAST_WORKERS_MAX = 10_000;
 
+/** What the node is and has. */
 export interface DaemonMachineOptions {
   readonly nodeId: string;
   readonly endpoint: Endpoint;
@@ -45,6 +46,7 @@ interface PastWorker {
   readonly actorId: string;
 }
 
+/** The daemon's decisions. Feed it every event; carry out every effect, in order. */
 export class DaemonMachine {
   readonly #options: DaemonMachineOptions;
   readonly #pool: WorkerPool;

@@ -36,7 +36,7 @@ function bareCause(exit: ProcessExit, killReason: string | null): DeathCause {
   const stderrTail = exit.stderrTail || undefined;
   if (spawnFailure !== null) return { kind: 'start-failed', detail: spawnFailure };
   if (killReason !== null && signal !== null) return { kind: 'killed', reason: killReason };
-  if (HEAP_PATTERN.test(fatalError)) return { kind: 'out-of-memory', detail: fatalError.replace(/^FATAL ERROR: /, ''), stderrTail };
+  if (code !== 0 && HEAP_PATTERN.test(fatalError)) return { kind: 'out-of-memory', detail: fatalError.replace(/^FATAL ERROR: /, ''), stderrTail };
   if (signal === 'SIGKILL' && exit.isOomKill) return { kind: 'out-of-memory', detail: 'the kernel killed it because the machine or its container had no memory left', stderrTail };
   if (signal !== null) return { kind: 'signal', signal, stderrTail };
   return { kind: 'exit', code: code ?? 0, stderrTail };

@@ -1,6 +1,7 @@
 /** Which GPU belongs to which lease. A GPU is given whole, or in parts to several leases; a lease's part lies on one GPU. */
 import { RESOURCE_SCALE } from '@muster/base';
 
+/** The free part of each GPU. */
 export class GpuSlots {
   /** Free units of each GPU by its id. */
   readonly #free: Map<number, number>;

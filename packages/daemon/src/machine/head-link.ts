@@ -19,6 +19,7 @@ export const REGISTER_TIMEOUT_MS = 5000;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 2000;
 
+/** What the link says for the node, and whom it tells. */
 export interface HeadLinkOptions {
   readonly random: Random;
   readonly registration: NodeToHead & { readonly type: 'registerNode' };
@@ -31,6 +32,7 @@ export interface HeadLinkOptions {
 
 type Registered = HeadToNode & { readonly type: 'nodeRegistered' };
 
+/** Whether the head hears this node, and what is done when it does not. */
 export class HeadLink {
   readonly #options: HeadLinkOptions;
   readonly #emit: Emit;

@@ -13,6 +13,7 @@ interface JobProcess {
   killAtMs: number;
 }
 
+/** The submitted programs that run here, and the ends of those that did. */
 export class JobProcesses {
   readonly #emit: Emit;
   readonly #send: (message: NodeToHead) => void;

@@ -36,6 +36,7 @@ interface EndedLease {
   readonly endedAtMs: number;
 }
 
+/** All leases that the head has placed here. */
 export class LeaseTable {
   readonly #pool: WorkerPool;
   readonly #gpus: GpuSlots;

@@ -16,6 +16,7 @@ export const LINE_MAX_LENGTH = 64 * 1024;
 
 const CONTROL_PREFIX = '\u0001muster-name:';
 
+/** One stream's state between its pieces. */
 export class LineSplitter {
   readonly #decoder = new StringDecoder('utf8');
   #partial = '';

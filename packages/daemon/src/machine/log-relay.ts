@@ -38,6 +38,7 @@ interface Quota {
   suppressedCount: number;
 }
 
+/** Output that waits to be sent, and each job's share. */
 export class LogRelay {
   readonly #nodeId: string;
   readonly #send: (lines: LogLines) => void;

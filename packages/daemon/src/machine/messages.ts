@@ -6,6 +6,7 @@ import type { Endpoint, HeadToNode, NodeToHead, PeerNode, WorkerCommand } from '
 import type { ProcessExit } from './death-cause.js';
 import type { OutputSpan } from './line-splitter.js';
 
+/** What has happened. */
 export type DaemonEvent =
   | { readonly type: 'start' }
   | { readonly type: 'headMessage'; readonly message: HeadToNode }
@@ -24,6 +25,7 @@ export type DaemonEvent =
   | { readonly type: 'shutdown'; readonly reason: string }
   | { readonly type: 'tick' };
 
+/** What is to be done. */
 export type DaemonEffect =
   /** Open a new stream to the head; an older one is given up. Answered by `headMessage`s or `headEnded`. */
   | { readonly type: 'connectHead' }

@@ -28,6 +28,7 @@ const START_FAILURES_MAX = 3;
 const START_RETRY_MIN_MS = 100;
 const START_RETRY_MAX_MS = 5000;
 
+/** One worker process. The pool owns its life; the lease table marks whom it serves. */
 export interface Worker {
   readonly workerId: string;
   pid: number;
@@ -50,6 +51,7 @@ export interface Worker {
   deadlineMs: number;
 }
 
+/** The sizes of the pool. */
 export interface WorkerPoolOptions {
   readonly random: Random;
   /** Workers that are kept ready, apart from those of actors. */
@@ -58,6 +60,7 @@ export interface WorkerPoolOptions {
   readonly startingMax: number;
 }
 
+/** The worker that a lease needs. */
 export interface WorkerWish {
   readonly jobId: string;
   readonly gpuIds: readonly number[];
@@ -65,6 +68,7 @@ export interface WorkerWish {
   readonly prefersUnused: boolean;
 }
 
+/** All worker processes of the node. */
 export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #emit: Emit;

@@ -4,6 +4,7 @@ import type { MusterError } from '@muster/base';
 
 type Message<Type extends NodeToHead['type']> = NodeToHead & { readonly type: Type };
 
+/** How the head behaves. */
 export interface FakeHeadOptions {
   readonly socketPath: string;
   readonly token: string;
@@ -12,6 +13,7 @@ export interface FakeHeadOptions {
   readonly refusal?: MusterError;
 }
 
+/** The head's side of Head.Node, on a unix socket. */
 export class FakeHead {
   readonly received: NodeToHead[] = [];
   readonly target: string;

@@ -4,11 +4,12 @@
  */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { dieWithParent } from '@muster/native';
+import { Arena, dieWithParent } from '@muster/native';
 import { RpcServer, type WorkerCommand } from '@muster/protocol';
 import type { WorkerLine } from '../io/processes.js';
 import { StoreSession } from './store-session.js';
 
+/** What a fake worker can be told to do. */
 export type Order =
   | { readonly do: 'print'; readonly chunks: readonly string[]; readonly toStderr?: boolean }
   | { readonly do: 'exit'; readonly code: number }
@@ -17,6 +18,8 @@ export type Order =
   | { readonly do: 'start-child' }
   /** Holds an unsealed block and a pinned object. */
   | { readonly do: 'hold'; readonly objectId: string; readonly sizeBytes: number }
+  /** Counts tasks on the daemon's board. */
+  | { readonly do: 'begin-tasks'; readonly count: number }
   | { readonly do: 'report-command' };
 
 /** What a test passes as session options. */
@@ -25,8 +28,10 @@ export interface FakeWorkerOptions {
 }
 
 let lastCommand: WorkerCommand | null = null;
+let board: WorkerLine;
 
 async function main(line: WorkerLine): Promise<void> {
+  board = line;
   const { atStart } = line.sessionOptions as FakeWorkerOptions;
   if (atStart === 'hang') return;
   if (atStart === 'exit') {
@@ -68,6 +73,12 @@ async function carryOut(order: Order, session: StoreSession): Promise<unknown> {
       await session.put(order.objectId, Buffer.alloc(order.sizeBytes, 1));
       await session.fetch(order.objectId, order.sizeBytes);
       return (await session.allocate(order.sizeBytes)).offset;
+    case 'begin-tasks': {
+      const arena = Arena.open(board.arenaPath);
+      arena.write(board.progressOffset, new Uint8Array(Float64Array.of(order.count).buffer));
+      arena.close();
+      return order.count;
+    }
     case 'report-command': return lastCommand;
   }
 }

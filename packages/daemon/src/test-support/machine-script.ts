@@ -5,6 +5,7 @@ import type { ProcessExit } from '../machine/death-cause.js';
 import { DaemonMachine } from '../machine/daemon-machine.js';
 import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';
 
+/** The node of a script. */
 export interface ScriptOptions {
   readonly cpus?: number;
   readonly gpus?: number;
@@ -16,6 +17,7 @@ export interface ScriptOptions {
 /** An exit with nothing unusual about it. */
 export const exitOf = (exit: Partial<ProcessExit>): ProcessExit => ({ code: null, signal: null, stderrTail: '', fatalError: '', isOomKill: false, spawnFailure: null, ...exit });
 
+/** A machine, its clock, and the effects that were not looked at yet. */
 export class MachineScript {
   readonly machine: DaemonMachine;
   /** All that were not taken, without wakes. */

@@ -6,6 +6,7 @@ import {
 } from '@muster/protocol';
 import { makeError, MusterError } from '@muster/base';
 
+/** Which process connects where. */
 export interface StoreSessionOptions {
   readonly target: string;
   readonly token: string;
@@ -15,6 +16,7 @@ export interface StoreSessionOptions {
   readonly onEnd?: (failure: MusterError | undefined) => void;
 }
 
+/** One connection. */
 export class StoreSession {
   readonly welcome: StoreWelcome;
   readonly #stream: MessageStream<StoreRequest, StoreReply>;
@@ -31,7 +33,7 @@ export class StoreSession {
       stream.onMessage = (message) => {
         if (message.type === 'storeWelcome') resolve((session = new StoreSession(channel, stream, message)));
         else if (message.type === 'workerCommand') options.onCommand?.(message);
-        else if (message.type !== 'synced') session!.#waiting.get(message.requestId)?.(message);
+        else session!.#waiting.get(message.requestId)?.(message);
       };
       stream.onEnd = (failure) => {
         channel.close();

@@ -13,10 +13,12 @@ import type { FakeWorkerOptions, Order } from './fake-worker.js';
 export const TOKEN = 'the-token-of-this-test';
 export const FAKE_WORKER = fileURLToPath(new URL('./fake-worker.js', import.meta.url));
 
+/** A daemon's options, with those of its fake workers. */
 export interface ClusterOptions extends Partial<DaemonOptions> {
   readonly sessionOptions?: FakeWorkerOptions & Record<string, unknown>;
 }
 
+/** One test's head and daemons. */
 export class TestCluster {
   readonly home = mkdtempSync('/tmp/muster-test-');
   readonly head: FakeHead;
@@ -97,6 +99,7 @@ export async function untilDead(...pids: readonly number[]): Promise<void> {
   for (const pid of pids) while (isAlive(pid)) await sleep(5);
 }
 
+/** Whether a process exists. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -1,5 +1,5 @@
 /** The tables of the head as rows for people and programs. */
-import { describeDeath, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
+import { describeDeath, wholeAmount, type ResourceSet } from '@muster/base';
 import { targetOf } from '@muster/protocol';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
@@ -11,7 +11,7 @@ import type { ActorRow, Amounts, JobRow, NodeRow, WorkerRow } from './shapes.js'
 
 /** Fixed-point amounts in whole units. */
 export function amounts(set: ResourceSet): Amounts {
-  return Object.fromEntries(Object.entries(set).map(([name, fixed]) => [name, fixed / RESOURCE_SCALE]));
+  return Object.fromEntries(Object.entries(set).map(([name, fixed]) => [name, wholeAmount(name, fixed)]));
 }
 
 /** A live node. */

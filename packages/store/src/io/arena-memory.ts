@@ -1,6 +1,7 @@
 /** The bytes of the arena, as the store needs them: `Arena` of @muster/native, or plain memory in tests and the simulation. */
 import { makeError } from '@muster/base';
 
+/** Offsets and sizes are bytes; commits are of whole segments. */
 export interface ArenaMemory {
   /** Has the operating system give memory to these bytes. Rejects where there is none: writing to them would be fatal. */
   commitAsync(offset: number, sizeBytes: number): Promise<void>;

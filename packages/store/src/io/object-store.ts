@@ -52,6 +52,7 @@ interface Listener extends ClientListener {
   onFile(fileId: number, sizeBytes: number): void;
 }
 
+/** The memory and disk of a store, and its surroundings. */
 export interface ObjectStoreOptions {
   readonly nodeId: string;
   readonly totalBytes: number;
@@ -61,6 +62,7 @@ export interface ObjectStoreOptions {
   readonly surroundings: StoreSurroundings;
 }
 
+/** The object store of one node. */
 export class ObjectStore {
   readonly #options: ObjectStoreOptions;
   readonly #machine: StoreMachine;

@@ -11,6 +11,7 @@ const CHUNK_BYTES = 2 ** 20;
 /** Files written at the same time; more would only share the disk. */
 const WRITERS_MAX = 2;
 
+/** The folder of one node's spilled objects. */
 export class SpillFolder {
   readonly #folder: string;
   readonly #lineUp: (() => void)[] = [];

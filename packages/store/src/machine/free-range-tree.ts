@@ -65,6 +65,7 @@ function removeFrom(tree: FreeRange, range: FreeRange): FreeRange | null {
   return tree;
 }
 
+/** An ordered set of free ranges. */
 export class FreeRangeTree {
   #root: FreeRange | null = null;
   #noise = 0x9e3779b9;

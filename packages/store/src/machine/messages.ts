@@ -27,6 +27,7 @@ export type ClientReply =
   | { readonly type: 'allocated'; readonly requestId: number; readonly offset: number; readonly sizeBytes: number; readonly failure: WireError | null }
   | { readonly type: 'fetched'; readonly requestId: number; readonly objectId: string; readonly offset: number; readonly sizeBytes: number; readonly failure: WireError | null };
 
+/** What has happened. */
 export type StoreEvent =
   /** A connection; `clientId` is never used again, `processId` may be. A peer (`peerNodeId`) is another node that copies an object. */
   | { readonly type: 'clientStarted'; readonly clientId: string; readonly processId: string; readonly peerNodeId: string | null }
@@ -43,6 +44,7 @@ export type StoreEvent =
   | { readonly type: 'transferred'; readonly transferId: number; readonly failure: string | null }
   | { readonly type: 'tick' };
 
+/** What is to be done. */
 export type StoreEffect =
   | { readonly type: 'reply'; readonly clientId: string; readonly reply: ClientReply }
   /** A peer's object lies in this file. Once opened, it stays readable. */

@@ -13,6 +13,7 @@ export const FETCH_ROOM_TIMEOUT_MS = 60_000;
 /** Owners that ended are remembered, because their last objects may be sealed after it. */
 const ENDED_OWNERS_MAX = 10_000;
 
+/** Whom the table tells. */
 export interface ObjectTableOptions {
   readonly nodeId: string;
   readonly emit: (effect: StoreEffect) => void;
@@ -23,6 +24,7 @@ export interface ObjectTableOptions {
   readonly refuse: (waiter: Waiter, objectId: string, failure: WireError) => void;
 }
 
+/** What a fetch asks for. */
 export interface FetchOptions {
   readonly objectId: string;
   readonly sizeBytes: number;
@@ -34,6 +36,7 @@ export interface FetchOptions {
   readonly peerNodeId: string | null;
 }
 
+/** All objects that the node has or waits for. */
 export class ObjectTable {
   readonly #options: ObjectTableOptions;
   readonly #room: StoreRoom;

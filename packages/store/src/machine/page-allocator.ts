@@ -12,6 +12,7 @@ import { assert } from '@muster/base';
 import { FreeRangeTree, type FreeRange } from './free-range-tree.js';
 import type { PageRange } from './pages.js';
 
+/** Pages that were handed out. */
 export interface Allocation extends PageRange {
   /**
    * Segments that must be committed before somebody writes to the pages. They may end after the allocation; then the rest
@@ -20,6 +21,7 @@ export interface Allocation extends PageRange {
   readonly cold: PageRange | null;
 }
 
+/** The free pages of an arena. */
 export class PageAllocator {
   readonly totalPages: number;
   readonly segmentPages: number;

@@ -1,5 +1,6 @@
 /** The arena's unit. Every block and object starts on a page and occupies whole pages. */
 
+/** The size of a page. */
 export const PAGE_BYTES = 4096;
 
 /** A run of pages of the arena. */

@@ -20,6 +20,7 @@ export const SPILL_RETRY_MS = 1000;
 /** At most this much is committed before anybody asks: about a tenth of a second of a processor's time. */
 const COMMIT_AHEAD_MAX_PAGES = (128 * 2 ** 20) / PAGE_BYTES;
 
+/** A place in the line. */
 export interface RoomRequest<Purpose> {
   readonly pages: number;
   readonly deadlineMs: number;
@@ -48,6 +49,7 @@ interface Commit<Purpose> {
   readonly granted: PageRange | null;
 }
 
+/** The pages of the arena and the line of those who want some. */
 export class Room<Purpose, Victim extends PageRange> {
   readonly #allocator: PageAllocator;
   readonly #host: RoomHost<Purpose, Victim>;

@@ -11,6 +11,7 @@ export interface Block {
   unsealed: PageRange[];
 }
 
+/** One connection's holdings. */
 export class StoreClient {
   readonly clientId: string;
   readonly processId: string;

@@ -47,6 +47,21 @@ t.test('memory is committed in whole segments, and what is left of one is used',
   t.equal(client.blocks.length, 2);
 });
 
+t.test('the object at the start of an open block does not leave, since its page could not be given out', async (t) => {
+  const world = new StoreWorld(8);
+  const client = world.connect();
+  world.allocate(client, 8);
+  world.settle();
+  const block = client.blocks[0]!;
+  world.seal(client, block, 'obj-w-1', 2 * PAGE_BYTES);
+  world.seal(client, block, 'obj-w-2', 6 * PAGE_BYTES);
+  world.allocate(client, 8);
+  t.same(effectsOf(world, 'spillWrite'), []);
+  world.returnBlock(client, block);
+  world.settle();
+  t.equal(client.blocks.length, 1);
+});
+
 t.test('memory is committed ahead of a growing store', async (t) => {
   const world = new StoreWorld(4096, 1, 16);
   const client = world.connect();

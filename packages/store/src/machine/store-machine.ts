@@ -10,6 +10,7 @@ import { Room } from './room.js';
 import { StoreClient, type Block } from './store-client.js';
 import { StoredObject, type BlockRequest, type RoomPurpose, type StoreRoom, type Waiter } from './stored-object.js';
 
+/** The node and its arena. */
 export interface StoreMachineOptions {
   readonly nodeId: string;
   /** The arena's size; rounded down to whole segments. */
@@ -18,6 +19,7 @@ export interface StoreMachineOptions {
   readonly segmentBytes: number;
 }
 
+/** The store's decisions. Feed it every event; carry out every effect, in order. */
 export class StoreMachine {
   readonly #nodeId: string;
   readonly #room: StoreRoom;

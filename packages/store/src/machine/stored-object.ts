@@ -17,6 +17,7 @@ import type { Room, RoomRequest } from './room.js';
 /** What pages are asked for: an object that comes back or comes from elsewhere, or a client's block. */
 export type RoomPurpose = StoredObject | BlockRequest;
 
+/** The room of a store. */
 export type StoreRoom = Room<RoomPurpose, StoredObject>;
 
 /** A client's Allocate. */
@@ -46,6 +47,7 @@ export interface SpillFile {
   isWritten: boolean;
 }
 
+/** An object's state. Only the object table changes it. */
 export class StoredObject implements PageRange {
   readonly objectId: string;
   readonly sizeBytes: number;

@@ -7,6 +7,7 @@ import type { ClientReply, ClientRequest, StoreEffect, StoreEvent, StoreLocation
 import { PAGE_BYTES, pagesOf } from '../machine/pages.js';
 import { StoreMachine } from '../machine/store-machine.js';
 
+/** A block that a client holds. */
 export interface ModelBlock {
   readonly offset: number;
   readonly sizeBytes: number;
@@ -16,12 +17,14 @@ export interface ModelBlock {
   firstBytes: number;
 }
 
+/** An object that a client reads. */
 export interface ModelPin {
   readonly objectId: string;
   readonly offset: number;
   readonly sizeBytes: number;
 }
 
+/** What one client holds and waits for. */
 export interface ModelClient {
   readonly clientId: string;
   readonly isPeer: boolean;
@@ -39,8 +42,10 @@ export type PendingWork = StoreEffect & { readonly type: 'commit' | 'spillWrite'
 /** The bytes of an object follow from its id and size. */
 export const contentOf = (objectId: string, sizeBytes: number): Buffer => Buffer.alloc(sizeBytes, `${objectId}:`);
 
+/** A node's address. */
 export const locationOf = (nodeId: string): StoreLocation => ({ nodeId, unixPath: `/${nodeId}.sock`, host: '', port: 0 });
 
+/** One machine and its world. */
 export class StoreWorld {
   readonly machine: StoreMachine;
   readonly totalPages: number;
@@ -286,6 +291,7 @@ export class StoreWorld {
   }
 }
 
+/** The pages that bytes touch. */
 export function* pagesIn(range: { readonly offset: number; readonly sizeBytes: number }): Iterable<number> {
   for (let page = range.offset / PAGE_BYTES; page * PAGE_BYTES < range.offset + range.sizeBytes; page++) yield page;
 }
