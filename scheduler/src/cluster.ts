@@ -42,3 +42,8 @@ export interface PlacementHints {
 
 /** Each process on a node costs memory that no resource accounts for: more leases than this end in an unusable machine. */
 export const LEASES_PER_NODE_MAX = 2_000;
+
+/** A node without cpus runs only what names it, by its id or a label, or asks for something that it has. */
+export function offersItself(node: NodeView, request: PlacementRequest): boolean {
+  return (node.total['cpu'] ?? 0) > 0 || request.nodeId !== '' || Object.keys(request.labels).length > 0 || Object.keys(request.resources).length > 0;
+}

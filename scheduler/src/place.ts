@@ -5,7 +5,7 @@
  * the one with fewer leases, then the smaller id. Spreading puts the count of the request's own leases before all of these.
  */
 import { fits, type ResourceSet } from '@muster/base';
-import { LEASES_PER_NODE_MAX, type ClusterSnapshot, type NodeView, type PlacementHints, type PlacementRequest } from './cluster.js';
+import { LEASES_PER_NODE_MAX, offersItself, type ClusterSnapshot, type NodeView, type PlacementHints, type PlacementRequest } from './cluster.js';
 import { Rejection } from './rejection.js';
 
 /** A node, or why there is none now. */
@@ -33,7 +33,7 @@ interface Candidate {
 function takes(node: NodeView, request: PlacementRequest): boolean {
   if (node.condition !== 'ready' || node.leaseCount >= LEASES_PER_NODE_MAX) return false;
   if (request.nodeId !== '' && request.nodeId !== node.nodeId) return false;
-  if (!fits(node.available, request.resources)) return false;
+  if (!fits(node.available, request.resources) || !offersItself(node, request)) return false;
   for (const key in request.labels) if (node.labels[key] !== request.labels[key]) return false;
   return true;
 }

@@ -5,7 +5,7 @@
  * first asked for. The snapshot never changes, so they are those of the moment of the decision.
  */
 import { fits, formatResources, RESOURCE_SCALE, shortage, type ResourceSet } from '@muster/base';
-import { LEASES_PER_NODE_MAX, type ClusterSnapshot, type NodeView, type PlacementRequest } from './cluster.js';
+import { LEASES_PER_NODE_MAX, offersItself, type ClusterSnapshot, type NodeView, type PlacementRequest } from './cluster.js';
 
 /** A text about a large cluster stays readable: the reasons of the fewest nodes are left out. */
 const REASONS_SHOWN_MAX = 8;
@@ -35,7 +35,7 @@ export class Rejection {
 
 function canEverTake(node: NodeView, request: PlacementRequest): boolean {
   return node.condition !== 'draining' && (request.nodeId === '' || request.nodeId === node.nodeId)
-    && missingLabels(node, request).length === 0 && fits(node.total, request.resources);
+    && missingLabels(node, request).length === 0 && fits(node.total, request.resources) && offersItself(node, request);
 }
 
 function missingLabels(node: NodeView, request: PlacementRequest): string[] {
@@ -89,6 +89,7 @@ function refusalOf(node: NodeView, request: PlacementRequest): Refusal {
   const fixed = (text: string): Refusal => ({ key: text, have: {}, clause: () => text });
   const labels = missingLabels(node, request);
   if (labels.length > 0) return fixed(`lacks label ${labels.map((key) => `${key}=${request.labels[key]}`).join(', ')}`);
+  if (!offersItself(node, request)) return fixed('offers no cpus, and runs only what names it');
   if (!fits(node.total, request.resources)) return lacking(node.total, request.resources, 'in all');
   if (node.condition === 'draining') return fixed('is draining and takes no more');
   if (node.condition === 'unreachable') return fixed('is cut off at the moment');

@@ -97,7 +97,7 @@ function replaceAtEnd(cluster: SimCluster, node: SimNode): void {
   }));
 }
 
-function mixture(name: string, kinds: readonly Fault[]): Faults {
+function mixture(name: string, kinds: readonly Fault[], countMax = 8): Faults {
   return {
     name,
     start: (scene) => {
@@ -105,7 +105,7 @@ function mixture(name: string, kinds: readonly Fault[]): Faults {
       scene.hasFaults = true;
       const durationMs = integer(faults, 200, 6000);
       for (const node of scene.cluster.nodes) replaceAtEnd(scene.cluster, node);
-      for (let count = integer(faults, 1, 8); count > 0; count--) clock.after(faults.next() * durationMs, () => oneOf(faults, kinds)(scene));
+      for (let count = integer(faults, 1, countMax); count > 0; count--) clock.after(faults.next() * durationMs, () => oneOf(faults, kinds)(scene));
       return durationMs;
     },
   };
@@ -113,7 +113,7 @@ function mixture(name: string, kinds: readonly Fault[]): Faults {
 
 export const FAULTS: readonly Faults[] = [
   { name: 'none', start: () => 0 },
-  mixture('workers', [killWorker]),
+  mixture('workers', [killWorker], 40),
   mixture('nodes', [crashDaemon, cutPower]),
   mixture('network', [cutOff, cutOff, stickLink]),
   mixture('stops', [stopProcess]),

@@ -54,6 +54,8 @@ export class SimExecutor implements ValueCursor {
   compositeStart = 0;
   compositeEnd = 0;
   actor: ActorHome | null = null;
+  /** Tasks begun on the present lease; the daemon reads it when the process has died. */
+  startedTasks = 0;
   readonly #session: SimSession;
   readonly #leaseId: () => string;
   readonly #frames: PendingFrame[] = [];
@@ -260,6 +262,7 @@ export class SimExecutor implements ValueCursor {
     });
     const args = Array.from({ length: argumentCount }, () => this.#readArgument(reader, code));
     if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });
+    this.startedTasks++;
     const isPlain = (definition === null || definition.isRevived) && args.every((arg) => !(arg instanceof EncodedValue));
     if (isPlain) this.#runNow(running, code, args);
     else this.#runLater(running, code, args);

@@ -1,5 +1,5 @@
 /** A node: the daemon's real machine and the object store's, with simulated processes for its workers. Wired as in @muster/daemon's io. */
-import { RESOURCE_SCALE, type ResourceSet, type WorkerId } from '@muster/base';
+import { RESOURCE_SCALE, type ResourceSet } from '@muster/base';
 import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
 import { DaemonMachine, type DaemonEffect, type DaemonEvent } from '@muster/daemon';
 import type { Timer } from './clock.js';
@@ -201,12 +201,13 @@ export class SimNode {
     });
   }
 
-  #workerExited(workerId: WorkerId | string, { code, signal }: ProcessEnd): void {
+  #workerExited(workerId: string, { code, signal }: ProcessEnd): void {
     record(this.world, `${workerId} exits: ${signal ?? code}`);
+    const startedTasks = this.workers.get(workerId)?.executor.startedTasks ?? 0;
     this.#children.delete(workerId);
     this.workers.delete(workerId);
-    this.process.after(this.world.network.between([0.1, 2]), () =>
-      this.#dispatch({ type: 'workerExited', workerId, exit: { code, signal, stderrTail: '', fatalError: '', isOomKill: false, spawnFailure: null } }));
+    const exit = { code, signal, stderrTail: '', fatalError: '', isOomKill: false, startedTasks, spawnFailure: null };
+    this.process.after(this.world.network.between([0.1, 2]), () => this.#dispatch({ type: 'workerExited', workerId, exit }));
   }
 
   /** Its workers die with it. */

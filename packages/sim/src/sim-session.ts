@@ -126,7 +126,7 @@ export class SimSession {
     switch (message.type) {
       case 'welcome': {
         if (message.failure) return this.#lostConnection('the head', failureFromMessage(message.failure));
-        this.jobId = message.jobId;
+        this.jobId ||= message.jobId; // a worker learns it with its first lease
         this.#head = head;
         for (const waiting of this.#backlog.splice(0)) head.send(waiting);
         this.process.every(TICK_MS, () => { if (!this.closed) this.owner.tick(this.world.clock.nowMs()); });
@@ -155,11 +155,11 @@ export class SimSession {
   /** Sends a message that the head answers. @throws MusterError the failure that it names */
   *request(message: (requestId: number) => ClientToHead): Program<RequestReply> {
     const requestId = ++this.#requestCount;
-    const reply = yield* this.waiting(until<RequestReply>((resume, fail) => {
+    const reply = yield* until<RequestReply>((resume, fail) => {
       if (this.closed) return fail(this.closed);
       this.#requests.set(requestId, { resume, fail });
       this.toHead(message(requestId));
-    }));
+    });
     if (reply.failure) throw failureFromMessage(reply.failure);
     return reply;
   }
@@ -212,19 +212,10 @@ export class SimSession {
 
   /** Writes a value into this node's store, in the name of an owner. */
   storeValue(value: Large, ownerId: string, resume: (stored: StoredObject) => void, fail: (error: MusterError) => void): void {
-    this.waits.onChange(++this.waits.count);
-    const done = (): void => this.waits.onChange(--this.waits.count);
     const storageId = `obj-${ownerKey(ownerId as ProcessId)}-${ownerKey(this.options.processId)}.${++this.#storedCount}`;
     const written = write(value.content);
     this.store.put(storageId, encode(written, this.owner.self), value.sizeBytes,
-      () => {
-        done();
-        resume(new StoredObject(storageId, value.sizeBytes, [this.store.welcome!.endpoint!], written.contained));
-      },
-      (error) => {
-        done();
-        fail(error);
-      });
+      () => resume(new StoredObject(storageId, value.sizeBytes, [this.store.welcome!.endpoint!], written.contained)), fail);
   }
 
   /** What a function's tasks with these options share. A function is defined at its first use. */
@@ -331,7 +322,7 @@ export class SimSession {
     stored: { readonly storageId: string; readonly sizeBytes: number; readonly locations: readonly Endpoint[]; readonly contained: readonly ObjectRef[] },
     hold: (ref: ObjectRef) => ObjectRef,
   ): Program<unknown> {
-    const { value, release } = yield* this.waiting(until<{ value: EncodedValue; release: () => void }>((resume, fail) => this.store.fetch(stored, resume, fail)));
+    const { value, release } = yield* until<{ value: EncodedValue; release: () => void }>((resume, fail) => this.store.fetch(stored, resume, fail));
     this.process.after(this.world.workload.next() * VIEW_LINGER_MAX_MS, release);
     return this.decode(value.tag, value.bytes, stored.contained, hold);
   }

@@ -82,6 +82,7 @@ export class SimStoreClient {
         this.welcome = message;
         return this.#options.onWelcome(message);
       case 'workerCommand': return this.#options.onCommand(message);
+      case 'collectGarbage': return; // nothing is garbage in the simulation: references end when the program says so
       default: {
         const waiting = this.#waiting.get(message.requestId);
         this.#waiting.delete(message.requestId);

@@ -49,6 +49,7 @@ export class SimWorker {
   #command(command: WorkerCommand): void {
     if (command.exit) return this.process.exit({ code: 0, signal: null });
     this.#lease = command.leaseId ? command : null;
+    this.executor.startedTasks = 0;
     if (this.#lease) this.session.jobId = command.jobId;
     for (const retry of this.#onLeased.splice(0)) retry();
   }

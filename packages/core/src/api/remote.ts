@@ -167,7 +167,8 @@ async function* mapOrdered(task: RemoteTask, inputs: Iterable<unknown> | AsyncIt
     while (!source.isOver || next < refs.length) {
       const hasRoom = !source.isOver && refs.length - next < window;
       if (hasRoom && !(next < refs.length && refs[next]!.state !== RefState.pending)) {
-        const ref = await source.submit(task, firstDone());
+        const done = firstDone();
+        const ref = await (done ? session.waiting(source.submit(task, done)) : source.submit(task, null));
         if (ref) refs.push(ref);
         continue;
       }
@@ -196,7 +197,7 @@ async function* mapUnordered(task: RemoteTask, inputs: Iterable<unknown> | Async
     while (!source.isOver || pending.size > 0 || done.length > 0) {
       for (let ref = done.shift(); ref; ref = done.shift()) yield await getOne(session, ref);
       if (!source.isOver && pending.size < window) {
-        const ref = await source.submit(task, pending.size > 0 ? anyDone() : null);
+        const ref = await (pending.size > 0 ? session.waiting(source.submit(task, anyDone())) : source.submit(task, null));
         if (!ref) continue;
         pending.add(ref);
         session.onSettled(ref, () => {

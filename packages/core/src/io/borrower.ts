@@ -7,7 +7,8 @@ import {
   ByteReader, Channel, COMPOSITE, Composite, deathFromMessage, failureFromMessage, readPrimitive, targetOf,
   type BorrowerToOwner, type Death, type Endpoint, type MessageStream, type OwnerToBorrower, type Resolved, type ValueCursor,
 } from '@muster/protocol';
-import { containedIn, decodeStored } from '../machine/descriptors.js';
+import { decodeStored } from '../machine/descriptors.js';
+import { containedIn } from '../machine/packed.js';
 import type { Owner } from '../machine/owner.js';
 import { EncodedValue, RefState, StoredObject, type ObjectRef } from '../machine/reference.js';
 import { RESOLVED_ERROR } from './lender.js';

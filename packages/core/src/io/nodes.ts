@@ -7,9 +7,14 @@ import { makeError, musterHome, type NodeFile } from '@muster/base';
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  try { // a zombie is dead, though nobody has collected it
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat[stat.lastIndexOf(')') + 2] !== 'Z';
+  } catch {
+    return true; // no /proc on this system
   }
 }
 

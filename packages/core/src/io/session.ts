@@ -411,8 +411,9 @@ export class Session {
   #lostConnection(what: string, failure: MusterError | undefined): void {
     if (this.#closed) return;
     const error = makeError('NOT_CONNECTED', { cause: `to ${what} was lost${failure ? `: ${failure.details['cause'] ?? failure.message}` : ''}` }, { cause: failure });
+    const wasConnected = this.#head !== null;
     this.#shut(error);
-    this.options.onClosed(error);
+    if (wasConnected) this.options.onClosed(error); // before that, whoever waits for the connection hears of it
   }
 
   #shut(error: MusterError): void {

@@ -1,8 +1,7 @@
 /** How references, endpoints and stored objects are written inside composites. */
-import { ByteReader, ByteWriter, Composite, type Endpoint } from '@muster/protocol';
+import { ByteReader, ByteWriter, type Endpoint } from '@muster/protocol';
 import type { ObjectId } from '@muster/base';
 import type { ObjectRef, StoredObject } from './reference.js';
-import { readPackedRefs } from './packed.js';
 
 /** A reference on the wire: its id, and where its owner listens. */
 export interface RefDescriptor {
@@ -64,13 +63,6 @@ export function decodeStored(bytes: Uint8Array): StoredDescriptor {
   const locations: Endpoint[] = [];
   for (let left = reader.u32(); left > 0; left--) locations.push(readEndpoint(reader));
   return { storageId, sizeBytes, locations, contained: readRefDescriptors(reader) };
-}
-
-/** The references that a composite names, without decoding it. */
-export function containedIn(tag: number, bytes: Uint8Array): readonly RefDescriptor[] {
-  if (tag === Composite.packed) return readPackedRefs(bytes);
-  if (tag === Composite.stored) return decodeStored(bytes).contained;
-  return [];
 }
 
 /** The descriptor of a reference held by the process with this id and endpoint. */

@@ -8,13 +8,14 @@
 import { describeDeath, makeError, ownerKey, type ErrorCode, type MusterError, type ProcessId } from '@muster/base';
 import { ARGUMENTS_MAX, deathFromMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
 import { ActorClients } from './actors.js';
+import { ArgumentWaits } from './argument-waits.js';
 import { Attempts } from './attempts.js';
 import { Dispatcher, type TaskQueue } from './dispatcher.js';
 import { FailureHistory } from './failures.js';
 import { Line, type LineTarget } from './line.js';
 import { ObjectTable } from './objects.js';
 import type { OwnerPorts } from './ports.js';
-import { attachWaiter, containedIn, detachWaiter, RefState, type EncodedValue, type Lineage, type ObjectRef, type RefHolder, type Waiter } from './reference.js';
+import { attachWaiter, RefState, type EncodedValue, type Lineage, type ObjectRef, type RefHolder } from './reference.js';
 import { ReplyReader } from './replies.js';
 import type { SlotQueue } from './slot-queue.js';
 import { Segment, SlotState, SlotTable, type TaskTemplate } from './slots.js';
@@ -47,13 +48,13 @@ export class Owner implements RefHolder {
   readonly dispatcher: Dispatcher;
   readonly actors: ActorClients;
   readonly attempts: Attempts;
+  readonly arguments: ArgumentWaits;
   readonly failures = new FailureHistory();
   /** Of generator tasks, by the reference that stands for their end. */
   readonly streams = new Map<ObjectRef, ResultStream>();
   readonly #replies: ReplyReader;
   readonly #functions: FunctionEntry[] = [];
   readonly #lines = new Map<number, Line>();
-  readonly #waiting = new Map<number, ArgumentWaiter>();
   readonly #dirty: SlotQueue[] = [];
   #segment = new Segment();
   #lineCount = 0;
@@ -65,6 +66,7 @@ export class Owner implements RefHolder {
     this.dispatcher = new Dispatcher(this);
     this.actors = new ActorClients(this);
     this.attempts = new Attempts(this);
+    this.arguments = new ArgumentWaits(this);
     this.#replies = new ReplyReader(this);
   }
 
@@ -154,32 +156,7 @@ export class Owner implements RefHolder {
     this.slots.templates.set(slot, template);
     this.objects.sendingRefs(template.held);
     if (spec.fn === null) spec.queue.ring.push(slot); // calls keep their order, also while the first one waits
-    this.#awaitArguments(slot, template);
-  }
-
-  #awaitArguments(slot: number, template: TaskTemplate): void {
-    const pending = template.parts.filter((part): part is ObjectRef => !(part instanceof Uint8Array) && !this.objects.isReady(part));
-    const waiter = new ArgumentWaiter(this, slot, pending);
-    if (pending.length > 0) this.#waiting.set(slot, waiter);
-    else waiter.finish();
-  }
-
-  /** Called by the waiter: all arguments have settled. */
-  argumentsSettled(slot: number): void {
-    this.#waiting.delete(slot);
-    const template = this.slots.templates.get(slot)!;
-    const failed = template.parts.find((part): part is ObjectRef => !(part instanceof Uint8Array) && part.state === RefState.failed);
-    if (failed) return this.fail(slot, failed.value as MusterError | EncodedValue);
-    const lost = template.parts.find((part) => !(part instanceof Uint8Array) && part.state === RefState.pending);
-    if (lost) return this.#awaitArguments(slot, template);
-    this.slots.states[slot] = SlotState.queued;
-    const before = template.passed;
-    template.passed = template.parts.flatMap((part) => (part instanceof Uint8Array ? [] : containedIn(part)));
-    this.objects.sendingRefs(template.passed);
-    this.objects.sentRefs(before);
-    const { queue, fn } = this.slots.specs[slot]!;
-    if (fn !== null) queue.ring.push(slot);
-    this.markDirty(queue);
+    this.arguments.wait(slot);
   }
 
   /** The record's argument bytes as a template of its own, for lineage. */
@@ -316,8 +293,7 @@ export class Owner implements RefHolder {
 
   /** Fails a task that was taken out of its ring. */
   failTaken(slot: number, error: MusterError | EncodedValue): void {
-    this.#waiting.get(slot)?.drop();
-    this.#waiting.delete(slot);
+    this.arguments.drop(slot);
     const wanted = this.slots.states[slot] !== SlotState.abandoned;
     const ref = this.slots.refs[slot]!;
     if (wanted) this.#remember(slot, error);
@@ -355,7 +331,7 @@ export class Owner implements RefHolder {
       queue.ring.shift();
       this.slots.states[slot] = SlotState.waiting;
       if (this.slots.specs[slot]!.fn === null) queue.ring.unshift(slot);
-      this.#awaitArguments(slot, template);
+      this.arguments.wait(slot);
     }
     this.markDirty(queue);
   }
@@ -387,11 +363,7 @@ export class Owner implements RefHolder {
     const slot = ref.value;
     const spec = this.slots.specs[slot]!;
     const error = makeError('TASK_CANCELLED', { what: `the task ${spec.options.name}`, why: options.reason ? ` (${options.reason})` : '' });
-    const waiter = this.#waiting.get(slot);
-    if (waiter) {
-      waiter.drop();
-      this.#waiting.delete(slot);
-    }
+    this.arguments.drop(slot);
     switch (this.slots.states[slot]) {
       case SlotState.sent:
         this.abandon(slot, error);
@@ -511,29 +483,6 @@ export class Owner implements RefHolder {
       this.dispatcher.takeBackOverruns(queue, nowMs);
       this.dispatcher.settleIdle(queue, nowMs);
     }
-  }
-}
-
-/** Waits for the arguments of one task. */
-class ArgumentWaiter implements Waiter {
-  #left: number;
-
-  constructor(readonly owner: Owner, readonly slot: number, readonly refs: readonly ObjectRef[]) {
-    this.#left = refs.length;
-    for (const ref of refs) attachWaiter(ref, this);
-  }
-
-  settled(): void {
-    if (--this.#left === 0) this.finish();
-  }
-
-  finish(): void {
-    this.owner.argumentsSettled(this.slot);
-  }
-
-  /** The task was cancelled. */
-  drop(): void {
-    for (const ref of this.refs) detachWaiter(ref, this);
   }
 }
 

@@ -6,8 +6,8 @@
  *   a multiple of 64 bytes from the start, so that typed arrays of any kind are read in place.
  */
 import { makeError } from '@muster/base';
-import { ByteReader, ByteWriter } from '@muster/protocol';
-import { readRefDescriptors, writeRefDescriptors, type RefDescriptor } from './descriptors.js';
+import { ByteReader, ByteWriter, Composite } from '@muster/protocol';
+import { decodeStored, readRefDescriptors, writeRefDescriptors, type RefDescriptor } from './descriptors.js';
 
 const FIXED_BYTES = 16;
 const ALIGNMENT_BYTES = 64;
@@ -70,11 +70,18 @@ export function readPacked(bytes: Uint8Array): PackedParts {
   return { tag, refs, head: reader.bytes(headBytes), buffers };
 }
 
-export function readPackedRefs(bytes: Uint8Array): readonly RefDescriptor[] {
+function readPackedRefs(bytes: Uint8Array): readonly RefDescriptor[] {
   return readPacked(bytes).refs;
 }
 
 function boundedCount(count: number, bytes: Uint8Array): number {
   if (count * 16 > bytes.length) throw makeError('PROTOCOL', { what: 'a peer', cause: 'a value names more buffers than it can hold' });
   return count;
+}
+
+/** The references that a composite names, without decoding it. */
+export function containedIn(tag: number, bytes: Uint8Array): readonly RefDescriptor[] {
+  if (tag === Composite.packed) return readPackedRefs(bytes);
+  if (tag === Composite.stored) return decodeStored(bytes).contained;
+  return [];
 }

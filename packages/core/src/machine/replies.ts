@@ -1,7 +1,8 @@
 /** Reads the frames that workers send, record by record. */
 import { assert, makeError } from '@muster/base';
 import { ByteReader, Composite, COMPOSITE, OwnerOp, readPrimitive, WorkerOp, type ValueCursor } from '@muster/protocol';
-import { containedIn, decodeStored } from './descriptors.js';
+import { decodeStored } from './descriptors.js';
+import { containedIn } from './packed.js';
 import type { Line } from './line.js';
 import type { Owner } from './owner.js';
 import type { Outcome } from './ports.js';
@@ -66,7 +67,7 @@ export class ReplyReader implements ValueCursor {
     const ref = slots.refs[slot]!;
     const template = slots.templates.get(slot);
     const { spec, attemptsLeft } = { spec: slots.specs[slot]!, attemptsLeft: slots.specs[slot]!.options.retries - slots.attempts[slot]! };
-    if (wanted && this.compositeTag === Composite.stored && spec.fn && attemptsLeft > 0) {
+    if (wanted && this.compositeTag === Composite.stored && spec.fn) {
       objects.keepLineage(ref, { spec, template: template ?? this.owner.plainTemplate(slot), attemptsLeft });
     }
     const outcome = this.#composite(line, slot, () => this.owner.answered(line, slot));

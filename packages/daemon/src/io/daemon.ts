@@ -69,6 +69,9 @@ export interface RunningDaemon {
   close(reason?: string): Promise<void>;
 }
 
+/** How often clients collect garbage at most, while the store is full. */
+const PRESSURE_INTERVAL_MS = 250;
+
 const systemClock: Clock = { nowMs: () => performance.now(), wallMs: () => Date.now() };
 
 /**
@@ -108,6 +111,8 @@ class Daemon implements RunningDaemon {
   #endpoint: Endpoint;
   #isStepping = false;
   #timer: NodeJS.Timeout | undefined;
+  /** While somebody waits for room in the store, clients are asked to drop what only their garbage holds. */
+  readonly #pressure = setInterval(() => { if (this.#store.stats().waitingCount > 0) this.#service.collectGarbage(); }, PRESSURE_INTERVAL_MS).unref();
   #isDown = false;
   #resolveClosed!: (reason: string) => void;
   #onRegistered: () => void = () => {};
@@ -214,6 +219,7 @@ class Daemon implements RunningDaemon {
 
   #wake(atMs: number): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#pressure);
     this.#timer = setTimeout(() => this.#dispatch({ type: 'tick' }), Math.max(0, atMs - this.#clock.nowMs()));
   }
 

@@ -125,7 +125,8 @@ function writeWhole(path: string, content: unknown): void {
 function startTicksOf(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''; // field 22; the name before it may contain anything
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // from field 3 on; the name before it may contain anything
+    return state === 'Z' ? '' : (fields[18] ?? ''); // field 22; a zombie is dead, though nobody has collected it
   } catch {
     return '';
   }

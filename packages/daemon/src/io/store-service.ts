@@ -44,6 +44,11 @@ export class StoreService {
     this.#streams.get(workerId)?.send({ type: 'workerCommand', ...command });
   }
 
+  /** Asks all clients to let go of objects that only their garbage holds. */
+  collectGarbage(): void {
+    for (const stream of this.#streams.values()) stream.send({ type: 'collectGarbage' });
+  }
+
   #serve(stream: StoreStream): void {
     stream.onEnd = () => {};
     stream.onMessage = (message) => {

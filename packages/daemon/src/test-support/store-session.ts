@@ -33,7 +33,7 @@ export class StoreSession {
       stream.onMessage = (message) => {
         if (message.type === 'storeWelcome') resolve((session = new StoreSession(channel, stream, message)));
         else if (message.type === 'workerCommand') options.onCommand?.(message);
-        else session!.#waiting.get(message.requestId)?.(message);
+        else if (message.type !== 'collectGarbage') session!.#waiting.get(message.requestId)?.(message);
       };
       stream.onEnd = (failure) => {
         channel.close();

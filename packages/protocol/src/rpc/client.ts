@@ -2,7 +2,7 @@
 import { Client, credentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { makeError, MusterError } from '@muster/base';
 import { METHODS, methodPath, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
-import { unrefClient } from './unref.js';
+import { unrefClient } from './inside.js';
 import { CHANNEL_OPTIONS, failureFromStatus, requestMetadata } from './wire.js';
 
 /** One side of a duplex stream. Messages arrive in the order they were sent. */

@@ -1,10 +1,11 @@
 /** The called side: one gRPC server per process, which checks token and version before any handler sees a call. */
 import { chmodSync } from 'node:fs';
+import type { ServerHttp2Session } from 'node:http2';
 import { Metadata, Server, ServerCredentials, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from '@grpc/grpc-js';
 import { makeError, type MusterError } from '@muster/base';
 import type { MessageStream } from './client.js';
 import { METHODS, methodPath, type AllMethods, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
-import { unrefServer } from './unref.js';
+import { onSession, unrefServer } from './inside.js';
 import { CHANNEL_OPTIONS, credentialsFailure, statusOfFailure } from './wire.js';
 
 type DuplexHandler<Name extends keyof DuplexMethods> = (
@@ -64,10 +65,23 @@ export class RpcServer {
 
   #bind(address: string): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) =>
-        error ? reject(makeError('CONNECTION', { what: address, cause: error.message }, { cause: error })) : resolve(port));
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+        if (error) return reject(makeError('CONNECTION', { what: address, cause: error.message }, { cause: error }));
+        onSession(this.#server, dropStrangers);
+        resolve(port);
+      });
     });
   }
+}
+
+/** A connection that has made no call by then is ended: it is nobody who knows the protocol. */
+const STRANGER_TIMEOUT_MS = 5000;
+
+function dropStrangers(session: ServerHttp2Session): void {
+  const timer = setTimeout(() => session.destroy(), STRANGER_TIMEOUT_MS).unref();
+  session.once('stream', () => clearTimeout(timer));
+  session.once('close', () => clearTimeout(timer));
+  session.on('error', () => session.destroy()); // such as frames that break HTTP/2
 }
 
 function serve(name: keyof AllMethods, options: ServerOptions): (call: never, callback: never) => void {

@@ -18,6 +18,7 @@ export const CHANNEL_OPTIONS = {
   'grpc.enable_retries': 0,
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_http_proxy': 0,
+  'grpc.max_connection_idle_ms': 30_000, // every conversation keeps a stream open; what has none is left over
 } as const;
 
 const CODE_KEY = 'muster-code';

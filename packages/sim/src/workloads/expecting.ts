@@ -8,7 +8,7 @@ import type { Scene } from '../scenario.js';
 import { print } from '../values.js';
 
 /** More attempts than a run has faults. */
-export const PLENTY = 30;
+export const PLENTY = 100;
 
 /** What befalls a task that may not be tried again, when something goes wrong. */
 export const DEATHS: readonly ErrorCode[] = ['WORKER_DIED', 'NODE_DIED'];

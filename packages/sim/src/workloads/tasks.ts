@@ -5,7 +5,7 @@ import { UserError } from '../program.js';
 import type { Workload } from '../scenario.js';
 import { DEATHS, expectValue, PLENTY } from './expecting.js';
 
-const KINDS = [['quick', 300, 1], ['medium', 60, 2], ['idle', 60, 3], ['long', 12, 4], ['flaky', 20, 5]] as const;
+const KINDS = [['quick', 300, 1], ['medium', 60, 2], ['idle', 60, 3], ['long', 12, 4], ['flaky', 20, 5], ['asking', 30, 6]] as const;
 
 export const tasks: Workload = {
   name: 'tasks',
@@ -28,6 +28,13 @@ export const tasks: Workload = {
         yield* code.work(100);
         yield* code.sleep(100);
         return x + 4;
+      },
+      /** Gives back what its worker holds ahead while it waits. */
+      *asking(code, x: number) {
+        yield* code.work(0.3);
+        const five = (yield* code.get(code.call('quick', [4], { retries: PLENTY }))) as number;
+        yield* code.work(0.3);
+        return x + 1 + five;
       },
       *flaky(code, x: number) {
         yield* code.work(1);

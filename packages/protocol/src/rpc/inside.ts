@@ -1,9 +1,9 @@
 /**
- * Keeps connections from holding a process alive, as `unref` does for sockets. gRPC has no such call, so this reaches for the HTTP/2
- * sessions inside of @grpc/grpc-js, whose version is pinned; a test holds that a program ends by itself.
+ * The HTTP/2 sessions inside of @grpc/grpc-js, for what it has no calls for: connections that do not keep a process alive, and the end
+ * of those that never speak. Its version is pinned; tests hold that a program ends by itself and that strangers are dropped.
  */
 import type { Client, Server } from '@grpc/grpc-js';
-import type { ClientHttp2Session, Http2Server } from 'node:http2';
+import type { ClientHttp2Session, Http2Server, ServerHttp2Session } from 'node:http2';
 
 interface ChannelInside {
   readonly internalChannel?: {
@@ -28,6 +28,17 @@ export function unrefClient(client: Client): void {
 
 interface ServerInside {
   readonly http2Servers?: ReadonlyMap<Http2Server, unknown>;
+}
+
+const watched = new WeakSet<Http2Server>();
+
+/** Calls back for each connection that the server accepts from now on. To be called after each bind. */
+export function onSession(server: Server, callback: (session: ServerHttp2Session) => void): void {
+  for (const http2Server of (server as unknown as ServerInside).http2Servers?.keys() ?? []) {
+    if (watched.has(http2Server)) continue;
+    watched.add(http2Server);
+    http2Server.on('session', callback);
+  }
 }
 
 /** The server's sockets, and connections that it accepts from now on, no longer keep this process alive. */
