@@ -89,7 +89,8 @@ t.test('feasibility is about live totals: cut-off and reserved nodes count, drai
 
 /** The rules once more, as slowly and plainly as possible. */
 function oracle(nodes: readonly NodeView[], request: PlacementRequest, hints: PlacementHints): { nodeId: string | null; feasible: boolean } {
-  const allowed = nodes.filter((n) => (request.nodeId === '' || n.nodeId === request.nodeId)
+  const isOpen = (n: NodeView): boolean => (n.total['cpu'] ?? 0) > 0 || request.nodeId !== '' || Object.keys({ ...request.labels, ...request.resources }).length > 0;
+  const allowed = nodes.filter(isOpen).filter((n) => (request.nodeId === '' || n.nodeId === request.nodeId)
     && Object.entries(request.labels).every(([key, value]) => n.labels[key] === value));
   const holds = (set: ResourceSet): boolean => Object.entries(request.resources).every(([name, amount]) => (set[name] ?? 0) >= amount);
   const open = allowed.filter((n) => n.condition === 'ready' && n.leaseCount < LEASES_PER_NODE_MAX && holds(n.available));
@@ -134,6 +135,14 @@ function nodesTold(reasons: string): number {
   const counts = reasons.split('; ').map((clause) => Number(/^(\d+)( more)? nodes/.exec(clause)?.[1] ?? (/^node-\d+: /.test(clause) ? 1 : 0)));
   return counts.reduce((sum, count) => sum + count, 0);
 }
+
+t.test('a node without cpus runs only what names it or asks for what it has', async (t) => {
+  const nodes = [node('node-a', 0, 0), node('node-b', 1, 0)];
+  const nothing = { resources: {}, nodeId: '', labels: {} };
+  t.same(place({ nodes }, nothing, { ...NO_HINTS, preferredNodeId: 'node-a' }), { nodeId: 'node-b' });
+  t.same(place({ nodes }, { ...nothing, nodeId: 'node-a' }, NO_HINTS), { nodeId: 'node-a' });
+  t.same(rejected(place({ nodes: [node('node-a', 0, 0)] }, nothing, NO_HINTS)), { feasible: false, reasons: 'node-a: offers no cpus, and runs only what names it' });
+});
 
 t.test('agrees with the oracle on 50,000 random clusters', async (t) => {
   const seed = Number(process.env['MUSTER_SEED'] ?? Date.now() % 2 ** 31);

@@ -2,7 +2,7 @@
 import { ownerOf, type ObjectId } from '@muster/base';
 import type { SimCluster } from './cluster.js';
 import { Violation } from './ledger.js';
-import type { Scene } from './scenario.js';
+import { NODE_TIMEOUT_MS, type Scene } from './scenario.js';
 import type { SimSession } from './sim-session.js';
 
 function must(cluster: SimCluster, condition: boolean, what: () => string): void {
@@ -67,6 +67,21 @@ export function checkDisconnected(scene: Scene): void {
   }
   const { running } = cluster.world.ledger;
   must(cluster, running.size === 0, () => `${running.size} tasks run for nobody`);
+}
+
+/** What the head may take longer than the timeout. */
+const DEATH_SLACK_MS = 500;
+
+/** A node whose machine lost its power was declared dead when its time was over. */
+export function checkDeaths({ cluster, stopped }: Scene): void {
+  if (stopped.has(cluster.head.process)) return;
+  for (const node of cluster.nodes) {
+    const darkAtMs = cluster.world.network.darkSince(node.options.host);
+    if (darkAtMs === undefined) continue;
+    must(cluster, !cluster.head.machine.nodes.byId.has(node.id), () => `${node.id} lost its power, and was not declared dead`);
+    const tookMs = (cluster.head.nodeDeaths.get(node.id) ?? 0) - darkAtMs;
+    must(cluster, tookMs <= NODE_TIMEOUT_MS + DEATH_SLACK_MS, () => `${node.id} lost its power, and was declared dead after ${tookMs.toFixed(0)} ms`);
+  }
 }
 
 function checkProtocol(cluster: SimCluster): void {

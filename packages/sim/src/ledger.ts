@@ -2,7 +2,7 @@
  * What really happened, as nobody in the cluster sees it: which code ran where and how often. The oracle of the simulation. A rule that is
  * broken ends it at once.
  */
-import { MusterError, type ResourceSet } from '@muster/base';
+import { addResources, fits, formatResources, MusterError, type ResourceSet } from '@muster/base';
 import type { UserError } from './program.js';
 
 /** A rule that the cluster broke. */
@@ -33,8 +33,11 @@ export interface Execution {
 export class Ledger {
   readonly tasks = new Map<string, TaskRecord>();
   readonly actors = new Map<string, ActorRecord>();
-  /** Leases whose cpus are lent out. */
-  readonly blockedLeases = new Set<string>();
+  /** What each node has. */
+  readonly nodes = new Map<string, ResourceSet>();
+  /** Leases whose tasks wait for others, so that their cpus are lent out; and those that go on, and may find their cpus taken for a moment. */
+  readonly #blocked = new Set<string>();
+  readonly #resumed = new Set<string>();
   /** What each lease was given. */
   readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet }>();
   /** By number. */
@@ -63,11 +66,27 @@ export class Ledger {
       throw new Violation(`${execution.taskId} (${task.name}) runs for the ${task.executions}th time, with ${task.retries} retries`);
     }
     this.running.set(++this.#executionCount, execution);
+    this.#checkRoom(execution);
     return this.#executionCount;
   }
 
+  /** What begins to run has room on its node, beside all that runs there and does not wait. */
+  #checkRoom({ nodeId, leaseId }: Execution): void {
+    const total = this.nodes.get(nodeId)!;
+    const leaseIds = new Set<string>();
+    for (const other of this.running.values()) if (other.nodeId === nodeId && !this.#blocked.has(other.leaseId) && !this.#resumed.has(other.leaseId)) leaseIds.add(other.leaseId);
+    if (!leaseIds.has(leaseId)) return;
+    let used: ResourceSet = {};
+    for (const id of leaseIds) used = addResources(used, this.leases.get(id)?.resources ?? {});
+    if (!fits(total, used)) throw new Violation(`${nodeId} has ${formatResources(total)}, and runs ${[...leaseIds].join(', ')} with ${formatResources(used)}`);
+  }
+
   ended(execution: number): void {
+    const ended = this.running.get(execution);
+    if (!ended) return;
     this.running.delete(execution);
+    for (const other of this.running.values()) if (other.leaseId === ended.leaseId) return;
+    this.#resumed.delete(ended.leaseId);
   }
 
   /** A process is dead, and with it all that ran in it. */
@@ -77,8 +96,8 @@ export class Ledger {
 
   /** The task on a lease waits for others, or goes on. */
   blocked(leaseId: string, isBlocked: boolean): void {
-    if (isBlocked) this.blockedLeases.add(leaseId);
-    else this.blockedLeases.delete(leaseId);
+    (isBlocked ? this.#blocked : this.#resumed).add(leaseId);
+    (isBlocked ? this.#resumed : this.#blocked).delete(leaseId);
   }
 
   actorCreated(actorId: string, options: { readonly maxRestarts: number }): void {

@@ -66,7 +66,8 @@ export class Network {
   readonly #listeners = new Map<string, Listener>();
   readonly #links = new Map<string, Link>();
   readonly #ends = new Map<SimProcess, Set<End>>();
-  readonly #darkHosts = new Set<string>();
+  /** Since when each has no power. */
+  readonly #darkHosts = new Map<string, number>();
   #portCount = 0;
 
   constructor(readonly clock: VirtualClock, readonly random: Random, readonly trace: Trace, readonly options: NetworkOptions) {}
@@ -187,7 +188,7 @@ export class Network {
 
   /** The machine is without power: nothing leaves it any more, and its connections are not even closed. */
   darken(host: string): void {
-    this.#darkHosts.add(host);
+    this.#darkHosts.set(host, this.clock.nowMs());
     this.trace.record(this.clock.nowMs(), `dark ${host}`);
     for (const [process, ends] of this.#ends) {
       for (const end of ends) {
@@ -199,6 +200,10 @@ export class Network {
 
   isDark(host: string): boolean {
     return this.#darkHosts.has(host);
+  }
+
+  darkSince(host: string): number | undefined {
+    return this.#darkHosts.get(host);
   }
 
   #giveUpLater(end: End): void {

@@ -6,7 +6,7 @@ import { seededRandom, type Random } from '@muster/base';
 import { integer, oneOf, SimCluster, type NodeSpec } from './cluster.js';
 import type { CodeContext } from './code-context.js';
 import type { Faults } from './faults.js';
-import { checkDisconnected, checkIdle } from './invariants.js';
+import { checkDeaths, checkDisconnected, checkIdle } from './invariants.js';
 import { Violation } from './ledger.js';
 import type { Library } from './library.js';
 import type { NetworkOptions, Range } from './network.js';
@@ -29,6 +29,8 @@ export interface Workload {
 const LIVENESS_MS = 120_000;
 /** Leases go back, collectors run, silent nodes are declared dead and broken connections given up within this time. */
 const SETTLE_MS = 12_000;
+/** A node that says nothing for that long is dead. */
+export const NODE_TIMEOUT_MS = 5000;
 const LATENCIES_MS: readonly Range[] = [[0.05, 0.2], [0.1, 1], [0.5, 5], [1, 30]];
 
 export interface Verdict {
@@ -53,7 +55,7 @@ export class Scene {
   constructor(readonly workload: Workload, readonly faults: Faults, seed: number, sink: ((line: string) => void) | null) {
     this.random = seededRandom(seed ^ 0x27d4eb2f);
     this.cluster = new SimCluster({
-      seed, sink, library: workload.library, network: networkOptions(this.random), head: { heartbeatIntervalMs: 500, nodeTimeoutMs: 5000 },
+      seed, sink, library: workload.library, network: networkOptions(this.random), head: { heartbeatIntervalMs: 500, nodeTimeoutMs: NODE_TIMEOUT_MS },
       workerStartMs: oneOf(this.random, [[5, 20], [50, 150], [100, 1000]] as const),
     });
     const nodes = workload.nodes(this.random).map((spec, index) => this.cluster.addNode(`n${index}`, spec));
@@ -114,6 +116,7 @@ function play(scene: Scene): void {
   scene.expect(isGone, 'a driver could not end its job');
   cluster.run(SETTLE_MS);
   checkDisconnected(scene);
+  checkDeaths(scene);
 }
 
 function whyNotDone(scene: Scene): string {

@@ -48,6 +48,7 @@ export class SimNode {
       startingMax: Math.max(2, Math.ceil((resources['cpu'] ?? 0) / RESOURCE_SCALE)), random: world.workload,
       store: { stats: () => this.store.machine.stats(), list: () => this.store.machine.list() },
     });
+    world.ledger.nodes.set(nodeId, resources);
     this.process.onExit((end) => this.#exited(end));
     this.#listen();
     this.#dispatch({ type: 'start' });
