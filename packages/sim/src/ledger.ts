@@ -35,9 +35,8 @@ export class Ledger {
   readonly actors = new Map<string, ActorRecord>();
   /** What each node has. */
   readonly nodes = new Map<string, ResourceSet>();
-  /** Leases whose tasks wait for others, so that their cpus are lent out; and those that go on, and may find their cpus taken for a moment. */
-  readonly #blocked = new Set<string>();
-  readonly #resumed = new Set<string>();
+  /** Leases whose tasks have waited for others: their cpus were lent out, and others may have them still. */
+  readonly #lent = new Set<string>();
   /** What each lease was given. */
   readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet }>();
   /** By number. */
@@ -70,11 +69,11 @@ export class Ledger {
     return this.#executionCount;
   }
 
-  /** What begins to run has room on its node, beside all that runs there and does not wait. */
+  /** What begins to run has room on its node beside all that runs there, but for cpus that were lent out. */
   #checkRoom({ nodeId, leaseId }: Execution): void {
     const total = this.nodes.get(nodeId)!;
     const leaseIds = new Set<string>();
-    for (const other of this.running.values()) if (other.nodeId === nodeId && !this.#blocked.has(other.leaseId) && !this.#resumed.has(other.leaseId)) leaseIds.add(other.leaseId);
+    for (const other of this.running.values()) if (other.nodeId === nodeId && !this.#lent.has(other.leaseId)) leaseIds.add(other.leaseId);
     if (!leaseIds.has(leaseId)) return;
     let used: ResourceSet = {};
     for (const id of leaseIds) used = addResources(used, this.leases.get(id)?.resources ?? {});
@@ -82,11 +81,7 @@ export class Ledger {
   }
 
   ended(execution: number): void {
-    const ended = this.running.get(execution);
-    if (!ended) return;
     this.running.delete(execution);
-    for (const other of this.running.values()) if (other.leaseId === ended.leaseId) return;
-    this.#resumed.delete(ended.leaseId);
   }
 
   /** A process is dead, and with it all that ran in it. */
@@ -94,10 +89,9 @@ export class Ledger {
     for (const [number, execution] of this.running) if (execution.workerId === workerId) this.running.delete(number);
   }
 
-  /** The task on a lease waits for others, or goes on. */
-  blocked(leaseId: string, isBlocked: boolean): void {
-    (isBlocked ? this.#blocked : this.#resumed).add(leaseId);
-    (isBlocked ? this.#resumed : this.#blocked).delete(leaseId);
+  /** The task on a lease waits for others. */
+  blocked(leaseId: string): void {
+    this.#lent.add(leaseId);
   }
 
   actorCreated(actorId: string, options: { readonly maxRestarts: number }): void {

@@ -227,7 +227,7 @@ export class SimExecutor implements ValueCursor {
   #setBlocked(isBlocked: boolean): void {
     this.#isBlocked = isBlocked && !this.actor;
     this.#session.toHead({ type: 'workerBlocked', blocked: isBlocked });
-    this.#session.world.ledger.blocked(this.#leaseId(), isBlocked);
+    if (isBlocked) this.#session.world.ledger.blocked(this.#leaseId());
     if (this.actor) return; // its other calls may go on, and are what it may wait for
     for (const line of this.#lines) {
       if (isBlocked) this.#giveBack(line);

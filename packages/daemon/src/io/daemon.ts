@@ -112,7 +112,7 @@ class Daemon implements RunningDaemon {
   #isStepping = false;
   #timer: NodeJS.Timeout | undefined;
   /** While somebody waits for room in the store, clients are asked to drop what only their garbage holds. */
-  readonly #pressure = setInterval(() => { if (this.#store.stats().waitingCount > 0) this.#service.collectGarbage(); }, PRESSURE_INTERVAL_MS).unref();
+  #pressure: NodeJS.Timeout | undefined;
   #isDown = false;
   #resolveClosed!: (reason: string) => void;
   #onRegistered: () => void = () => {};
@@ -168,6 +168,7 @@ class Daemon implements RunningDaemon {
     this.#dispatch({ type: 'start' });
     await registered;
     this.#publish();
+    this.#pressure = setInterval(() => { if (this.#store.stats().waitingCount > 0) this.#service.collectGarbage(); }, PRESSURE_INTERVAL_MS);
     this.#logger.info('node-started', { nodeId: this.nodeId, endpoint: this.#endpoint, objectStoreBytes: this.#storeBytes });
   }
 
