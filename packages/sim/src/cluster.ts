@@ -1,5 +1,5 @@
 /** A whole cluster in one thread: one head, nodes, drivers, and the network between them, in virtual time, from one seed. */
-import { newId, RESOURCE_SCALE, seededRandom, type Random, type ResourceSet } from '@muster/base';
+import { newId, RESOURCE_SCALE, seededRandom, type ProcessId, type Random, type ResourceSet } from '@muster/base';
 import { VirtualClock } from './clock.js';
 import type { CodeContext } from './code-context.js';
 import { Ledger } from './ledger.js';
@@ -62,11 +62,11 @@ export class SimCluster {
   }
 
   /** Starts a node on a machine of that name. */
-  addNode(host: string, spec: NodeSpec): SimNode {
+  addNode(host: string, spec: NodeSpec, nodeId: string = newId('node', this.world.workload)): SimNode {
     const resources: Record<string, number> = spec.cpus > 0 ? { cpu: spec.cpus * RESOURCE_SCALE } : {};
     for (const [name, amount] of Object.entries(spec.resources ?? {})) resources[name] = amount * RESOURCE_SCALE;
     const node = new SimNode(this.world, {
-      nodeId: newId('node', this.world.workload), host, headAddress: HEAD_ADDRESS, resources: resources satisfies ResourceSet,
+      nodeId, host, headAddress: HEAD_ADDRESS, resources: resources satisfies ResourceSet,
       objectStoreBytes: spec.objectStoreBytes ?? OBJECT_STORE_BYTES, prestartCount: spec.cpus, workerStartMs: this.#options.workerStartMs,
     });
     this.nodes.push(node);
@@ -74,8 +74,8 @@ export class SimCluster {
   }
 
   /** Starts a driver beside a node's daemon. */
-  addDriver(node: SimNode, program: (code: CodeContext) => Program): SimDriver {
-    const driver = new SimDriver(this.world, { driverId: newId('driver', this.world.workload), node, headAddress: HEAD_ADDRESS }, program);
+  addDriver(node: SimNode, program: (code: CodeContext) => Program, driverId: ProcessId = newId('driver', this.world.workload)): SimDriver {
+    const driver = new SimDriver(this.world, { driverId, node, headAddress: HEAD_ADDRESS }, program);
     this.drivers.push(driver);
     return driver;
   }

@@ -147,11 +147,12 @@ export class Owner implements RefHolder {
 
   /** Runs a finished task again for its lost result. */
   resubmit(ref: ObjectRef, lineage: Lineage): void {
-    this.#enqueueTemplate(ref, lineage.spec, lineage.template);
+    this.#enqueueTemplate(ref, lineage.spec, lineage.template, lineage.spec.options.retries - lineage.attemptsLeft);
   }
 
-  #enqueueTemplate(ref: ObjectRef, spec: TaskSpec, template: TaskTemplate): void {
+  #enqueueTemplate(ref: ObjectRef, spec: TaskSpec, template: TaskTemplate, attempt = 0): void {
     const slot = this.slots.allocate(ref, spec, SlotState.waiting);
+    this.slots.attempts[slot] = attempt;
     ref.value = slot;
     this.slots.templates.set(slot, template);
     this.objects.sendingRefs(template.held);
@@ -247,6 +248,7 @@ export class Owner implements RefHolder {
 
   leaveLine(line: Line, slot: number): void {
     line.outstanding--;
+    this.slots.lines[slot] = 0; // on no line: an old number would tie it to that line's end
     if (this.slots.heavy[slot] === 1) {
       this.slots.heavy[slot] = 0;
       line.heavyCount--;
@@ -286,8 +288,7 @@ export class Owner implements RefHolder {
     this.slots.refs[slot] = this.objects.create(); // nobody waits for the old attempt
     this.slots.states[slot] = SlotState.abandoned;
     const stream = this.streams.get(ref);
-    this.#enqueueTemplate(ref, spec, template);
-    this.slots.attempts[ref.value as number] = attempt;
+    this.#enqueueTemplate(ref, spec, template, attempt);
     if (stream) this.streams.set(ref, stream);
   }
 
@@ -408,6 +409,12 @@ export class Owner implements RefHolder {
     return found.sort((a, b) => this.slots.refs[a]!.sequence - this.slots.refs[b]!.sequence);
   }
 
+  /** The head does not say what became of a worker that cannot be reached: whatever it does, it must not go on. */
+  #giveUp(line: Line, reason: string): void {
+    this.dispatcher.release(line, true, `its connection broke: ${reason}`);
+    this.lineLost(line, null);
+  }
+
   #deathError(spec: TaskSpec, line: Line, death: Death | null): MusterError {
     const cause = death ? deathFromMessage(death) : ({ kind: 'killed', reason: 'its connection broke' } as const);
     const code: ErrorCode = cause.kind === 'node-lost' ? 'NODE_DIED' : 'WORKER_DIED';
@@ -476,7 +483,7 @@ export class Owner implements RefHolder {
     for (const line of [...this.#lines.values()]) {
       if (line.broken && line.broken.untilMs <= nowMs) {
         if (line.target.actorId) this.actors.lineTimedOut(line);
-        else this.dispatcher.lost(line.target.leaseId, null);
+        else this.#giveUp(line, line.broken.reason);
       }
     }
     for (const queue of this.dispatcher.queues) {
