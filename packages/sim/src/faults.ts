@@ -62,6 +62,10 @@ const breakConnection: Fault = (scene) => {
   scene.cluster.world.network.breakOne(a, b);
 };
 
+const repeatMessages: Fault = ({ cluster }) => {
+  cluster.world.network.duplicateShare = 0.2;
+};
+
 const stopProcess: Fault = ({ cluster, home, stopped }) => {
   const { faults } = cluster.world;
   const processes = cluster.liveNodes.flatMap((node) => [node.process, ...[...node.workers.values()].map((worker) => worker.process)]);
@@ -115,8 +119,8 @@ export const FAULTS: readonly Faults[] = [
   { name: 'none', start: () => 0 },
   mixture('workers', [killWorker], 40),
   mixture('nodes', [crashDaemon, cutPower]),
-  mixture('network', [cutOff, cutOff, stickLink]),
+  mixture('network', [cutOff, cutOff, stickLink, repeatMessages]),
   mixture('stops', [stopProcess]),
   mixture('connections', [breakConnection]),
-  mixture('all', [killWorker, killWorker, crashDaemon, cutPower, cutOff, stickLink, stopProcess]),
+  mixture('all', [killWorker, killWorker, crashDaemon, cutPower, cutOff, stickLink, stopProcess, repeatMessages]),
 ];

@@ -63,6 +63,8 @@ interface Listener {
 export class Network {
   /** Broken rules of the protocol: peers that are not faulty never see one. */
   readonly protocolErrors: string[] = [];
+  /** The share of messages between the head and nodes that arrive twice, as they may around a reconnect. */
+  duplicateShare = 0;
   readonly #listeners = new Map<string, Listener>();
   readonly #links = new Map<string, Link>();
   readonly #ends = new Map<SimProcess, Set<End>>();
@@ -160,6 +162,7 @@ export class Network {
   }
 
   healAll(): void {
+    this.duplicateShare = 0;
     for (const key of [...this.#links.keys()]) {
       const [from, to] = key.split('>') as [string, string];
       this.heal(from, to);
@@ -246,8 +249,10 @@ export class End implements MessageStream<unknown, unknown> {
 
   send(message: unknown): boolean {
     if (this.isOver || this.#isEnding) return false;
-    const isOnWire = this.network.options.isOnWire;
-    this.sendPacket({ kind: 'message', message: isOnWire ? overTheWire(this.method, this.isClient, message) : message });
+    const { options, duplicateShare, random } = this.network;
+    const content: Content = { kind: 'message', message: options.isOnWire ? overTheWire(this.method, this.isClient, message) : message };
+    this.sendPacket(content);
+    if (duplicateShare > 0 && this.method === 'Head.Node' && random.next() < duplicateShare) this.sendPacket(content);
     if (this.#queue.length < CONGESTED_COUNT) return true;
     this.#wasCongested = true;
     return false;

@@ -94,7 +94,7 @@ export class Owner implements RefHolder {
       for (let i = 0; i < args.length; i++) {
         if (writePrimitive(segment, args[i])) continue;
         const encoded = this.encodeArgument(args[i]);
-        if (!('tag' in encoded) || encoded.contained.length > 0) return this.#submitTemplate(spec, args, i, encoded, takeBack(segment, at));
+        if (!('tag' in encoded) || encoded.contained.length > 0) return this.#submitTemplate(spec, args, i, encoded, segment.takeBack(at));
         writeComposite(segment, encoded.tag, encoded.bytes);
       }
     } catch (error) {
@@ -491,11 +491,4 @@ export class Owner implements RefHolder {
       this.dispatcher.settleIdle(queue, nowMs);
     }
   }
-}
-
-/** Undoes a record that was begun and returns a copy of its arguments so far. */
-function takeBack(segment: Segment, at: number): Uint8Array {
-  const done = Buffer.from(segment.buffer.subarray(at + TASK_HEADER_BYTES, segment.position));
-  segment.position = at;
-  return done;
 }

@@ -2,7 +2,7 @@
  * Tasks in flight, as columns indexed by slot: a million queued tasks cost some thirty bytes each beside their record and reference.
  * A slot is free again only after the worker's last word on it, so a late reply never meets another task.
  */
-import { ByteWriter, FRAME_TARGET_BYTES } from '@muster/protocol';
+import { ByteWriter, FRAME_TARGET_BYTES, TASK_HEADER_BYTES } from '@muster/protocol';
 import { makeError } from '@muster/base';
 import type { ObjectRef } from './reference.js';
 import type { TaskSpec } from './task-spec.js';
@@ -28,6 +28,13 @@ export class Segment extends ByteWriter {
   liveCount = 0;
   constructor() {
     super(FRAME_TARGET_BYTES);
+  }
+
+  /** Undoes a record that was begun, and returns a copy of its arguments so far. */
+  takeBack(at: number): Uint8Array {
+    const done = Buffer.from(this.buffer.subarray(at + TASK_HEADER_BYTES, this.position));
+    this.position = at;
+    return done;
   }
 }
 

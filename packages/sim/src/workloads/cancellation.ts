@@ -31,6 +31,11 @@ export const cancellation: Workload = {
         yield* code.getAll(children);
         return 0;
       },
+      /** Holds references while it waits its turn. */
+      *holder(code, refs: ObjectRef[]) {
+        yield* code.getAll(refs);
+        return 0;
+      },
       *quick(code, x: number) {
         yield* code.work(1);
         return x;
@@ -46,8 +51,11 @@ export const cancellation: Workload = {
         const late: ObjectRef[] = [];
         const kept: ObjectRef[] = [];
         for (let count = integer(random, 2, 12); count > 0; count--) {
-          const name = oneOf(random, ['patient', 'parent', 'deaf', 'quick', 'late']);
-          if (name === 'quick') kept.push(code.call('quick', [7], { retries: PLENTY }));
+          const name = oneOf(random, ['patient', 'parent', 'deaf', 'holder', 'quick', 'late']);
+          if (name === 'holder') {
+            const held = code.call('patient', [], { retries: PLENTY });
+            doomed.push({ ref: code.call('holder', [[held]], { retries: PLENTY }), isForced: false }, { ref: held, isForced: false });
+          } else if (name === 'quick') kept.push(code.call('quick', [7], { retries: PLENTY }));
           else if (name === 'late') late.push(code.call(oneOf(random, ['patient', 'deaf']), [], { retries: PLENTY, timeoutMs: integer(random, 20, 400) }));
           else doomed.push({ ref: code.call(name, [], { retries: PLENTY }), isForced: name === 'deaf' || random.next() < 0.2 });
         }
