@@ -2,7 +2,9 @@
  * The core benchmark: Muster and its peers, one after another in every round, so that a busy machine is busy for all of
  * them. Writes medians, ratios and verdicts as Markdown.
  *
- *     node bench/run.mjs [--rounds 3] [--only NAME-FILTER] [--out bench/RESULTS.md]
+ *     node bench/run.mjs [--rounds 3] [--only NAME-FILTER] [--with-target] [--out bench/RESULTS.md]
+ *
+ * `--with-target` leaves out the names that no target is set for.
  *
  * Muster's own values come from `npx cluster bench core --only NAME --json`. Exits with 1 when a record is missing; a
  * target that was missed is a result, not a failure.
@@ -21,6 +23,9 @@ import { renderMarkdown } from './report.mjs';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PEER_SECONDS = 4;
 const MUSTER_TIMEOUT_MS = 5 * 60_000;
+
+/** @param {import('./comparisons.mjs').Comparison} comparison */
+const hasTarget = ({ target, against }) => target !== undefined || against.some(({ atLeast, atMost }) => atLeast !== undefined || atMost !== undefined);
 
 /** Muster's records for one name, from a fresh cluster. */
 function runMuster(name) {
@@ -107,6 +112,7 @@ async function main() {
     options: {
       rounds: { type: 'string', default: '3' },
       only: { type: 'string', default: '' },
+      'with-target': { type: 'boolean', default: false },
       out: { type: 'string', default: join(ROOT, 'bench/RESULTS.md') },
     },
   });
@@ -123,6 +129,7 @@ async function main() {
 
   const rows = [];
   for (const comparison of COMPARISONS) {
+    if (options['with-target'] && !hasTarget(comparison)) continue;
     if (comparison.name.includes(options.only)) rows.push(await compare(comparison, { rounds, skippedPeers }));
   }
   const report = renderMarkdown({ facts, skipped: skipped.map(({ name, skipped: reason }) => `${name}, ${reason}`), rows });
