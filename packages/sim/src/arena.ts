@@ -1,11 +1,13 @@
 /** The bytes of a node's object store, each object in one piece at its offset, so that a machine that mixes places up is found out. */
 import type { EncodedValue } from '@muster/core/internal';
 
+/** One object, as it lies in an arena or a file. */
 export interface StoredBytes {
   readonly objectId: string;
   readonly value: EncodedValue;
 }
 
+/** The arena of one node. */
 export class Arena {
   readonly #objects = new Map<number, StoredBytes>();
 

@@ -2,12 +2,14 @@
 import { FrameWriter, WorkerOp } from '@muster/protocol';
 import type { EncodedValue, ObjectRef } from '@muster/core/internal';
 
+/** A function that a caller defined. */
 export interface DefinedFunction {
   readonly id: number;
   readonly name: string;
   isRevived: boolean;
 }
 
+/** One caller of a worker. */
 export class CallerLine {
   readonly writer = new FrameWriter();
   readonly functions = new Map<number, DefinedFunction>();

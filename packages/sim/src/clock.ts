@@ -18,6 +18,7 @@ interface Entry extends Timer {
   action: (() => void) | null;
 }
 
+/** The time of one simulation. */
 export class VirtualClock implements Clock {
   #nowMs = 0;
   #sequence = 0;

@@ -13,6 +13,7 @@ import { SimNode } from './sim-node.js';
 import { Trace } from './trace.js';
 import type { World } from './world.js';
 
+/** What a simulated cluster is made of. */
 export interface ClusterOptions {
   readonly seed: number;
   readonly library: Library;
@@ -23,6 +24,7 @@ export interface ClusterOptions {
   readonly sink: ((line: string) => void) | null;
 }
 
+/** What a node has. */
 export interface NodeSpec {
   readonly cpus: number;
   readonly objectStoreBytes?: number;
@@ -32,6 +34,7 @@ export interface NodeSpec {
 const HEAD_ADDRESS = 'head:1';
 const OBJECT_STORE_BYTES = 64 * 2 ** 20;
 
+/** One simulated cluster. */
 export class SimCluster {
   readonly world: World;
   readonly head: SimHead;

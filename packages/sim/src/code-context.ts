@@ -10,6 +10,7 @@ import type { SimSession } from './sim-session.js';
 import { decodeError, Large } from './values.js';
 import { onSettled } from './waiting.js';
 
+/** Options of a task. */
 export interface CallOptions extends ResourceOptions {
   readonly retries?: number;
   readonly retryOn?: (error: unknown) => boolean;
@@ -18,6 +19,7 @@ export interface CallOptions extends ResourceOptions {
   readonly nodeId?: string;
 }
 
+/** Options of an actor. */
 export interface ActorOptions extends ResourceOptions {
   readonly maxRestarts?: number;
   readonly maxConcurrency?: number;
@@ -39,6 +41,7 @@ export interface TaskIdentity {
   readonly adopt: (ref: ObjectRef) => void;
 }
 
+/** The hands of one task, call or driver. */
 export class CodeContext {
   readonly #held = new Set<ObjectRef>();
 

@@ -13,6 +13,7 @@ interface Registration {
   readonly detail: ObjectRef['detail'];
 }
 
+/** What the collector looks at. */
 export interface CollectorOptions {
   readonly owner: Owner;
   /** What else holds references, beside users' code and the machine. */
@@ -21,6 +22,7 @@ export interface CollectorOptions {
   readonly onForeignGone: (ref: ObjectRef) => void;
 }
 
+/** The collector of one process. */
 export class Collector {
   readonly #options: CollectorOptions;
   readonly #held = new Map<ObjectRef, number>();

@@ -115,6 +115,7 @@ function mixture(name: string, kinds: readonly Fault[], countMax = 8): Faults {
   };
 }
 
+/** All mixtures, from none to everything. */
 export const FAULTS: readonly Faults[] = [
   { name: 'none', start: () => 0 },
   mixture('workers', [killWorker], 40),

@@ -8,6 +8,7 @@ import type { UserError } from './program.js';
 /** A rule that the cluster broke. */
 export class Violation extends Error {}
 
+/** What is known of a submitted task. */
 export interface TaskRecord {
   readonly name: string;
   readonly retries: number;
@@ -30,6 +31,7 @@ export interface Execution {
   readonly leaseId: string;
 }
 
+/** The record of one simulation. */
 export class Ledger {
   readonly tasks = new Map<string, TaskRecord>();
   readonly actors = new Map<string, ActorRecord>();

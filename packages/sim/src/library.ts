@@ -2,17 +2,20 @@
 import type { CodeContext } from './code-context.js';
 import type { Program } from './program.js';
 
+/** A remote function. */
 export type SimFunction = (code: CodeContext, ...args: never[]) => Program;
 
 /** A method takes the actor's state, which its constructor made. */
 export type SimMethod = (code: CodeContext, state: never, ...args: never[]) => Program;
 
+/** An actor class. */
 export interface SimClass {
   readonly construct: SimFunction;
   /** In the order of their numbers. */
   readonly methods: Readonly<Record<string, SimMethod>>;
 }
 
+/** All that the programs of a simulation can call. */
 export interface Library {
   readonly functions: Readonly<Record<string, SimFunction>>;
   readonly classes: Readonly<Record<string, SimClass>>;

@@ -13,8 +13,10 @@ import { describeMessage, overTheWire, type Methods } from './methods.js';
 import type { SimProcess } from './process.js';
 import type { Trace } from './trace.js';
 
+/** Drawn evenly from `min` to `max`. */
 export type Range = readonly [min: number, max: number];
 
+/** How fast the network is, and how patient. */
 export interface NetworkOptions {
   /** Between machines. */
   readonly latencyMs: Range;
@@ -31,6 +33,7 @@ export type StreamHandler<Name extends keyof Methods> = (
   stream: MessageStream<Methods[Name]['reply'], Methods[Name]['request']>, metadata: Readonly<Record<string, string>>,
 ) => void;
 
+/** What a process serves. */
 export type StreamHandlers = { readonly [Name in keyof Methods]?: StreamHandler<Name> };
 
 /** Messages on their way before a sender is told to wait. */
@@ -60,6 +63,7 @@ interface Listener {
   readonly handlers: StreamHandlers;
 }
 
+/** All connections of one cluster. */
 export class Network {
   /** Broken rules of the protocol: peers that are not faulty never see one. */
   readonly protocolErrors: string[] = [];

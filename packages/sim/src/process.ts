@@ -10,8 +10,10 @@ export interface ProcessEnd {
   readonly signal: string | null;
 }
 
+/** By SIGKILL. */
 export const KILLED: ProcessEnd = { code: null, signal: 'SIGKILL' };
 
+/** One process, from its start to its exit. */
 export class SimProcess {
   isAlive = true;
   #isWorking = false;

@@ -33,6 +33,7 @@ const SETTLE_MS = 12_000;
 export const NODE_TIMEOUT_MS = 5000;
 const LATENCIES_MS: readonly Range[] = [[0.05, 0.2], [0.1, 1], [0.5, 5], [1, 30]];
 
+/** What became of a simulation. */
 export interface Verdict {
   readonly hash: string;
   readonly lineCount: number;

@@ -12,6 +12,7 @@ import { pressure } from './workloads/pressure.js';
 import { tasks } from './workloads/tasks.js';
 import { tenants } from './workloads/tenants.js';
 
+/** A workload with a mixture of faults. */
 export interface Scenario {
   /** `workload/faults` */
   readonly name: string;
@@ -21,6 +22,7 @@ export interface Scenario {
 
 const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure];
 
+/** All of them. */
 export const SCENARIOS: readonly Scenario[] = WORKLOADS.flatMap((workload) => FAULTS.map((faults) => ({ name: `${workload.name}/${faults.name}`, workload, faults })));
 
 /** The scenarios of a name: one, or all of a workload. */

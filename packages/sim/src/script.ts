@@ -69,6 +69,7 @@ interface Words {
   readonly options: Readonly<Record<string, string>>;
 }
 
+/** A cluster that follows commands. */
 export class ClusterScript {
   readonly #cluster: SimCluster;
   readonly #nodes = new Map<string, SimNode>();

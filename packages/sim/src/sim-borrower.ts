@@ -30,6 +30,7 @@ interface Lender {
   readonly returning: ObjectId[];
 }
 
+/** Who borrows. */
 export interface BorrowerOptions {
   readonly owner: Owner;
   readonly process: SimProcess;
@@ -39,6 +40,7 @@ export interface BorrowerOptions {
   readonly watchForeign: (ref: ObjectRef) => void;
 }
 
+/** All references that one process has borrowed. */
 export class SimBorrower {
   readonly #options: BorrowerOptions;
   readonly #refs = new Map<ObjectId, ObjectRef>();

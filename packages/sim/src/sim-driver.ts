@@ -7,12 +7,14 @@ import type { SimNode } from './sim-node.js';
 import { SimSession } from './sim-session.js';
 import { record, type World } from './world.js';
 
+/** Which driver, and where it runs. */
 export interface DriverOptions {
   readonly driverId: ProcessId;
   readonly node: SimNode;
   readonly headAddress: string;
 }
 
+/** One driver. */
 export class SimDriver {
   readonly process: SimProcess;
   readonly session: SimSession;

@@ -43,12 +43,14 @@ interface Running {
   isCancelled: boolean;
 }
 
+/** In which process it runs. */
 export interface ExecutorOptions {
   readonly session: SimSession;
   /** Of the lease that the worker has at present. */
   readonly leaseId: () => string;
 }
 
+/** The executor of one worker. */
 export class SimExecutor implements ValueCursor {
   compositeTag = 0;
   compositeStart = 0;
@@ -238,7 +240,17 @@ export class SimExecutor implements ValueCursor {
 
   #cancel(running: Running): void {
     running.isCancelled = true;
-    for (const child of running.children) this.#session.owner.cancel(child, { force: false, reason: 'the task that submitted it was cancelled' });
+    for (const child of running.children) this.#cancelChild(child);
+  }
+
+  /** A task that another one submits is cancelled with it, also when that has happened already. */
+  #adopt(running: Running, child: ObjectRef): void {
+    running.children.push(child);
+    if (running.isCancelled) this.#cancelChild(child);
+  }
+
+  #cancelChild(child: ObjectRef): void {
+    this.#session.owner.cancel(child, { force: false, reason: 'the task that submitted it was cancelled' });
   }
 
   // ---------------------------------------------------------------- one task
@@ -258,7 +270,7 @@ export class SimExecutor implements ValueCursor {
       taskId: taskId(line.callerId.slice(line.callerId.indexOf('-') + 1), sequence),
     };
     const code = new CodeContext(this.#session, {
-      taskId: running.taskId, attempt: running.attempt, isCancelled: () => running.isCancelled, adopt: (ref) => running.children.push(ref),
+      taskId: running.taskId, attempt: running.attempt, isCancelled: () => running.isCancelled, adopt: (ref) => this.#adopt(running, ref),
     });
     const args = Array.from({ length: argumentCount }, () => this.#readArgument(reader, code));
     if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });

@@ -4,6 +4,7 @@ import { HeadMachine, TICK_MS, type HeadEffect, type HeadEvent } from '@muster/h
 import type { SimProcess } from './process.js';
 import { record, type World } from './world.js';
 
+/** The head's patience. */
 export interface HeadOptions {
   readonly heartbeatIntervalMs: number;
   readonly nodeTimeoutMs: number;
@@ -11,6 +12,7 @@ export interface HeadOptions {
 
 type Stream = MessageStream<unknown, unknown>;
 
+/** The head of a cluster. */
 export class SimHead {
   readonly machine: HeadMachine;
   /** When each node was declared dead. */
@@ -73,7 +75,8 @@ export class SimHead {
         this.#streams.delete(effect.stream);
         if (effect.failure === null) stream?.end();
         else stream?.destroy(effect.failure);
-        if (effect.failure?.code === 'PROTOCOL') this.world.network.protocolErrors.push(`the head ended a stream: ${effect.failure.message}`);
+        const isSilence = /said nothing/.test(effect.failure?.message ?? ''); // the machine behind it is dark
+        if (effect.failure?.code === 'PROTOCOL' && !isSilence) this.world.network.protocolErrors.push(`the head ended a stream: ${effect.failure.message}`);
         return;
       }
       case 'answerQuery': {

@@ -9,6 +9,7 @@ import { SimStore } from './sim-store.js';
 import { SimWorker } from './sim-worker.js';
 import { record, type World } from './world.js';
 
+/** What a node is. */
 export interface NodeOptions {
   readonly nodeId: string;
   readonly host: string;
@@ -23,6 +24,7 @@ export interface NodeOptions {
 type HeadStream = MessageStream<NodeToHead, HeadToNode>;
 type StoreStream = MessageStream<StoreReply, StoreRequest>;
 
+/** One node. */
 export class SimNode {
   readonly process: SimProcess;
   readonly endpoint: Endpoint;

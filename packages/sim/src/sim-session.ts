@@ -32,6 +32,7 @@ const COLLECT_INTERVAL_MS = 200;
 /** How long the view of a stored object stays mapped after its last use, at most. */
 const VIEW_LINGER_MAX_MS = 50;
 
+/** Whose session it is, and where its cluster is. */
 export interface SessionOptions {
   readonly processId: ProcessId;
   readonly isDriver: boolean;
@@ -49,6 +50,7 @@ export interface SessionOptions {
   readonly roots: () => Iterable<ObjectRef>;
 }
 
+/** The session of one process. */
 export class SimSession {
   readonly owner: Owner;
   readonly collector: Collector;

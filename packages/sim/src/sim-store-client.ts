@@ -13,6 +13,7 @@ interface Waiting {
   readonly fail: (error: MusterError) => void;
 }
 
+/** The connection, and who hears it. */
 export interface StoreClientOptions {
   readonly stream: MessageStream<StoreRequest, StoreReply>;
   readonly arena: Arena;
@@ -22,6 +23,7 @@ export interface StoreClientOptions {
   readonly onClosed: (failure: MusterError | undefined) => void;
 }
 
+/** One process at its node's object store. */
 export class SimStoreClient {
   welcome: StoreWelcome | null = null;
   readonly #options: StoreClientOptions;

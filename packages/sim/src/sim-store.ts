@@ -19,6 +19,7 @@ interface Listener {
   readonly onFile: (fileId: number, sizeBytes: number) => void;
 }
 
+/** Which node's store it is. */
 export interface SimStoreOptions {
   readonly nodeId: string;
   readonly totalBytes: number;
@@ -28,6 +29,7 @@ export interface SimStoreOptions {
   readonly endpointOf: (nodeId: string) => Endpoint | undefined;
 }
 
+/** The object store of one node. */
 export class SimStore {
   readonly machine: StoreMachine;
   readonly arena = new Arena();

@@ -14,6 +14,7 @@ import type { World } from './world.js';
 /** As in @muster/worker. */
 const LEASE_WAIT_MS = 5000;
 
+/** Where a worker listens and connects. */
 export interface WorkerOptions {
   readonly endpoint: Endpoint;
   readonly daemonAddress: string;
@@ -21,6 +22,7 @@ export interface WorkerOptions {
   readonly arena: Arena;
 }
 
+/** One worker. */
 export class SimWorker {
   readonly session: SimSession;
   readonly executor: SimExecutor;

@@ -4,6 +4,7 @@
 const ID_PATTERN = /\b(driver|worker|actor|lease|job|node|cluster)-([0-9a-f]{12})\b/g;
 const OBJECT_PATTERN = /\bobj-([0-9a-f]{12})-([0-9a-f]{12})?/g;
 
+/** The trace of one simulation. */
 export class Trace {
   #hash = 0x811c9dc5;
   #shortIds = new Map<string, string>();

@@ -18,6 +18,7 @@ export interface Written {
   readonly contained: readonly ObjectRef[];
 }
 
+/** Takes a value apart. */
 export function write(value: unknown): Written {
   const contained: ObjectRef[] = [];
   const json = JSON.stringify(value, (_, part: unknown) => (part instanceof ObjectRef ? { $ref: contained.push(part) - 1 } : part));
@@ -70,11 +71,13 @@ function read(json: Uint8Array, refs: readonly ObjectRef[]): unknown {
   });
 }
 
+/** What a failed program answers. */
 export function encodeError(error: UserError | MusterError): EncodedValue {
   const form = error instanceof MusterError ? { $system: errorToWire(error) } : { $user: error.message };
   return new EncodedValue(Composite.plain, Buffer.from(JSON.stringify(form)));
 }
 
+/** What it came from. */
 export function decodeError(error: EncodedValue | MusterError): UserError | MusterError {
   if (error instanceof MusterError) return error;
   const form = JSON.parse(Buffer.from(error.bytes).toString()) as { $system?: { code: string; details: Record<string, string> }; $user?: string };

@@ -6,6 +6,7 @@ import type { Library } from './library.js';
 import type { Network } from './network.js';
 import type { Trace } from './trace.js';
 
+/** The surroundings of every simulated process. */
 export interface World {
   readonly clock: VirtualClock;
   readonly trace: Trace;

@@ -30,6 +30,8 @@ export class Line {
   transport: LineTransport | null = null;
   /** Tasks sent in all. */
   sentCount = 0;
+  /** Tasks answered in all; those given back do not count. */
+  answeredCount = 0;
   /** Tasks sent and not answered. */
   outstanding = 0;
   /** Of those, tasks of long or unknown duration. */

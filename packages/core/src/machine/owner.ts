@@ -204,9 +204,12 @@ export class Owner implements RefHolder {
     line.transport = this.ports.openLine(target, {
       onFrame: (payload) => {
         if (line.closed) return;
-        line.lastHeardMs = this.ports.nowMs();
-        line.overrun = false;
+        const before = line.answeredCount;
         this.#replies.read(line, payload);
+        if (line.answeredCount > before) { // a task given back is no answer: what runs still runs
+          line.lastHeardMs = this.ports.nowMs();
+          line.overrun = false;
+        }
         this.#afterReplies(line);
       },
       onDrain: () => {
@@ -242,6 +245,7 @@ export class Owner implements RefHolder {
 
   /** The worker has said its last word on the slot. */
   answered(line: Line, slot: number): void {
+    line.answeredCount++;
     this.leaveLine(line, slot);
     this.releaseSlot(slot);
   }

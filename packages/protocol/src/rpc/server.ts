@@ -75,7 +75,7 @@ export class RpcServer {
 }
 
 /** A connection that has made no call by then is ended: it is nobody who knows the protocol. */
-const STRANGER_TIMEOUT_MS = 5000;
+const STRANGER_TIMEOUT_MS = 3000;
 
 function dropStrangers(session: ServerHttp2Session): void {
   const timer = setTimeout(() => session.destroy(), STRANGER_TIMEOUT_MS).unref();

@@ -24,6 +24,7 @@ function* converse(scene: Scene, code: CodeContext, handle: ActorHandle, isLasti
   }
 }
 
+/** Actors and their callers. */
 export const actors: Workload = {
   name: 'actors',
   library: {

@@ -14,6 +14,7 @@ import { expectValue, PLENTY } from './expecting.js';
 /** What may happen to the holder of somebody else's reference. */
 const LOSSES: readonly ErrorCode[] = ['OWNER_DIED', 'OBJECT_LOST', 'OBJECT_FREED', 'WORKER_DIED', 'NODE_DIED', 'ACTOR_DIED', 'ACTOR_UNAVAILABLE'];
 
+/** References inside of values. */
 export const borrowers: Workload = {
   name: 'borrowers',
   library: {

@@ -8,6 +8,7 @@ import { DEATHS, expectFailure, expectValue, PLENTY } from './expecting.js';
 
 const CANCELLED: readonly ErrorCode[] = ['TASK_CANCELLED'];
 
+/** Tasks that are told to stop. */
 export const cancellation: Workload = {
   name: 'cancellation',
   library: {

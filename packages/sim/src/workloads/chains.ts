@@ -21,6 +21,7 @@ function strike({ cluster, home }: Scene): void {
   if (cluster.liveNodes.length === 1) cluster.addNode(`n${cluster.nodes.length}`, { cpus: 2 });
 }
 
+/** Results made of results that are lost. */
 export const chains: Workload = {
   name: 'chains',
   library: {

@@ -17,6 +17,7 @@ function* everything(code: CodeContext): Program<void> {
   }
 }
 
+/** Drivers that die. */
 export const departures: Workload = {
   name: 'departures',
   library: {

@@ -5,6 +5,7 @@ import { expectValue, PLENTY } from './expecting.js';
 
 const LONG_MS = 3000;
 
+/** Long tasks beside short ones. */
 export const mixture: Workload = {
   name: 'mixture',
   library: {

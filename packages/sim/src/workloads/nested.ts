@@ -3,6 +3,7 @@ import { integer } from '../cluster.js';
 import type { Workload } from '../scenario.js';
 import { expectValue, PLENTY } from './expecting.js';
 
+/** Tasks that wait for tasks. */
 export const nested: Workload = {
   name: 'nested',
   library: {

@@ -7,6 +7,7 @@ import { expectValue, PLENTY } from './expecting.js';
 
 const MIB = 2 ** 20;
 
+/** Object stores that are full. */
 export const pressure: Workload = {
   name: 'pressure',
   library: {

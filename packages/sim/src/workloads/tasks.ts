@@ -7,6 +7,7 @@ import { DEATHS, expectValue, PLENTY } from './expecting.js';
 
 const KINDS = [['quick', 300, 1], ['medium', 60, 2], ['idle', 60, 3], ['long', 12, 4], ['flaky', 20, 5], ['asking', 30, 6]] as const;
 
+/** Tasks of all lengths. */
 export const tasks: Workload = {
   name: 'tasks',
   library: {

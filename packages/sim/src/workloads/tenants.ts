@@ -7,6 +7,7 @@ const TASK_MS = 40;
 /** Whoever comes late may have to wait for a worker of its own. */
 const WORKER_START_MS = 1500;
 
+/** Drivers that share. */
 export const tenants: Workload = {
   name: 'tenants',
   library: {
