@@ -2,12 +2,22 @@
 import { ownerOf, type ObjectId } from '@muster/base';
 import type { SimCluster } from './cluster.js';
 import { Violation } from './ledger.js';
-import { NODE_TIMEOUT_MS, type Scene } from './scenario.js';
+import type { SimProcess } from './process.js';
 import type { SimSession } from './sim-session.js';
 
 function must(cluster: SimCluster, condition: boolean, what: () => string): void {
   if (!condition) throw new Violation(cluster.world.trace.shorten(what()));
 }
+
+/** What is looked at. */
+interface Scene {
+  readonly cluster: SimCluster;
+  /** Processes that were stopped. */
+  readonly stopped: ReadonlySet<SimProcess>;
+}
+
+/** A node that says nothing for that long is dead. */
+export const NODE_TIMEOUT_MS = 5000;
 
 /** The programs have ended and hold nothing, but their drivers are still connected. */
 export function checkIdle(scene: Scene): void {

@@ -6,7 +6,7 @@ import { seededRandom, type Random } from '@muster/base';
 import { integer, oneOf, SimCluster, type NodeSpec } from './cluster.js';
 import type { CodeContext } from './code-context.js';
 import type { Faults } from './faults.js';
-import { checkDeaths, checkDisconnected, checkIdle } from './invariants.js';
+import { checkDeaths, checkDisconnected, checkIdle, NODE_TIMEOUT_MS } from './invariants.js';
 import { Violation } from './ledger.js';
 import type { Library } from './library.js';
 import type { NetworkOptions, Range } from './network.js';
@@ -29,8 +29,6 @@ export interface Workload {
 const LIVENESS_MS = 120_000;
 /** Leases go back, collectors run, silent nodes are declared dead and broken connections given up within this time. */
 const SETTLE_MS = 12_000;
-/** A node that says nothing for that long is dead. */
-export const NODE_TIMEOUT_MS = 5000;
 const LATENCIES_MS: readonly Range[] = [[0.05, 0.2], [0.1, 1], [0.5, 5], [1, 30]];
 
 /** What became of a simulation. */

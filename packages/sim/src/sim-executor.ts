@@ -56,7 +56,7 @@ export class SimExecutor implements ValueCursor {
   compositeStart = 0;
   compositeEnd = 0;
   actor: ActorHome | null = null;
-  /** Tasks begun on the present lease; the daemon reads it when the process has died. */
+  /** Tasks of the present lease that were begun or given back; the daemon reads it when the process has died. */
   startedTasks = 0;
   readonly #session: SimSession;
   readonly #leaseId: () => string;
@@ -209,6 +209,7 @@ export class SimExecutor implements ValueCursor {
       for (const slot of taskSlots(frame)) {
         line.cancelled.delete(slot);
         line.slotRecord(WorkerOp.returned, slot);
+        this.startedTasks++;
       }
       frame.position = frame.payload.length;
     }
@@ -261,6 +262,7 @@ export class SimExecutor implements ValueCursor {
     const flags = reader.u8();
     const argumentCount = reader.u16();
     const sequence = reader.f64();
+    this.startedTasks++;
     if (line.cancelled.delete(slot)) return line.slotRecord(WorkerOp.returned, slot);
     const definition = op === OwnerOp.task ? (line.functions.get(target) ?? null) : null;
     const method = op === OwnerOp.call ? Object.keys(this.actor?.Class.methods ?? {})[target] : undefined;
@@ -274,7 +276,6 @@ export class SimExecutor implements ValueCursor {
     });
     const args = Array.from({ length: argumentCount }, () => this.#readArgument(reader, code));
     if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });
-    this.startedTasks++;
     const isPlain = (definition === null || definition.isRevived) && args.every((arg) => !(arg instanceof EncodedValue));
     if (isPlain) this.#runNow(running, code, args);
     else this.#runLater(running, code, args);

@@ -10,6 +10,7 @@ import {
   decodeStored, describeStored, encodeComposite, encodeStored, encodeThrown, EncodedValue, INLINE_MAX_BYTES, sizeOf, STREAM_WINDOW, type ObjectRef, type Session,
 } from '@muster/core/internal';
 import type { CallerLine, DefinedFunction } from './caller-line.js';
+import { taskSlots, type PendingFrame } from './pending-frame.js';
 import { Running } from './running.js';
 
 /** A turn of the event loop is given back after this much work. */
@@ -21,12 +22,8 @@ const YIELD_STRIDE = 32;
 /** A wait shorter than this does not give the cpu back. */
 const BLOCKED_AFTER_MS = 1;
 
-/** A frame that arrived, read up to `position`. */
-interface PendingFrame {
-  readonly line: CallerLine;
-  readonly payload: Uint8Array;
-  position: number;
-}
+/** Stands for a control record that was applied ahead of its turn. */
+const APPLIED = 0;
 
 /** What an actor's executor calls. */
 export interface ActorTarget {
@@ -46,7 +43,7 @@ export class Executor implements ValueCursor {
   actor: ActorTarget | null = null;
   /** The name of what runs, for its output. */
   onName: (name: string) => void = () => {};
-  /** Counts the tasks begun on the present lease; may lie in shared memory. */
+  /** Counts the tasks of the present lease that were begun or given back, in the order of their records; may lie in shared memory. */
   progress = new Float64Array(1);
   readonly #frames: PendingFrame[] = [];
   readonly #reader = new ByteReader();
@@ -123,7 +120,7 @@ export class Executor implements ValueCursor {
         const op = reader.u8();
         if (op !== OwnerOp.task && op !== OwnerOp.call) {
           if (op === OwnerOp.define) this.#define(frame.line, reader);
-          else this.#control(frame.line, op, reader);
+          else if (op !== APPLIED) this.#control(frame.line, op, reader);
           reader.position = end;
           continue;
         }
@@ -170,12 +167,15 @@ export class Executor implements ValueCursor {
     while (reader.position < reader.end) {
       const end = reader.u32() + reader.position;
       const op = reader.u8();
-      if (op !== OwnerOp.task && op !== OwnerOp.call && op !== OwnerOp.define) this.#control(line, op, reader);
+      if (op !== OwnerOp.task && op !== OwnerOp.call && op !== OwnerOp.define) {
+        const at = reader.position - 1;
+        this.#control(line, op, reader);
+        payload[at] = APPLIED; // its slot may be another task's by the time the frame has its turn
+      }
       reader.position = end;
     }
   }
 
-  /** Control records may be applied twice: once ahead of their turn, once in it. */
   #control(line: CallerLine, op: number, reader: ByteReader): void {
     switch (op) {
       case OwnerOp.cancel: {
@@ -225,6 +225,7 @@ export class Executor implements ValueCursor {
       for (const slot of taskSlots(frame)) {
         line.cancelled.delete(slot);
         line.slotRecord(WorkerOp.returned, slot);
+        this.progress[0]!++;
       }
       frame.position = frame.payload.length;
     }
@@ -262,6 +263,7 @@ export class Executor implements ValueCursor {
     const flags = reader.u8();
     const argumentCount = reader.u16();
     const sequence = reader.f64();
+    this.progress[0]!++;
     if (line.cancelled.size > 0 && line.cancelled.delete(slot)) {
       line.slotRecord(WorkerOp.returned, slot);
       return true;
@@ -286,7 +288,6 @@ export class Executor implements ValueCursor {
       }
     }
     if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });
-    this.progress[0]!++;
     if (!isPlain) {
       void this.#runLater(line, running, definition, method?.name, args, (flags & TaskFlag.streaming) !== 0);
       return false;
@@ -483,17 +484,4 @@ class LostInput extends Error {
   constructor(readonly storageId: string) {
     super(`the argument ${storageId} is lost`);
   }
-}
-
-/** The slots of the tasks in the unread part of a frame. */
-function taskSlots(frame: PendingFrame): number[] {
-  const slots: number[] = [];
-  const reader = new ByteReader().reset(frame.payload);
-  for (reader.position = frame.position; reader.position < reader.end;) {
-    const end = reader.u32() + reader.position;
-    const op = reader.u8();
-    if (op === OwnerOp.task || op === OwnerOp.call) slots.push(reader.u32());
-    reader.position = end;
-  }
-  return slots;
 }

@@ -343,7 +343,7 @@ export class Session {
 
   /** Calls back once when the reference has left pending. */
   onSettled(ref: ObjectRef, callback: () => void): void {
-    if (ref.state === RefState.pending) attachWaiter(ref, { settled: callback });
+    if (ref.state === RefState.pending) attachWaiter(ref, { settled: () => callback() });
     else callback();
   }
 

@@ -47,9 +47,12 @@ export class Attempts {
   abort(slot: number, force: boolean): void {
     const line = this.owner.line(this.owner.slots.lines[slot]!);
     if (!line) return;
-    if (force && line.target.leaseId) return this.owner.killWorkerOf(line, 'a task was cancelled with force');
+    const isLeased = line.target.leaseId !== '';
+    const { order } = this.owner.slots;
+    const isFirst = force && !this.owner.slotsOn(line).some((other) => order[other]! < order[slot]!); // else it has not begun yet
+    if (isFirst && isLeased) return this.owner.killWorkerOf(line, slot, 'a task was cancelled with force');
     line.sendSlot(OwnerOp.cancel, slot);
-    if (this.#deadlines.has(slot) && line.target.leaseId) this.#graces.set(slot, this.owner.ports.nowMs() + ABORT_GRACE_MS);
+    if ((force || this.#deadlines.has(slot)) && isLeased) this.#graces.set(slot, this.owner.ports.nowMs() + ABORT_GRACE_MS);
   }
 
   /** Whether the task may run again after the failure; if so it does, after a pause. */
@@ -85,7 +88,7 @@ export class Attempts {
     for (const [slot, atMs] of this.#graces) if (atMs <= nowMs) {
       this.#graces.delete(slot);
       const line = this.owner.line(this.owner.slots.lines[slot]!);
-      if (line) this.owner.killWorkerOf(line, 'a task went on after its time was over');
+      if (line) this.owner.killWorkerOf(line, slot, 'a task went on after its time was over');
     }
   }
 

@@ -22,7 +22,7 @@ export function fillLine(owner: Owner, line: Line, limit: number, nowMs: number)
     const slot = ring.peek();
     if (slots.states[slot] === SlotState.abandoned) { // cancelled while it was queued
       ring.shift();
-      slots.release(slot);
+      owner.releaseSlot(slot);
       continue;
     }
     if (slots.states[slot] === SlotState.waiting) break; // an actor's calls keep their order: the first one waits for an argument

@@ -6,7 +6,7 @@
  * queue or fails them, as their options say, with the cause that the head reports.
  */
 import { describeDeath, makeError, ownerKey, type ErrorCode, type MusterError, type ProcessId } from '@muster/base';
-import { ARGUMENTS_MAX, deathFromMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
+import { ARGUMENTS_MAX, deathFromMessage, deathToMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
 import { ActorClients } from './actors.js';
 import { ArgumentWaits } from './argument-waits.js';
 import { Attempts } from './attempts.js';
@@ -392,13 +392,17 @@ export class Owner implements RefHolder {
   /** The worker behind a line is gone: its tasks run again elsewhere, or fail with the cause. */
   lineLost(line: Line, cause: Death | null): void {
     line.close();
-    this.#lines.delete(line.number);
-    const slots = this.slotsOn(line);
     const startedCount = cause && cause.progress > 0 ? cause.progress - 1 : Infinity;
-    for (const slot of slots.reverse()) { // the first one sent ends up in front
+    this.#scatter(line, (slot) => this.slots.order[slot]! <= startedCount, cause);
+  }
+
+  /** Sends the tasks of an ended line back to the queue, or fails them. Those that had begun lose an attempt. */
+  #scatter(line: Line, hadBegun: (slot: number) => boolean, cause: Death | null): void {
+    this.#lines.delete(line.number);
+    for (const slot of this.slotsOn(line).reverse()) { // the first one sent ends up in front
       this.leaveLine(line, slot);
       if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
-      else if (!this.attempts.retry(slot, this.slots.order[slot]! <= startedCount)) this.failTaken(slot, this.#deathError(this.slots.specs[slot]!, line, cause));
+      else if (!this.attempts.retry(slot, hadBegun(slot))) this.failTaken(slot, this.#deathError(this.slots.specs[slot]!, line, cause));
     }
     this.markDirty(line.queue);
   }
@@ -425,16 +429,11 @@ export class Owner implements RefHolder {
     return makeError(code, { what: `the task ${spec.options.name}`, worker: line.target.workerId, cause: `${line.target.workerId} ${describeDeath(cause)}` });
   }
 
-  /** Ends the worker of a lease; the tasks it had ahead run elsewhere and lose no attempt. */
-  killWorkerOf(line: Line, reason: string): void {
+  /** Ends the worker of a lease for the sake of the task that it runs; the tasks behind that one have not begun and lose no attempt. */
+  killWorkerOf(line: Line, running: number, reason: string): void {
     this.dispatcher.release(line, true, reason);
-    this.#lines.delete(line.number);
-    for (const slot of this.slotsOn(line).reverse()) {
-      this.leaveLine(line, slot);
-      if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
-      else this.attempts.retry(slot, false);
-    }
-    this.markDirty(line.queue);
+    const behind = this.slots.order[running]!;
+    this.#scatter(line, (slot) => this.slots.order[slot]! <= behind, deathToMessage({ kind: 'killed', reason }));
   }
 
   forgetLine(line: Line): void {

@@ -168,7 +168,7 @@ class Daemon implements RunningDaemon {
     this.#dispatch({ type: 'start' });
     await registered;
     this.#publish();
-    this.#pressure = setInterval(() => { if (this.#store.stats().waitingCount > 0) this.#service.collectGarbage(); }, PRESSURE_INTERVAL_MS);
+    this.#pressure = setInterval(() => { if (this.#store.stats().waitingCount > 0) this.#service.collectGarbage(); }, PRESSURE_INTERVAL_MS).unref();
     this.#logger.info('node-started', { nodeId: this.nodeId, endpoint: this.#endpoint, objectStoreBytes: this.#storeBytes });
   }
 
