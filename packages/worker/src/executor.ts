@@ -146,7 +146,7 @@ export class Executor implements ValueCursor {
   };
 
   #mayStart(): boolean {
-    return !this.#isBlocked && this.#runningCount < (this.actor?.maxConcurrency ?? 1);
+    return (!this.#isBlocked || this.actor !== null) && this.#runningCount < (this.actor?.maxConcurrency ?? 1);
   }
 
   #yieldTurn(): void {
@@ -247,8 +247,8 @@ export class Executor implements ValueCursor {
 
   #setBlocked(isBlocked: boolean): void {
     this.session.owner.ports.toHead({ type: 'workerBlocked', blocked: isBlocked });
-    if (this.actor) return; // its other calls may go on, and are what it may wait for
     this.#isBlocked = isBlocked;
+    if (this.actor) return; // its other calls go on: one of them may be what it waits for
     for (const line of this.#lines) {
       if (isBlocked) this.#giveBack(line);
       line.blocked(isBlocked);

@@ -10,9 +10,11 @@ import { Channel, failureFromMessage, type Endpoint, type Fetched, type MessageS
 import type { PackedLayout } from '../machine/packed.js';
 
 const PAGE_BYTES = 4096;
-/** Objects up to this size are cut from a slab that the process holds, without asking for each. */
-const SLAB_OBJECT_MAX_BYTES = 512 * 1024;
-const SLAB_BYTES = 4 * 2 ** 20;
+/** Small objects are cut from a slab that the process holds, without asking for each. A small store affords small slabs only. */
+const SLAB_MAX_BYTES = 4 * 2 ** 20;
+const SLABS_PER_ARENA = 64;
+/** An object of more than this part of a slab gets room of its own. */
+const OBJECTS_PER_SLAB = 8;
 /** How long a put waits for room before it fails with OBJECT_STORE_FULL. */
 const ALLOCATE_TIMEOUT_MS = 30_000;
 
@@ -100,7 +102,7 @@ export class StoreClient {
 
   /** Writes an object and seals it. The caller keeps the buffers unchanged until then. @throws ObjectStoreFullError */
   async put(storageId: string, layout: PackedLayout, buffers: readonly Uint8Array[]): Promise<void> {
-    const room = layout.sizeBytes <= SLAB_OBJECT_MAX_BYTES ? await this.#cut(layout.sizeBytes) : { offset: await this.#allocate(layout.sizeBytes), isBlock: true };
+    const room = layout.sizeBytes <= this.#slabBytes / OBJECTS_PER_SLAB ? await this.#cut(layout.sizeBytes) : { offset: await this.#allocate(layout.sizeBytes), isBlock: true };
     this.#arena.write(room.offset, layout.front);
     for (let i = 0; i < buffers.length; i++) if (buffers[i]!.byteLength > 0) this.#arena.write(room.offset + layout.offsets[i]!, buffers[i]!);
     this.#send({ type: 'seal', objectId: storageId, offset: room.offset, sizeBytes: layout.sizeBytes });
@@ -147,6 +149,10 @@ export class StoreClient {
     this.#arena?.close();
   }
 
+  get #slabBytes(): number {
+    return Math.min(SLAB_MAX_BYTES, pageCeil(this.welcome.arenaBytes / SLABS_PER_ARENA));
+  }
+
   /** Room for a small object, from the slab. */
   async #cut(sizeBytes: number): Promise<{ offset: number; isBlock: boolean }> {
     for (;;) {
@@ -165,8 +171,8 @@ export class StoreClient {
       const old = this.#slab;
       this.#slab = null;
       if (old) this.#send({ type: 'returnBlock', offset: old.offset });
-      const offset = await this.#allocate(SLAB_BYTES);
-      this.#slab = { offset, position: offset, end: offset + SLAB_BYTES };
+      const offset = await this.#allocate(this.#slabBytes);
+      this.#slab = { offset, position: offset, end: offset + this.#slabBytes };
     } finally {
       this.#slabRequest = null;
     }

@@ -126,7 +126,7 @@ export class ActorClients {
   }
 
   onState(state: ActorState): void {
-    this.#clients.get(state.actorId)?.onState(state);
+    this.client(state.actorId as ActorId).onState(state);
   }
 
   /** Nothing more will be heard of any actor. */

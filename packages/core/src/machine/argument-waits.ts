@@ -19,6 +19,18 @@ export class ArgumentWaits {
     else this.#settled(slot);
   }
 
+  /** Whether the arguments of the task in front of its queue are still there. If one was lost meanwhile, it waits for them again. */
+  areReady(slot: number): boolean {
+    const { slots, objects } = this.owner;
+    const refs = slots.templates.get(slot)?.parts.filter(isRef) ?? [];
+    if (refs.every((ref) => objects.isReady(ref) && ref.state !== RefState.failed)) return true;
+    const { queue, fn } = slots.specs[slot]!;
+    slots.states[slot] = SlotState.waiting;
+    if (fn !== null) queue.ring.shift();
+    this.wait(slot);
+    return false;
+  }
+
   /** The task was cancelled, or has failed. */
   drop(slot: number): void {
     this.#waiting.get(slot)?.drop();

@@ -27,6 +27,10 @@ export function fillLine(owner: Owner, line: Line, limit: number, nowMs: number)
     }
     if (slots.states[slot] === SlotState.waiting) break; // an actor's calls keep their order: the first one waits for an argument
     const spec = slots.specs[slot]!;
+    if (slots.segments[slot] === undefined && !owner.arguments.areReady(slot)) {
+      if (spec.fn === null) break;
+      continue;
+    }
     if (spec.fn !== null) {
       if (!line.accepts(spec, slots.attempts[slot]!)) break;
       if (!line.isDefined(spec.fn.id)) endRun();

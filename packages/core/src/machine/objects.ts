@@ -103,6 +103,7 @@ export class ObjectTable {
 
   /** Ready to be an argument. Asks for a foreign one's value. */
   isReady(ref: ObjectRef): boolean {
+    if (ref.state === RefState.stored && !ref.detail?.foreign && (ref.value as StoredObject).locations.every((at) => this.#deadNodes.has(at.nodeId))) this.lost(ref, []);
     if (ref.state !== RefState.pending) return true;
     this.wantValue(ref);
     return false;

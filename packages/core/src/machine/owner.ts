@@ -350,6 +350,7 @@ export class Owner implements RefHolder {
 
   /** The worker could not read an argument; the task has not started. */
   lostInput(slot: number, storageId: string): void {
+    this.line(this.slots.lines[slot]!)!.answeredCount++;
     this.leaveLine(this.line(this.slots.lines[slot]!)!, slot);
     if (this.slots.states[slot] === SlotState.abandoned) return this.releaseSlot(slot);
     for (const part of this.slots.templates.get(slot)?.parts ?? []) {

@@ -109,6 +109,7 @@ export class ReplyReader implements ValueCursor {
     if (slots.states[slot] !== SlotState.sent) return this.owner.answered(line, slot);
     const { retryOn, retries } = spec.options;
     if (retryOn === null || slots.attempts[slot]! >= retries) return this.owner.failAnswered(line, slot, error);
+    line.answeredCount++;
     this.owner.leaveLine(line, slot);
     slots.states[slot] = SlotState.delayed; // holds the slot while users' code decides
     ports.judgeError(error, retryOn, (again) => {
