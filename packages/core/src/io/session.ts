@@ -353,7 +353,7 @@ export class Session {
   /** The value of a settled reference. @throws the error it came to */
   async valueOf(ref: ObjectRef, callerStack: string | undefined): Promise<unknown> {
     for (let attempt = 1; ; attempt++) {
-      if (ref.state === RefState.pending) await this.settled([ref]);
+      if (!this.owner.objects.isReady(ref)) await this.settled([ref]); // pending, or known to be on dead nodes only
       switch (ref.state) {
         case RefState.value: return ref.value;
         case RefState.encoded: {
