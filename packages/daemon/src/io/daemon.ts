@@ -220,7 +220,6 @@ class Daemon implements RunningDaemon {
 
   #wake(atMs: number): void {
     clearTimeout(this.#timer);
-    clearInterval(this.#pressure);
     this.#timer = setTimeout(() => this.#dispatch({ type: 'tick' }), Math.max(0, atMs - this.#clock.nowMs()));
   }
 
@@ -237,6 +236,7 @@ class Daemon implements RunningDaemon {
   async #takeDown(reason: string): Promise<void> {
     if (this.#isDown) return;
     this.#isDown = true;
+    clearInterval(this.#pressure);
     clearTimeout(this.#timer);
     try {
       await this.#head.close();
