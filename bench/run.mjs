@@ -2,7 +2,7 @@
  * The core benchmark: Muster and its peers, one after another in every round, so that a busy machine is busy for all of
  * them. Writes medians, ratios and verdicts as Markdown.
  *
- *     node bench/run.mjs [--rounds 3] [--only NAME-FILTER] [--with-target] [--out bench/RESULTS.md]
+ *     node bench/run.mjs [--rounds 3] [--only NAME-FILTER ...] [--with-target] [--out bench/RESULTS.md]
  *
  * `--with-target` leaves out the names that no target is set for.
  *
@@ -111,7 +111,7 @@ async function main() {
   const { values: options } = parseArgs({
     options: {
       rounds: { type: 'string', default: '3' },
-      only: { type: 'string', default: '' },
+      only: { type: 'string', multiple: true, default: [''] },
       'with-target': { type: 'boolean', default: false },
       out: { type: 'string', default: join(ROOT, 'bench/RESULTS.md') },
     },
@@ -130,10 +130,11 @@ async function main() {
   const rows = [];
   for (const comparison of COMPARISONS) {
     if (options['with-target'] && !hasTarget(comparison)) continue;
-    if (comparison.name.includes(options.only)) rows.push(await compare(comparison, { rounds, skippedPeers }));
+    if (!options.only.some((part) => comparison.name.includes(part))) continue;
+    rows.push(await compare(comparison, { rounds, skippedPeers }));
+    // After each name: an interrupted run keeps what it has measured.
+    writeFileSync(options.out, renderMarkdown({ facts, skipped: skipped.map(({ name, skipped: reason }) => `${name}, ${reason}`), rows }));
   }
-  const report = renderMarkdown({ facts, skipped: skipped.map(({ name, skipped: reason }) => `${name}, ${reason}`), rows });
-  writeFileSync(options.out, report);
   console.log(`wrote ${options.out}`);
 
   const failures = rows.flatMap((row) => row.failures.map((failure) => `${row.name}: ${failure}`));
