@@ -32,6 +32,7 @@ function readConfig(): WorkerConfig {
   const line: number[] = [];
   const byte = Buffer.alloc(1);
   while (readByte(byte) && byte[0] !== 0x0a) line.push(byte[0]!);
+  if (line.length === 0) process.exit(0); // the process that started it did not become a daemon
   return JSON.parse(Buffer.from(line).toString('utf8')) as WorkerConfig;
 }
 

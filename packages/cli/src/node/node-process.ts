@@ -4,9 +4,11 @@
  *   --background  behind `cluster start`. Prints one JSON line, ReadyNode or `{ failure }`, and ends when it is told to.
  * The first line of stdin is JSON: what cannot stand on a command line.
  */
+import { SpareWorker } from '@muster/daemon/spare-worker';
 import { asUsage, printFailure, reportOf } from '../output/failure.js';
-import { runNode, type NodeSecrets, type RunningNode } from './run-node.js';
+import type { NodeSecrets, RunningNode } from './run-node.js';
 import { parseStartArguments, readStartValues } from './start-options.js';
+import { WORKER_ENTRY } from './worker-entry.js';
 
 /** The background process's line when it could not start. */
 export interface FailedStart {
@@ -19,8 +21,10 @@ export async function runNodeProcess(args: readonly string[]): Promise<void> {
   process.stdout.on('error', () => {}); // whoever waited may be gone
   try {
     const settings = asUsage('start', () => readStartValues(parseStartArguments(args)));
+    const spareWorker = (settings.resources['cpu'] ?? 0) > 0 ? new SpareWorker(WORKER_ENTRY) : undefined;
     const input = readFirstLine();
-    const node = await runNode(settings, JSON.parse(await input.line) as NodeSecrets);
+    const { runNode } = await import('./run-node.js'); // takes long, and the worker loads its modules meanwhile
+    const node = await runNode(settings, { ...(JSON.parse(await input.line) as NodeSecrets), spareWorker });
     process.stdout.write(`${JSON.stringify(node.ready)}\n`);
     stopOn(node, ['SIGTERM', 'SIGINT']);
     if (isEphemeral) void input.ended.then(() => node.stop('its program ended'));

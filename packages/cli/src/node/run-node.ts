@@ -7,15 +7,16 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { makeError, MusterError, musterHome, newId, systemRandom, type Clock, type NodeId } from '@muster/base';
 import { startDaemon, type RunningDaemon } from '@muster/daemon';
+import type { SpareWorker } from '@muster/daemon/spare-worker';
 import { startHead, type RunningHead } from '@muster/head';
 import { Channel } from '@muster/protocol';
 import { formatAddress, isWildcard, parseAddress } from '../cluster/address.js';
 import { CommandFailure } from '../output/failure.js';
 import { NodeLog, nodeLogFile } from './node-log.js';
 import type { HeadRole, MemberRole, NodeSettings } from './start-options.js';
+import { WORKER_ENTRY } from './worker-entry.js';
 
 const TOKEN_BYTES = 32;
 /** A node's heartbeats in the time after which it would be given up. */
@@ -31,6 +32,11 @@ export interface NodeSecrets {
   readonly token?: string;
   /** Chosen by the process that waits for this one, and made up otherwise. */
   readonly nodeId?: NodeId;
+}
+
+/** What a process may bring along when it becomes a node. */
+export interface NodeBeginnings extends NodeSecrets {
+  readonly spareWorker?: SpareWorker | undefined;
 }
 
 /** What others on this machine must know of a node that is ready. */
@@ -52,8 +58,8 @@ export interface RunningNode {
 }
 
 /** Starts a node and resolves when the cluster has accepted it. @throws MusterError, CommandFailure */
-export async function runNode(settings: NodeSettings, secrets: NodeSecrets): Promise<RunningNode> {
-  const place = new NodePlace(secrets);
+export async function runNode(settings: NodeSettings, beginnings: NodeBeginnings): Promise<RunningNode> {
+  const place = new NodePlace(beginnings);
   try {
     const node = settings.role.kind === 'head' ? await runHeadNode(settings, settings.role, place) : await runMemberNode(settings, settings.role, place);
     void place.openLog(); // programs that wait for the node need not wait for its log
@@ -64,7 +70,7 @@ export async function runNode(settings: NodeSettings, secrets: NodeSecrets): Pro
   }
 }
 
-/** The node's name, folder and token, which stand before any of its parts does. */
+/** The node's name, folder and token, and perhaps its first worker, which stand before any of its parts does. */
 class NodePlace {
   readonly nodeId: NodeId;
   readonly home = musterHome();
@@ -73,11 +79,13 @@ class NodePlace {
   readonly tokenFile: string;
   readonly logFile: string;
   readonly log = new NodeLog();
+  readonly spareWorker: SpareWorker | undefined;
 
-  constructor(secrets: NodeSecrets) {
-    this.nodeId = secrets.nodeId ?? newId('node', systemRandom);
+  constructor(beginnings: NodeBeginnings) {
+    this.spareWorker = beginnings.spareWorker;
+    this.nodeId = beginnings.nodeId ?? newId('node', systemRandom);
     this.folder = join(this.home, this.nodeId);
-    this.token = secrets.token ?? randomBytes(TOKEN_BYTES).toString('base64url');
+    this.token = beginnings.token ?? randomBytes(TOKEN_BYTES).toString('base64url');
     this.tokenFile = join(this.folder, 'token');
     this.logFile = nodeLogFile(this.folder);
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
@@ -156,7 +164,7 @@ function startNodeDaemon(settings: NodeSettings, place: NodePlace, { headTarget,
   return startDaemon({
     nodeId: place.nodeId, headTarget, isHead, token: place.token, tokenFile: place.tokenFile, home: place.home, host,
     resources: settings.resources, labels: settings.labels, objectStoreBytes: settings.objectStoreBytes ?? undefined,
-    workerEntry: fileURLToPath(import.meta.resolve('@muster/worker/main')), logger: place.log, clock: systemClock, random: systemRandom,
+    workerEntry: WORKER_ENTRY, spareWorker: place.spareWorker, logger: place.log, clock: systemClock, random: systemRandom,
   });
 }
 

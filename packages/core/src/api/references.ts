@@ -97,24 +97,28 @@ export interface WaitResult<T> {
 /** Waits until `count` of the references are ready, or the time is over. */
 export async function wait<T>(refs: readonly ObjectRef<T>[], options: WaitOptions = {}): Promise<WaitResult<T>> {
   const { count = 1, timeoutMs } = options;
-  if (!Array.isArray(refs) || !refs.every((ref) => ref instanceof ObjectRef)) throw makeError('INVALID_ARGUMENT', { what: 'the first argument of wait()', want: 'an array of ObjectRefs' });
+  if (!Array.isArray(refs)) throw notReferences();
   if (!Number.isInteger(count) || count < 1 || count > refs.length) {
     throw makeError('INVALID_ARGUMENT', { what: `count: ${count}`, want: `a whole number from 1 to the ${refs.length} references given` });
   }
-  let split = splitReady(refs, count);
+  let split = splitReady<T>(refs, count);
   if (split.ready.length < count && timeoutMs !== 0) {
     await requireSession().someSettled(refs, count, timeoutMs);
-    split = splitReady(refs, count);
+    split = splitReady<T>(refs, count);
   }
   return split;
 }
 
+const notReferences = (): Error => makeError('INVALID_ARGUMENT', { what: 'the first argument of wait()', want: 'an array of ObjectRefs' });
+
+/** Looks at no more references than it must: a thousand waits for the next of a thousand tasks are common. */
 function splitReady<T>(refs: readonly ObjectRef<T>[], count: number): WaitResult<T> {
   const ready: ObjectRef<T>[] = [];
   let pending: ObjectRef<T>[] | null = null;
   let i = 0;
   for (; i < refs.length && ready.length < count; i++) {
     const ref = refs[i]!;
+    if (!((ref as unknown) instanceof ObjectRef)) throw notReferences();
     if (ref.state !== RefState.pending) ready.push(ref);
     else (pending ??= []).push(ref);
   }

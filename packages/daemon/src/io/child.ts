@@ -2,12 +2,13 @@
  * A child process at the head of its own group: its output, its last words, and its exact end. Signals of a terminal do not reach it, and
  * what it started ends with it.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FATAL_ERROR_PATTERN, STDERR_TAIL_LINES, type ProcessExit } from '../machine/death-cause.js';
 import { LineSplitter, type OutputSpan } from '../machine/line-splitter.js';
 import type { OomWatch } from './oom-watch.js';
+import { spawnDetached } from './spare-worker.js';
 
 /** How long the output of a dead process may take to arrive. It is only late when a process it started holds the pipe. */
 const OUTPUT_GRACE_MS = 200;
@@ -18,6 +19,8 @@ export interface ChildOptions {
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly cwd?: string;
+  /** Runs already, started with this command and {@link spawnDetached}. */
+  readonly process?: ChildProcess | null;
   /** Written to its stdin, which then stays open as long as this process lives; null: it has no stdin. */
   readonly firstInput: string | null;
   readonly oom: OomWatch;
@@ -42,7 +45,7 @@ export class Child {
 
   constructor(options: ChildOptions) {
     this.#options = options;
-    this.#process = this.#spawn();
+    this.#process = options.process ?? this.#spawn();
     if (!this.#process) return;
     const { stdin, stdout, stderr } = this.#process;
     stdin?.on('error', () => {}); // it is gone: its exit tells
@@ -109,7 +112,7 @@ export class Child {
   #spawn(): ChildProcess | null {
     const { command, args, env, cwd } = this.#options;
     try {
-      return spawn(command, args, { env, cwd, detached: true, stdio: 'pipe' });
+      return spawnDetached(command, args, { env, cwd });
     } catch (error) {
       setImmediate(() => this.#fail(error as Error)); // after the constructor, like every other end
       return null;

@@ -14,8 +14,9 @@ import { fileLogger } from './file-logger.js';
 import { readLogs } from './log-file.js';
 import { NodeFolder, sweepDeadNodes } from './node-folder.js';
 import { Peers } from './peers.js';
-import { ProgressBoard } from './progress-board.js';
 import { Processes } from './processes.js';
+import { ProgressBoard } from './progress-board.js';
+import type { SpareWorker } from './spare-worker.js';
 import { StoreService } from './store-service.js';
 
 /** What a node is, and where it belongs. */
@@ -47,6 +48,8 @@ export interface DaemonOptions {
   readonly workerEntry: string;
   /** Node's own arguments for workers, such as those of a TypeScript loader. */
   readonly workerExecArgv?: readonly string[];
+  /** A process of `workerEntry` that runs already; it becomes the first worker. */
+  readonly spareWorker?: SpareWorker | undefined;
   /** Passed to workers as it is. */
   readonly sessionOptions?: Readonly<Record<string, unknown>>;
   /** Workers kept ready; as many as the node has cpus when absent. */
@@ -295,9 +298,9 @@ class Daemon implements RunningDaemon {
   }
 
   #makeProcesses(): Processes {
-    const { token, headTarget, host, workerEntry, workerExecArgv, sessionOptions } = this.#options;
+    const { token, headTarget, host, workerEntry, workerExecArgv, spareWorker, sessionOptions } = this.#options;
     return new Processes({
-      logFolder: this.#folder.logPath, workerEntry, workerExecArgv: workerExecArgv ?? [], logger: this.#logger,
+      logFolder: this.#folder.logPath, workerEntry, workerExecArgv: workerExecArgv ?? [], spareWorker: spareWorker ?? null, logger: this.#logger,
       workerLine: (workerId) => ({
         workerId, nodeId: this.nodeId, token, daemonUnixPath: this.#folder.daemonSocketPath, headTarget, nodeFolder: this.#folder.path, host: host ?? '',
         arenaPath: this.#folder.arenaPath, progressOffset: this.#board.take(workerId), sessionOptions: sessionOptions ?? {},

@@ -5,6 +5,7 @@ import type { OutputSpan } from '../machine/line-splitter.js';
 import { Child } from './child.js';
 import { LogFile, logPath } from './log-file.js';
 import { OomWatch } from './oom-watch.js';
+import type { SpareWorker } from './spare-worker.js';
 
 /** Output that a process has printed is read within this time, unless it prints without end. */
 const DRAIN_TIMEOUT_MS = 1000;
@@ -30,6 +31,7 @@ export interface ProcessesOptions {
   readonly logFolder: string;
   readonly workerEntry: string;
   readonly workerExecArgv: readonly string[];
+  readonly spareWorker: SpareWorker | null;
   readonly workerLine: (workerId: string) => WorkerLine;
   /** How many tasks a worker that has died had begun on its lease. */
   readonly startedTasks: (workerId: string) => number | undefined;
@@ -50,10 +52,10 @@ export class Processes {
   }
 
   startWorker(workerId: string): void {
-    const { workerEntry, workerExecArgv, workerLine, startedTasks, onEvent } = this.#options;
+    const { workerEntry, workerExecArgv, spareWorker, workerLine, startedTasks, onEvent } = this.#options;
     const log = this.#openLog(workerId);
     const child = new Child({
-      command: process.execPath, args: [...workerExecArgv, workerEntry], env: process.env, firstInput: `${JSON.stringify(workerLine(workerId))}\n`, oom: this.#oom,
+      command: process.execPath, args: [...workerExecArgv, workerEntry], env: process.env, process: spareWorker?.take(), firstInput: `${JSON.stringify(workerLine(workerId))}\n`, oom: this.#oom,
       onOutput: (isError, spans) => {
         onEvent({ type: 'output', workerId, isError, spans });
         return log.append(textOf(spans));

@@ -198,8 +198,10 @@ export class WorkerPool {
       if (worker.state === 'starting') startingCount++;
       if (worker.state !== 'ending' && !worker.actorId) pooledCount++;
     }
-    const missing = Math.max(waitingCount - startingCount, this.#topUp(this.#options.prestartCount - pooledCount, nowMs));
-    for (let count = Math.min(missing, this.#options.startingMax - startingCount, WORKERS_MAX - this.#workers.size); count > 0; count--) this.#spawn(nowMs);
+    const { prestartCount, startingMax } = this.#options;
+    const wanted = waitingCount - startingCount;
+    const spare = Math.min(this.#topUp(prestartCount - pooledCount, nowMs), (startingMax >> 1) - startingCount); // the node and its first program start too
+    for (let count = Math.min(Math.max(wanted, spare), startingMax - startingCount, WORKERS_MAX - this.#workers.size); count > 0; count--) this.#spawn(nowMs);
   }
 
   /** Ends workers that hang, and idle ones that are too many. */
