@@ -154,13 +154,14 @@ export class CodeContext {
     const creation = session.encodeCreation(args);
     const reply = yield* session.request((requestId) => ({
       type: 'createActor', requestId, actorId, name, className, detached: isDetached, getIfExists: false, demand: demandOf(options, 0), maxRestarts,
-      maxConcurrency, creation: creation.bytes, ownerId: session.options.processId, maxPendingCalls: 0, interface: Buffer.from(className),
+      maxConcurrency, creation: creation.bytes, maxPendingCalls: 0, interface: Buffer.from(className),
     }));
     const client = session.owner.actors.client(reply.actorId as ActorId);
     client.watch((state) => {
       if (state.state === 'dead') creation.release();
       return state.state === 'dead';
     });
+    if (!isDetached) session.owner.actors.own(client);
     yield* this.#alive(actorId);
     return { actorId, className };
   }

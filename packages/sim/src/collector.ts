@@ -4,13 +4,14 @@
  */
 import { RefState, StoredObject, type ObjectRef, type Owner } from '@muster/core/internal';
 
-type Lineage = NonNullable<NonNullable<ObjectRef['detail']>['lineage']>;
+type Detail = NonNullable<ObjectRef['detail']>;
+type Lineage = NonNullable<Detail['lineage']>;
 
 /** What the finalization registry of a real session remembers of an owned reference. */
 interface Registration {
   readonly ref: ObjectRef;
   readonly stored: StoredObject;
-  readonly detail: ObjectRef['detail'];
+  readonly detail: Detail;
 }
 
 /** What the collector looks at. */
@@ -68,7 +69,7 @@ export class Collector {
     const reached = this.#reach();
     const gone = this.#registrations.filter(({ ref }) => !reached.has(ref));
     this.#registrations = this.#registrations.filter(({ ref }) => reached.has(ref));
-    for (const { ref, stored, detail } of gone) owner.objects.collected(ref.sequence, stored, detail?.lineage);
+    for (const { ref, stored, detail } of gone) owner.objects.collected(ref.sequence, stored, detail);
     for (const ref of [...this.#foreign]) {
       if (reached.has(ref)) continue;
       this.#foreign.delete(ref);

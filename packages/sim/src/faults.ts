@@ -59,8 +59,11 @@ const stickLink: Fault = (scene) => {
 
 const breakConnection: Fault = (scene) => {
   const [a, b] = pair(scene);
-  scene.cluster.world.network.breakOne(a, b);
+  scene.cluster.world.network.breakOne(({ host, peer }) => (host === a && peer.host === b) || (host === b && peer.host === a));
 };
+
+/** Between a process that holds references and the one that owns them. */
+const breakBorrowing: Fault = ({ cluster }) => cluster.world.network.breakOne(({ method }) => method === 'Peer.Objects');
 
 const repeatMessages: Fault = ({ cluster }) => {
   cluster.world.network.duplicateShare = 0.2;
@@ -76,6 +79,9 @@ const stopProcess: Fault = ({ cluster, home, stopped }) => {
   stopped.add(process);
   process.stopUntil(cluster.nowMs + outageMs);
 };
+
+/** One that copies an object to another node. */
+const breakTransfer: Fault = ({ cluster }) => cluster.world.network.breakOne(({ method }) => method === 'Daemon.Pull');
 
 /** Two machines, one of them often the head's. */
 function pair({ cluster }: Scene): readonly [string, string] {
@@ -101,12 +107,18 @@ function replaceAtEnd(cluster: SimCluster, node: SimNode): void {
   }));
 }
 
-function mixture(name: string, kinds: readonly Fault[], countMax = 8): Faults {
+interface Severity {
+  readonly countMax?: number;
+  /** No program may notice anything. */
+  readonly isHarmless?: boolean;
+}
+
+function mixture(name: string, kinds: readonly Fault[], { countMax = 8, isHarmless = false }: Severity = {}): Faults {
   return {
     name,
     start: (scene) => {
       const { clock, faults } = scene.cluster.world;
-      scene.hasFaults = true;
+      scene.hasFaults = !isHarmless;
       const durationMs = integer(faults, 200, 6000);
       for (const node of scene.cluster.nodes) replaceAtEnd(scene.cluster, node);
       for (let count = integer(faults, 1, countMax); count > 0; count--) clock.after(faults.next() * durationMs, () => oneOf(faults, kinds)(scene));
@@ -118,10 +130,12 @@ function mixture(name: string, kinds: readonly Fault[], countMax = 8): Faults {
 /** All mixtures, from none to everything. */
 export const FAULTS: readonly Faults[] = [
   { name: 'none', start: () => 0 },
-  mixture('workers', [killWorker], 40),
+  mixture('workers', [killWorker], { countMax: 40 }),
   mixture('nodes', [crashDaemon, cutPower]),
   mixture('network', [cutOff, cutOff, stickLink, repeatMessages]),
   mixture('stops', [stopProcess]),
   mixture('connections', [breakConnection]),
+  mixture('borrowing', [breakBorrowing], { countMax: 60, isHarmless: true }),
+  mixture('transfers', [breakTransfer], { countMax: 2000, isHarmless: true }),
   mixture('all', [killWorker, killWorker, crashDaemon, cutPower, cutOff, stickLink, stopProcess, repeatMessages]),
 ];

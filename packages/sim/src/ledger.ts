@@ -46,7 +46,7 @@ export class Ledger {
   /** What each reference's value was found to be. */
   readonly #observations = new Map<string, string>();
   /** The last call of each caller on each incarnation of an actor. */
-  readonly #lastCalls = new Map<string, number>();
+  readonly #begunCalls = new Map<string, { last: number; readonly sequences: Set<number> }>();
   #executionCount = 0;
 
   /** A node is told to start a lease. */
@@ -108,12 +108,17 @@ export class Ledger {
     }
   }
 
-  /** A call begins in an actor. Those of one caller begin in the order in which they were made. */
+  /**
+   * A call begins in an actor. Those of one caller begin in the order in which they were made; one that had begun, and whose answer was lost with the
+   * connection, may begin again.
+   */
   called(actorId: string, workerId: string, callerId: string, sequence: number): void {
     const key = `${actorId} ${workerId} ${callerId}`;
-    const last = this.#lastCalls.get(key) ?? 0;
-    if (sequence <= last) throw new Violation(`${actorId} runs call ${sequence} of ${callerId} after its call ${last}`);
-    this.#lastCalls.set(key, sequence);
+    const begun = this.#begunCalls.get(key) ?? { last: 0, sequences: new Set<number>() };
+    if (sequence <= begun.last && !begun.sequences.has(sequence)) throw new Violation(`${actorId} runs call ${sequence} of ${callerId} after its call ${begun.last}`);
+    this.#begunCalls.set(key, begun);
+    begun.last = Math.max(begun.last, sequence);
+    begun.sequences.add(sequence);
   }
 
   /** A program found this as the reference's value. */

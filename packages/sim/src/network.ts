@@ -180,10 +180,9 @@ export class Network {
     this.link(from, to).stuckUntilMs = untilMs;
   }
 
-  /** Breaks one of the connections between two machines: what is under way is lost, and the ends learn of it at different times. */
-  breakOne(a: string, b: string): void {
-    const isBetween = (end: End): boolean => (end.host === a && end.peer.host === b) || (end.host === b && end.peer.host === a);
-    const ends = [...this.#ends.values()].flatMap((each) => [...each]).filter((end) => end.isClient && end.peer.process && isBetween(end) && !isVital(end));
+  /** Breaks one of these connections: what is under way is lost, and the ends learn of it at different times. */
+  breakOne(isMeant: (end: End) => boolean): void {
+    const ends = [...this.#ends.values()].flatMap((each) => [...each]).filter((end) => end.isClient && end.peer.process && isMeant(end) && !isVital(end));
     const end = ends[Math.floor(this.random.next() * ends.length)];
     if (!end) return;
     this.trace.record(this.clock.nowMs(), `break ${end.method} of ${end.process!.id} and ${end.peer.process!.id}`);

@@ -417,7 +417,7 @@ export class SimExecutor implements ValueCursor {
   *#answer(running: Running, ending: Ending<unknown>): Program<void> {
     if ('error' in ending) throw ending.error;
     const { value } = ending;
-    yield* until<void>((resume) => this.#session.borrower.whenCounted(resume));
+    yield* until<void>((resume) => this.#session.owner.borrowing.whenCounted(resume));
     if (this.#isPrimitive(value)) return this.#answerNow(running, ending);
     const { owner } = this.#session;
     if (value instanceof Large) {

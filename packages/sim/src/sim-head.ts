@@ -4,6 +4,9 @@ import { HeadMachine, TICK_MS, type HeadEffect, type HeadEvent } from '@muster/h
 import type { SimProcess } from './process.js';
 import { record, type World } from './world.js';
 
+/** As in @muster/head. */
+const LOST_NODE_GRACE_TIMEOUTS = 6;
+
 /** The head's patience. */
 export interface HeadOptions {
   readonly heartbeatIntervalMs: number;
@@ -25,7 +28,7 @@ export class SimHead {
   #isStepping = false;
 
   constructor(readonly world: World, readonly process: SimProcess, readonly address: string, options: HeadOptions) {
-    this.machine = new HeadMachine({ clusterId: 'cluster-1', address, tokenFile: '', ...options }, world.workload, world.clock.nowMs());
+    this.machine = new HeadMachine({ clusterId: 'cluster-1', address, tokenFile: '', lostNodeGraceMs: LOST_NODE_GRACE_TIMEOUTS * options.nodeTimeoutMs, ...options }, world.workload, world.clock.nowMs());
     world.network.listen(process, address, {
       'Head.Node': (stream) => {
         const id = this.#add(stream as Stream);

@@ -46,9 +46,9 @@ export class SimNode {
     this.endpoint = { nodeId, unixPath: `/${nodeId}/daemon.sock`, host, port: world.network.newPort() };
     this.store = new SimStore(world, { nodeId, totalBytes: objectStoreBytes, process: this.process, endpointOf: (peer) => this.#peers.get(peer) });
     this.#machine = new DaemonMachine({
-      nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels: {}, objectStoreBytes, isHeadNode: false, gpuIds: [], prestartCount,
+      nodeId, instanceId: nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels: {}, objectStoreBytes, isHeadNode: false, gpuIds: [], prestartCount,
       startingMax: Math.max(2, Math.ceil((resources['cpu'] ?? 0) / RESOURCE_SCALE)), random: world.workload,
-      store: { stats: () => this.store.machine.stats(), list: () => this.store.machine.list() },
+      store: this.store.machine,
     });
     world.ledger.nodes.set(nodeId, resources);
     this.process.onExit((end) => this.#exited(end));
@@ -100,6 +100,7 @@ export class SimNode {
       this.#streams.set(processId, stream);
       stream.onMessage = (message) => {
         if (message.type === 'sync') stream.send({ type: 'synced', requestId: message.requestId });
+        else if (message.type === 'ownerNeeded') this.#dispatch({ type: 'workerNeeded', workerId: processId, isNeeded: message.needed });
         else if (message.type !== 'storeHello') connection.request(message);
       };
       stream.onEnd = () => {
@@ -135,7 +136,7 @@ export class SimNode {
       case 'killWorker': return this.#children.get(effect.workerId)?.exit(KILLED);
       case 'commandWorker': return this.#command(effect.workerId, effect.command);
       case 'drainOutput': return void this.process.after(0, () => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
-      case 'freeOwners': return this.store.step({ type: 'ownersEnded', ownerKeys: effect.ownerIds });
+      case 'freeOwners': return this.store.step({ type: 'ownersEnded', ownerKeys: effect.ownerKeys });
       case 'peerNodes':
         this.#peers.clear();
         for (const { nodeId, endpoint } of effect.nodes) if (endpoint) this.#peers.set(nodeId, endpoint);

@@ -2,20 +2,19 @@
  * One simulated process's use of the cluster: the owner's real machine wired to simulated edges, as core's io/session wires it to real ones.
  * Drivers and workers have one each.
  */
-import { makeError, MusterError, ownerKey, type ActorId, type ProcessId } from '@muster/base';
+import { makeError, MusterError, ownerKey, type ActorId, type ObjectId, type ProcessId } from '@muster/base';
 import {
   failureFromMessage, framePayload, targetOf, type ClientToHead, type Demand, type Endpoint, type HeadToClient, type MessageStream, type RequestReply, type StoreWelcome,
   type WorkerCommand,
 } from '@muster/protocol';
-import { EncodedValue, ObjectRef, Owner, RefState, StoredObject, type EncodedArgument, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
+import { EncodedValue, ObjectRef, Owner, RefState, Search, StoredObject, type EncodedArgument, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
 import type { Arena } from './arena.js';
 import { Collector } from './collector.js';
 import type { StreamHandlers } from './network.js';
 import type { SimProcess } from './process.js';
 import { until, type Program, type UserError } from './program.js';
-import { lend, SimBorrower } from './sim-borrower.js';
 import { SimStoreClient } from './sim-store-client.js';
-import { decode, decodeError, encode, Large, print, write } from './values.js';
+import { decode, decodeError, encode, encodeError, Large, print, write } from './values.js';
 import { onSettled } from './waiting.js';
 import type { World } from './world.js';
 
@@ -54,7 +53,6 @@ export interface SessionOptions {
 export class SimSession {
   readonly owner: Owner;
   readonly collector: Collector;
-  readonly borrower: SimBorrower;
   jobId = '';
   nodeId = '';
   /** Waits of users' code that are going on. */
@@ -64,41 +62,51 @@ export class SimSession {
   #head: MessageStream<ClientToHead, HeadToClient> | null = null;
   #onJobEnded = (): void => {};
   readonly #backlog: ClientToHead[] = [];
+  readonly #foreignRefs = new Map<ObjectId, ObjectRef>();
   readonly #functions = new Map<string, ReturnType<Owner['defineFunction']>>();
   readonly #requests = new Map<number, { readonly resume: (reply: RequestReply) => void; readonly fail: (error: MusterError) => void }>();
   #requestCount = 0;
   #storedCount = 0;
 
   constructor(readonly world: World, readonly process: SimProcess, readonly options: SessionOptions) {
-    const { clock, network, workload } = world;
+    const { clock, workload } = world;
     this.owner = new Owner({ processId: options.processId, endpoint: options.endpoint }, {
       nowMs: () => clock.nowMs(),
       random: () => workload.next(),
       defer: (callback) => process.defer(callback),
       toHead: (message) => this.toHead(message),
       openLine: (target, handlers) => this.#openLine(target, handlers),
+      openLender: ({ endpoint }, handlers) => this.#openLender(endpoint, handlers),
       judgeError: (error, retryOn, decide) => process.defer(() => decide(retryOn(decodeError(error)))),
+      needed: (needed) => { if (!options.isDriver) this.store.sayNeeded(needed); },
       freeStored: (objects) => { for (const stored of objects) this.store.free([stored.storageId], stored.locations); },
       watchCollection: (ref) => this.collector.watch(ref),
-      resolveForeign: (ref, lostOn) => this.borrower.resolve(ref, lostOn),
-      internForeign: (id, make, counted) => this.borrower.intern(id, make, counted),
+      foreignRefs: {
+        find: (id) => this.#foreignRefs.get(id),
+        add: (ref) => {
+          this.#foreignRefs.set(ref.id, ref);
+          this.collector.watchForeign(ref);
+        },
+      },
+      encodeError,
     }, (value) => this.#encodeArgument(value));
-    this.borrower = new SimBorrower({
-      owner: this.owner, process, network, nodeId: () => this.nodeId, watchForeign: (ref) => this.collector.watchForeign(ref),
-      watchProcess: (processId) => this.toHead({ type: 'watchProcess', processId }),
-    });
-    this.collector = new Collector({ owner: this.owner, roots: () => this.#roots(), onForeignGone: (ref) => this.borrower.gone(ref) });
+    this.collector = new Collector({ owner: this.owner, roots: () => this.#roots(), onForeignGone: (ref) => this.#foreignGone(ref) });
+  }
+
+  #foreignGone(ref: ObjectRef): void {
+    this.#foreignRefs.delete(ref.id);
+    this.owner.borrowing.collected(ref.id, ref.detail!.foreign!.ownerId);
   }
 
   *#roots(): Iterable<ObjectRef> {
-    yield* this.borrower.roots();
+    yield* this.owner.borrowing.askedRefs();
     yield* this.options.roots();
   }
 
   /** Connects to the node's daemon, then to the head. */
   connect(): void {
     const { process, options, world } = this;
-    const handlers: StreamHandlers = { ...options.handlers, 'Peer.Objects': (stream) => lend(this.owner, stream) };
+    const handlers: StreamHandlers = { ...options.handlers, 'Peer.Objects': (stream) => this.owner.lending.serve(stream) };
     world.network.listen(process, targetOf(options.endpoint, options.endpoint.nodeId), handlers);
     world.network.listen(process, targetOf(options.endpoint, ''), handlers);
     this.store = new SimStoreClient({
@@ -141,7 +149,6 @@ export class SimSession {
         return request?.resume(message);
       }
       case 'jobEnded': return this.#onJobEnded();
-      case 'processDied': return this.borrower.ownerDied(message.processId, message.cause);
       case 'clientQuery': return this.toHead({ type: 'clientReply', requestId: message.requestId, json: '{}' });
       default:
         this.owner.fromHead(message);
@@ -174,6 +181,13 @@ export class SimSession {
     stream.onDrain = () => handlers.onDrain();
     stream.onEnd = (failure) => handlers.onClosed(failure?.message ?? 'the worker closed the connection');
     return { send: (frame) => stream.send(frame), close: () => stream.end() };
+  }
+
+  #openLender(endpoint: Endpoint, handlers: LenderHandlers): LenderTransport {
+    const stream = this.world.network.open(this.process, targetOf(endpoint, this.nodeId), 'Peer.Objects');
+    stream.onMessage = (message) => handlers.onMessage(message);
+    stream.onEnd = () => handlers.onClosed();
+    return { send: (message) => void stream.send(message), close: () => stream.end() };
   }
 
   #collectLater(): void {
@@ -324,9 +338,22 @@ export class SimSession {
     stored: { readonly storageId: string; readonly sizeBytes: number; readonly locations: readonly Endpoint[]; readonly contained: readonly ObjectRef[] },
     hold: (ref: ObjectRef) => ObjectRef,
   ): Program<unknown> {
-    const { value, release } = yield* until<{ value: EncodedValue; release: () => void }>((resume, fail) => this.store.fetch(stored, resume, fail));
+    const { value, release } = yield* this.#fetch(stored);
     this.process.after(this.world.workload.next() * VIEW_LINGER_MAX_MS, release);
     return this.decode(value.tag, value.bytes, stored.contained, hold);
+  }
+
+  *#fetch(stored: { readonly storageId: string; readonly sizeBytes: number; readonly locations: readonly Endpoint[] }): Program<{ value: EncodedValue; release: () => void }> {
+    const search = new Search(this.owner, stored.locations);
+    for (;;) {
+      try {
+        return yield* until((resume, fail) => this.store.fetch({ ...stored, locations: search.locations }, resume, fail));
+      } catch (error) {
+        const pauseMs = error instanceof MusterError && error.code === 'OBJECT_LOST' ? search.failed(error) : null;
+        if (pauseMs === null) throw error;
+        yield* until<void>((resume) => { this.process.after(pauseMs, resume); });
+      }
+    }
   }
 
   // ---------------------------------------------------------------- end
@@ -354,7 +381,6 @@ export class SimSession {
     this.owner.disconnected(error);
     for (const request of this.#requests.values()) request.fail(error);
     this.#requests.clear();
-    this.borrower.close();
     this.#head?.end();
     this.store.close();
   }

@@ -46,8 +46,13 @@ export class SimStoreClient {
       this.#options.arena.write(offset, { objectId: storageId, value });
       this.#send({ type: 'seal', objectId: storageId, offset, sizeBytes });
       this.#send({ type: 'returnBlock', offset });
-      this.#ask((requestId) => ({ type: 'sync', requestId }), resume, fail);
+      this.sync(resume, fail);
     }, fail);
+  }
+
+  /** Resumes when the daemon has carried out all that was asked before, and all that it has said before has been heard. */
+  sync(resume: () => void, fail: (error: MusterError) => void): void {
+    this.#ask((requestId) => ({ type: 'sync', requestId }), resume, fail);
   }
 
   /** Makes an object readable here and reads it. `release` must be called when its view is no longer used. */
@@ -65,6 +70,10 @@ export class SimStoreClient {
 
   free(objectIds: readonly string[], locations: readonly Endpoint[]): void {
     this.#send({ type: 'freeObjects', objectIds, locations });
+  }
+
+  sayNeeded(needed: boolean): void {
+    this.#send({ type: 'ownerNeeded', needed });
   }
 
   close(): void {

@@ -10,6 +10,7 @@ import type { World } from './world.js';
 const BYTES_PER_MS = 500 * 2 ** 10;
 /** As in @muster/daemon. */
 const PULL_IDLE_TIMEOUT_MS = 10_000;
+const FREE_RETRY_MS = 1000;
 /** The unit in which the real arena grows. */
 const SEGMENT_BYTES = 2 ** 20;
 
@@ -121,7 +122,7 @@ export class SimStore {
       });
       case 'spillRead': return this.#later(effect.sizeBytes / BYTES_PER_MS, () => {
         this.arena.write(effect.offset, this.#files.get(effect.fileId)!);
-        this.step({ type: 'transferred', transferId: effect.transferId, failure: null });
+        this.step({ type: 'transferred', transferId: effect.transferId, failure: null, missingOn: null });
       });
       case 'spillDelete': return void this.#files.delete(effect.fileId);
       case 'pull': return this.#pull(effect);
@@ -140,24 +141,27 @@ export class SimStore {
     const { process, nodeId } = this.options;
     const stream = this.world.network.open(process, targetOf(location, nodeId), 'Daemon.Pull');
     let bytes: StoredBytes | null = null;
-    const finish = (failure: string | null): void => {
+    const finish = (failure: string | null, isMissing = false): void => {
       if (!this.#pulls.delete(transferId)) return;
       if (failure === null) this.arena.write(offset, bytes!);
       else stream.destroy();
-      this.step({ type: 'transferred', transferId, failure: failure && `${location.nodeId}: ${failure}` });
+      this.step({ type: 'transferred', transferId, failure: failure && `${location.nodeId}: ${failure}`, missingOn: isMissing ? location.nodeId : null });
     };
     this.#pulls.set(transferId, () => finish('cancelled'));
     stream.onMessage = ({ offset: tag, data }) => { bytes = { objectId, value: { tag, bytes: data } }; };
-    stream.onEnd = (failure) => finish(failure ? failure.message : bytes ? null : 'only 0 bytes came');
+    stream.onEnd = (failure) => finish(failure ? failure.message : bytes ? null : 'only 0 bytes came', failure?.code === 'OBJECT_LOST');
     stream.send({ objectId, requesterNodeId: nodeId });
     process.after(PULL_IDLE_TIMEOUT_MS, () => finish('it sent nothing for 10 s'));
   }
 
+  /** Again and again, until the node has heard it or has left. */
   #forwardFree(nodeId: string, location: StoreLocation | null, objectIds: readonly string[]): void {
     const endpoint = location ?? this.options.endpointOf(nodeId);
     if (!endpoint) return;
     const stream = this.world.network.open(this.options.process, targetOf(endpoint, this.options.nodeId), 'Daemon.Free');
-    stream.onEnd = () => {};
+    stream.onEnd = (failure) => {
+      if (failure && this.options.endpointOf(nodeId)) this.#later(FREE_RETRY_MS, () => this.#forwardFree(nodeId, location, objectIds));
+    };
     stream.send({ objectIds });
     stream.end();
   }

@@ -11,9 +11,6 @@ import { SimSession } from './sim-session.js';
 import { encodeError, refsIn } from './values.js';
 import type { World } from './world.js';
 
-/** As in @muster/worker. */
-const LEASE_WAIT_MS = 5000;
-
 /** Where a worker listens and connects. */
 export interface WorkerOptions {
   readonly endpoint: Endpoint;
@@ -27,7 +24,7 @@ export class SimWorker {
   readonly session: SimSession;
   readonly executor: SimExecutor;
   #lease: WorkerCommand | null = null;
-  #onLeased: (() => void)[] = [];
+  readonly #served = new Map<CallerLine, MessageStream<Uint8Array, Uint8Array>>();
 
   constructor(readonly world: World, readonly process: SimProcess, options: WorkerOptions) {
     this.session = new SimSession(world, process, {
@@ -53,7 +50,12 @@ export class SimWorker {
     this.#lease = command.leaseId ? command : null;
     this.executor.startedTasks = 0;
     if (this.#lease) this.session.jobId = command.jobId;
-    for (const retry of this.#onLeased.splice(0)) retry();
+    for (const [line, stream] of [...this.#served]) {
+      if (!line.leaseId || line.leaseId === this.leaseId) continue;
+      this.#served.delete(line);
+      this.executor.removeLine(line);
+      stream.destroy(makeError('PROTOCOL', { what: line.callerId, cause: `its lease has ended on ${this.process.id}` }));
+    }
   }
 
   #takeHeadMessage(message: HeadToClient): void {
@@ -81,29 +83,33 @@ export class SimWorker {
     });
   }
 
-  /** Serves a caller's task stream: the holder of the lease, or any caller of the actor that lives here. */
+  /** Serves a caller's task stream as @muster/worker's Admission does. */
   #serve(stream: MessageStream<Uint8Array, Uint8Array>, metadata: Readonly<Record<string, string>>): void {
     const line = new CallerLine(metadata['caller-id']!, metadata['lease-id']!, (frame) => { stream.send(frame); });
     const early: Uint8Array[] = [];
-    let isServed = false;
-    const admit = (): void => {
-      isServed = line.leaseId ? this.leaseId === line.leaseId : this.executor.actor?.actorId === metadata['actor-id'];
-      if (!isServed) return void this.#onLeased.push(admit);
+    let isOver = false;
+    const admit = (): boolean => {
+      if (line.leaseId ? line.leaseId !== this.leaseId : this.executor.actor?.actorId !== metadata['actor-id']) return false;
+      this.#served.set(line, stream);
       this.executor.addLine(line);
       for (const frame of early.splice(0)) this.executor.receive(line, framePayload(frame));
+      return true;
     };
     stream.onMessage = (frame) => {
-      if (isServed) this.executor.receive(line, framePayload(frame));
-      else early.push(frame);
+      if (this.#served.has(line)) this.executor.receive(line, framePayload(frame));
+      else if (!isOver) early.push(frame);
     };
     stream.onEnd = () => {
+      isOver = true;
       line.isOpen = false;
-      if (isServed) this.executor.removeLine(line);
+      if (this.#served.delete(line)) this.executor.removeLine(line);
     };
-    admit();
-    this.process.after(LEASE_WAIT_MS, () => {
-      if (!isServed && line.isOpen) stream.destroy(makeError('PROTOCOL', { what: line.callerId, cause: `it has no lease on ${this.process.id}` }));
-    });
+    if (admit()) return;
+    const refuse = (): void => {
+      stream.destroy(makeError('PROTOCOL', { what: line.callerId, cause: `it has no lease on ${this.process.id}` }));
+    };
+    if (!line.leaseId) return refuse();
+    this.session.store.sync(() => { if (!isOver && !admit()) refuse(); }, refuse);
   }
 
   kill(): void {

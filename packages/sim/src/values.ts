@@ -48,11 +48,6 @@ export function decode(tag: number, bytes: Uint8Array, adopt: (descriptor: RefDe
   return read(json, descriptors.map(adopt));
 }
 
-/** The references inside of a composite. */
-export function decodeRefs(tag: number, bytes: Uint8Array): readonly RefDescriptor[] {
-  return tag === Composite.packed ? unpack(bytes).descriptors : [];
-}
-
 /** A packed composite without buffers; its layout stands in core's machine/packed. */
 function unpack(bytes: Uint8Array): { json: Uint8Array; descriptors: readonly RefDescriptor[] } {
   const reader = new ByteReader().reset(bytes);

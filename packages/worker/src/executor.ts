@@ -41,8 +41,8 @@ export class Executor implements ValueCursor {
   compositeStart = 0;
   compositeEnd = 0;
   actor: ActorTarget | null = null;
-  /** The name of what runs, for its output. */
-  onName: (name: string) => void = () => {};
+  /** The name of what began last. */
+  lastBegun = '';
   /** Counts the tasks of the present lease that were begun or given back, in the order of their records; may lie in shared memory. */
   progress = new Float64Array(1);
   readonly #frames: PendingFrame[] = [];
@@ -59,12 +59,17 @@ export class Executor implements ValueCursor {
 
   constructor(readonly session: Session) {
     session.waits.onChange = (count) => this.#waitsChanged(count);
-    session.adoptChild = (ref) => this.current?.adopt(ref);
+    session.adoptChild = (ref) => this.current?.adopt(ref, session);
   }
 
   /** The task or call on whose behalf the code that asks runs. */
   get current(): Running | null {
     return this.#storage.getStore() ?? this.#current;
+  }
+
+  /** Whose output it is that is printed now. */
+  get outputName(): string {
+    return this.#storage.getStore()?.name ?? this.lastBegun;
   }
 
   get isIdle(): boolean {
@@ -299,7 +304,7 @@ export class Executor implements ValueCursor {
   #call(line: CallerLine, running: Running, fn: Callable | null, method: string | undefined, args: unknown[]): boolean {
     const outer = this.#current;
     this.#current = running;
-    this.onName(running.name);
+    this.lastBegun = running.name;
     let value: unknown;
     try {
       value = this.#invoke(running, fn, method, args);
@@ -327,8 +332,8 @@ export class Executor implements ValueCursor {
 
   #invoke(running: Running, fn: Callable | null, method: string | undefined, args: unknown[]): unknown {
     if (method !== undefined) {
-      const { instance, maxConcurrency } = this.actor!;
-      if (maxConcurrency > 1) return this.#storage.run(running, () => instance[method]!(...args));
+      const { instance } = this.actor!;
+      if (this.#interleaves) return this.#storage.run(running, () => instance[method]!(...args));
       return instance[method]!(...args);
     }
     switch (args.length) {
@@ -337,6 +342,11 @@ export class Executor implements ValueCursor {
       case 2: return fn!(args[0], args[1]);
       default: return fn!(...args);
     }
+  }
+
+  /** Whether several calls may run at once, so that each must keep its own context. Elsewhere the last one begun is the one that runs. */
+  get #interleaves(): boolean {
+    return this.actor !== null && this.actor.maxConcurrency > 1;
   }
 
   #enter(line: CallerLine, running: Running): void {
@@ -386,8 +396,9 @@ export class Executor implements ValueCursor {
         return this.#inputFailed(line, running, error);
       }
       this.#current = running;
-      this.onName(running.name);
-      if (streaming) await this.#stream(line, running, fn, method, args);
+      this.lastBegun = running.name;
+      const stream = (): Promise<void> => this.#stream(line, running, fn, method, args);
+      if (streaming) await (this.#interleaves ? this.#storage.run(running, stream) : stream()); // a generator's code runs where it is asked for values
       else await this.#settle(line, running, (async () => this.#invoke(running, fn, method, args))(), startMs);
     } finally {
       this.#leave(line, running);
@@ -469,6 +480,7 @@ export class Executor implements ValueCursor {
   }
 
   #hold(line: CallerLine, slot: number, refs: readonly ObjectRef[]): void {
+    if (!line.isOpen) return; // nobody will count them
     this.session.owner.objects.sendingRefs(refs);
     line.escrow.set(slot, [...(line.escrow.get(slot) ?? []), ...refs]);
   }

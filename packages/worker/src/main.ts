@@ -1,16 +1,13 @@
 /** A worker process: started by its node's daemon, told on stdin who it is, and ended with it. */
 import { readSync } from 'node:fs';
-import { makeError, type JobId, type ProcessId } from '@muster/base';
+import type { ActorId, JobId, ProcessId } from '@muster/base';
 import { Arena, dieWithParent } from '@muster/native';
-import { framePayload, type HeadToClient, type MessageStream, type WorkerCommand } from '@muster/protocol';
+import type { HeadToClient, WorkerCommand } from '@muster/protocol';
 import { encodeThrown, provideContext, Session, sessionForms, setSession } from '@muster/core/internal';
 import { startActor } from './actor-start.js';
-import { CallerLine } from './caller-line.js';
+import { Admission } from './admission.js';
 import { Executor } from './executor.js';
 import { markOutput } from './output.js';
-
-/** How long a caller's stream may be ahead of the daemon's word that the caller has the lease. */
-const LEASE_WAIT_MS = 5000;
 
 /** The line that the daemon writes to a new worker's stdin. */
 interface WorkerConfig {
@@ -51,11 +48,12 @@ const config = readConfig();
 process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)).resume(); // the daemon is gone
 
 let lease: WorkerCommand | null = null;
-let leaseChanged = (): void => {};
+/** The actor that lives here, from the moment its constructor begins. */
+let actorId: ActorId | null = null;
 
 const session: Session = new Session({
   processId: config.workerId, isDriver: false, socketPath: `${config.nodeFolder}/${config.workerId}.sock`, entrypoint: '',
-  handlers: { 'Peer.Tasks': (stream, metadata) => serve(stream, metadata) },
+  handlers: { 'Peer.Tasks': (stream, metadata) => admission.serve(stream, metadata) },
   special: sessionForms, onLog: null, onHeadMessage, onCommand,
   onClosed: (failure) => {
     process.stderr.write(`muster: ${failure.message}\n`);
@@ -63,11 +61,12 @@ const session: Session = new Session({
   },
 });
 const executor = new Executor(session);
-executor.onName = markOutput();
+const admission = new Admission(executor, { workerId: config.workerId, leaseId: () => lease?.leaseId ?? '', heardDaemon: () => session.store.sync() });
+markOutput(() => executor.outputName);
 if (config.progressOffset >= 0) executor.progress = new Float64Array(Arena.open(config.arenaPath).share(config.progressOffset, Float64Array.BYTES_PER_ELEMENT));
 setSession(session);
 provideContext(() => ({
-  jobId: session.jobId, nodeId: session.nodeId, taskId: executor.currentTaskId(), actorId: executor.actor?.id ?? null,
+  jobId: session.jobId, nodeId: session.nodeId, taskId: executor.currentTaskId(), actorId,
   gpuIds: lease?.gpuIds ?? [], attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? new AbortController().signal,
 }));
 
@@ -79,11 +78,13 @@ function onCommand(command: WorkerCommand): void {
     session.jobId = command.jobId as JobId;
     process.env['CUDA_VISIBLE_DEVICES'] = command.gpuIds.join(',');
   }
-  leaseChanged();
+  admission.leaseChanged();
 }
 
 function onHeadMessage(message: HeadToClient): void {
   if (message.type !== 'startActor') return;
+  actorId = message.actorId as ActorId;
+  executor.lastBegun = message.name || message.className;
   void startActor(session, message).then(
     (target) => {
       executor.actor = target;
@@ -94,34 +95,6 @@ function onHeadMessage(message: HeadToClient): void {
       session.head.send({ type: 'actorStartFailed', actorId: message.actorId, incarnation: message.incarnation, error: Buffer.concat([Buffer.of(tag), bytes]) });
     },
   );
-}
-
-/** Serves a caller's task stream: the holder of the lease, or any caller of the actor that lives here. */
-function serve(stream: MessageStream<Uint8Array, Uint8Array>, metadata: (key: string) => string): void {
-  const line = new CallerLine(metadata('caller-id'), metadata('lease-id'), (frame) => stream.send(frame));
-  const early: Uint8Array[] = [];
-  let isServed = false;
-  const admit = (): boolean => {
-    isServed = line.leaseId ? lease?.leaseId === line.leaseId : executor.actor !== null && executor.actor.id === metadata('actor-id');
-    if (isServed) {
-      executor.addLine(line);
-      for (const frame of early.splice(0)) executor.receive(line, framePayload(frame));
-    }
-    return isServed;
-  };
-  stream.onMessage = (frame) => (isServed ? executor.receive(line, framePayload(frame)) : early.push(frame));
-  stream.onEnd = () => {
-    if (isServed) executor.removeLine(line);
-  };
-  if (admit()) return;
-  const timer = setTimeout(() => {
-    if (!isServed) stream.destroy(makeError('PROTOCOL', { what: line.callerId, cause: `it has no lease on ${config.workerId}` }));
-  }, LEASE_WAIT_MS);
-  const before = leaseChanged;
-  leaseChanged = () => {
-    before();
-    if (!isServed && admit()) clearTimeout(timer);
-  };
 }
 
 await session.connect({ headTarget: config.headTarget, daemonTarget: `unix:${config.daemonUnixPath}`, token: config.token, jobId: '', listenHost: config.host });

@@ -37,8 +37,9 @@ export class Running {
     return this.#controller.signal;
   }
 
-  /** A task that this one submitted is cancelled with it. */
-  adopt(ref: ObjectRef): void {
+  /** A task that this one submits is cancelled with it, also when that has happened already. */
+  adopt(ref: ObjectRef, session: Session): void {
+    if (this.#cancelled) return cancelChild(session, ref);
     this.#children.push(ref);
     if (this.#children.length < this.#sweepAt) return;
     this.#children = this.#children.filter((child) => child.state === RefState.pending);
@@ -48,7 +49,7 @@ export class Running {
   cancel(session: Session): void {
     this.#cancelled = true;
     this.#controller?.abort(new DOMException('the task was cancelled', 'AbortError'));
-    for (const child of this.#children) session.owner.cancel(child, { force: false, reason: 'the task that submitted it was cancelled' });
+    for (const child of this.#children) cancelChild(session, child);
     this.onCredit?.();
   }
 
@@ -56,4 +57,8 @@ export class Running {
     this.credit += count;
     this.onCredit?.();
   }
+}
+
+function cancelChild(session: Session, child: ObjectRef): void {
+  session.owner.cancel(child, { force: false, reason: 'the task that submitted it was cancelled' });
 }

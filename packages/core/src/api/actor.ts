@@ -6,7 +6,7 @@ import type { ActorClient } from '../machine/actors.js';
 import type { ObjectRef } from '../machine/reference.js';
 import { TaskSpec } from '../machine/task-spec.js';
 import { requireSession } from './current.js';
-import { checkActorOptions, checkCallOptions, demandOf, isGenerator } from './options.js';
+import { checkActorOptions, checkCallOptions, demandOf, isGenerator, mergeOptions } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { cancelOnAbort } from './remote.js';
 import { FORM, type SpecialForm } from './special.js';
@@ -42,11 +42,12 @@ export function interfaceOf(Class: AnyClass): ActorInterface {
  */
 export function actor<C extends AnyClass>(Class: C, options: ActorOptions = {}): ActorClass<C> {
   if (typeof Class !== 'function') throw makeError('INVALID_ARGUMENT', { what: `actor(${typeof Class})`, want: 'a class' });
+  if ((Class as { prototype?: unknown }).prototype === undefined) throw makeError('INVALID_ARGUMENT', { what: `actor(${Class.name || 'a function'})`, want: 'a class; remote() makes a function remote' });
   checkActorOptions(options);
   const form: SpecialForm = { form: 'actor-class', parts: [Class, JSON.stringify(options)] };
   return Object.assign({
     create: (...args: unknown[]) => createActor(Class, options, args),
-    options: (more: ActorOptions) => actor(Class, { ...options, ...more }),
+    options: (more: ActorOptions) => actor(Class, mergeOptions(options, more)),
   }, { [FORM]: form }) as unknown as ActorClass<C>;
 }
 
@@ -57,10 +58,11 @@ async function createActor(Class: AnyClass, options: ActorOptions, args: readonl
   const actorInterface = interfaceOf(Class);
   const { owner } = session;
   owner.objects.sendingRefs(serialized.contained); // held until the actor is dead: a restart needs them again
+  const actorId = newId('actor', systemRandom);
   const reply = await session.request((requestId) => ({
-    type: 'createActor', requestId, actorId: newId('actor', systemRandom), name: options.name ?? '', className: actorInterface.className,
+    type: 'createActor', requestId, actorId, name: options.name ?? '', className: actorInterface.className,
     detached: options.lifetime === 'detached', getIfExists: options.getIfExists ?? false, demand: demandOf(options, 0),
-    maxRestarts: options.maxRestarts ?? 0, maxConcurrency: options.maxConcurrency ?? 1, creation, ownerId: session.options.processId,
+    maxRestarts: options.maxRestarts ?? 0, maxConcurrency: options.maxConcurrency ?? 1, creation,
     maxPendingCalls: options.maxPendingCalls ?? 0, interface: Buffer.from(JSON.stringify(actorInterface)),
   }));
   const client = owner.actors.client(reply.actorId as ActorId);
@@ -68,6 +70,7 @@ async function createActor(Class: AnyClass, options: ActorOptions, args: readonl
     if (state.state === 'dead') owner.objects.sentRefs(serialized.contained);
     return state.state === 'dead';
   });
+  if (reply.actorId === actorId && options.lifetime !== 'detached') owner.actors.own(client);
   const state = await alive(session, client);
   return makeHandle(session, client, JSON.parse(Buffer.from(state.interface).toString()) as ActorInterface);
 }
@@ -125,15 +128,18 @@ function clientOf(handle: object): ActorClient {
 }
 
 /** A handle that arrived in a value. */
-export function handleFromParts(session: Session, [actorId, actorInterface]: readonly unknown[]): object {
+export function handleFromParts(session: Session, [actorId, actorInterface, maxPendingCalls]: readonly unknown[]): object {
   const known = session.owner.actors.known(actorId as string);
   const client = known ?? session.owner.actors.client(actorId as ActorId);
-  if (!known) session.owner.ports.toHead({ type: 'watchActor', actorId: actorId as string });
+  if (!known) {
+    client.maxPendingCalls = maxPendingCalls as number;
+    session.owner.ports.toHead({ type: 'watchActor', actorId: actorId as string });
+  }
   return makeHandle(session, client, JSON.parse(actorInterface as string) as ActorInterface);
 }
 
 function makeHandle(session: Session, client: ActorClient, actorInterface: ActorInterface): object {
-  const form: SpecialForm = { form: 'actor-handle', parts: [client.id, JSON.stringify(actorInterface)] };
+  const form: SpecialForm = { form: 'actor-handle', parts: [client.id, JSON.stringify(actorInterface), client.maxPendingCalls] };
   const handle: Record<PropertyKey, unknown> = Object.create(HANDLE_PROTOTYPE) as Record<PropertyKey, unknown>;
   Object.defineProperties(handle, {
     actorId: { value: client.id, enumerable: true },

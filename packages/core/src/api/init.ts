@@ -1,12 +1,13 @@
 /** init() and shutdown(): a program's connection to a cluster, its own on this machine or one that runs already. */
 import { basename } from 'node:path';
-import { makeError, musterHome, type JobId, type MusterError, type NodeId, type ResourceOptions } from '@muster/base';
+import { makeError, musterHome, sweepDeadDrivers, type JobId, type MusterError, type NodeId, type ResourceOptions } from '@muster/base';
 import { startLocalCluster, startLocalNode } from '../io/local-cluster.js';
-import { findLocalNode, readToken, sweepDeadDrivers } from '../io/nodes.js';
+import { findLocalNode, readToken } from '../io/nodes.js';
 import { newDriverId, Session, type SessionTarget } from '../io/session.js';
 import { actor, handleFromParts } from './actor.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
 import { showLogLines } from './logs.js';
+import { checkInitOptions } from './options.js';
 import { remoteFromParts } from './remote.js';
 import { specialForms } from './special.js';
 import type { ActorOptions } from './types.js';
@@ -44,7 +45,8 @@ export function sessionForms(session: Session): ReturnType<typeof specialForms> 
  */
 export async function init(options: InitOptions = {}): Promise<ClusterInfo> {
   const running = currentSession();
-  if (running) throw makeError('INVALID_ARGUMENT', { what: 'init()', want: 'called once, before the first remote call; call shutdown() first to connect anew' });
+  if (running) throw makeError('INVALID_ARGUMENT', { what: 'init() in a program that is connected already', want: 'preceded by shutdown(), or called once, before the first remote call' });
+  checkInitOptions(options);
   const session = makeSession(options);
   try {
     await session.ready;
@@ -86,7 +88,7 @@ function makeSession(options: InitOptions): Session {
 }
 
 async function findCluster(options: InitOptions): Promise<SessionTarget> {
-  sweepDeadDrivers();
+  void sweepDeadDrivers(musterHome());
   const address = options.address ?? process.env['MUSTER_ADDRESS'];
   const jobId = process.env['MUSTER_JOB_ID'] ?? '';
   if (!address) {

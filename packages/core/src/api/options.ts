@@ -9,8 +9,22 @@ const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
 const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'retries', 'retryOn', 'timeoutMs', 'signal']);
 const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
 const CALL_KEYS = new Set(['retries', 'signal']);
+const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs']);
+
+/** The first options with the others over them. @throws MusterError INVALID_ARGUMENT for what spreading would silently make nothing of */
+export function mergeOptions<Options extends object>(first: Options, others: Options): Options {
+  checkObject(others);
+  return { ...first, ...others };
+}
+
+function checkObject(options: unknown): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw makeError('INVALID_ARGUMENT', { what: `options: ${String(options)}`, want: 'an object such as { cpus: 2 }' });
+  }
+}
 
 function checkKeys(options: object, known: ReadonlySet<string>): void {
+  checkObject(options);
   for (const key of Object.keys(options)) {
     if (!known.has(key)) throw makeError('INVALID_ARGUMENT', { what: `the option '${key}'`, want: `one of ${[...known].join(', ')}` });
   }
@@ -46,6 +60,9 @@ export function checkActorOptions(options: ActorOptions): void {
   checkInteger('maxConcurrency', options.maxConcurrency, 1, 1e5);
   checkInteger('maxPendingCalls', options.maxPendingCalls, 1, 1e7);
   checkName(options.name);
+  if (options.lifetime !== undefined && options.lifetime !== 'job' && options.lifetime !== 'detached') {
+    throw makeError('INVALID_ARGUMENT', { what: `lifetime: ${String(options.lifetime)}`, want: "'job' or 'detached'" });
+  }
   if (options.getIfExists && !options.name) throw makeError('INVALID_ARGUMENT', { what: 'getIfExists', want: 'used with a name' });
   if (options.lifetime === 'detached' && !options.name) throw makeError('INVALID_ARGUMENT', { what: "lifetime: 'detached'", want: 'used with a name, or nobody could find the actor again' });
   demandOf(options, 0);
@@ -55,6 +72,11 @@ export function checkActorOptions(options: ActorOptions): void {
 export function checkCallOptions(options: CallOptions): void {
   checkKeys(options, CALL_KEYS);
   checkInteger('retries', options.retries, 0, RETRIES_MAX);
+}
+
+/** @throws MusterError INVALID_ARGUMENT for options that init() does not know */
+export function checkInitOptions(options: object): void {
+  checkKeys(options, INIT_KEYS);
 }
 
 /** What the options ask of a place. */
@@ -83,6 +105,11 @@ export function resolveTaskOptions(options: TaskOptions, name: string, streaming
     name: options.name ?? (name || 'anonymous'), retries: options.retries ?? DEFAULT_RETRIES, retryOn: options.retryOn ?? null,
     timeoutMs: options.timeoutMs ?? 0, streaming,
   };
+}
+
+/** Whether the function can only be called with `new`. */
+export function isClass(fn: unknown): boolean {
+  return typeof fn === 'function' && /^class\b/.test(Function.prototype.toString.call(fn));
 }
 
 /** Whether calling the function makes a generator. */

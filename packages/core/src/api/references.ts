@@ -2,7 +2,7 @@
 import { makeError } from '@muster/base';
 import type { Session } from '../io/session.js';
 import { attachWaiter, ObjectRef, RefState, type Waiter } from '../machine/reference.js';
-import { requireSession } from './current.js';
+import { currentSession, requireSession, sessionHasEnded, sessionOfReferences } from './current.js';
 
 /** The values of a list of references, with their types. */
 export type Values<Refs extends readonly unknown[]> = { -readonly [K in keyof Refs]: Refs[K] extends ObjectRef<infer T> ? T : never };
@@ -17,10 +17,11 @@ const STACKS_MAX_PENDING = 256;
 export function get<T>(ref: ObjectRef<T>): Promise<T>;
 export function get<const Refs extends readonly ObjectRef[]>(refs: Refs): Promise<Values<Refs>>;
 export function get(refs: ObjectRef | readonly ObjectRef[]): Promise<unknown> {
-  const session = requireSession();
-  if (refs instanceof ObjectRef) return getOne(session, refs);
-  if (!Array.isArray(refs)) return Promise.reject(notARef(refs));
-  return getMany(session, refs, callerStack(session, get));
+  if (!(refs instanceof ObjectRef) && !Array.isArray(refs)) return Promise.reject(notARef(refs));
+  if (Array.isArray(refs) && refs.length === 0) return Promise.resolve([]);
+  const session = currentSession();
+  if (session === null) return Promise.reject(sessionHasEnded());
+  return refs instanceof ObjectRef ? getOne(session, refs) : getMany(session, refs as readonly ObjectRef[], callerStack(session, get));
 }
 
 function callerStack(session: Session, below: (...args: never[]) => unknown): string | undefined {
@@ -103,7 +104,7 @@ export async function wait<T>(refs: readonly ObjectRef<T>[], options: WaitOption
   }
   let split = splitReady<T>(refs, count);
   if (split.ready.length < count && timeoutMs !== 0) {
-    await requireSession().someSettled(refs, count, timeoutMs);
+    await sessionOfReferences().someSettled(refs, count, timeoutMs);
     split = splitReady<T>(refs, count);
   }
   return split;
@@ -133,12 +134,12 @@ export interface CancelOptions {
 
 /** Cancels the task behind a reference: at once while it is queued, by its AbortSignal when it runs. Its `get` rejects with TaskCancelledError. */
 export function cancel(ref: ObjectRef, options: CancelOptions = {}): void {
-  requireSession().owner.cancel(ref, { force: options.force ?? false });
+  sessionOfReferences().owner.cancel(ref, { force: options.force ?? false });
 }
 
 /** Frees the values of references now, whoever still holds them: `get` rejects with ObjectFreedError from then on. */
 export function free(refs: readonly ObjectRef[]): void {
-  requireSession().owner.objects.free(refs);
+  sessionOfReferences().owner.objects.free(refs);
 }
 
 /** The references of a generator task as its values arrive. Leaving the loop cancels the task. */

@@ -4,7 +4,7 @@ import type { Session } from '../io/session.js';
 import { RefState, type ObjectRef } from '../machine/reference.js';
 import type { FunctionEntry, TaskSpec } from '../machine/task-spec.js';
 import { requireSession } from './current.js';
-import { checkTaskOptions, demandOf, isGenerator, resolveTaskOptions } from './options.js';
+import { checkTaskOptions, demandOf, isClass, isGenerator, mergeOptions, resolveTaskOptions } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { FORM, type SpecialForm } from './special.js';
 import type { MapOptions, RemoteForm, TaskOptions } from './types.js';
@@ -15,12 +15,13 @@ type AnyFunction = (...args: never[]) => unknown;
 const MAP_WINDOW = 1000;
 
 /** Functions that a session knows, by name: the same function under another name is another one in logs and lists. */
-const entries = new WeakMap<Session, Map<AnyFunction, Map<string, FunctionEntry>>>();
+const entries = new WeakMap<Session, WeakMap<AnyFunction, Map<string, FunctionEntry>>>();
+const collected = new FinalizationRegistry<{ session: Session; id: number; captured: readonly ObjectRef[] }>(({ session, id, captured }) => session.owner.forgetFunction(id, captured));
 
 /** Registers a function with the session at its first call: captured once, with the values that its free variables have then. */
 function functionEntry(session: Session, fn: AnyFunction, name: string): FunctionEntry {
   let functions = entries.get(session);
-  if (!functions) entries.set(session, (functions = new Map()));
+  if (!functions) entries.set(session, (functions = new WeakMap()));
   let names = functions.get(fn);
   if (!names) functions.set(fn, (names = new Map()));
   let entry = names.get(name);
@@ -28,6 +29,7 @@ function functionEntry(session: Session, fn: AnyFunction, name: string): Functio
     const { head, contained } = session.captureFunction(fn);
     entry = session.owner.defineFunction(name, head);
     session.owner.objects.sendingRefs(contained); // captured references live as long as the function
+    collected.register(entry, { session, id: entry.id, captured: contained });
     names.set(name, entry);
   }
   return entry;
@@ -82,6 +84,7 @@ export function cancelOnAbort(session: Session, ref: ObjectRef, signal: AbortSig
 export function remote<A extends unknown[], R>(fn: (...args: A) => R, options?: TaskOptions): RemoteForm<A, R>;
 export function remote(fn: AnyFunction, options: TaskOptions = {}): unknown {
   if (typeof fn !== 'function') throw makeError('INVALID_ARGUMENT', { what: `remote(${typeof fn})`, want: 'a function' });
+  if (isClass(fn)) throw makeError('INVALID_ARGUMENT', { what: `remote(${fn.name || 'a class'})`, want: 'a function; actor() makes a class remote' });
   checkTaskOptions(options);
   const task = new RemoteTask(fn, options);
   const callable = isGenerator(fn) ? generatorForm(task) : functionForm(task);
@@ -89,7 +92,7 @@ export function remote(fn: AnyFunction, options: TaskOptions = {}): unknown {
   // Parts may be unfilled when the other side makes the function again: so the options travel as text.
   const form: SpecialForm = { form: 'remote-function', parts: [fn, JSON.stringify(portable), retryOn] };
   return Object.assign(callable, {
-    options: (more: TaskOptions) => (remote as (fn: AnyFunction, options: TaskOptions) => unknown)(fn, { ...options, ...more }),
+    options: (more: TaskOptions) => (remote as (fn: AnyFunction, options: TaskOptions) => unknown)(fn, mergeOptions(options, more)),
     [FORM]: form,
   });
 }

@@ -23,6 +23,12 @@ class Counter {
   *each(): Generator<number> {
     yield this.#n;
   }
+  fails(): never {
+    throw new RangeError(this.label);
+  }
+  parse(text: string): any {
+    return JSON.parse(text);
+  }
   get value(): number {
     return this.#n;
   }
@@ -52,6 +58,8 @@ async function typesHold(): Promise<void> {
   for await (const word of words('file')) word satisfies string;
   for await (const ref of words.remote('file')) ref satisfies ObjectRef<string>;
   for await (const y of square.map([1, 2])) y satisfies number;
+  remote((): never => { throw new RangeError(); })() satisfies Promise<never>;
+  remote((text: string) => JSON.parse(text))('1') satisfies Promise<unknown>;
 
   const RemoteCounter = actor(Counter, { cpus: 1 });
   const counter = await RemoteCounter.create(10, 'x');
@@ -60,6 +68,8 @@ async function typesHold(): Promise<void> {
   expectType<ObjectRef<number>>()(() => counter.add.remote(2), true);
   expectType<string>()(() => counter.later(), true);
   for await (const n of counter.each()) n satisfies number;
+  counter.fails() satisfies Promise<never>;
+  counter.parse('1') satisfies Promise<unknown>;
   // @ts-expect-error fields are not reachable
   void counter.label;
   // @ts-expect-error accessors are not reachable

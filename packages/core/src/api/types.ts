@@ -79,9 +79,11 @@ export interface RemoteGenerator<A extends readonly unknown[], Y> {
   options(options: TaskOptions): RemoteGenerator<A, Y>;
 }
 
+/** `[Y]` for a generator of Y, null for any other result; `never` and `any`, which pass for everything, are no generators. */
+type Yielded<R> = [R] extends [never] ? null : 0 extends 1 & R ? null : [R] extends [Generator<infer Y, any, any> | AsyncGenerator<infer Y, any, any>] ? [Y] : null;
+
 /** The remote form of a function with these parameters and this result. */
-export type RemoteForm<A extends readonly unknown[], R> = [R] extends [never] ? RemoteFunction<A, never>
-  : [R] extends [Generator<infer Y, any, any> | AsyncGenerator<infer Y, any, any>] ? RemoteGenerator<A, Y> : RemoteFunction<A, R>;
+export type RemoteForm<A extends readonly unknown[], R> = Yielded<R> extends [infer Y] ? RemoteGenerator<A, Y> : RemoteFunction<A, R>;
 
 /** One method of an actor, seen from elsewhere. */
 export interface RemoteMethod<A extends readonly unknown[], R> {
@@ -97,9 +99,7 @@ export interface RemoteGeneratorMethod<A extends readonly unknown[], Y> {
   options(options: CallOptions): RemoteGeneratorMethod<A, Y>;
 }
 
-type MethodForm<F> = F extends (...args: infer A) => Generator<infer Y, any, any> | AsyncGenerator<infer Y, any, any>
-  ? RemoteGeneratorMethod<A, Y>
-  : F extends (...args: infer A) => infer R ? RemoteMethod<A, R> : never;
+type MethodForm<F> = F extends (...args: infer A) => infer R ? (Yielded<R> extends [infer Y] ? RemoteGeneratorMethod<A, Y> : RemoteMethod<A, R>) : never;
 
 type MethodNames<T> = { [K in keyof T]: T[K] extends (...args: never[]) => unknown ? K : never }[keyof T] & string;
 

@@ -16,7 +16,7 @@ export class HeadClient {
   welcome!: Welcome;
   readonly #channel: Channel;
   readonly #stream: MessageStream<ClientToHead, HeadToClient>;
-  readonly #requests = new Map<number, (reply: RequestReply) => void>();
+  readonly #requests = new Map<number, { readonly resolve: (reply: RequestReply) => void; readonly reject: (error: MusterError) => void }>();
   #requestCount = 0;
   #onJobEnded: () => void = () => {};
   #closed = false;
@@ -44,7 +44,7 @@ export class HeadClient {
         switch (message.type) {
           case 'welcome': return message.failure ? reject(failureFromMessage(message.failure)) : resolve(message);
           case 'requestReply': {
-            this.#requests.get(message.requestId)?.(message);
+            this.#requests.get(message.requestId)?.resolve(message);
             this.#requests.delete(message.requestId);
             return;
           }
@@ -53,8 +53,9 @@ export class HeadClient {
         }
       };
       this.#stream.onEnd = (failure) => {
-        this.#closed = true;
-        reject(failure ?? makeError('CONNECTION', { what: 'the head', cause: 'it closed the connection' }));
+        const error = failure ?? makeError('CONNECTION', { what: 'the head', cause: 'it closed the connection' });
+        reject(error);
+        this.#end(error);
         this.#onJobEnded();
         options.onClosed(failure);
       };
@@ -62,15 +63,23 @@ export class HeadClient {
     });
   }
 
+  /** Nothing will be answered any more. */
+  #end(error: MusterError): void {
+    this.#closed = true;
+    for (const request of this.#requests.values()) request.reject(error);
+    this.#requests.clear();
+  }
+
   send(message: ClientToHead): void {
     if (!this.#closed) this.#stream.send(message);
   }
 
-  /** Sends a message that the head answers. @throws MusterError the failure that it names */
+  /** Sends a message that the head answers. @throws MusterError the failure that it names, or why it cannot answer */
   async request(message: (requestId: number) => ClientToHead): Promise<RequestReply> {
+    if (this.#closed) throw closedError();
     const requestId = ++this.#requestCount;
-    const reply = await new Promise<RequestReply>((resolve) => {
-      this.#requests.set(requestId, resolve);
+    const reply = await new Promise<RequestReply>((resolve, reject) => {
+      this.#requests.set(requestId, { resolve, reject });
       this.send(message(requestId));
     });
     if (reply.failure) throw failureFromMessage(reply.failure);
@@ -89,6 +98,9 @@ export class HeadClient {
 
   close(): void {
     if (!this.#closed) this.#stream.end();
+    this.#end(closedError());
     this.#channel.close();
   }
 }
+
+const closedError = (): MusterError => makeError('NOT_CONNECTED', { cause: 'to the head is closed' });

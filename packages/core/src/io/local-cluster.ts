@@ -3,9 +3,9 @@
  * breaks and they end with all of their processes.
  */
 import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createInterface } from 'node:readline';
 import { makeError } from '@muster/base';
 import type { InitOptions } from '../api/init.js';
 import type { SessionTarget } from './session.js';
@@ -29,15 +29,15 @@ export interface OwnNode {
   readonly stop: () => Promise<void>;
 }
 
-/** Starts a cluster for this program alone: unix sockets only. @throws MusterError CONNECTION with what it printed */
+/** Starts a cluster for this program alone: unix sockets only. @throws MusterError INVALID_ARGUMENT for options that a node cannot have, else CONNECTION */
 export function startLocalCluster(options: InitOptions): Promise<OwnNode> {
   const args = ['start', '--head', '--ephemeral'];
-  if (options.cpus !== undefined) args.push('--cpus', String(options.cpus));
-  if (options.gpus !== undefined) args.push('--gpus', String(options.gpus));
-  if (options.memory !== undefined) args.push('--memory', String(options.memory));
-  if (options.objectStore !== undefined) args.push('--object-store', String(options.objectStore));
-  for (const [name, amount] of Object.entries(options.resources ?? {})) args.push('--resources', `${name}=${amount}`);
-  for (const [name, value] of Object.entries(options.labels ?? {})) args.push('--labels', `${name}=${value}`);
+  if (options.cpus !== undefined) args.push(`--cpus=${options.cpus}`);
+  if (options.gpus !== undefined) args.push(`--gpus=${options.gpus}`);
+  if (options.memory !== undefined) args.push(`--memory=${options.memory}`);
+  if (options.objectStore !== undefined) args.push(`--object-store=${options.objectStore}`);
+  for (const [name, amount] of Object.entries(options.resources ?? {})) args.push(`--resources=${name}=${amount}`);
+  for (const [name, value] of Object.entries(options.labels ?? {})) args.push(`--labels=${name}=${value}`);
   return startNode(args, {});
 }
 
@@ -47,7 +47,7 @@ export function startLocalNode(address: string, token: string): Promise<OwnNode>
 }
 
 async function startNode(args: readonly string[], secrets: { readonly token?: string }): Promise<OwnNode> {
-  const program = fileURLToPath(import.meta.resolve('@muster/cli/bin'));
+  const program = createRequire(import.meta.url).resolve('@muster/cli/bin'); // import.meta.resolve is missing where tsx runs a program as CommonJS
   const child = spawn(process.execPath, [program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = new Promise<string>((resolve) => child.once('exit', (code, signal) => resolve(signal ? `was ended by ${signal}` : `exited with code ${code}`)));
   let complaints = '';
@@ -63,7 +63,7 @@ async function startNode(args: readonly string[], secrets: { readonly token?: st
   if (typeof first === 'string') {
     child.kill('SIGKILL');
     if (child.exitCode === EXIT_AUTHENTICATION) throw makeError('AUTHENTICATION', { what: 'the cluster', cause: 'the token is not this cluster\'s' });
-    throw makeError('CONNECTION', { what: 'a local cluster', cause: `it ${first}${complaints ? `:\n${complaints.trim()}` : ''}` });
+    throw failureOf(complaints) ?? makeError('CONNECTION', { what: 'the cluster', cause: `its process ${first}${complaints ? `:\n${complaints.trim()}` : ''}` });
   }
   child.unref();
   for (const pipe of [child.stdin, child.stdout, child.stderr]) (pipe as unknown as { unref?: () => void }).unref?.();
@@ -75,4 +75,14 @@ async function startNode(args: readonly string[], secrets: { readonly token?: st
       await ended;
     },
   };
+}
+
+/** What `cluster` complained of, as the error that it was there; null when it died without its words. */
+function failureOf(complaints: string): Error | null {
+  const complaint = /^cluster: (.+)$/m.exec(complaints)?.[1];
+  if (complaint === undefined) return null;
+  const [, argument, want] = /^(.+) is not valid: it must be (.+)$/.exec(complaint) ?? [];
+  if (argument !== undefined) return makeError('INVALID_ARGUMENT', { what: argument, want });
+  const [, what = 'the cluster', cause = complaint] = /^cannot reach (.+?): (.+)$/.exec(complaint) ?? [];
+  return makeError('CONNECTION', { what, cause });
 }

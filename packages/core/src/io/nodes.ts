@@ -1,6 +1,5 @@
 /** The nodes that run on this machine, as their files tell. */
-import { readdirSync, readFileSync, unlink } from 'node:fs';
-import { connect } from 'node:net';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeError, musterHome, type NodeFile } from '@muster/base';
 
@@ -15,18 +14,6 @@ function isAlive(pid: number): boolean {
     return stat[stat.lastIndexOf(')') + 2] !== 'Z';
   } catch {
     return true; // no /proc on this system
-  }
-}
-
-/** Removes the sockets of drivers that were killed. A living driver answers on its own. */
-export function sweepDeadDrivers(): void {
-  const home = musterHome();
-  for (const name of readdirSync(home).filter((file) => /^driver-.*\.sock$/.test(file))) {
-    const path = join(home, name);
-    const probe = connect(path, () => probe.destroy());
-    probe.unref().on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') unlink(path, () => {});
-    });
   }
 }
 

@@ -38,7 +38,7 @@ function* unfinished(owner: Owner): Generator<{ slot: number; row: TaskRow }> {
     const state = STATE_NAMES[slots.states[slot]!];
     const ref = slots.refs[slot];
     if (!state || !ref || ref.state !== RefState.pending) continue;
-    const line = slots.states[slot] === SlotState.sent ? owner.line(slots.lines[slot]!) : undefined;
+    const line = slots.states[slot] === SlotState.sent ? owner.lines.of(slot) : undefined;
     yield { slot, row: { taskId: taskId(owner.key, ref.sequence), name: slots.specs[slot]!.options.name, state, attempt: slots.attempts[slot]! + 1, workerId: line?.target.workerId ?? '' } };
   }
 }

@@ -2,18 +2,19 @@
  * One process's use of a cluster: the owner's machine wired to its edges. Drivers and workers have one session each; a worker's executor
  * uses the same session for the tasks that its tasks submit.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { formatSizeBytes, makeError, MusterError, newId, systemRandom, type JobId, type NodeId, type ProcessId } from '@muster/base';
-import { Composite, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
+import { Composite, isInlineString, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
 import { Owner } from '../machine/owner.js';
 import { attachWaiter, EncodedValue, ObjectRef, RefState, StoredObject } from '../machine/reference.js';
 import { storageIdFor } from '../machine/objects.js';
+import { Search } from '../machine/search.js';
 import { encodeComposite, INLINE_MAX_BYTES, layOutValue, sizeOf } from '../values/composite.js';
-import { appendCallerStack, encodeThrown } from '../values/errors.js';
+import { completeStack, encodeThrown, freshFailure } from '../values/errors.js';
 import { Serializer, type Serialized, type SpecialForms } from '../values/serializer.js';
-import { Borrower } from './borrower.js';
+import { WeakForeignRefs } from './foreign-refs.js';
 import { HeadClient } from './head-client.js';
-import { lend } from './lender.js';
-import { openLine } from './lines.js';
+import { openLender, openLine } from './lines.js';
 import { answerQuery } from './queries.js';
 import { StoreClient } from './store-client.js';
 import { AllSettled, SomeSettled } from './waits.js';
@@ -61,18 +62,17 @@ export class Session {
   readonly serializer: Serializer;
   jobId = '' as JobId;
   nodeId = '' as NodeId;
-  store!: StoreClient;
   /** Resolves when the session is connected. */
   ready: Promise<void> = Promise.resolve();
   /** Waits of users' code that are going on; a worker gives back its cpu while its task waits. */
   readonly waits = { count: 0, onChange: (_count: number): void => {} };
-  readonly #borrower: Borrower;
   #server: RpcServer | null = null;
   #head: HeadClient | null = null;
+  #store: StoreClient | null = null;
   #token = '';
   readonly #backlog: ClientToHead[] = [];
-  readonly #collected = new FinalizationRegistry<{ sequence: number; stored: StoredObject; detail: ObjectRef['detail'] }>(({ sequence, stored, detail }) =>
-    this.owner.objects.collected(sequence, stored, detail?.lineage));
+  readonly #collected = new FinalizationRegistry<{ sequence: number; stored: StoredObject; detail: NonNullable<ObjectRef['detail']> }>(({ sequence, stored, detail }) =>
+    this.owner.objects.collected(sequence, stored, detail));
   #timer: NodeJS.Timeout | null = null;
   /** A driver ends by itself when its code has ended: its connections do not keep it alive, but its waits do. */
   readonly #keepAlive = setInterval(() => {}, 2 ** 30).unref();
@@ -89,17 +89,19 @@ export class Session {
       random: () => systemRandom.next(),
       defer: (callback) => process.nextTick(callback),
       toHead: (message) => (this.#head ? this.#head.send(message) : this.#backlog.push(message)),
-      openLine: (target, handlers) => openLine(target, handlers, { processId: options.processId, nodeId: this.nodeId, token: this.#token, unref: options.isDriver }),
+      openLine: (target, handlers) => openLine(target, handlers, this.#self()),
+      openLender: (target, handlers) => openLender(target, handlers, this.#self()),
       judgeError: (error, retryOn, decide) => void this.#judge(error, retryOn).then(decide),
+      needed: (needed) => { if (!options.isDriver) this.#store?.sayNeeded(needed); },
       freeStored: (objects) => { for (const stored of objects) this.store.free([stored.storageId], stored.locations); },
       watchCollection: (ref) => this.#collected.register(ref, { sequence: ref.sequence, stored: ref.value as StoredObject, detail: (ref.detail ??= {}) }),
-      resolveForeign: (ref, lostOn) => this.#borrower.resolve(ref, lostOn),
-      internForeign: (id, make, counted) => this.#borrower.intern(id, make, counted),
+      foreignRefs: new WeakForeignRefs((id, ownerId) => this.owner.borrowing.collected(id, ownerId)),
+      encodeError: (error) => encodeThrown(this.serializer, error),
     }, (value) => this.encodeArgument(value));
-    this.#borrower = new Borrower(this.owner, {
-      processId: options.processId, nodeId: () => this.nodeId, token: () => this.#token, unref: options.isDriver,
-      watchProcess: (processId) => this.owner.ports.toHead({ type: 'watchProcess', processId }),
-    });
+  }
+
+  #self(): Parameters<typeof openLine>[2] {
+    return { processId: this.options.processId, nodeId: this.nodeId, token: this.#token, unref: this.options.isDriver };
   }
 
   /** Connects to the node's daemon and to the head. On failure everything submitted so far fails with it. @throws MusterError */
@@ -119,13 +121,13 @@ export class Session {
     this.#token = target.token;
     this.#server = new RpcServer({
       token: target.token, self: `the process ${options.processId}`,
-      handlers: { ...options.handlers, 'Peer.Objects': (stream) => lend(owner, (error) => encodeThrown(this.serializer, error), stream) },
+      handlers: { ...options.handlers, 'Peer.Objects': (stream) => owner.lending.serve(stream) },
     });
     const { endpoint } = owner.self;
     await this.#server.listenUnix(endpoint.unixPath);
     // A worker's daemon takes the store connection as its word that it listens: TCP must be up before.
     let port = target.listenHost ? await this.#server.listenTcp(target.listenHost, 0) : 0;
-    this.store = await StoreClient.connect({
+    this.#store = await StoreClient.connect({
       target: target.daemonTarget, token: target.token, processId: options.processId, jobId: target.jobId, unref: options.isDriver,
       endpoint: { ...endpoint, host: target.listenHost ?? '', port },
       onCommand: options.onCommand, onClosed: (failure) => this.#lostConnection('its node\'s daemon', failure),
@@ -162,10 +164,15 @@ export class Session {
     return this.#head;
   }
 
+  /** The connection to the node's daemon. Await `ready` first. */
+  get store(): StoreClient {
+    if (!this.#store) throw this.#closed ?? makeError('NOT_CONNECTED', { cause: 'is not there yet' });
+    return this.#store;
+  }
+
   #onHeadMessage(message: HeadToClient): void {
     switch (message.type) {
       case 'logLines': return this.options.onLog?.(message);
-      case 'processDied': return this.#borrower.ownerDied(message.processId, message.cause);
       case 'clientQuery': return this.#answer(message);
       default:
         this.owner.fromHead(message);
@@ -181,7 +188,10 @@ export class Session {
 
   /** Encodes an argument for a record; large ones go to shared memory, and references pass as they are. */
   encodeArgument(value: unknown): ReturnType<Owner['encodeArgument']> {
-    if (value instanceof ObjectRef) return value;
+    if (value instanceof ObjectRef) {
+      this.#checkHolder(value);
+      return value;
+    }
     const serialized = this.serializer.serialize(value);
     if (sizeOf(serialized) >= INLINE_MAX_BYTES) return this.#putSerialized(copyBuffers(serialized));
     const { tag, bytes } = encodeComposite(serialized, this.owner.self);
@@ -206,7 +216,7 @@ export class Session {
   /** Makes a value an object. Resolves when it is readable by others. @throws ObjectStoreFullError, CaptureError */
   async put(value: unknown): Promise<ObjectRef> {
     const { objects } = this.owner;
-    if (value === null || (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'bigint' && typeof value !== 'symbol')) {
+    if (isInlinePrimitive(value)) {
       const ref = objects.create();
       ref.state = RefState.value;
       ref.value = value;
@@ -338,7 +348,8 @@ export class Session {
 
   /** Resolves when the owners of all references that arrived have counted them; undefined when they have. */
   uncounted(): Promise<void> | undefined {
-    return this.#borrower.uncounted();
+    const { borrowing } = this.owner;
+    return borrowing.isCounted ? undefined : new Promise((resolve) => borrowing.whenCounted(resolve));
   }
 
   /** Calls back once when the reference has left pending. */
@@ -352,6 +363,7 @@ export class Session {
 
   /** The value of a settled reference. @throws the error it came to */
   async valueOf(ref: ObjectRef, callerStack: string | undefined): Promise<unknown> {
+    this.#checkHolder(ref);
     for (let attempt = 1; ; attempt++) {
       if (!this.owner.objects.isReady(ref)) await this.settled([ref]); // pending, or known to be on dead nodes only
       switch (ref.state) {
@@ -372,16 +384,34 @@ export class Session {
     }
   }
 
+  /** Of an earlier connection of this process only those values are left that lie in its own memory. @throws MusterError NOT_CONNECTED */
+  #checkHolder(ref: ObjectRef): void {
+    if (ref.holder !== this.owner && ref.state === RefState.stored) throw makeError('NOT_CONNECTED', { cause: `that ${ref.id} belonged to has ended` });
+  }
+
   /** Maps and decodes a stored value. @throws ObjectLostError */
   async fetchValue(stored: { readonly storageId: string; readonly sizeBytes: number; readonly locations: readonly Endpoint[]; readonly contained: readonly ObjectRef[] }): Promise<unknown> {
-    const buffer = await this.#working(this.store.fetch(stored.storageId, stored.sizeBytes, stored.locations));
+    const buffer = await this.#working(this.#fetch(stored));
     return this.decode(Composite.packed, new Uint8Array(buffer), stored.contained, true);
+  }
+
+  async #fetch({ storageId, sizeBytes, locations }: { readonly storageId: string; readonly sizeBytes: number; readonly locations: readonly Endpoint[] }): Promise<ArrayBuffer> {
+    const search = new Search(this.owner, locations);
+    for (;;) {
+      try {
+        return await this.store.fetch(storageId, sizeBytes, search.locations);
+      } catch (error) {
+        const pauseMs = error instanceof MusterError && error.code === 'OBJECT_LOST' ? search.failed(error) : null;
+        if (pauseMs === null) throw error;
+        await sleep(pauseMs);
+      }
+    }
   }
 
   /** The error of a failed reference, fresh for each caller. */
   async errorOf(ref: ObjectRef, callerStack: string | undefined): Promise<unknown> {
-    const error = ref.value instanceof EncodedValue ? await this.decode(ref.value.tag, ref.value.bytes, [], false) : ref.value;
-    appendCallerStack(error, callerStack);
+    const error = ref.value instanceof EncodedValue ? await this.decode(ref.value.tag, ref.value.bytes, [], false) : freshFailure(ref.value);
+    completeStack(error, callerStack);
     return error;
   }
 
@@ -421,13 +451,21 @@ export class Session {
     if (this.#timer) clearInterval(this.#timer);
     clearInterval(this.#keepAlive);
     this.owner.disconnected(error);
-    this.#borrower.close();
     this.#head?.close();
-    this.store?.close();
+    this.#store?.close();
     this.#server?.close();
   }
 }
 
+
+/** What a reference holds as it is, and records hold in place. */
+function isInlinePrimitive(value: unknown): boolean {
+  switch (typeof value) {
+    case 'object': return value === null;
+    case 'string': return isInlineString(value);
+    default: return typeof value !== 'function' && typeof value !== 'bigint' && typeof value !== 'symbol';
+  }
+}
 
 function copyBuffers(serialized: Serialized): Serialized {
   return { ...serialized, buffers: serialized.buffers.map((buffer) => new Uint8Array(buffer)) };

@@ -43,6 +43,14 @@ interface Slab {
   readonly offset: number;
   position: number;
   readonly end: number;
+  /** Objects cut from it that are not sealed yet. */
+  unsealedCount: number;
+}
+
+/** Where an object goes: into a slab, or into a block of its own. */
+interface Room {
+  readonly offset: number;
+  readonly slab: Slab | null;
 }
 
 export class StoreClient {
@@ -102,12 +110,18 @@ export class StoreClient {
 
   /** Writes an object and seals it. The caller keeps the buffers unchanged until then. @throws ObjectStoreFullError */
   async put(storageId: string, layout: PackedLayout, buffers: readonly Uint8Array[]): Promise<void> {
-    const room = layout.sizeBytes <= this.#slabBytes / OBJECTS_PER_SLAB ? await this.#cut(layout.sizeBytes) : { offset: await this.#allocate(layout.sizeBytes), isBlock: true };
+    const room = layout.sizeBytes <= this.#slabBytes / OBJECTS_PER_SLAB ? await this.#cut(layout.sizeBytes) : { offset: await this.#allocate(layout.sizeBytes), slab: null };
     this.#arena.write(room.offset, layout.front);
     for (let i = 0; i < buffers.length; i++) if (buffers[i]!.byteLength > 0) this.#arena.write(room.offset + layout.offsets[i]!, buffers[i]!);
     this.#send({ type: 'seal', objectId: storageId, offset: room.offset, sizeBytes: layout.sizeBytes });
-    if (room.isBlock) this.#send({ type: 'returnBlock', offset: room.offset });
-    await this.#ask((requestId) => ({ type: 'sync', requestId })); // others may hear of the object sooner than the daemon would
+    if (room.slab) room.slab.unsealedCount--;
+    this.#returnIfDone(room.slab ?? { offset: room.offset, unsealedCount: 0 });
+    await this.sync(); // others may hear of the object sooner than the daemon would
+  }
+
+  /** Resolves when the daemon has carried out all that was asked before, and all that it has said before has been heard. */
+  async sync(): Promise<void> {
+    await this.#ask((requestId) => ({ type: 'sync', requestId }));
   }
 
   /** Makes an object readable here and maps it; the mapping ends when the buffer is collected. @throws ObjectLostError */
@@ -142,6 +156,11 @@ export class StoreClient {
     this.#send({ type: 'freeObjects', objectIds, locations });
   }
 
+  /** Whether this worker must not be ended for being idle. */
+  sayNeeded(needed: boolean): void {
+    this.#send({ type: 'ownerNeeded', needed });
+  }
+
   close(): void {
     if (!this.#closed) this.#stream.end();
     this.#channel.close();
@@ -154,13 +173,14 @@ export class StoreClient {
   }
 
   /** Room for a small object, from the slab. */
-  async #cut(sizeBytes: number): Promise<{ offset: number; isBlock: boolean }> {
+  async #cut(sizeBytes: number): Promise<Room> {
     for (;;) {
       const slab = this.#slab;
       if (slab && slab.end - slab.position >= sizeBytes) {
         const offset = slab.position;
         slab.position += pageCeil(sizeBytes);
-        return { offset, isBlock: false };
+        slab.unsealedCount++;
+        return { offset, slab };
       }
       await (this.#slabRequest ??= this.#renewSlab());
     }
@@ -170,12 +190,17 @@ export class StoreClient {
     try {
       const old = this.#slab;
       this.#slab = null;
-      if (old) this.#send({ type: 'returnBlock', offset: old.offset });
+      if (old) this.#returnIfDone(old);
       const offset = await this.#allocate(this.#slabBytes);
-      this.#slab = { offset, position: offset, end: offset + this.#slabBytes };
+      this.#slab = { offset, position: offset, end: offset + this.#slabBytes, unsealedCount: 0 };
     } finally {
       this.#slabRequest = null;
     }
+  }
+
+  /** Gives a block back that nothing more is cut from, once everything in it is sealed: the daemon takes no seal after that. */
+  #returnIfDone(block: Pick<Slab, 'offset' | 'unsealedCount'>): void {
+    if (block !== this.#slab && block.unsealedCount === 0) this.#send({ type: 'returnBlock', offset: block.offset });
   }
 
   async #allocate(sizeBytes: number): Promise<number> {

@@ -13,6 +13,8 @@ import type { TaskSpec } from './task-spec.js';
 
 export class ActorClient extends SlotQueue {
   state: ActorState | null = null;
+  /** How many calls may be pending; 0: any number. A handle that arrives brings it along: the state comes later. */
+  maxPendingCalls = 0;
   /** Calls made and not ended. */
   pendingCount = 0;
   readonly #watchers = new Set<(state: ActorState) => void>();
@@ -42,10 +44,11 @@ export class ActorClient extends SlotQueue {
   onState(state: ActorState): void {
     if (this.state && (state.incarnation < this.state.incarnation || this.state.state === 'dead')) return;
     this.state = state;
+    this.maxPendingCalls = state.maxPendingCalls;
     const line = this.lines[0];
     if (line && (state.state !== 'alive' || state.incarnation !== line.target.incarnation)) this.#lineEnded(line);
     if (state.state === 'alive' && this.lines.length === 0 && state.endpoint) {
-      this.lines.push(this.owner.openLine(this, { endpoint: state.endpoint, workerId: state.workerId, leaseId: '', actorId: this.id, incarnation: state.incarnation }));
+      this.lines.push(this.owner.lines.open(this, { endpoint: state.endpoint, workerId: state.workerId, leaseId: '', actorId: this.id, incarnation: state.incarnation }));
     }
     for (const watcher of [...this.#watchers]) watcher(state);
     this.owner.markDirty(this);
@@ -63,7 +66,7 @@ export class ActorClient extends SlotQueue {
 
   /** @throws MusterError BACKPRESSURE */
   checkRoom(): void {
-    const limit = this.state?.maxPendingCalls ?? 0;
+    const limit = this.maxPendingCalls;
     if (limit > 0 && this.pendingCount >= limit) throw makeError('BACKPRESSURE', { what: `the actor ${this.id}`, pending: this.pendingCount, limit });
   }
 
@@ -75,10 +78,10 @@ export class ActorClient extends SlotQueue {
   #lineEnded(line: Line): void {
     this.lines.length = 0;
     const { owner } = this;
-    const slots = owner.slotsOn(line);
-    owner.forgetLine(line);
+    const slots = owner.lines.slotsOn(line);
+    owner.lines.forget(line);
     for (const slot of slots.reverse()) {
-      owner.leaveLine(line, slot);
+      owner.lines.leave(line, slot);
       if (owner.slots.states[slot] === SlotState.abandoned) owner.releaseSlot(slot);
       else if (owner.slots.attempts[slot]! < owner.slots.specs[slot]!.options.retries && this.state?.state !== 'dead') {
         owner.slots.attempts[slot]!++;
@@ -111,8 +114,24 @@ export class ActorClient extends SlotQueue {
 
 export class ActorClients {
   readonly #clients = new Map<string, ActorClient>();
+  #ownCount = 0;
 
   constructor(readonly owner: Owner) {}
+
+  /** Living actors that end with this process. */
+  get ownCount(): number {
+    return this.#ownCount;
+  }
+
+  /** This process has created the actor, which ends with it. */
+  own(client: ActorClient): void {
+    this.#ownCount++;
+    client.watch((state) => {
+      if (state.state !== 'dead') return false;
+      this.#ownCount--;
+      return true;
+    });
+  }
 
   /** The client of an actor; made when its handle first appears in this process. */
   client(id: ActorId): ActorClient {

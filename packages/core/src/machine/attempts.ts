@@ -45,12 +45,12 @@ export class Attempts {
 
   /** Aborts a running task whose reference is settled already; ends its worker if it does not stop. */
   abort(slot: number, force: boolean): void {
-    const line = this.owner.line(this.owner.slots.lines[slot]!);
+    const line = this.owner.lines.of(slot);
     if (!line) return;
     const isLeased = line.target.leaseId !== '';
     const { order } = this.owner.slots;
-    const isFirst = force && !this.owner.slotsOn(line).some((other) => order[other]! < order[slot]!); // else it has not begun yet
-    if (isFirst && isLeased) return this.owner.killWorkerOf(line, slot, 'a task was cancelled with force');
+    const isFirst = force && !this.owner.lines.slotsOn(line).some((other) => order[other]! < order[slot]!); // else it has not begun yet
+    if (isFirst && isLeased) return this.owner.lines.killWorker(line, slot, 'a task was cancelled with force');
     line.sendSlot(OwnerOp.cancel, slot);
     if ((force || this.#deadlines.has(slot)) && isLeased) this.#graces.set(slot, this.owner.ports.nowMs() + ABORT_GRACE_MS);
   }
@@ -87,8 +87,8 @@ export class Attempts {
     for (const [slot, atMs] of this.#deadlines) if (atMs <= nowMs && this.owner.slots.states[slot] === SlotState.sent) this.#timeout(slot);
     for (const [slot, atMs] of this.#graces) if (atMs <= nowMs) {
       this.#graces.delete(slot);
-      const line = this.owner.line(this.owner.slots.lines[slot]!);
-      if (line) this.owner.killWorkerOf(line, slot, 'a task went on after its time was over');
+      const line = this.owner.lines.of(slot);
+      if (line) this.owner.lines.killWorker(line, slot, 'a task went on after its time was over');
     }
   }
 

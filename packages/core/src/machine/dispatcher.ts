@@ -83,9 +83,9 @@ export class Dispatcher {
   updateDemand(queue: TaskQueue): void {
     const wanted = wantedLeases(queue, this.owner);
     if (wanted === queue.demandedCount) return;
-    const isMore = wanted > queue.demandedCount;
+    const waitsForMore = wanted > queue.demandedCount && queue.ring.length > 0;
     queue.demandedCount = wanted;
-    if (isMore && this.#queues.size > 1) this.#releaseIdleOf(queue);
+    if (waitsForMore && this.#queues.size > 1) this.#releaseIdleOf(queue);
     this.#tellHead(queue);
   }
 
@@ -99,7 +99,7 @@ export class Dispatcher {
     if (this.#byLease.has(grant.leaseId)) return;
     if (!queue || !grant.endpoint) return this.#giveBack(grant.leaseId, false, 'unknown demand');
     queue.waitReasons = '';
-    const line = this.owner.openLine(queue, { endpoint: grant.endpoint, workerId: grant.workerId, leaseId: grant.leaseId, actorId: '', incarnation: 0 });
+    const line = this.owner.lines.open(queue, { endpoint: grant.endpoint, workerId: grant.workerId, leaseId: grant.leaseId, actorId: '', incarnation: 0 });
     line.idleSinceMs = this.owner.ports.nowMs();
     this.#byLease.set(grant.leaseId, line);
     queue.lines.push(line);
@@ -111,7 +111,7 @@ export class Dispatcher {
     const line = this.#byLease.get(leaseId);
     if (!line) return;
     this.#forget(line);
-    this.owner.lineLost(line, cause);
+    this.owner.lines.lost(line, cause);
   }
 
   /** Others wait for it: give it back when it runs nothing. */
@@ -127,6 +127,7 @@ export class Dispatcher {
   release(line: Line, kill: boolean, reason: string): void {
     this.#forget(line);
     line.close();
+    this.updateDemand(line.queue as TaskQueue); // first: else the head would start another lease in its place
     this.#giveBack(line.target.leaseId, kill, reason);
   }
 
@@ -157,7 +158,6 @@ export class Dispatcher {
     for (const queue of this.#queues.values()) {
       if (queue === waiting || queue.ring.length > 0) continue;
       for (const line of [...queue.lines]) if (line.outstanding === 0 && !line.broken) this.release(line, false, 'another demand waits');
-      this.updateDemand(queue);
     }
   }
 

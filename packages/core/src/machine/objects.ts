@@ -11,7 +11,7 @@ import { ByteWriter, Composite, writeComposite, writePrimitive, type Endpoint } 
 import { describeStored, encodeStored, type RefDescriptor } from './descriptors.js';
 import type { Owner } from './owner.js';
 import type { Outcome } from './ports.js';
-import { attachWaiter, containedIn, notifyWaiters, ObjectRef, RefState, StoredObject, type EncodedValue, type Lineage } from './reference.js';
+import { attachWaiter, containedIn, notifyWaiters, ObjectRef, RefState, StoredObject, type EncodedValue, type Lineage, type RefDetail } from './reference.js';
 
 /** Encoded arguments kept so that lost results can be made again; beyond it new results have no lineage. */
 const LINEAGE_MAX_BYTES = 256 * 2 ** 20;
@@ -54,11 +54,7 @@ export class ObjectTable {
       this.settle(gone, { kind: 'failed', error: makeError('OBJECT_FREED', { what: descriptor.id }) });
       return gone;
     }
-    return this.owner.ports.internForeign(descriptor.id, () => {
-      const ref = new ObjectRef(this.owner, -1);
-      ref.detail = { foreign: { id: descriptor.id, ownerId: descriptor.ownerId, owner: descriptor.owner } };
-      return ref;
-    }, counted);
+    return this.owner.borrowing.adopt(descriptor, counted);
   }
 
   /** Leaves pending, or changes a stored value for its remade copy, and tells who waits. */
@@ -82,23 +78,36 @@ export class ObjectTable {
       case 'failed':
         ref.state = RefState.failed;
         ref.value = outcome.error;
-        this.#dropLineage(ref);
+        this.#dropLineage(ref.detail);
     }
     if (ref.detail?.export) this.#exportContained(ref);
     notifyWaiters(ref);
   }
 
+  /** Remembers how to make the value again, in place of what was remembered when it was made before. */
   keepLineage(ref: ObjectRef, lineage: Lineage): void {
-    const sizeBytes = lineageBytes(lineage);
+    const detail = (ref.detail ??= {});
+    this.#dropLineage(detail);
+    const sizeBytes = sizeOf(lineage);
     if (this.#lineageBytes + sizeBytes > LINEAGE_MAX_BYTES) return;
     this.#lineageBytes += sizeBytes;
-    (ref.detail ??= {}).lineage = lineage;
+    detail.lineage = lineage;
   }
 
-  #dropLineage(ref: ObjectRef): void {
-    if (!ref.detail?.lineage) return;
-    this.#lineageBytes -= lineageBytes(ref.detail.lineage);
-    ref.detail.lineage = undefined;
+  #dropLineage(detail: RefDetail | null): void {
+    if (!detail?.lineage) return;
+    this.#lineageBytes -= sizeOf(detail.lineage);
+    detail.lineage = undefined;
+  }
+
+  /** Owned references that others hold. */
+  get exportedCount(): number {
+    return this.#exported.size;
+  }
+
+  /** What all lineage together takes. */
+  get lineageBytes(): number {
+    return this.#lineageBytes;
   }
 
   /** Ready to be an argument. Asks for a foreign one's value. */
@@ -113,7 +122,7 @@ export class ObjectTable {
   wantValue(ref: ObjectRef): void {
     if (ref.state === RefState.pending && ref.detail?.foreign && ref.value === -1) {
       ref.value = -2; // asked
-      this.owner.ports.resolveForeign(ref, []);
+      this.owner.borrowing.resolve(ref, []);
     }
   }
 
@@ -156,28 +165,23 @@ export class ObjectTable {
     }
   }
 
-  /** Another process says that it holds a reference (once more). One that is gone already is told so when it asks for the value. */
+  /** Another process says that it holds a reference. One that is gone already is told so when it asks for the value. */
   borrowed(processId: string, id: ObjectId): void {
     const ref = this.#exported.get(sequenceOf(id));
-    if (!ref) return;
-    const { borrowers } = this.#exportCounts(ref);
-    borrowers.set(processId, (borrowers.get(processId) ?? 0) + 1);
+    if (ref) this.#exportCounts(ref).borrowers.add(processId);
   }
 
   unborrowed(processId: string, id: ObjectId): void {
     const ref = this.#exported.get(sequenceOf(id));
-    const borrowers = ref?.detail?.export?.borrowers;
-    const count = borrowers?.get(processId);
-    if (!ref || !borrowers || count === undefined) return;
-    if (count > 1) borrowers.set(processId, count - 1);
-    else borrowers.delete(processId);
-    this.#unexport(ref);
+    if (ref?.detail?.export?.borrowers.delete(processId)) this.#unexport(ref);
   }
 
-  /** A borrower's connection ended: it holds nothing more. */
-  borrowerGone(processId: string): void {
-    for (const ref of [...this.#exported.values()]) {
-      if (ref.detail?.export?.borrowers.delete(processId)) this.#unexport(ref);
+  /** These are all the references that a process holds. */
+  borrowerHolds(processId: string, ids: readonly ObjectId[]): void {
+    for (const id of ids) this.borrowed(processId, id);
+    const held = new Set(ids.map(sequenceOf));
+    for (const [sequence, ref] of [...this.#exported]) {
+      if (!held.has(sequence) && ref.detail?.export?.borrowers.delete(processId)) this.#unexport(ref);
     }
   }
 
@@ -198,7 +202,7 @@ export class ObjectTable {
       const counts = this.#exported.get(sequence)?.detail?.export;
       rows.push({
         sequence, state: stored ? 'stored' : 'inline', sizeBytes: stored?.sizeBytes ?? 0, nodes: stored?.locations.map((at) => at.nodeId) ?? [],
-        borrowers: [...(counts?.borrowers.keys() ?? [])], inFlight: counts?.inFlight ?? 0,
+        borrowers: [...(counts?.borrowers ?? [])], inFlight: counts?.inFlight ?? 0,
       });
       if (rows.length >= limit) break;
     }
@@ -208,7 +212,7 @@ export class ObjectTable {
   #exportCounts(ref: ObjectRef): NonNullable<NonNullable<ObjectRef['detail']>['export']> {
     const detail = (ref.detail ??= {});
     if (!detail.export) {
-      detail.export = { borrowers: new Map(), inFlight: 0, contained: null };
+      detail.export = { borrowers: new Set(), inFlight: 0, contained: null };
       this.#exported.set(ref.sequence, ref);
       if (ref.state !== RefState.pending) this.#exportContained(ref);
     }
@@ -233,8 +237,8 @@ export class ObjectTable {
   // ---------------------------------------------------------------- ends and losses
 
   /** The last ObjectRef of an owned stored value was garbage-collected. */
-  collected(sequence: number, stored: StoredObject, lineage: Lineage | undefined): void {
-    if (lineage) this.#lineageBytes -= lineageBytes(lineage);
+  collected(sequence: number, stored: StoredObject, detail: RefDetail): void {
+    this.#dropLineage(detail);
     if (this.#stored.get(sequence) === stored) this.#stored.delete(sequence);
     this.discard(stored);
   }
@@ -268,8 +272,12 @@ export class ObjectTable {
     this.#deadNodes.add(nodeId);
   }
 
+  isDeadNode(nodeId: string): boolean {
+    return this.#deadNodes.has(nodeId);
+  }
+
   /**
-   * A stored value could not be read from these nodes. Afterwards the reference is either stored elsewhere, pending (being made again), or
+   * A stored value is lost on these nodes (see Search). Afterwards the reference is either stored elsewhere, pending (being made again), or
    * failed with OBJECT_LOST.
    */
   lost(ref: ObjectRef, nodeIds: readonly string[]): void {
@@ -277,7 +285,7 @@ export class ObjectTable {
     if (ref.detail?.foreign) {
       ref.state = RefState.pending;
       ref.value = -2;
-      return this.owner.ports.resolveForeign(ref, nodeIds);
+      return this.owner.borrowing.resolve(ref, nodeIds);
     }
     const stored = ref.value as StoredObject;
     const left = stored.locations.filter((at: Endpoint) => !nodeIds.includes(at.nodeId) && !this.#deadNodes.has(at.nodeId));
@@ -304,7 +312,7 @@ function sequenceOf(id: ObjectId): number {
   return Number(id.slice(id.lastIndexOf('-') + 1));
 }
 
-function lineageBytes(lineage: Lineage): number {
+function sizeOf(lineage: Lineage): number {
   let sizeBytes = 100;
   for (const part of lineage.template.parts) sizeBytes += part instanceof Uint8Array ? part.length : 8;
   return sizeBytes;

@@ -2,28 +2,26 @@
  * The submitting side of a process: everything between a call to `f.remote(…)` and its reference being settled. Pure: it hears of the
  * world through its methods and acts on it through OwnerPorts; `tick` is its clock. The same code runs in drivers, in workers and in the simulation.
  *
- * Life of a task: submit -> (waiting for arguments) -> queued -> sent on a line -> answered. A line that breaks sends its tasks back to the
- * queue or fails them, as their options say, with the cause that the head reports.
+ * Life of a task: submit -> (waiting for arguments) -> queued -> sent on a line -> answered.
  */
-import { describeDeath, makeError, ownerKey, type ErrorCode, type MusterError, type ProcessId } from '@muster/base';
-import { ARGUMENTS_MAX, deathFromMessage, deathToMessage, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
+import { makeError, ownerKey, type MusterError, type ProcessId } from '@muster/base';
+import { ARGUMENTS_MAX, FLAGS_OFFSET, OwnerOp, TASK_HEADER_BYTES, TaskFlag, FRAME_TARGET_BYTES, writeComposite, writePrimitive, type Death, type Demand, type Endpoint, type HeadToClient } from '@muster/protocol';
 import { ActorClients } from './actors.js';
 import { ArgumentWaits } from './argument-waits.js';
 import { Attempts } from './attempts.js';
-import { Dispatcher, type TaskQueue } from './dispatcher.js';
+import { Borrowing } from './borrowing.js';
+import { Dispatcher } from './dispatcher.js';
 import { FailureHistory } from './failures.js';
-import { Line, type LineTarget } from './line.js';
+import { Lending } from './lending.js';
+import type { Line } from './line.js';
+import { Lines } from './lines.js';
 import { ObjectTable } from './objects.js';
 import type { OwnerPorts } from './ports.js';
 import { attachWaiter, RefState, type EncodedValue, type Lineage, type ObjectRef, type RefHolder } from './reference.js';
-import { ReplyReader } from './replies.js';
 import type { SlotQueue } from './slot-queue.js';
 import { Segment, SlotState, SlotTable, type TaskTemplate } from './slots.js';
 import { ResultStream } from './stream.js';
 import { DurationEstimate, TaskSpec, type FunctionEntry, type TaskOptions } from './task-spec.js';
-
-/** How long the head may take to say why a connection to a worker broke, before that alone counts as the cause. */
-const CAUSE_WAIT_MS = 10_000;
 
 /** An argument in its encoded form. */
 export interface EncodedArgument {
@@ -52,13 +50,16 @@ export class Owner implements RefHolder {
   readonly failures = new FailureHistory();
   /** Of generator tasks, by the reference that stands for their end. */
   readonly streams = new Map<ObjectRef, ResultStream>();
-  readonly #replies: ReplyReader;
-  readonly #functions: FunctionEntry[] = [];
-  readonly #lines = new Map<number, Line>();
+  readonly lines: Lines;
+  readonly lending: Lending;
+  readonly borrowing: Borrowing;
+  /** How long functions take, by their ids. The functions themselves live as long as somebody can call them or a task names them. */
+  readonly #durations = new Map<number, DurationEstimate>();
+  #functionCount = 0;
   readonly #dirty: SlotQueue[] = [];
   #segment = new Segment();
-  #lineCount = 0;
   #flushScheduled = false;
+  #isNeeded = false;
 
   constructor(readonly self: OwnerIdentity, readonly ports: OwnerPorts, readonly encodeArgument: ArgumentEncoder) {
     this.key = ownerKey(self.processId);
@@ -67,15 +68,23 @@ export class Owner implements RefHolder {
     this.actors = new ActorClients(this);
     this.attempts = new Attempts(this);
     this.arguments = new ArgumentWaits(this);
-    this.#replies = new ReplyReader(this);
+    this.lines = new Lines(this);
+    this.lending = new Lending(this);
+    this.borrowing = new Borrowing(this);
   }
 
   // ---------------------------------------------------------------- submission
 
   defineFunction(name: string, bytes: Uint8Array): FunctionEntry {
-    const entry: FunctionEntry = { id: this.#functions.length, name, bytes, duration: new DurationEstimate() };
-    this.#functions.push(entry);
+    const entry: FunctionEntry = { id: this.#functionCount++, name, bytes, duration: new DurationEstimate() };
+    this.#durations.set(entry.id, entry.duration);
     return entry;
+  }
+
+  /** A function was collected: nobody can call it any more, and no task is left that names it. */
+  forgetFunction(id: number, captured: readonly ObjectRef[]): void {
+    this.#durations.delete(id);
+    this.objects.sentRefs(captured);
   }
 
   taskSpec(fn: FunctionEntry, demand: Demand, options: TaskOptions): TaskSpec {
@@ -171,7 +180,7 @@ export class Owner implements RefHolder {
   #openStream(end: ObjectRef): void {
     const stream = new ResultStream(end, (count) => {
       const slot = end.state === RefState.pending ? (end.value as number) : -1;
-      const line = slot >= 0 && this.slots.states[slot] === SlotState.sent ? this.line(this.slots.lines[slot]!) : undefined;
+      const line = slot >= 0 && this.slots.states[slot] === SlotState.sent ? this.lines.of(slot) : undefined;
       line?.sendCredit(slot, count);
     });
     this.streams.set(end, stream);
@@ -198,42 +207,8 @@ export class Owner implements RefHolder {
     }
   };
 
-  openLine(queue: SlotQueue, target: LineTarget): Line {
-    const line = new Line(++this.#lineCount, queue, target);
-    this.#lines.set(line.number, line);
-    line.transport = this.ports.openLine(target, {
-      onFrame: (payload) => {
-        if (line.closed) return;
-        const before = line.answeredCount;
-        this.#replies.read(line, payload);
-        if (line.answeredCount > before) { // a task given back is no answer: what runs still runs
-          line.lastHeardMs = this.ports.nowMs();
-          line.overrun = false;
-        }
-        this.#afterReplies(line);
-      },
-      onDrain: () => {
-        line.congested = false;
-        this.markDirty(queue);
-      },
-      onClosed: (reason) => this.#lineBroke(line, reason),
-    });
-    return line;
-  }
-
-  line(number: number): Line | undefined {
-    return this.#lines.get(number);
-  }
-
-  #afterReplies(line: Line): void {
-    const { queue } = line;
-    if (line.outstanding === 0) line.idleSinceMs = this.ports.nowMs();
-    if (queue.ring.length > 0) this.markDirty(queue);
-    else if (line.draining && line.outstanding === 0) this.dispatcher.settleIdle(queue as TaskQueue, line.idleSinceMs);
-  }
-
   observe(functionId: number, count: number, busyUs: number): void {
-    if (count > 0) this.#functions[functionId]?.duration.observe(count, busyUs);
+    if (count > 0) this.#durations.get(functionId)?.observe(count, busyUs);
   }
 
   lineBlocked(line: Line, blocked: boolean): void {
@@ -246,19 +221,8 @@ export class Owner implements RefHolder {
   /** The worker has said its last word on the slot. */
   answered(line: Line, slot: number): void {
     line.answeredCount++;
-    this.leaveLine(line, slot);
+    this.lines.leave(line, slot);
     this.releaseSlot(slot);
-  }
-
-  leaveLine(line: Line, slot: number): void {
-    line.outstanding--;
-    this.slots.lines[slot] = 0; // on no line: an old number would tie it to that line's end
-    if (this.slots.heavy[slot] === 1) {
-      this.slots.heavy[slot] = 0;
-      line.heavyCount--;
-    }
-    if (line.exclusive && line.outstanding === 0) line.exclusive = false;
-    if (this.slots.specs[slot]!.options.timeoutMs > 0) this.attempts.forget(slot);
   }
 
   releaseSlot(slot: number): void {
@@ -343,15 +307,16 @@ export class Owner implements RefHolder {
 
   /** The worker gives back a task that it has not started. */
   returned(slot: number): void {
-    this.leaveLine(this.line(this.slots.lines[slot]!)!, slot);
+    this.lines.leave(this.lines.of(slot)!, slot);
     if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
     else this.requeue(slot);
   }
 
   /** The worker could not read an argument; the task has not started. */
   lostInput(slot: number, storageId: string): void {
-    this.line(this.slots.lines[slot]!)!.answeredCount++;
-    this.leaveLine(this.line(this.slots.lines[slot]!)!, slot);
+    const line = this.lines.of(slot)!;
+    line.answeredCount++;
+    this.lines.leave(line, slot);
     if (this.slots.states[slot] === SlotState.abandoned) return this.releaseSlot(slot);
     for (const part of this.slots.templates.get(slot)?.parts ?? []) {
       if (part instanceof Uint8Array || part.state !== RefState.stored) continue;
@@ -382,66 +347,6 @@ export class Owner implements RefHolder {
     }
   }
 
-  // ---------------------------------------------------------------- broken lines
-
-  #lineBroke(line: Line, reason: string): void {
-    if (line.closed || line.broken) return;
-    line.broken = { reason, untilMs: this.ports.nowMs() + CAUSE_WAIT_MS };
-    this.markDirty(line.queue);
-  }
-
-  /** The worker behind a line is gone: its tasks run again elsewhere, or fail with the cause. */
-  lineLost(line: Line, cause: Death | null): void {
-    line.close();
-    const startedCount = cause && cause.progress > 0 ? cause.progress - 1 : Infinity;
-    this.#scatter(line, (slot) => this.slots.order[slot]! <= startedCount, cause);
-  }
-
-  /** Sends the tasks of an ended line back to the queue, or fails them. Those that had begun lose an attempt. */
-  #scatter(line: Line, hadBegun: (slot: number) => boolean, cause: Death | null): void {
-    this.#lines.delete(line.number);
-    for (const slot of this.slotsOn(line).reverse()) { // the first one sent ends up in front
-      this.leaveLine(line, slot);
-      if (this.slots.states[slot] === SlotState.abandoned) this.releaseSlot(slot);
-      else if (!this.attempts.retry(slot, hadBegun(slot))) this.failTaken(slot, this.#deathError(this.slots.specs[slot]!, line, cause));
-    }
-    this.markDirty(line.queue);
-  }
-
-  /** The tasks that were sent on a line and not answered, in the order of their submission. */
-  slotsOn(line: Line): number[] {
-    const found: number[] = [];
-    for (let slot = 0; slot < this.slots.length && found.length < line.outstanding; slot++) {
-      const state = this.slots.states[slot];
-      if (this.slots.lines[slot] === line.number && (state === SlotState.sent || state === SlotState.abandoned)) found.push(slot);
-    }
-    return found.sort((a, b) => this.slots.refs[a]!.sequence - this.slots.refs[b]!.sequence);
-  }
-
-  /** The head does not say what became of a worker that cannot be reached: whatever it does, it must not go on. */
-  #giveUp(line: Line, reason: string): void {
-    this.dispatcher.release(line, true, `its connection broke: ${reason}`);
-    this.lineLost(line, null);
-  }
-
-  #deathError(spec: TaskSpec, line: Line, death: Death | null): MusterError {
-    const cause = death ? deathFromMessage(death) : ({ kind: 'killed', reason: 'its connection broke' } as const);
-    const code: ErrorCode = cause.kind === 'node-lost' ? 'NODE_DIED' : 'WORKER_DIED';
-    return makeError(code, { what: `the task ${spec.options.name}`, worker: line.target.workerId, cause: `${line.target.workerId} ${describeDeath(cause)}` });
-  }
-
-  /** Ends the worker of a lease for the sake of the task that it runs; the tasks behind that one have not begun and lose no attempt. */
-  killWorkerOf(line: Line, running: number, reason: string): void {
-    this.dispatcher.release(line, true, reason);
-    const behind = this.slots.order[running]!;
-    this.#scatter(line, (slot) => this.slots.order[slot]! <= behind, deathToMessage({ kind: 'killed', reason }));
-  }
-
-  forgetLine(line: Line): void {
-    line.close();
-    this.#lines.delete(line.number);
-  }
-
   // ---------------------------------------------------------------- the head's messages, and time
 
   fromHead(message: HeadToClient): void {
@@ -451,9 +356,21 @@ export class Owner implements RefHolder {
       case 'leaseReclaim': return this.dispatcher.reclaimed(message.leaseId);
       case 'demandStatus': return this.#demandStatus(message.demandId, message.infeasible, message.reasons);
       case 'actorState': return this.actors.onState(message);
-      case 'nodeDied': return this.objects.nodeDied(message.nodeId);
+      case 'nodeDied': return this.#nodeDied(message.nodeId);
+      case 'processDied': return this.#processDied(message.processId, message.cause);
       default: return; // for the session
     }
+  }
+
+  #nodeDied(nodeId: string): void {
+    this.objects.nodeDied(nodeId);
+    this.lending.nodeDied(nodeId);
+    this.borrowing.nodeDied(nodeId);
+  }
+
+  #processDied(processId: string, cause: Death | null): void {
+    this.lending.processDied(processId);
+    this.borrowing.processDied(processId, cause);
   }
 
   #demandStatus(demandId: number, infeasible: boolean, reasons: string): void {
@@ -469,8 +386,8 @@ export class Owner implements RefHolder {
 
   /** The connection to the cluster is gone: nothing that is pending will ever settle by itself. */
   disconnected(error: MusterError): void {
-    for (const line of this.#lines.values()) line.close();
-    this.#lines.clear();
+    this.lines.closeAll();
+    this.borrowing.close(error);
     for (const queue of this.dispatcher.queues) queue.ring.drain();
     this.actors.disconnected(error);
     for (let slot = 0; slot < this.slots.length; slot++) {
@@ -483,16 +400,22 @@ export class Owner implements RefHolder {
   }
 
   tick(nowMs: number): void {
+    this.#sayWhetherNeeded();
     this.attempts.tick(nowMs);
-    for (const line of [...this.#lines.values()]) {
-      if (line.broken && line.broken.untilMs <= nowMs) {
-        if (line.target.actorId) this.actors.lineTimedOut(line);
-        else this.#giveUp(line, line.broken.reason);
-      }
-    }
+    this.lines.tick(nowMs);
+    this.lending.tick(nowMs);
+    this.borrowing.tick(nowMs);
     for (const queue of this.dispatcher.queues) {
       this.dispatcher.takeBackOverruns(queue, nowMs);
       this.dispatcher.settleIdle(queue, nowMs);
     }
+  }
+
+  /** Others hold what this process owns, or it has work under way, or actors: an idle worker may not be ended for want of work. */
+  #sayWhetherNeeded(): void {
+    const isNeeded = this.objects.exportedCount > 0 || this.slots.usedCount > 0 || this.actors.ownCount > 0;
+    if (isNeeded === this.#isNeeded) return;
+    this.#isNeeded = isNeeded;
+    this.ports.needed(isNeeded);
   }
 }

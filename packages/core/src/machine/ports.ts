@@ -1,6 +1,7 @@
 /** What the owner's machine asks of the world. Real edges are in io/, simulated ones in @muster/sim. */
 import type { MusterError, ObjectId } from '@muster/base';
-import type { ClientToHead } from '@muster/protocol';
+import type { ClientToHead, Endpoint } from '@muster/protocol';
+import type { LenderHandlers, LenderTransport } from './borrowing.js';
 import type { LineHandlers, LineTarget, LineTransport } from './line.js';
 import type { EncodedValue, ObjectRef, StoredObject } from './reference.js';
 
@@ -16,12 +17,20 @@ export interface OwnerPorts {
   readonly judgeError: (error: EncodedValue, retryOn: (error: unknown) => boolean, decide: (retry: boolean) => void) => void;
   /** The copies of these objects are garbage. */
   readonly freeStored: (objects: readonly StoredObject[]) => void;
+  /** Whether others would lose something if this process ended; said when it changes. */
+  readonly needed: (isNeeded: boolean) => void;
   /** From now on tell `Owner.collected` when the reference object was garbage-collected. */
   readonly watchCollection: (ref: ObjectRef) => void;
-  /** Asks the owner of a foreign reference for its value; answers with `Owner.resolved`. `lostOn`: these nodes failed to deliver it. */
-  readonly resolveForeign: (ref: ObjectRef, lostOn: readonly string[]) => void;
-  /** The reference of this process to a foreign object: the known one or `make()`. `counted` is called when its owner has counted it. */
-  readonly internForeign: (id: ObjectId, make: () => ObjectRef, counted: () => void) => ObjectRef;
+  readonly foreignRefs: ForeignRefs;
+  readonly openLender: (target: { readonly ownerId: string; readonly endpoint: Endpoint }, handlers: LenderHandlers) => LenderTransport;
+  readonly encodeError: (error: MusterError) => EncodedValue;
+}
+
+/** The references of this process to foreign objects, one for each id; they stay here no longer than users' code holds them. */
+export interface ForeignRefs {
+  find(id: ObjectId): ObjectRef | undefined;
+  /** From now on this is the reference of its id; `Borrowing.collected` is told when it was garbage-collected. */
+  add(ref: ObjectRef): void;
 }
 
 /** What a reference comes to. */

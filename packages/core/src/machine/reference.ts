@@ -62,8 +62,8 @@ export interface Lineage {
 
 /** Who else holds an owned reference. */
 export interface ExportCounts {
-  /** Handles by process id. */
-  readonly borrowers: Map<string, number>;
+  /** Ids of the processes that hold it. */
+  readonly borrowers: Set<string>;
   /** Messages under way that carry it. */
   inFlight: number;
   /** References inside its value, which whoever gets the value will ask for: exported with it. Null while the value is not there. */

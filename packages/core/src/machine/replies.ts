@@ -70,12 +70,20 @@ export class ReplyReader implements ValueCursor {
     if (wanted && this.compositeTag === Composite.stored && spec.fn) {
       objects.keepLineage(ref, { spec, template: template ?? this.owner.plainTemplate(slot), attemptsLeft });
     }
-    const outcome = this.#composite(line, slot, () => this.owner.answered(line, slot));
+    const outcome = this.#composite(line, slot, () => this.#counted(line, slot));
+    if (slots.lines[slot] === line.number) slots.states[slot] = SlotState.abandoned; // it only waits for the references in its result to be counted
     if (!wanted) this.#discard(outcome);
     else {
       if (outcome.kind === 'encoded' && outcome.contained.length > 0) (ref.detail ??= {}).contained = outcome.contained;
       objects.settle(ref, outcome);
     }
+  }
+
+  /** The references in a result are counted. That may come long after the frame: the line has room again, unless it has ended meanwhile. */
+  #counted(line: Line, slot: number): void {
+    if (this.owner.slots.lines[slot] !== line.number) return;
+    this.owner.answered(line, slot);
+    if (line.queue.ring.length > 0) this.owner.markDirty(line.queue);
   }
 
   /** The composite just read, copied out of the frame. Tells the worker when the references in it are counted, then calls `counted`. */
@@ -110,7 +118,7 @@ export class ReplyReader implements ValueCursor {
     const { retryOn, retries } = spec.options;
     if (retryOn === null || slots.attempts[slot]! >= retries) return this.owner.failAnswered(line, slot, error);
     line.answeredCount++;
-    this.owner.leaveLine(line, slot);
+    this.owner.lines.leave(line, slot);
     slots.states[slot] = SlotState.delayed; // holds the slot while users' code decides
     ports.judgeError(error, retryOn, (again) => {
       if (slots.states[slot] !== SlotState.delayed) return this.owner.releaseSlot(slot);

@@ -2,6 +2,7 @@
  * Values to bytes and back. A tree of plain objects, arrays and typed arrays becomes MessagePack with its buffers out of band; anything
  * else (functions, classes, instances, errors, Map, Set, cycles, references, handles) goes through @muster/closure, which keeps identity and prototypes.
  */
+import { toUSVString, types } from 'node:util';
 import { addExtension, Packr } from 'msgpackr';
 import { capture, preload, revive } from '@muster/closure';
 import { makeError } from '@muster/base';
@@ -25,6 +26,10 @@ export interface SpecialForms {
   make(form: string, parts: readonly unknown[]): object;
 }
 
+/** Deeper trees go as graphs, which are read and written without recursion. */
+const PLAIN_DEPTH_MAX = 200;
+/** Longer arrays are not asked for properties beside their elements: that takes longer than to write them. */
+const EXACT_LENGTH = 1000;
 /** Buffers smaller than this stay in the head. */
 const OUT_OF_BAND_MIN_BYTES = 256;
 
@@ -35,7 +40,8 @@ const KIND_BUFFER = TYPED_ARRAYS.length;
 const KIND_ARRAY_BUFFER = KIND_BUFFER + 1;
 const KIND_DATA_VIEW = KIND_BUFFER + 2;
 
-const packr = new Packr({ useRecords: false, variableMapSize: true });
+const packr = new Packr({ useRecords: false, variableMapSize: true, useToJSON: false });
+const NOTHING = packr.pack(null);
 /** The buffers of the value being packed or unpacked: msgpackr's extensions have no context argument. */
 let buffersOut: Uint8Array[] = [];
 let buffersIn: (index: number) => { readonly buffer: ArrayBuffer; readonly offset: number; readonly sizeBytes: number } = () => missingBuffer();
@@ -117,6 +123,7 @@ export class Serializer {
       return packr.unpack(packed.head);
     } finally {
       buffersIn = missingBuffer;
+      packr.unpack(NOTHING); // it remembers the bytes that it read last, and would keep them mapped
     }
   }
 
@@ -148,9 +155,10 @@ function copyOf(bytes: Uint8Array, offset: number, sizeBytes: number): ArrayBuff
 /** Whether a value is a tree of plain objects, dense arrays, primitives and typed arrays: what MessagePack keeps exactly. */
 function isPlainTree(value: unknown): boolean {
   const seen = new Set<object>();
-  const isPlain = (node: unknown): boolean => {
+  const isPlain = (node: unknown, depth: number): boolean => {
     switch (typeof node) {
       case 'string':
+        return isUtf8(node);
       case 'boolean':
       case 'undefined':
         return true;
@@ -162,28 +170,46 @@ function isPlainTree(value: unknown): boolean {
         return false; // bigint, symbol, function
     }
     if (node === null) return true;
-    if (seen.has(node)) return false;
+    if (seen.has(node) || depth === PLAIN_DEPTH_MAX || types.isProxy(node)) return false;
     seen.add(node);
+    const prototype: unknown = Object.getPrototypeOf(node);
     if (Array.isArray(node)) {
-      for (let i = 0; i < node.length; i++) if (!isPlain(node[i]) || (node[i] === undefined && !(i in node))) return false;
+      if (prototype !== Array.prototype || (node.length <= EXACT_LENGTH && Object.keys(node).length !== node.length)) return false; // holes, or further properties
+      for (let i = 0; i < node.length; i++) if (!isPlain(node[i], depth + 1) || (node[i] === undefined && !(i in node))) return false;
       return true;
     }
-    const prototype: unknown = Object.getPrototypeOf(node);
     if (prototype === Object.prototype) {
-      for (const key of Object.keys(node)) if (key === '__proto__' || !isPlain((node as Record<string, unknown>)[key])) return false;
+      if (Object.getOwnPropertySymbols(node).length > 0) return false;
+      for (const key of Object.keys(node)) if (key === '__proto__' || !isUtf8(key) || !isPlain((node as Record<string, unknown>)[key], depth + 1)) return false;
       return true;
     }
     if (node instanceof Date) return prototype === Date.prototype && Number.isFinite(node.getTime());
     if (ArrayBuffer.isView(node)) {
-      if (!PLAIN_VIEWS.has(prototype as object) || !(node.buffer instanceof ArrayBuffer)) return false;
+      if (!PLAIN_VIEWS.has(prototype as object) || !isPlainBuffer(node.buffer)) return false;
       if (Buffer.isBuffer(node)) return true; // small Buffers share a pool, which nobody means by sharing
       if (seen.has(node.buffer)) return false;
       seen.add(node.buffer);
       return true;
     }
-    return node instanceof ArrayBuffer && prototype === ArrayBuffer.prototype;
+    return prototype === ArrayBuffer.prototype && isPlainBuffer(node);
   };
-  return isPlain(value);
+  return isPlain(value, 0);
+}
+
+/** Whether UTF-8 can say a string: it cannot say lone surrogates. */
+function isUtf8(text: string): boolean {
+  return toUSVString(text) === text;
+}
+
+/** Whether a buffer is its bytes and nothing else: not shared, resizable or given away. */
+function isPlainBuffer(buffer: unknown): boolean {
+  if (!types.isArrayBuffer(buffer) || (buffer as { readonly resizable?: boolean }).resizable) return false;
+  if (buffer.byteLength > 0) return true;
+  try {
+    return new Uint8Array(buffer).length === 0;
+  } catch {
+    return false;
+  }
 }
 
 const PLAIN_VIEWS = new Set<object>([...TYPED_ARRAYS.map((Type) => Type.prototype), Buffer.prototype, DataView.prototype]);

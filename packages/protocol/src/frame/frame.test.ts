@@ -19,12 +19,11 @@ function roundTrip(value: unknown): unknown {
 t.test('primitives come back exactly', (t) => {
   const values = [
     0, -0, 1, -1, 31, -32, -33, 127, 128, 255, 65535, 2 ** 31 - 1, -(2 ** 31), 2 ** 31, 2 ** 53, 1.5, -1e300, NaN, Infinity, -Infinity, Number.MIN_VALUE,
-    '', 'a', 'x'.repeat(31), 'x'.repeat(32), 'é', '🙂', '\ud800 alone', 'x'.repeat(100_000), '\u0000', true, false, null, undefined,
+    '', 'a', 'x'.repeat(31), 'x'.repeat(32), 'é', '🙂', 'x'.repeat(32_768), '\u0000', true, false, null, undefined,
   ];
   for (const value of values) {
     const back = roundTrip(value);
-    if (value === '\ud800 alone') t.equal(back, '\ufffd alone', 'a lone surrogate is no UTF-8');
-    else t.ok(Object.is(back, value), `${String(value).slice(0, 40)} came back as ${String(back).slice(0, 40)}`);
+    t.ok(Object.is(back, value), `${String(value).slice(0, 40)} came back as ${String(back).slice(0, 40)}`);
   }
   t.end();
 });
@@ -50,9 +49,9 @@ t.test('random primitives come back exactly', (t) => {
   t.end();
 });
 
-t.test('objects are left to core', (t) => {
+t.test('objects, long strings and strings that are no UTF-8 are left to core', (t) => {
   const writer = new ByteWriter(8);
-  for (const value of [{}, [], () => 1, 5n, Symbol('x')]) t.equal(writePrimitive(writer, value), false);
+  for (const value of [{}, [], () => 1, 5n, Symbol('x'), 'x'.repeat(32_769), '\ud800 alone']) t.equal(writePrimitive(writer, value), false);
   t.equal(writer.position, 0, 'nothing was written');
   t.end();
 });

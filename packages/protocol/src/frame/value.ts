@@ -5,6 +5,7 @@
  *   00..7f int  |  e0..ff negative int  |  a0..bf ASCII string of 0..31 bytes  |  c0 null  c1 undefined  c2 false  c3 true
  *   cb f64  |  d2 i32  |  d9 UTF-8 string  |  c4 plain  c5 graph  c6 packed  c7 stored: composites
  */
+import { toUSVString } from 'node:util';
 import { makeError } from '@muster/base';
 import type { ByteReader, ByteWriter } from './bytes.js';
 
@@ -22,8 +23,15 @@ export const Composite = {
 
 const SHORT_STRING_MAX = 31;
 const ASCII_MAX = 0x7f;
+/** Longer strings travel as composites, which may lie in shared memory. */
+const STRING_MAX_CHARS = 32 * 1024;
 
-/** Writes a primitive; false, and nothing written, for anything else (objects, functions, bigints, symbols). */
+/** Whether a string is written in place: a short one that UTF-8 can say, which has no lone surrogates. */
+export function isInlineString(value: string): boolean {
+  return value.length <= STRING_MAX_CHARS && toUSVString(value) === value;
+}
+
+/** Writes a primitive; false, and nothing written, for anything else (objects, functions, bigints, symbols, strings that are not inline). */
 export function writePrimitive(writer: ByteWriter, value: unknown): boolean {
   if (writer.position + 40 > writer.buffer.length) writer.reserve(40);
   const buffer = writer.buffer;
@@ -46,8 +54,7 @@ export function writePrimitive(writer: ByteWriter, value: unknown): boolean {
       }
       return true;
     case 'string':
-      writeString(writer, value);
-      return true;
+      return writeString(writer, value);
     case 'boolean':
       buffer[at] = value ? 0xc3 : 0xc2;
       break;
@@ -62,7 +69,7 @@ export function writePrimitive(writer: ByteWriter, value: unknown): boolean {
   return true;
 }
 
-function writeString(writer: ByteWriter, value: string): void {
+function writeString(writer: ByteWriter, value: string): boolean {
   const length = value.length;
   if (length <= SHORT_STRING_MAX) {
     const buffer = writer.buffer; // writePrimitive has reserved 40 bytes
@@ -76,11 +83,13 @@ function writeString(writer: ByteWriter, value: string): void {
     if (index === length) {
       buffer[writer.position] = 0xa0 | length;
       writer.position = to;
-      return;
+      return true;
     }
   }
+  if (!isInlineString(value)) return false;
   writer.u8(0xd9);
   writer.text(value);
+  return true;
 }
 
 /** What {@link readPrimitive} returns for a composite; its tag and range are then in `compositeTag`, `start` and `end` of the cursor. */

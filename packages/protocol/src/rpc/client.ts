@@ -1,8 +1,10 @@
 /** The calling side of a connection: one channel to one peer, and typed streams and requests on it. */
+import type { EventEmitter } from 'node:events';
 import { Client, credentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
-import { makeError, MusterError } from '@muster/base';
-import { METHODS, methodPath, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
-import { unrefClient } from './inside.js';
+import { formatDurationMs, makeError, MusterError } from '@muster/base';
+import { hasPromptServer, METHODS, methodPath, type AllMethods, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
+import { onConnected, sessionsOf, unrefClient } from './inside.js';
+import { SILENCE_MAX_MS, watch } from './liveness.js';
 import { CHANNEL_OPTIONS, failureFromStatus, requestMetadata } from './wire.js';
 
 /** One side of a duplex stream. Messages arrive in the order they were sent. */
@@ -34,6 +36,8 @@ export interface ChannelOptions {
 export class Channel {
   readonly #client: Client;
   readonly #options: ChannelOptions;
+  /** Its peer answered no more, and the connection was given up. */
+  #wasSilent = false;
 
   constructor(options: ChannelOptions) {
     this.#options = options;
@@ -49,34 +53,46 @@ export class Channel {
       methodPath(name), (message) => method.request.encode(message as never) as Buffer, (bytes) => method.reply.decode(bytes),
       requestMetadata(this.#options.token, metadata),
     );
-    if (this.#options.unref) call.on('metadata', () => unrefClient(this.#client));
-    return wrapCall(call, this.#options.peer);
+    this.#watch(name, call);
+    return wrapCall(call, (error) => this.#failure(error));
   }
 
   /** One request and its reply. @throws MusterError */
   request<Name extends keyof UnaryMethods>(name: Name, message: UnaryMethods[Name]['request'], timeoutMs: number): Promise<UnaryMethods[Name]['reply']> {
     const method = METHODS[name];
     return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest<UnaryMethods[Name]['request'], UnaryMethods[Name]['reply']>(
+      const call = this.#client.makeUnaryRequest<UnaryMethods[Name]['request'], UnaryMethods[Name]['reply']>(
         methodPath(name), (m) => method.request.encode(m as never) as Buffer, (bytes) => method.reply.decode(bytes), message,
         requestMetadata(this.#options.token), { deadline: Date.now() + timeoutMs },
-        (error, reply) => (error ? reject(failureFromStatus(error, this.#options.peer)) : resolve(reply!)),
+        (error, reply) => (error ? reject(this.#failure(error)) : resolve(reply!)),
       );
+      this.#watch(name, call);
     });
   }
 
-  /** One request and a stream of replies, read at the consumer's pace. Leaving the loop cancels the call. @throws MusterError */
-  async *download<Name extends keyof DownloadMethods>(name: Name, message: DownloadMethods[Name]['request']): AsyncGenerator<DownloadMethods[Name]['reply']> {
+  /**
+   * One request and a stream of replies, read at the consumer's pace. Leaving the loop cancels the call, and so does the signal.
+   * @throws MusterError, or the signal's reason
+   */
+  async *download<Name extends keyof DownloadMethods>(
+    name: Name, message: DownloadMethods[Name]['request'], signal?: AbortSignal,
+  ): AsyncGenerator<DownloadMethods[Name]['reply']> {
+    signal?.throwIfAborted();
     const method = METHODS[name];
     const call = this.#client.makeServerStreamRequest<DownloadMethods[Name]['request'], DownloadMethods[Name]['reply']>(
       methodPath(name), (m) => method.request.encode(m as never) as Buffer, (bytes) => method.reply.decode(bytes), message,
       requestMetadata(this.#options.token),
     );
+    this.#watch(name, call);
+    const abort = (): void => call.cancel();
+    signal?.addEventListener('abort', abort);
     try {
       for await (const reply of call) yield reply;
     } catch (error) {
-      throw failureFromStatus(error as ServiceError, this.#options.peer);
+      signal?.throwIfAborted();
+      throw this.#failure(error as ServiceError);
     } finally {
+      signal?.removeEventListener('abort', abort);
       call.cancel();
     }
   }
@@ -84,9 +100,29 @@ export class Channel {
   close(): void {
     this.#client.close();
   }
+
+  /** Watches the connection that a call is made on, as soon as there is one. */
+  #watch(name: keyof AllMethods, call: Pick<EventEmitter, 'once'>): void {
+    if (this.#options.unref) onConnected(this.#client, () => unrefClient(this.#client));
+    call.once('metadata', () => {
+      this.#wasSilent = false;
+      for (const session of sessionsOf(this.#client)) {
+        watch(session, hasPromptServer(name), () => {
+          this.#wasSilent = true;
+          session.destroy();
+        });
+      }
+    });
+  }
+
+  #failure(error: ServiceError): MusterError {
+    const { peer } = this.#options;
+    if (!this.#wasSilent) return failureFromStatus(error, peer);
+    return makeError('CONNECTION', { what: peer, cause: `it has answered nothing for ${formatDurationMs(SILENCE_MAX_MS)}` }, { cause: error });
+  }
 }
 
-function wrapCall<Outgoing, Incoming>(call: ClientDuplexStream<Outgoing, Incoming>, peer: string): MessageStream<Outgoing, Incoming> {
+function wrapCall<Outgoing, Incoming>(call: ClientDuplexStream<Outgoing, Incoming>, failureOf: (error: ServiceError) => MusterError): MessageStream<Outgoing, Incoming> {
   let over = false;
   const finish = (failure: MusterError | undefined): void => {
     if (over) return;
@@ -110,7 +146,7 @@ function wrapCall<Outgoing, Incoming>(call: ClientDuplexStream<Outgoing, Incomin
     }
   });
   call.on('drain', () => stream.onDrain());
-  call.on('error', (error: ServiceError) => finish(failureFromStatus(error, peer)));
+  call.on('error', (error: ServiceError) => finish(failureOf(error)));
   call.on('status', (state) => { if (state.code === 0) finish(undefined); });
   return stream;
 }

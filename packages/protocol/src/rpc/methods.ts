@@ -53,3 +53,9 @@ export const METHODS: Readonly<Record<keyof AllMethods, Method>> = {
 };
 
 export const methodPath = (name: keyof AllMethods): string => `/muster.v1.${name.replace('.', '/')}`;
+
+/** Methods that are served by processes without users' code: these look at their connections all the time. */
+export const hasPromptServer = (name: keyof AllMethods): boolean => !name.startsWith('Peer.');
+
+/** Paths of the methods that such processes call. */
+export const PROMPT_CALLER_PATHS: ReadonlySet<string> = new Set((['Head.Node', 'Head.Query', 'Daemon.Pull', 'Daemon.Free'] as const).map(methodPath));

@@ -29,6 +29,7 @@ const server = new RpcServer({
       stream.onEnd = () => {};
     },
     'Daemon.Pull': async function* (request) {
+      if (request.objectId === 'silence') await new Promise(() => {});
       for (let offset = 0; ; offset++) yield { objectSizeBytes: 0, offset, data: Buffer.from(request.objectId) };
     },
   },
@@ -108,6 +109,17 @@ t.test('an endless download stops when its reader leaves', async (t) => {
     if (++seen === 3) break;
   }
   t.equal(seen, 3);
+  channel.close();
+});
+
+t.test('a download that is aborted ends with the reason, also while it waits for its first reply', async (t) => {
+  const channel = open();
+  const controller = new AbortController();
+  const download = channel.download('Daemon.Pull', { objectId: 'silence', requesterNodeId: 'n' }, controller.signal);
+  const next = download.next();
+  controller.abort(makeError('NODE_DIED', { what: 'the pull', cause: 'node-b is gone' }));
+  await t.rejects(next, { code: 'NODE_DIED', message: /node-b is gone/ });
+  await t.rejects(channel.download('Daemon.Pull', { objectId: 'abc', requesterNodeId: 'n' }, controller.signal).next(), { code: 'NODE_DIED' });
   channel.close();
 });
 

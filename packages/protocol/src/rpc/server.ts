@@ -4,7 +4,8 @@ import type { ServerHttp2Session } from 'node:http2';
 import { Metadata, Server, ServerCredentials, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from '@grpc/grpc-js';
 import { makeError, type MusterError } from '@muster/base';
 import type { MessageStream } from './client.js';
-import { METHODS, methodPath, type AllMethods, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
+import { watch } from './liveness.js';
+import { METHODS, methodPath, PROMPT_CALLER_PATHS, type AllMethods, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
 import { onSession, unrefServer } from './inside.js';
 import { CHANNEL_OPTIONS, credentialsFailure, statusOfFailure } from './wire.js';
 
@@ -67,7 +68,7 @@ export class RpcServer {
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
         if (error) return reject(makeError('CONNECTION', { what: address, cause: error.message }, { cause: error }));
-        onSession(this.#server, dropStrangers);
+        onSession(this.#server, watchCaller);
         resolve(port);
       });
     });
@@ -77,9 +78,13 @@ export class RpcServer {
 /** A connection that has made no call by then is ended: it is nobody who knows the protocol. */
 const STRANGER_TIMEOUT_MS = 3000;
 
-function dropStrangers(session: ServerHttp2Session): void {
+/** Drops strangers at once, and known callers when they have gone silent. */
+function watchCaller(session: ServerHttp2Session): void {
   const timer = setTimeout(() => session.destroy(), STRANGER_TIMEOUT_MS).unref();
-  session.once('stream', () => clearTimeout(timer));
+  session.once('stream', (_stream, headers) => {
+    clearTimeout(timer);
+    watch(session, PROMPT_CALLER_PATHS.has(headers[':path'] ?? ''), () => session.destroy());
+  });
   session.once('close', () => clearTimeout(timer));
   session.on('error', () => session.destroy()); // such as frames that break HTTP/2
 }

@@ -62,6 +62,9 @@ export function statusOfFailure(error: unknown): Partial<StatusObject> & { code:
   return { code: STATUS_OF[failure.code] ?? status.ABORTED, details: failure.code, metadata };
 }
 
+/** The system's words out of gRPC's: `No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: `. */
+const systemReason = (details: string): string => /Last error: (?:Error: )?(.+?)\. Resolution note:/.exec(details)?.[1] ?? details;
+
 /** What a failed call means. `peer` names the other side for people. */
 export function failureFromStatus(error: ServiceError, peer: string): MusterError {
   const code = error.metadata?.get(CODE_KEY)[0];
@@ -71,7 +74,7 @@ export function failureFromStatus(error: ServiceError, peer: string): MusterErro
   }
   if (error.code === status.RESOURCE_EXHAUSTED) return makeError('PROTOCOL', { what: peer, cause: error.details }, { cause: error });
   if (error.code === status.DEADLINE_EXCEEDED) return makeError('CONNECTION', { what: peer, cause: 'no answer in time' }, { cause: error });
-  return makeError('CONNECTION', { what: peer, cause: error.details || 'the connection closed' }, { cause: error });
+  return makeError('CONNECTION', { what: peer, cause: systemReason(error.details) || 'the connection closed' }, { cause: error });
 }
 
 /** The gRPC target of an endpoint: the unix socket for a peer on the same node, else TCP. */

@@ -34,7 +34,7 @@ export const borrowers: Workload = {
             return sum;
           },
           *give(code, state: ObjectRef[]) {
-            const given = [...state];
+            const given = state.map(code.hold); // a variable of the code holds them while it sleeps
             state.length = 0;
             yield* code.sleep(1);
             return given;

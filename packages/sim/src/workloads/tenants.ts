@@ -6,6 +6,8 @@ import { expectValue, PLENTY } from './expecting.js';
 const TASK_MS = 40;
 /** Whoever comes late may have to wait for a worker of its own. */
 const WORKER_START_MS = 1500;
+/** Five cpus among four drivers leave one with twice the others' share for all of its life; leases that change hands cost each some more. */
+const UNEVEN_MAX = 3;
 
 /** Drivers that share. */
 export const tenants: Workload = {
@@ -35,7 +37,7 @@ export const tenants: Workload = {
         endsMs.push(code.nowMs - startMs);
         if (endsMs.length < count || scene.hasFaults) return;
         const [shortestMs, longestMs] = [Math.min(...endsMs), Math.max(...endsMs)];
-        scene.expect(longestMs < 2 * shortestMs + WORKER_START_MS, `of ${count} drivers with equal work, one took ${longestMs.toFixed(0)} ms, another ${shortestMs.toFixed(0)} ms`);
+        scene.expect(longestMs < UNEVEN_MAX * shortestMs + WORKER_START_MS, `of ${count} drivers with equal work, one took ${longestMs.toFixed(0)} ms, another ${shortestMs.toFixed(0)} ms`);
       });
     }
   },

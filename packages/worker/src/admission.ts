@@ -1,0 +1,66 @@
+/** Lets callers' task streams in: that of the lease's holder, or those of anybody who calls the actor that lives here. Others are refused at once. */
+import { makeError, type MusterError } from '@muster/base';
+import { framePayload, type MessageStream } from '@muster/protocol';
+import { CallerLine } from './caller-line.js';
+import type { Executor } from './executor.js';
+
+/** What admission needs to know of its worker. */
+export interface AdmissionOptions {
+  readonly workerId: string;
+  /** Of the present lease; empty: none. */
+  readonly leaseId: () => string;
+  /** Resolves when everything that the daemon has said up to now has been heard. */
+  readonly heardDaemon: () => Promise<void>;
+}
+
+type CallerStream = MessageStream<Uint8Array, Uint8Array>;
+type Served = Pick<Executor, 'actor' | 'addLine' | 'removeLine' | 'receive'>;
+
+export class Admission {
+  readonly #served = new Map<CallerLine, CallerStream>();
+
+  constructor(readonly executor: Served, readonly options: AdmissionOptions) {}
+
+  /**
+   * Serves a caller's stream. The daemon names a lease to its worker before anybody hears of it, though on another connection: a stream may be
+   * ahead of that word, but not of the daemon's answer to a question asked now. An actor is there before anybody is told of it.
+   */
+  serve(stream: CallerStream, metadata: (key: string) => string): void {
+    const line = new CallerLine(metadata('caller-id'), metadata('lease-id'), (frame) => stream.send(frame));
+    const early: Uint8Array[] = [];
+    let isOver = false;
+    const admit = (): boolean => {
+      if (line.leaseId ? line.leaseId !== this.options.leaseId() : this.executor.actor === null || this.executor.actor.id !== metadata('actor-id')) return false;
+      this.#served.set(line, stream);
+      this.executor.addLine(line);
+      for (const frame of early.splice(0)) this.executor.receive(line, framePayload(frame));
+      return true;
+    };
+    stream.onMessage = (frame) => {
+      if (this.#served.has(line)) this.executor.receive(line, framePayload(frame));
+      else if (!isOver) early.push(frame);
+    };
+    stream.onEnd = () => {
+      isOver = true;
+      if (this.#served.delete(line)) this.executor.removeLine(line);
+    };
+    if (admit()) return;
+    const refuse = (): void => stream.destroy(this.#refusal(line, 'it has no lease on'));
+    if (!line.leaseId) return refuse();
+    void this.options.heardDaemon().then(() => { if (!isOver && !admit()) refuse(); }, refuse);
+  }
+
+  /** The worker has another lease, or none: who held the one before is served no longer. */
+  leaseChanged(): void {
+    for (const [line, stream] of [...this.#served]) {
+      if (!line.leaseId || line.leaseId === this.options.leaseId()) continue;
+      this.#served.delete(line);
+      this.executor.removeLine(line);
+      stream.destroy(this.#refusal(line, 'its lease has ended on'));
+    }
+  }
+
+  #refusal(line: CallerLine, why: string): MusterError {
+    return makeError('PROTOCOL', { what: line.callerId, cause: `${why} ${this.options.workerId}` });
+  }
+}
