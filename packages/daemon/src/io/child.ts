@@ -5,7 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { FATAL_ERROR_PATTERN, STDERR_TAIL_LINES, type ProcessExit } from '../machine/death-cause.js';
+import { FATAL_ERROR_PATTERN, NATIVE_STACK_PATTERN, STDERR_TAIL_LINES, type ProcessExit } from '../machine/death-cause.js';
 import { LineSplitter, type OutputSpan } from '../machine/line-splitter.js';
 import type { OomWatch } from './oom-watch.js';
 import { spawnDetached } from './spare-worker.js';
@@ -39,6 +39,7 @@ export class Child {
   readonly #options: ChildOptions;
   readonly #tail: string[] = [];
   #fatalError = '';
+  #isAborting = false;
   #isSignalled = false;
   #outputCount = 0;
   #hasExited = false;
@@ -104,7 +105,11 @@ export class Child {
   #remember(lines: readonly string[]): void {
     const fatal = lines.find((line) => FATAL_ERROR_PATTERN.test(line));
     if (fatal !== undefined) this.#fatalError = fatal;
-    this.#tail.push(...lines.slice(-STDERR_TAIL_LINES));
+    if (this.#isAborting) return;
+    const nativeAt = lines.findIndex((line) => NATIVE_STACK_PATTERN.test(line));
+    this.#isAborting = nativeAt >= 0;
+    const words = this.#isAborting ? lines.slice(0, nativeAt) : lines;
+    this.#tail.push(...words.slice(-STDERR_TAIL_LINES));
     this.#tail.splice(0, this.#tail.length - STDERR_TAIL_LINES);
   }
 

@@ -1,19 +1,20 @@
 /** Real daemons with real child processes, sockets and shared memory; only the head and the workers' work are fakes. */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { connect as connectSocket, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { makeError, type NodeFile } from '@muster/base';
-import { Channel } from '@muster/protocol';
+import { makeError, systemRandom, type NodeFile } from '@muster/base';
+import { Channel, RpcServer, type Endpoint, type Handlers, type PeerNode } from '@muster/protocol';
 import { StoreSession } from '../test-support/store-session.js';
 import { isAlive, TestCluster, TOKEN, untilDead } from '../test-support/test-cluster.js';
-import { startDaemon, visibleGpuIds } from './daemon.js';
-import { LOG_FILE_MAX_BYTES, LogFile, readLogs } from './log-file.js';
+import { visibleGpuIds } from './daemon.js';
+import { LOG_FILE_MAX_BYTES, LogFile } from './log-file.js';
+import { readLogs } from './log-reader.js';
 import { OomWatch } from './oom-watch.js';
 
 t.setTimeout(120_000); // dozens of processes start, on a machine that may be busy
@@ -83,7 +84,7 @@ t.test('a worker whose heap is full is reported as out of memory', async (t) => 
   await cluster.order(lease, { do: 'fill-heap' });
   const { cause } = await cluster.head.next('leaseEnded');
   t.match(cause, { kind: 'out-of-memory', detail: /heap/ });
-  t.equal(cause?.stderrTail.split('\n').length, 20, 'the last lines of stderr are kept');
+  t.match(cause?.stderrTail, /FATAL ERROR: .*heap out of memory$/, 'the last lines of stderr are kept, without the native stack');
 });
 
 t.test('killed leases, killed workers and ended jobs end processes', async (t) => {
@@ -120,11 +121,11 @@ t.test('output arrives in order, with the names of who printed it, and is in the
   const printed = batches.filter((batch) => !batch.isError).flatMap((batch) => batch.lines.map((line) => `${batch.name}: ${line}`));
   t.same(printed, [': before any name', ...numbers.map((line) => `f: ${line.trimEnd()}`)]);
   t.same(batches.filter((batch) => batch.isError).flatMap((batch) => batch.lines), ['to stderr']);
-  t.match(await cluster.query(daemon, 'logs', lease.workerId), new RegExp(`^before any name\\n${numbers.join('')}to stderr\\n$`));
+  t.match(await cluster.logs(daemon, lease.workerId), new RegExp(`^before any name\\n${numbers.join('')}to stderr\\n$`));
   process.kill(lease.pid, 'SIGKILL');
   await cluster.head.next('workerExited');
-  t.match(await cluster.query(daemon, 'logs', 'job-1'), /line 299\n(to stderr\n)?without end\n/, 'a job is asked for by its id');
-  t.equal(await cluster.query(daemon, 'logs', '../../etc/passwd'), '');
+  t.match(await cluster.logs(daemon, 'job-1'), /line 299\n(to stderr\n)?without end\n/, 'a job is asked for by its id');
+  t.equal(await cluster.logs(daemon, '../../etc/passwd'), '');
 });
 
 t.test('submitted programs run in their folder, and end with all they started', async (t) => {
@@ -133,10 +134,10 @@ t.test('submitted programs run in their folder, and end with all they started', 
   const start = (jobId: string, argv: string[], cwd = ''): void => cluster.head.send(daemon.nodeId, { type: 'startJobProcess', jobId, argv, cwd, env: { GREETING: 'hello' } });
   start('job-1', ['sh', '-c', 'echo $GREETING from $PWD; exit 5'], cluster.home);
   t.match(await cluster.head.next('jobProcessExited'), { jobId: 'job-1', cause: { kind: 'exit', code: 5 } });
-  t.equal(await cluster.query(daemon, 'logs', 'job-1'), `hello from ${cluster.home}\n`);
+  t.equal(await cluster.logs(daemon, 'job-1'), `hello from ${cluster.home}\n`);
   start('job-2', ['sh', '-c', 'sleep 1000 & echo $!; wait']);
   let pid = 0;
-  while (!pid) pid = Number(await cluster.query(daemon, 'logs', 'job-2'));
+  while (!pid) pid = Number(await cluster.logs(daemon, 'job-2'));
   cluster.head.send(daemon.nodeId, { type: 'stopJobProcess', jobId: 'job-2' });
   t.match(await cluster.head.next('jobProcessExited'), { jobId: 'job-2', cause: { kind: 'killed', detail: 'the job was stopped' } });
   await untilDead(pid);
@@ -168,6 +169,77 @@ t.test('an object of 50 MB is pulled from another daemon, whole', async (t) => {
   reader.send({ type: 'release', objectId: 'obj-w-1' });
   for (const daemon of [there!, here!]) for (let objects = [1] as unknown[]; objects.length > 0;) objects = (await cluster.query(daemon, 'objects')) as unknown[];
   t.pass('the copy is freed with the original');
+});
+
+/** A node that the head speaks of, with nothing behind it but these handlers. */
+async function fakePeer(t: Test, cluster: TestCluster, handlers: Handlers): Promise<PeerNode & { readonly endpoint: Endpoint }> {
+  const unixPath = `${cluster.home}/peer-${systemRandom.hex(4)}.sock`;
+  const server = new RpcServer({ token: TOKEN, self: 'the peer', handlers });
+  await server.listenUnix(unixPath);
+  t.teardown(() => server.close());
+  return { nodeId: 'node-peer', endpoint: { nodeId: 'node-peer', unixPath, host: '', port: 0 } };
+}
+
+t.test('a pull from a node that leaves the cluster ends at once, and the next one does not begin', async (t) => {
+  const cluster = await TestCluster.start(t);
+  const daemon = await cluster.startDaemon();
+  let onAsked!: () => void;
+  const asked = new Promise<void>((resolve) => { onAsked = resolve; });
+  const peer = await fakePeer(t, cluster, {
+    'Daemon.Pull': async function* () { // never says anything
+      onAsked();
+      await new Promise(() => {});
+    },
+  });
+  const self: PeerNode = { nodeId: daemon.nodeId, endpoint: daemon.endpoint };
+  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [self, peer] });
+  const session = await cluster.connect(daemon);
+  const fetching = session.fetch('obj-x-1', 1000, [peer.endpoint]);
+  await asked;
+  const leftAtMs = performance.now();
+  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [self] });
+  await t.rejects(fetching, { code: 'OBJECT_LOST', message: /node-peer: it has left the cluster/ });
+  await t.rejects(session.fetch('obj-x-2', 1000, [peer.endpoint]), { code: 'OBJECT_LOST', message: /it has left the cluster/ });
+  t.ok(performance.now() - leftAtMs < 5000);
+});
+
+t.test('a free is told again until its node has heard it', async (t) => {
+  const cluster = await TestCluster.start(t);
+  const daemon = await cluster.startDaemon();
+  const heard: (readonly string[])[] = [];
+  let onHeard!: () => void;
+  const done = new Promise<void>((resolve) => { onHeard = resolve; });
+  const peer = await fakePeer(t, cluster, {
+    'Daemon.Free': async ({ objectIds }) => {
+      heard.push([...objectIds].sort());
+      if (heard.length === 1) throw makeError('CONNECTION', { what: 'the peer', cause: 'it stumbled' });
+      onHeard();
+      return {};
+    },
+  });
+  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [{ nodeId: daemon.nodeId, endpoint: daemon.endpoint }, peer] });
+  const session = await cluster.connect(daemon);
+  session.send({ type: 'freeObjects', objectIds: ['obj-x-1'], locations: [peer.endpoint] });
+  await cluster.untilLogged('free-not-forwarded');
+  session.send({ type: 'freeObjects', objectIds: ['obj-x-2'], locations: [peer.endpoint] });
+  await done;
+  t.same(heard, [['obj-x-1'], ['obj-x-1', 'obj-x-2']]);
+});
+
+t.test('the objects of dead owners are freed: a local one\'s at once, another one\'s when the head says so', async (t) => {
+  const cluster = await TestCluster.start(t);
+  const daemon = await cluster.startDaemon();
+  const lease = await cluster.lease(daemon, 'lease-1');
+  const session = await cluster.connect(daemon);
+  await session.put(`obj-${lease.workerId.slice('worker-'.length)}-1`, Buffer.alloc(200_000));
+  await session.put('obj-elsewhere-1', Buffer.alloc(200_000));
+  process.kill(lease.pid, 'SIGKILL');
+  await cluster.head.next('workerExited');
+  const stored = async (): Promise<string[]> => ((await cluster.query(daemon, 'objects')) as { objectId: string }[]).map(({ objectId }) => objectId);
+  t.same(await stored(), ['obj-elsewhere-1']);
+  t.same((await cluster.head.next('storedOwners', ({ ownerKeys }) => ownerKeys.length === 1)).ownerKeys, ['elsewhere']);
+  cluster.head.send(daemon.nodeId, { type: 'ownersEnded', ownerKeys: ['elsewhere'] });
+  t.same(await stored(), []);
 });
 
 t.test('many readers on two nodes share pulls, and a dead location is passed over', async (t) => {
@@ -276,6 +348,20 @@ t.test('a daemon that is killed takes its workers with it, and the next one swee
   t.not(second.nodeId, daemon.nodeId);
 });
 
+t.test('the socket of a killed driver goes with the next daemon that ends; that of a living one stays', async (t) => {
+  const cluster = await TestCluster.start(t);
+  const daemon = await cluster.startDaemon();
+  const [dead, living] = [`${cluster.home}/driver-dead.sock`, `${cluster.home}/driver-living.sock`];
+  const server = createServer().listen(living);
+  const killed = createServer().listen(`${cluster.home}/killed`);
+  await Promise.all([once(server, 'listening'), once(killed, 'listening')]);
+  t.teardown(() => server.close());
+  linkSync(`${cluster.home}/killed`, dead); // closing removes only the other name
+  killed.close();
+  await daemon.close();
+  t.same(readdirSync(cluster.home).filter((name) => name.startsWith('driver-')), ['driver-living.sock']);
+});
+
 t.test('a daemon finds its head again and reports what happened meanwhile', async (t) => {
   const cluster = await TestCluster.start(t);
   const daemon = await cluster.startDaemon();
@@ -320,13 +406,6 @@ t.test('a shutdown from the head ends the node', async (t) => {
   t.notOk(isAlive(pid));
 });
 
-t.test('a daemon without a logger writes to its folder', async (t) => {
-  const cluster = await TestCluster.start(t);
-  const daemon = await startDaemon(cluster.daemonOptions());
-  t.match(readFileSync(`${daemon.folder}/logs/daemon.log`, 'utf8'), /"msg":"node-started"/);
-  await daemon.close();
-});
-
 t.test('the kernel\'s kills for lack of memory are counted, each for one death', async (t) => {
   const cluster = new TestCluster(t);
   const counter = `${cluster.home}/memory.events`;
@@ -346,16 +425,29 @@ t.test('a full log file is set aside, and nothing is lost at the change', async 
   const failures: Error[] = [];
   let onDrain = (): void => {};
   const log = new LogFile(path, { onDrain: () => onDrain(), onFailure: (error) => failures.push(error) });
-  const lines = 50_000;
+  const lines = 80_000;
+  const fileLines = Math.ceil(LOG_FILE_MAX_BYTES / 1000);
   for (let index = 0; index < lines; index++) {
     const keepsUp = log.append(`${String(index).padStart(999)}\n`);
     if (!keepsUp) await new Promise<void>((resolve) => { onDrain = resolve; });
   }
   log.close();
   const sizeOf = (file: string): number => (existsSync(file) ? statSync(file).size : 0);
-  while (sizeOf(path) + sizeOf(`${path}.1`) < lines * 1000) await nextTurn();
-  t.equal(sizeOf(`${path}.1`), Math.ceil(LOG_FILE_MAX_BYTES / 1000) * 1000);
-  t.match(await readLogs(cluster.home, ['worker-1', 'worker-2']), new RegExp(`${lines - 1}\\n$`));
+  while (sizeOf(path) + sizeOf(`${path}.1`) < (lines - fileLines) * 1000) await nextTurn();
+  t.equal(sizeOf(`${path}.1`), fileLines * 1000);
+  const sizeMaxBytes = 4 * MIB;
+  const [tail] = await readLogs(cluster.home, ['worker-1', 'worker-2'], { from: null, sizeMaxBytes });
+  t.match(tail, { logId: 'worker-1', text: new RegExp(`${lines - 1}\\n$`), endOffset: lines * 1000 });
+  t.equal(tail!.text.length % 1000, 0, 'it begins with a whole line');
+  let line = lines / 2;
+  let offset = line * 1000;
+  for (let [part] = await readLogs(cluster.home, ['worker-1'], { from: { 'worker-1': offset }, sizeMaxBytes }); part; [part] = await readLogs(cluster.home, ['worker-1'], { from: { 'worker-1': offset }, sizeMaxBytes })) {
+    for (const each of part.text.trimEnd().split('\n')) if (Number(each) !== line++) return t.fail(`line ${line - 1} is ${each}`);
+    offset = part.endOffset;
+  }
+  t.equal(line, lines, 'a reader goes on from the file that was set aside to the new one');
+  const [oldest] = await readLogs(cluster.home, ['worker-1'], { from: { 'worker-1': 0 }, sizeMaxBytes });
+  t.ok(oldest!.text.startsWith(`… ${fileLines * 1000} bytes were printed here that are not kept\n`));
   const broken = new LogFile(`${cluster.home}/no/folder.log`, { onDrain: () => {}, onFailure: (error) => failures.push(error) });
   t.equal(broken.append('text'), true, 'a log that cannot be written holds up nobody');
   t.match(failures, [{ code: 'ENOENT' }]);

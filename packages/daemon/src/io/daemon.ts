@@ -1,7 +1,7 @@
 /** A daemon in this process: the machine between its processes, sockets and files. */
 import { availableParallelism, hostname } from 'node:os';
 import {
-  makeError, MusterError, newId, RESOURCE_SCALE, systemRandom, type Clock, type Logger, type NodeId, type Random, type ResourceSet,
+  makeError, MusterError, newId, RESOURCE_SCALE, sweepDeadDrivers, systemRandom, type Clock, type Logger, type NodeId, type Random, type ResourceSet,
 } from '@muster/base';
 import { SEGMENT_BYTES, type Arena } from '@muster/native';
 import { failureToMessage, RpcServer, type Endpoint } from '@muster/protocol';
@@ -10,8 +10,7 @@ import { DaemonMachine } from '../machine/daemon-machine.js';
 import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';
 import { createArena, defaultObjectStoreBytes } from './arena-size.js';
 import { HeadConnection } from './head-connection.js';
-import { fileLogger } from './file-logger.js';
-import { readLogs } from './log-file.js';
+import { readLogs } from './log-reader.js';
 import { NodeFolder, sweepDeadNodes } from './node-folder.js';
 import { Peers } from './peers.js';
 import { Processes } from './processes.js';
@@ -54,8 +53,7 @@ export interface DaemonOptions {
   readonly sessionOptions?: Readonly<Record<string, unknown>>;
   /** Workers kept ready; as many as the node has cpus when absent. */
   readonly prestart?: number;
-  /** Writes to `logs/daemon.log` in the node's folder when absent. */
-  readonly logger?: Logger;
+  readonly logger: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
 }
@@ -72,6 +70,7 @@ export interface RunningDaemon {
   close(reason?: string): Promise<void>;
 }
 
+const INSTANCE_ID_DIGITS = 16;
 /** How often clients collect garbage at most, while the store is full. */
 const PRESSURE_INTERVAL_MS = 250;
 
@@ -129,7 +128,7 @@ class Daemon implements RunningDaemon {
     const sweptNodeIds = sweepDeadNodes(options.home);
     this.#folder = new NodeFolder(options.home, this.nodeId);
     this.#endpoint = { nodeId: this.nodeId, unixPath: this.#folder.daemonSocketPath, host: '', port: 0 };
-    this.#logger = options.logger ?? fileLogger(this.#folder.logPath);
+    this.#logger = options.logger;
     if (sweptNodeIds.length > 0) this.#logger.info('dead-nodes-swept', { nodeIds: sweptNodeIds });
     try {
       this.#arena = createArena(this.#folder.arenaPath, options.objectStoreBytes ?? defaultObjectStoreBytes());
@@ -163,6 +162,7 @@ class Daemon implements RunningDaemon {
     const { host, port } = this.#options;
     await this.#server.listenUnix(this.#folder.daemonSocketPath);
     if (host !== undefined) this.#endpoint = { ...this.#endpoint, host, port: await this.#server.listenTcp(host, port ?? 0) };
+    await this.#board.ready;
     this.#machine = this.#makeMachine();
     const registered = new Promise<void>((resolve, reject) => {
       this.#onRegistered = resolve;
@@ -209,9 +209,9 @@ class Daemon implements RunningDaemon {
       case 'drainOutput':
         void this.#processes.drained(effect.workerIds).then(() => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
         return;
-      case 'freeOwners': return this.#store.ownersEnded(effect.ownerIds);
+      case 'freeOwners': return this.#store.ownersEnded(effect.ownerKeys);
       case 'peerNodes': return this.#peers.update(effect.nodes);
-      case 'readLogs': return void this.#answerWithLogs(effect.requestId, effect.logIds);
+      case 'readLogs': return void this.#answerWithLogs(effect);
       case 'wake': return this.#wake(effect.atMs);
       case 'log': return this.#logger[effect.level](effect.event, { nodeId: this.nodeId, ...effect.fields });
       case 'stop':
@@ -226,9 +226,9 @@ class Daemon implements RunningDaemon {
     this.#timer = setTimeout(() => this.#dispatch({ type: 'tick' }), Math.max(0, atMs - this.#clock.nowMs()));
   }
 
-  async #answerWithLogs(requestId: number, logIds: readonly string[]): Promise<void> {
+  async #answerWithLogs({ requestId, question, logIds }: DaemonEffect & { type: 'readLogs' }): Promise<void> {
     try {
-      const json = JSON.stringify(await readLogs(this.#folder.logPath, logIds));
+      const json = JSON.stringify(await readLogs(this.#folder.logPath, logIds, question));
       this.#head.send({ type: 'nodeReply', requestId, failure: null, json });
     } catch (error) {
       this.#head.send({ type: 'nodeReply', requestId, failure: failureToMessage(error), json: '' });
@@ -249,6 +249,7 @@ class Daemon implements RunningDaemon {
       this.#processes.close();
       this.#arena.close();
       this.#folder.remove();
+      await sweepDeadDrivers(this.#options.home); // a cluster that ends because its driver was killed leaves nothing of it
       this.#logger.info('node-stopped', { nodeId: this.nodeId, reason });
     } catch (error) {
       this.#logger.error('node-left-files', { nodeId: this.nodeId, cause: (error as Error).message }); // the next node sweeps them
@@ -270,7 +271,7 @@ class Daemon implements RunningDaemon {
     const cpus = Math.ceil((resources['cpu'] ?? 0) / RESOURCE_SCALE);
     const parallelism = availableParallelism();
     return new DaemonMachine({
-      nodeId: this.nodeId, endpoint: this.#endpoint, hostname: hostname(), pid: process.pid, resources, labels: labels ?? {},
+      nodeId: this.nodeId, instanceId: (random ?? systemRandom).hex(INSTANCE_ID_DIGITS), endpoint: this.#endpoint, hostname: hostname(), pid: process.pid, resources, labels: labels ?? {},
       objectStoreBytes: this.#storeBytes, isHeadNode: isHead ?? false, gpuIds: visibleGpuIds(Math.floor((resources['gpu'] ?? 0) / RESOURCE_SCALE)),
       prestartCount: prestart ?? Math.min(cpus, parallelism), startingMax: Math.max(2, parallelism),
       random: random ?? systemRandom, store: this.#store,
@@ -292,8 +293,9 @@ class Daemon implements RunningDaemon {
   #makeService(): StoreService {
     return new StoreService({
       nodeId: this.nodeId, arenaPath: this.#folder.arenaPath, arenaBytes: this.#storeBytes, endpoint: () => this.#endpoint, store: this.#store,
-      onConnected: (processId, endpoint) => this.#dispatch({ type: 'workerReady', workerId: processId, endpoint }),
+      onConnected: (processId, endpoint) => this.#dispatch({ type: 'workerReady', workerId: processId, endpoint: { ...endpoint, nodeId: this.nodeId } }),
       onDisconnected: (processId) => this.#dispatch({ type: 'workerDisconnected', workerId: processId }),
+      onNeeded: (processId, isNeeded) => this.#dispatch({ type: 'workerNeeded', workerId: processId, isNeeded }),
     });
   }
 

@@ -1,14 +1,11 @@
 /** What one process prints, in a file. A full file is set aside once; then the older half of the output is lost. */
-import { createWriteStream, openSync, renameSync, type WriteStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { createWriteStream, openSync, readFileSync, renameSync, writeFileSync, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 
 /** Two of these are kept for a process. */
 export const LOG_FILE_MAX_BYTES = 32 * 2 ** 20;
 /** Output that may wait for the disk before its process must. */
 const LOG_BUFFER_BYTES = 2 ** 20;
-/** Of a log, the last part is shown. */
-const LOG_READ_MAX_BYTES = 2 ** 20;
 
 /** The file of one process. */
 export class LogFile {
@@ -17,6 +14,8 @@ export class LogFile {
   readonly #onDrain: () => void;
   #stream: WriteStream | null = null;
   #sizeBytes = 0;
+  /** Of what was set aside, also before. */
+  #startOffset = 0;
 
   /** The file is made with the first output. */
   constructor(path: string, handlers: { readonly onDrain: () => void; readonly onFailure: (error: Error) => void }) {
@@ -38,13 +37,21 @@ export class LogFile {
     if (this.#sizeBytes < LOG_FILE_MAX_BYTES) return keepsUp;
     this.#stream.end(); // what it still holds is written
     this.#stream = null;
-    renameSync(this.#path, `${this.#path}.1`);
+    this.#setAside();
     return true;
   }
 
   close(): void {
     this.#stream?.end();
     this.#stream = null;
+  }
+
+  /** The file and the word about it change in one turn: who reads both in one turn finds them in agreement. */
+  #setAside(): void {
+    this.#startOffset += this.#sizeBytes;
+    renameSync(this.#path, asidePath(this.#path));
+    const span: LogSpan = { startOffset: this.#startOffset, asideBytes: this.#sizeBytes };
+    writeFileSync(spanPath(this.#path), JSON.stringify(span), { mode: 0o600 });
   }
 
   #open(): WriteStream {
@@ -59,36 +66,28 @@ export class LogFile {
   }
 }
 
-/** The last part of each log that exists, under a heading when there are several. */
-export async function readLogs(folder: string, logIds: readonly string[]): Promise<string> {
-  const texts: { readonly logId: string; readonly text: string }[] = [];
-  for (const logId of logIds) {
-    const text = await readTail(logPath(folder, logId));
-    if (text) texts.push({ logId, text });
-  }
-  if (texts.length === 1) return texts[0]!.text;
-  return texts.map(({ logId, text }) => `==> ${logId} <==\n${text}`).join('\n');
-}
-
 /** The file of a process's output. Ids come from other machines: they must not lead out of the folder. */
 export function logPath(folder: string, logId: string): string {
   return join(folder, `${logId.replaceAll(/[^\w-]/g, '_')}.log`);
 }
 
-async function readTail(path: string): Promise<string> {
-  let file;
+/** What was set aside of a log. */
+export const asidePath = (path: string): string => `${path}.1`;
+
+/** Which part of a process's output is in its log's files. */
+export interface LogSpan {
+  /** Bytes before those of the newest file. */
+  readonly startOffset: number;
+  /** How many of these the file that was set aside has, or will have as soon as the disk has them. */
+  readonly asideBytes: number;
+}
+
+const spanPath = (path: string): string => `${path}.span`;
+
+export function readSpan(path: string): LogSpan {
   try {
-    file = await open(path, 'r');
+    return JSON.parse(readFileSync(spanPath(path), 'utf8')) as LogSpan;
   } catch {
-    return '';
-  }
-  try {
-    const { size } = await file.stat();
-    const bytes = Buffer.alloc(Math.min(size, LOG_READ_MAX_BYTES));
-    await file.read(bytes, 0, bytes.length, size - bytes.length);
-    const text = bytes.toString('utf8');
-    return size > bytes.length ? text.slice(text.indexOf('\n') + 1) : text;
-  } finally {
-    await file.close();
+    return { startOffset: 0, asideBytes: 0 }; // nothing was set aside
   }
 }

@@ -10,6 +10,8 @@ const CELLS = SEGMENT_BYTES / CELL_BYTES;
 
 /** A count for each living worker. */
 export class ProgressBoard {
+  /** Resolves when its memory is there, before which nothing may be taken. Rejects with an ArenaError, ENOSPC. */
+  readonly ready: Promise<void>;
   readonly #arena: Arena;
   readonly #offset: number;
   readonly #offsets = new Map<string, number>();
@@ -17,11 +19,12 @@ export class ProgressBoard {
   readonly #cell = new Float64Array(1);
   #used = 0;
 
-  /** The segment of the arena that starts at `offset` is the board's alone. @throws ArenaError ENOSPC */
+  /** The segment of the arena that starts at `offset` is the board's alone. */
   constructor(arena: Arena, offset: number) {
     this.#arena = arena;
     this.#offset = offset;
-    arena.commit(offset, SEGMENT_BYTES);
+    this.ready = arena.commitAsync(offset, SEGMENT_BYTES); // takes milliseconds, in which the daemon does other things
+    this.ready.catch(() => {}); // told to who waits for it
   }
 
   /** A cell for a new worker; -1 when the board is full. */

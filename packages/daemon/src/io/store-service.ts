@@ -1,4 +1,6 @@
 /** What the daemon answers: the object store for processes of this node, and objects for other nodes. */
+import { rmSync } from 'node:fs';
+import { basename } from 'node:path';
 import { makeError, type MusterError } from '@muster/base';
 import { NO_ENDPOINT, type Endpoint, type Handlers, type MessageStream, type StoreHello, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
 import type { ObjectStore, StoreConnection } from '@muster/store';
@@ -15,6 +17,8 @@ export interface StoreServiceOptions {
   readonly store: ObjectStore;
   readonly onConnected: (processId: string, endpoint: Endpoint) => void;
   readonly onDisconnected: (processId: string) => void;
+  /** Whether others would lose something if the process ended while it is idle. */
+  readonly onNeeded: (processId: string, isNeeded: boolean) => void;
 }
 
 /** The handlers of the daemon's gRPC service. */
@@ -59,7 +63,7 @@ export class StoreService {
   }
 
   #welcome(stream: StoreStream, hello: StoreHello): void {
-    const { nodeId, arenaPath, arenaBytes, endpoint, store, onConnected, onDisconnected } = this.#options;
+    const { nodeId, arenaPath, arenaBytes, endpoint, store, onConnected, onDisconnected, onNeeded } = this.#options;
     const { processId } = hello;
     const connection: StoreConnection = store.connect(processId, {
       onReply: (reply) => { stream.send(reply); },
@@ -69,17 +73,24 @@ export class StoreService {
     stream.onMessage = (message) => {
       if (message.type === 'storeHello') stream.destroy(brokenRule(processId, 'it sent storeHello twice'));
       else if (message.type === 'sync') stream.send({ type: 'synced', requestId: message.requestId }); // requests are carried out as they come
+      else if (message.type === 'ownerNeeded') onNeeded(processId, message.needed);
       else connection.request(message);
     };
     stream.onEnd = () => {
       connection.end();
       if (this.#streams.get(processId) !== stream) return; // it has connected anew
       this.#streams.delete(processId);
+      removeSocket(processId, hello.endpoint);
       onDisconnected(processId);
     };
     stream.send({ type: 'storeWelcome', nodeId, arenaPath, arenaBytes, failure: null, endpoint: endpoint() });
     onConnected(processId, hello.endpoint ?? NO_ENDPOINT);
   }
+}
+
+/** A process that was killed has left the file of the socket on which it listened. */
+function removeSocket(processId: string, endpoint: Endpoint | null): void {
+  if (endpoint && basename(endpoint.unixPath) === `${processId}.sock`) rmSync(endpoint.unixPath, { force: true });
 }
 
 function brokenRule(what: string, cause: string): MusterError {

@@ -8,7 +8,7 @@ import { JOB_STOP_GRACE_MS } from './job-processes.js';
 import { LEASE_START_TIMEOUT_MS } from './lease-table.js';
 import { LINE_MAX_LENGTH, LineSplitter } from './line-splitter.js';
 import { LOG_FLUSH_MS, LOG_LINES_PER_SECOND, LogRelay } from './log-relay.js';
-import { STOP_TIMEOUT_MS } from './daemon-machine.js';
+import { OWNERS_REPORT_INTERVAL_MS, STOP_TIMEOUT_MS } from './daemon-machine.js';
 import { TOP_UP_DELAY_MS, WORKER_IDLE_TIMEOUT_MS, WORKER_LOST_TIMEOUT_MS, WORKER_START_TIMEOUT_MS } from './worker-pool.js';
 import type { LogLines } from '@muster/protocol';
 
@@ -109,10 +109,10 @@ t.test('the end of a job ends its workers and waiting leases, but not its actors
   const workers = script.readyAll();
   script.startLease('lease-3');
   script.sent();
-  script.head({ type: 'endJobOnNode', jobId: 'job-1', ownerIds: ['driver-1', 'worker-1'] });
+  script.head({ type: 'endJobOnNode', jobId: 'job-1', ownerIds: ['driver-a', 'worker-b'] });
   t.match(script.take('killWorker'), [{ workerId: workers[0] }]);
   t.match(script.sent(), [{ type: 'leaseEnded', leaseId: 'lease-3', cause: null }]);
-  t.match(script.take('freeOwners'), [{ ownerIds: ['driver-1', 'worker-1'] }]);
+  t.match(script.take('freeOwners'), [{ ownerKeys: ['a', 'b'] }]);
   script.exit(workers[0]!, { signal: 'SIGKILL' });
   t.match(script.sent()[0], { type: 'leaseEnded', leaseId: 'lease-1', cause: { kind: 'killed', detail: 'its job ended' } });
 });
@@ -174,6 +174,22 @@ t.test('idle workers beyond the prestarted number end after a while', async (t) 
   for (const leaseId of ['lease-1', 'lease-2', 'lease-3']) script.endLease(leaseId);
   script.wait(WORKER_IDLE_TIMEOUT_MS);
   t.equal(script.take('killWorker').length, 2);
+});
+
+t.test('an idle worker that others need is ended neither for want of work nor for its GPU, until they need it no more', async (t) => {
+  const script = new MachineScript({ prestart: 0, gpus: 1 }).start();
+  script.startLease('lease-1', { resources: { gpu: 10_000 } });
+  const [needed] = script.readyAll();
+  script.step({ type: 'workerNeeded', workerId: needed!, isNeeded: true });
+  script.endLease('lease-1');
+  script.wait(2 * WORKER_IDLE_TIMEOUT_MS);
+  script.startLease('lease-2', { jobId: 'job-2', resources: { gpu: 10_000 } });
+  const [other] = script.readyAll();
+  t.not(other, needed, 'the GPU goes to another worker beside it');
+  t.same(script.take('killWorker'), []);
+  script.step({ type: 'workerNeeded', workerId: needed!, isNeeded: false });
+  script.wait(WORKER_IDLE_TIMEOUT_MS);
+  t.match(script.take('killWorker'), [{ workerId: needed }]);
 });
 
 t.test('GPUs are given whole or in parts, and a worker keeps those it had', async (t) => {
@@ -400,6 +416,42 @@ t.test('queries are answered', async (t) => {
   ask('nonsense');
   t.match(script.sent(), [{ failure: { code: 'INVALID_ARGUMENT' } }]);
   script.exit(workerId!, { code: 0 });
-  ask('logs', 'actor-1');
-  t.match(script.take('readLogs'), [{ requestId: 1, logIds: ['actor-1', workerId] }], 'also of an actor that is dead');
+  const question = { id: 'actor-1', from: null, sizeMaxBytes: 100 };
+  ask('logs', JSON.stringify(question));
+  t.match(script.take('readLogs'), [{ requestId: 1, question, logIds: ['actor-1', workerId] }], 'also of an actor that is dead');
+});
+
+t.test('the objects of a worker that has died are freed at once', async (t) => {
+  const script = new MachineScript().start();
+  script.startLease('lease-1');
+  const [workerId] = script.readyAll();
+  script.exit(workerId!, { signal: 'SIGKILL' });
+  t.same(script.take('freeOwners'), [{ type: 'freeOwners', ownerKeys: [workerId!.slice('worker-'.length)] }]);
+});
+
+t.test('the head hears whose objects are here, again and again, and says which of them to free', async (t) => {
+  const script = new MachineScript();
+  script.owners.add('a').add('b');
+  script.start();
+  script.owners.add('new');
+  t.notOk(script.sent().some(({ type }) => type === 'storedOwners'), 'an owner that is here for the first time may not be known to the head');
+  script.wait(OWNERS_REPORT_INTERVAL_MS + 500);
+  t.match(script.sent(), [{ type: 'storedOwners', ownerKeys: ['a', 'b'] }]);
+  script.owners.delete('new');
+  script.head({ type: 'ownersEnded', ownerKeys: ['a'] });
+  t.same(script.take('freeOwners'), [{ type: 'freeOwners', ownerKeys: ['a'] }]);
+  script.owners.delete('a');
+  script.wait(OWNERS_REPORT_INTERVAL_MS + 500);
+  t.match(script.sent(), [{ type: 'storedOwners', ownerKeys: ['b'] }]);
+  script.owners.clear();
+  script.wait(OWNERS_REPORT_INTERVAL_MS + 500);
+  t.same(script.sent(), [], 'an empty store has nothing to say');
+  script.owners.add('c');
+  script.wait(OWNERS_REPORT_INTERVAL_MS + 500);
+  script.sent();
+  script.owners.add('new');
+  script.step({ type: 'headEnded', failure: null });
+  script.wait(100);
+  script.accept();
+  t.match(script.sent().filter(({ type }) => type === 'storedOwners'), [{ ownerKeys: ['c'] }], 'a node that was away asks as soon as it is back');
 });

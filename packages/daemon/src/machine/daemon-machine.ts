@@ -2,8 +2,8 @@
  * The daemon of one node, without its processes, sockets and clocks: what to do with what the head says, what workers do and what they
  * print. Pure: equal events and an equal source of randomness give equal effects. The object store is a machine of its own.
  */
-import { describeDeath, errorToWire, makeError, type DeathCause, type MusterError, type Random, type ResourceSet } from '@muster/base';
-import { deathToMessage, resourcesToMessage, type Endpoint, type HeadToNode, type LogLines, type NodeQuery, type NodeToHead } from '@muster/protocol';
+import { describeDeath, errorToWire, makeError, ownerKey, type DeathCause, type MusterError, type ProcessId, type Random, type ResourceSet } from '@muster/base';
+import { deathToMessage, resourcesToMessage, type Endpoint, type HeadToNode, type LogLines, type LogsQuestion, type NodeQuery, type NodeToHead } from '@muster/protocol';
 import type { ObjectListing, StoreStats } from '@muster/store';
 import type { ProcessExit } from './death-cause.js';
 import { GpuSlots } from './gpu-slots.js';
@@ -18,10 +18,14 @@ import { WorkerPool, type Worker } from './worker-pool.js';
 export const STOP_TIMEOUT_MS = 3000;
 /** Dead workers whose logs can still be found by their actor or job. */
 const PAST_WORKERS_MAX = 10_000;
+/** How often the head hears whose objects are here. Those of an owner that has died elsewhere keep their room for up to twice that long. */
+export const OWNERS_REPORT_INTERVAL_MS = 5000;
 
 /** What the node is and has. */
 export interface DaemonMachineOptions {
   readonly nodeId: string;
+  /** Of this daemon's run, and of no other. */
+  readonly instanceId: string;
   readonly endpoint: Endpoint;
   readonly hostname: string;
   readonly pid: number;
@@ -37,7 +41,7 @@ export interface DaemonMachineOptions {
   readonly startingMax: number;
   readonly random: Random;
   /** What the object store tells about itself. */
-  readonly store: { stats(): StoreStats; list(): readonly ObjectListing[] };
+  readonly store: { stats(): StoreStats; list(): readonly ObjectListing[]; owners(): ReadonlySet<string> };
 }
 
 /** Where a worker's log can be found after its death. */
@@ -58,6 +62,9 @@ export class DaemonMachine {
   #effects: DaemonEffect[] = [];
   #nowMs = 0;
   #wakeAtMs = Infinity;
+  #lookAtOwnersAtMs = 0;
+  /** Whose objects were here when they were last looked at. */
+  #knownOwners: ReadonlySet<string> = new Set();
   /** Set while the daemon ends. */
   #stopping: { readonly reason: string; readonly failure: MusterError | null; readonly atMs: number } | null = null;
   #isStopped = false;
@@ -100,6 +107,7 @@ export class DaemonMachine {
       case 'workerSpawned': return this.#pool.spawned(event.workerId, event.pid);
       case 'workerReady': return this.#workerReady(event.workerId, event.endpoint);
       case 'workerDisconnected': return this.#pool.disconnected(event.workerId, this.#nowMs);
+      case 'workerNeeded': return this.#pool.setNeeded(event.workerId, event.isNeeded);
       case 'workerExited': return this.#workerExited(event.workerId, event.exit);
       case 'output': return this.#takeOutput(event);
       case 'outputDrained':
@@ -139,7 +147,8 @@ export class DaemonMachine {
       case 'endJobOnNode':
         this.#leases.endJob(message.jobId, this.#nowMs);
         this.#logs.endJob(message.jobId);
-        return this.#emit({ type: 'freeOwners', ownerIds: message.ownerIds });
+        return this.#emit({ type: 'freeOwners', ownerKeys: message.ownerIds.map((id) => ownerKey(id as ProcessId)) });
+      case 'ownersEnded': return this.#emit({ type: 'freeOwners', ownerKeys: message.ownerKeys });
     }
   }
 
@@ -149,6 +158,20 @@ export class DaemonMachine {
     this.#leases.resend(lostAtMs ?? Infinity);
     if (lostAtMs !== null) this.#jobs.resend();
     this.#logs.flush();
+    this.#reportOwners();
+  }
+
+  /**
+   * The head says which of them are no more: also of those whose end it could not tell this node when it came. It is not asked about new ones, which
+   * it may not know yet.
+   */
+  #reportOwners(): void {
+    const owners = this.#options.store.owners();
+    const ownerKeys = [...owners].filter((key) => this.#knownOwners.has(key));
+    if (ownerKeys.length > 0) this.#send({ type: 'storedOwners', ownerKeys });
+    if (this.#nowMs < this.#lookAtOwnersAtMs) return;
+    this.#lookAtOwnersAtMs = this.#nowMs + OWNERS_REPORT_INTERVAL_MS;
+    this.#knownOwners = owners;
   }
 
   #workerReady(workerId: string, endpoint: Endpoint): void {
@@ -168,6 +191,7 @@ export class DaemonMachine {
     this.#pastWorkers.set(workerId, { jobId: worker.jobId, actorId: worker.actorId });
     if (this.#pastWorkers.size > PAST_WORKERS_MAX) this.#pastWorkers.delete(this.#pastWorkers.keys().next().value!);
     this.#leases.workerExited(worker, cause, this.#nowMs);
+    if (worker.jobId) this.#emit({ type: 'freeOwners', ownerKeys: [ownerKey(workerId as ProcessId)] });
     if (wasReady) this.#send({ type: 'workerExited', workerId, cause: deathToMessage(cause) });
     else if (this.#pool.isStartBroken) this.#leases.failWaiting(asStartFailure(cause), this.#nowMs);
     this.#leases.serveWaiting(this.#nowMs);
@@ -192,7 +216,10 @@ export class DaemonMachine {
       case 'objects': return reply(this.#options.store.list());
       case 'workers': return reply([...this.#pool.all()].map(({ workerId, pid, state, jobId, leaseId, actorId, name, gpuIds }) =>
         ({ workerId, pid, state, jobId, leaseId, actorId, name, gpuIds: gpuIds ?? [] })));
-      case 'logs': return this.#emit({ type: 'readLogs', requestId, logIds: this.#logIds(argument) });
+      case 'logs': {
+        const question = JSON.parse(argument) as LogsQuestion;
+        return this.#emit({ type: 'readLogs', requestId, question, logIds: this.#logIds(question.id) });
+      }
       default: {
         const failure = errorToWire(makeError('INVALID_ARGUMENT', { what: `the query '${what}'`, want: 'objects, workers or logs' }));
         return this.#send({ type: 'nodeReply', requestId, failure, json: '' });
@@ -211,6 +238,7 @@ export class DaemonMachine {
     this.#wakeAtMs = Infinity;
     if (this.#stopping) return;
     this.#head.tick(this.#nowMs);
+    if (this.#head.isRegistered && this.#nowMs >= this.#lookAtOwnersAtMs) this.#reportOwners(); // heartbeats make ticks enough
     this.#pool.tick(this.#nowMs);
     this.#jobs.tick(this.#nowMs);
     this.#leases.serveWaiting(this.#nowMs);
@@ -247,8 +275,8 @@ export class DaemonMachine {
   }
 
   #registration(): NodeToHead & { type: 'registerNode' } {
-    const { nodeId, endpoint, hostname, pid, resources, labels, objectStoreBytes, isHeadNode } = this.#options;
-    return { type: 'registerNode', nodeId, endpoint, hostname, pid, resources: resourcesToMessage(resources), labels, objectStoreBytes, isHeadNode };
+    const { nodeId, instanceId, endpoint, hostname, pid, resources, labels, objectStoreBytes, isHeadNode } = this.#options;
+    return { type: 'registerNode', nodeId, instanceId, endpoint, hostname, pid, resources: resourcesToMessage(resources), labels, objectStoreBytes, isHeadNode };
   }
 
   #vitals() {

@@ -20,8 +20,11 @@ export interface ProcessExit {
 /** How many of the last lines of stderr are kept. */
 export const STDERR_TAIL_LINES = 20;
 
-/** Lines that V8 prints before it aborts. Its native stack trace follows, often longer than the tail. */
+/** Lines that V8 prints before it aborts. */
 export const FATAL_ERROR_PATTERN = /^(?:FATAL ERROR: |#?\s*Fatal (?:JavaScript|process) )/;
+
+/** From here on an aborting process lists native frames, which tell a user nothing and would push what does out of the tail. */
+export const NATIVE_STACK_PATTERN = /^-+ Native stack trace -+$/;
 
 const HEAP_PATTERN = /heap out of memory|heap limit|invalid array length Allocation failed/i;
 

@@ -2,7 +2,7 @@
  * What goes into the daemon's machine and what comes out of it. Messages of the head are those of head.proto as they are.
  */
 import type { MusterError } from '@muster/base';
-import type { Endpoint, HeadToNode, NodeToHead, PeerNode, WorkerCommand } from '@muster/protocol';
+import type { Endpoint, HeadToNode, LogsQuestion, NodeToHead, PeerNode, WorkerCommand } from '@muster/protocol';
 import type { ProcessExit } from './death-cause.js';
 import type { OutputSpan } from './line-splitter.js';
 
@@ -17,6 +17,8 @@ export type DaemonEvent =
   | { readonly type: 'workerReady'; readonly workerId: string; readonly endpoint: Endpoint }
   /** The worker's store stream is over. Its process ends too, or hangs. */
   | { readonly type: 'workerDisconnected'; readonly workerId: string }
+  /** Others would lose something, or would not any more, if the worker ended while it is idle. */
+  | { readonly type: 'workerNeeded'; readonly workerId: string; readonly isNeeded: boolean }
   | { readonly type: 'workerExited'; readonly workerId: string; readonly exit: ProcessExit }
   | { readonly type: 'output'; readonly workerId: string; readonly isError: boolean; readonly spans: readonly OutputSpan[] }
   /** Everything that the job's workers had printed before `drainOutput` has come in. */
@@ -42,11 +44,11 @@ export type DaemonEffect =
   | { readonly type: 'startJobProcess'; readonly jobId: string; readonly argv: readonly string[]; readonly cwd: string; readonly env: Readonly<Record<string, string>> }
   | { readonly type: 'signalJobProcess'; readonly jobId: string; readonly signal: 'SIGTERM' | 'SIGKILL' }
   | { readonly type: 'drainOutput'; readonly jobId: string; readonly workerIds: readonly string[] }
-  /** The objects of these processes are free. */
-  | { readonly type: 'freeOwners'; readonly ownerIds: readonly string[] }
+  /** The objects of the processes with these keys are free. */
+  | { readonly type: 'freeOwners'; readonly ownerKeys: readonly string[] }
   | { readonly type: 'peerNodes'; readonly nodes: readonly PeerNode[] }
-  /** Answer the query with the text of these log files, one after another. */
-  | { readonly type: 'readLogs'; readonly requestId: number; readonly logIds: readonly string[] }
+  /** Answer the question about logs with what these files have. */
+  | { readonly type: 'readLogs'; readonly requestId: number; readonly question: LogsQuestion; readonly logIds: readonly string[] }
   /** Send a `tick` at this time. */
   | { readonly type: 'wake'; readonly atMs: number }
   | { readonly type: 'log'; readonly level: 'info' | 'warn'; readonly event: string; readonly fields: Readonly<Record<string, unknown>> }

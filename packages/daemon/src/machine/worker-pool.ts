@@ -45,6 +45,8 @@ export interface Worker {
   actorId: string;
   /** Of the actor, for people. */
   name: string;
+  /** It owns what others hold: it is not ended for being idle. */
+  isNeeded: boolean;
   /** Why this node ends it; null while it does not. */
   killReason: string | null;
   /** When it is killed for hanging, or for being idle. */
@@ -136,10 +138,10 @@ export class WorkerPool {
     return [...this.#idle].flatMap((worker) => (worker.jobId === jobId && worker.gpuIds?.length ? [worker.gpuIds] : []));
   }
 
-  /** Ends idle workers that may hold memory of these GPUs. */
+  /** Ends idle workers that may hold memory of these GPUs. One that others need keeps it: what they hold must not be lost. */
   clearGpus(gpuIds: readonly number[]): void {
     for (const worker of [...this.#idle]) {
-      if (worker.gpuIds?.some((id) => gpuIds.includes(id))) this.kill(worker, 'it was idle and its GPUs were wanted');
+      if (!worker.isNeeded && worker.gpuIds?.some((id) => gpuIds.includes(id))) this.kill(worker, 'it was idle and its GPUs were wanted');
     }
   }
 
@@ -158,6 +160,11 @@ export class WorkerPool {
     this.#idle.add(worker);
     this.#startFailures = 0;
     return true;
+  }
+
+  setNeeded(workerId: string, isNeeded: boolean): void {
+    const worker = this.#workers.get(workerId);
+    if (worker) worker.isNeeded = isNeeded;
   }
 
   disconnected(workerId: string, nowMs: number): void {
@@ -212,7 +219,7 @@ export class WorkerPool {
       if (nowMs < worker.deadlineMs) continue;
       if (worker.state === 'starting') this.kill(worker, `it was not ready ${WORKER_START_TIMEOUT_MS / 1000} s after its start`);
       else if (worker.state === 'lost') this.kill(worker, 'it lost its connection to the daemon and did not exit');
-      else if (surplus-- > 0) this.kill(worker, `it was idle for ${WORKER_IDLE_TIMEOUT_MS / 1000} s`);
+      else if (!worker.isNeeded && surplus-- > 0) this.kill(worker, `it was idle for ${WORKER_IDLE_TIMEOUT_MS / 1000} s`);
       else worker.deadlineMs = nowMs + WORKER_IDLE_TIMEOUT_MS;
     }
   }
@@ -243,7 +250,7 @@ export class WorkerPool {
   #spawn(nowMs: number): void {
     const workerId = newId('worker', this.#options.random);
     this.#workers.set(workerId, {
-      workerId, pid: 0, state: 'starting', endpoint: null, jobId: '', gpuIds: null, leaseId: '', actorId: '', name: '', killReason: null,
+      workerId, pid: 0, state: 'starting', endpoint: null, jobId: '', gpuIds: null, leaseId: '', actorId: '', name: '', isNeeded: false, killReason: null,
       deadlineMs: nowMs + WORKER_START_TIMEOUT_MS,
     });
     this.#emit({ type: 'spawnWorker', workerId });

@@ -2,5 +2,7 @@
 import { createInterface } from 'node:readline';
 import { startDaemon, type DaemonOptions } from '../io/daemon.js';
 
-createInterface({ input: process.stdin }).once('line', (line) => void startDaemon(JSON.parse(line) as DaemonOptions).then(
+const ignore = (): void => {};
+const logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
+createInterface({ input: process.stdin }).once('line', (line) => void startDaemon({ ...(JSON.parse(line) as DaemonOptions), logger }).then(
   ({ nodeId, folder }) => process.stdout.write(`${JSON.stringify({ nodeId, folder })}\n`)));

@@ -22,6 +22,8 @@ export class MachineScript {
   readonly machine: DaemonMachine;
   /** All that were not taken, without wakes. */
   readonly effects: DaemonEffect[] = [];
+  /** Of what is in the store. */
+  readonly owners = new Set<string>();
   readonly #options: ScriptOptions;
   nowMs = 1000;
   #wakeAtMs = Infinity;
@@ -31,9 +33,9 @@ export class MachineScript {
     const { cpus = 2, gpus = 0, prestart = 0, startingMax = 4 } = options;
     const stats = { totalBytes: 100, freeBytes: 60, blockBytes: 0, objectBytes: 40, transitBytes: 0, heldBytes: 0, spilledBytes: 7, objectCount: 3, largestFreeBytes: 60, waitingCount: 0 };
     this.machine = new DaemonMachine({
-      nodeId: 'node-a', endpoint: { nodeId: 'node-a', unixPath: '/a.sock', host: '', port: 0 }, hostname: 'a', pid: 1, labels: {}, objectStoreBytes: 100,
+      nodeId: 'node-a', instanceId: 'run-1', endpoint: { nodeId: 'node-a', unixPath: '/a.sock', host: '', port: 0 }, hostname: 'a', pid: 1, labels: {}, objectStoreBytes: 100,
       isHeadNode: false, resources: { cpu: cpus * RESOURCE_SCALE, gpu: gpus * RESOURCE_SCALE }, gpuIds: Array.from({ length: gpus }, (_, id) => id),
-      prestartCount: prestart, startingMax, random: seededRandom(1), store: { stats: () => stats, list: () => [] },
+      prestartCount: prestart, startingMax, random: seededRandom(1), store: { stats: () => stats, list: () => [], owners: () => new Set(this.owners) },
     });
   }
 

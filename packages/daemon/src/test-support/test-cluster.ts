@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { newId, RESOURCE_SCALE, systemRandom, type Logger, type NodeId } from '@muster/base';
-import { Channel, type Endpoint, type LeaseStarted } from '@muster/protocol';
+import { Channel, type Endpoint, type LeaseStarted, type LogPart, type LogsQuestion } from '@muster/protocol';
 import { startDaemon, type DaemonOptions, type RunningDaemon } from '../io/daemon.js';
 import { FakeHead, type FakeHeadOptions } from './fake-head.js';
 import { StoreSession } from './store-session.js';
@@ -25,6 +25,7 @@ export class TestCluster {
   /** What daemons logged. */
   readonly logged: { readonly event: string; readonly fields: Record<string, unknown> | undefined }[] = [];
   readonly #t: Test;
+  #onLogged = (): void => {};
 
   constructor(t: Test, headOptions: Partial<FakeHeadOptions> = {}) {
     this.#t = t;
@@ -41,7 +42,7 @@ export class TestCluster {
     return cluster;
   }
 
-  daemonOptions(options: ClusterOptions = {}): DaemonOptions {
+  daemonOptions(options: ClusterOptions = {}): Omit<DaemonOptions, 'logger'> {
     return {
       headTarget: this.head.target, token: TOKEN, tokenFile: `${this.home}/token`, home: this.home, resources: { cpu: RESOURCE_SCALE }, objectStoreBytes: 16 * 2 ** 20,
       workerEntry: FAKE_WORKER, prestart: 0, ...options,
@@ -49,11 +50,19 @@ export class TestCluster {
   }
 
   async startDaemon(options: ClusterOptions = {}): Promise<RunningDaemon> {
-    const note = (event: string, fields?: Record<string, unknown>): void => { this.logged.push({ event, fields }); };
+    const note = (event: string, fields?: Record<string, unknown>): void => {
+      this.logged.push({ event, fields });
+      this.#onLogged();
+    };
     const logger: Logger = { debug: note, info: note, warn: note, error: note };
     const daemon = await startDaemon({ ...this.daemonOptions(options), logger });
     this.#t.teardown(() => daemon.close());
     return daemon;
+  }
+
+  /** Resolves when a daemon has logged this. */
+  async untilLogged(event: string): Promise<void> {
+    while (!this.logged.some((line) => line.event === event)) await new Promise<void>((resolve) => { this.#onLogged = resolve; });
   }
 
   /** Has the head start a lease, and waits for its worker. */
@@ -66,6 +75,12 @@ export class TestCluster {
     const requestId = Math.floor(systemRandom.next() * 1e9);
     this.head.send(daemon.nodeId, { type: 'nodeQuery', requestId, what, argument });
     return JSON.parse((await this.head.next('nodeReply', (reply) => reply.requestId === requestId)).json);
+  }
+
+  /** The end of what was printed, as one text. */
+  async logs(daemon: { readonly nodeId: NodeId }, id: string): Promise<string> {
+    const question: LogsQuestion = { id, from: null, sizeMaxBytes: 2 ** 20 };
+    return ((await this.query(daemon, 'logs', JSON.stringify(question))) as LogPart[]).map(({ text }) => text).join('');
   }
 
   /** A connection to the object store as a driver has it. */

@@ -57,7 +57,7 @@ function openClient(channel: Channel): Peer<ClientToHead, HeadToClient> {
 }
 
 const registration = (nodeId: string): NodeToHead => ({
-  type: 'registerNode', nodeId, endpoint: { nodeId, unixPath: '/somewhere/daemon.sock', host: '', port: 0 }, hostname: 'here', pid: 1,
+  type: 'registerNode', nodeId, instanceId: `run-of-${nodeId}`, endpoint: { nodeId, unixPath: '/somewhere/daemon.sock', host: '', port: 0 }, hostname: 'here', pid: 1,
   resources: resourcesToMessage(parseResources({ cpus: 2 })), labels: {}, objectStoreBytes: 0, isHeadNode: true,
 });
 

@@ -8,6 +8,8 @@ import { Streams } from './streams.js';
 const HEARTBEAT_INTERVAL_MS = 500;
 /** Ten missed heartbeats: a machine that is merely overloaded gets some through. */
 const NODE_TIMEOUT_MS = 5_000;
+/** Of node timeouts: a cluster that gives up nodes sooner also waits less for others in their place. */
+const LOST_NODE_GRACE_TIMEOUTS = 6;
 /** Digits of a cluster's id: enough to tell clusters of one network apart. */
 const CLUSTER_ID_DIGITS = 12;
 
@@ -26,6 +28,8 @@ export interface HeadOptions {
   readonly logger: Logger;
   readonly heartbeatIntervalMs?: number;
   readonly nodeTimeoutMs?: number;
+  /** How long demands that only a lost node could have held wait for another one like it, before they are infeasible. Six node timeouts when absent. */
+  readonly lostNodeGraceMs?: number;
 }
 
 /** A head that listens. */
@@ -87,12 +91,12 @@ class Head implements RunningHead {
   }
 
   async listen(): Promise<void> {
-    const { listen, listenUnixPath, clock, random, tokenFile } = this.#options;
+    const { listen, listenUnixPath, clock, random, tokenFile, heartbeatIntervalMs, nodeTimeoutMs = NODE_TIMEOUT_MS, lostNodeGraceMs } = this.#options;
     if (listen !== undefined) this.port = await this.#server.listenTcp(listen.host, listen.port);
     if (listenUnixPath !== undefined) await this.#server.listenUnix(listenUnixPath);
     this.#machine = new HeadMachine({
       clusterId: this.clusterId, tokenFile, address: listenUnixPath !== undefined ? `unix:${listenUnixPath}` : localAddress(listen!.host, this.port!),
-      heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS, nodeTimeoutMs: this.#options.nodeTimeoutMs ?? NODE_TIMEOUT_MS,
+      heartbeatIntervalMs: heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS, nodeTimeoutMs, lostNodeGraceMs: lostNodeGraceMs ?? LOST_NODE_GRACE_TIMEOUTS * nodeTimeoutMs,
     }, random, clock.nowMs());
     this.#ticker = setInterval(() => this.#dispatch({ type: 'tick' }), TICK_MS);
   }

@@ -17,6 +17,7 @@ import {
   ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX,
   CREATION_ERROR_KEPT_MAX_BYTES, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
 } from './limits.js';
+import { reasonsOf } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
@@ -226,8 +227,10 @@ export class Actors {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
     const decision = place(this.#parts.nodes.snapshot, request, { preferredNodeId: '', leasesByNode: null });
     if ('nodeId' in decision) return '';
-    if (!decision.rejection.feasible) throw makeError('UNSCHEDULABLE', { what, reasons: decision.rejection.reasons });
-    return decision.rejection.reasons;
+    const { rejection } = decision;
+    const awaited = this.#parts.nodes.lost.awaitedBy(request, rejection);
+    if (!rejection.feasible && awaited === null) throw makeError('UNSCHEDULABLE', { what, reasons: rejection.reasons });
+    return reasonsOf(rejection, awaited);
   }
 
   #accept(asker: Process, requestId: number, actor: Actor): void {

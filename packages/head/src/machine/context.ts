@@ -8,6 +8,8 @@ export interface HeadSettings {
   readonly clusterId: string;
   readonly heartbeatIntervalMs: number;
   readonly nodeTimeoutMs: number;
+  /** How long demands wait for a node like one that was lost before they are infeasible. */
+  readonly lostNodeGraceMs: number;
   /** How a program on the head's machine reaches the head: `unix:/path` or `host:port`. */
   readonly address: string;
   /** Where that program finds the token. */

@@ -12,6 +12,7 @@ import type { HeadContext } from './context.js';
 import { FairQueue, type Queued } from './fair-queue.js';
 import type { Lease } from './leases.js';
 import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, UNSIZED_LEASES_MAX } from './limits.js';
+import { reasonsOf, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
 import { requestKey } from './requests.js';
 
@@ -46,7 +47,7 @@ export interface Demand extends Omit<DemandSpec, 'request' | 'leasesByNode' | 'n
   count: number;
   /** Those its holder has or will be given; not those it has returned. */
   readonly leases: Set<Lease>;
-  /** How many of its leases it has been asked to give back. */
+  /** How many of its leases it has been asked to give back, and will soon: not the late ones. */
   askedBack: number;
   /** Since when it waits for its next lease. */
   waitingSinceMs: number;
@@ -66,6 +67,8 @@ export interface DemandGroup {
   refusedRevision: number;
   refusedEpoch: number;
   isInfeasible: boolean;
+  /** Set: it would be infeasible, but a node that was lost lately could have held it. */
+  awaited: AwaitedNode | null;
 }
 
 /** All that wait for leases, in the order in which they are served. */
@@ -121,7 +124,7 @@ export class Demands {
   release(demand: Demand, lease: Lease): void {
     if (!demand.leases.delete(lease)) return;
     count(demand.leasesByNode, lease.node.id, -1);
-    if (lease.askedBackAtMs !== null) demand.askedBack--;
+    if (lease.askedBackAtMs !== null && !lease.isLate) demand.askedBack--;
     this.#refresh(demand);
   }
 
@@ -148,9 +151,9 @@ export class Demands {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
     const decision = place(this.#nodes.snapshot, demand.request, { preferredNodeId: '', leasesByNode: null });
-    return 'nodeId' in decision
-      ? { isInfeasible: false, reasons: 'it is next' }
-      : { isInfeasible: !decision.rejection.feasible, reasons: decision.rejection.reasons };
+    if ('nodeId' in decision) return { isInfeasible: false, reasons: 'it is next' };
+    const awaited = this.#nodes.lost.awaitedBy(demand.request, decision.rejection);
+    return { isInfeasible: !decision.rejection.feasible && awaited === null, reasons: reasonsOf(decision.rejection, awaited) };
   }
 
   /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. */
@@ -173,12 +176,13 @@ export class Demands {
       this.#delayed.delete(demand);
       this.#refresh(demand);
     }
+    for (const group of this.groups.values()) if (group.awaited !== null && group.awaited.untilMs <= nowMs) this.#tryAgain(group);
     if (nowMs < this.#nextReportMs) return;
     this.#nextReportMs = nowMs + DEMAND_STATUS_INTERVAL_MS;
     for (const group of this.groups.values()) {
       for (const demand of group.queue) {
         if (group.rejection !== null && nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS) {
-          this.#report(demand, { isInfeasible: group.isInfeasible, reasons: group.rejection.reasons });
+          this.#report(demand, { isInfeasible: group.isInfeasible, reasons: reasonsOf(group.rejection, group.awaited) });
         }
       }
     }
@@ -203,7 +207,7 @@ export class Demands {
   #queue(demand: Demand): void {
     let group = this.groups.get(demand.requestKey);
     if (group === undefined) {
-      group = { request: demand.request, queue: new FairQueue(), rejection: null, refusedRevision: -1, refusedEpoch: -1, isInfeasible: false };
+      group = { request: demand.request, queue: new FairQueue(), rejection: null, refusedRevision: -1, refusedEpoch: -1, isInfeasible: false, awaited: null };
       this.groups.set(demand.requestKey, group);
     }
     const level = demand.leases.size;
@@ -242,15 +246,23 @@ export class Demands {
     group.rejection = rejection;
     group.refusedRevision = this.#nodes.revision;
     group.refusedEpoch = this.#nodes.epoch;
-    group.isInfeasible = !rejection.feasible;
+    group.awaited = this.#nodes.lost.awaitedBy(group.request, rejection);
+    group.isInfeasible = !rejection.feasible && group.awaited === null;
     if (!wasInfeasible && !group.isInfeasible) return;
     // An actor that is told may die, and take others with it.
     for (const demand of [...group.queue]) if (demand.level !== null) this.#reportFeasibility(demand, group);
   }
 
+  /** Its last refusal holds no longer, though the nodes are the same. */
+  #tryAgain(group: DemandGroup): void {
+    group.awaited = null;
+    group.refusedRevision = -1;
+    this.#hasNew = true;
+  }
+
   #reportFeasibility(demand: Demand, group: DemandGroup): void {
     const { isInfeasible } = group;
-    if ((demand.told?.isInfeasible ?? false) !== isInfeasible) this.#report(demand, { isInfeasible, reasons: group.rejection!.reasons });
+    if ((demand.told?.isInfeasible ?? false) !== isInfeasible) this.#report(demand, { isInfeasible, reasons: reasonsOf(group.rejection!, group.awaited) });
   }
 
   #report(demand: Demand, status: DemandStatus): void {

@@ -12,7 +12,7 @@ import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import { taken, type Lease } from './leases.js';
 import {
-  FAIRNESS_DEMANDS_MAX, FAIRNESS_INTERVAL_MS, LEASE_QUANTUM_MS, RECLAIM_RESEND_MS, RESERVATION_MS, RESERVATION_PAUSE_MS, RESERVE_AFTER_MS,
+  FAIRNESS_DEMANDS_MAX, FAIRNESS_INTERVAL_MS, LEASE_QUANTUM_MS, RECLAIM_PATIENCE_MS, RECLAIM_RESEND_MS, RESERVATION_MS, RESERVATION_PAUSE_MS, RESERVE_AFTER_MS,
 } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
 
@@ -26,6 +26,8 @@ interface Room {
   isSorted: boolean;
   /** Leases that have been asked for. */
   readonly asked: Lease[];
+  /** Of those, the ones that nobody counts on any more. */
+  readonly late: Lease[];
 }
 
 /** Where room can be made, and by whose leaving. */
@@ -41,6 +43,8 @@ export class Fairness {
   readonly #demands: Demands;
   readonly #askBack: (lease: Lease) => void;
   readonly #reserved = new Set<Node>();
+  /** Nodes on which more runs than they have, and since when. */
+  #overused = new Map<Node, number>();
   #nextRoundMs = 0;
 
   /** `askBack` asks the lease's owner to return it. */
@@ -76,10 +80,37 @@ export class Fairness {
     }
     if (nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = nowMs + FAIRNESS_INTERVAL_MS;
+    this.#relieve();
     const needy = this.#neediest();
     if (needy.length === 0) return;
     const rooms = this.#nodes.snapshot.nodes.map((view) => this.#roomOf(this.#nodes.byId.get(view.nodeId)!));
     for (const demand of needy) this.#makeRoom(demand, rooms);
+  }
+
+  /**
+   * A worker that waited goes on at once, though its cpus were lent out meanwhile. Where that leaves more running than a node has, the youngest leases
+   * come back after their present tasks; but not before it has lasted, as who waits in a loop lends its cpu again in a moment.
+   */
+  #relieve(): void {
+    const { nowMs } = this.#context;
+    const before = this.#overused;
+    this.#overused = new Map();
+    for (const { nodeId, available } of this.#nodes.snapshot.nodes) {
+      if (Object.values(available).every((amount) => amount >= 0)) continue;
+      const node = this.#nodes.byId.get(nodeId)!;
+      const sinceMs = before.get(node) ?? nowMs;
+      this.#overused.set(node, sinceMs);
+      if (nowMs - sinceMs < LEASE_QUANTUM_MS) continue;
+      const { free, askable, asked, late } = this.#roomOf(node);
+      const missing: Record<string, number> = {};
+      for (const name in free) if (free[name]! < 0) missing[name] = -free[name]!;
+      for (const lease of late) reduce(missing, lease.resources);
+      for (const lease of askable.sort((a, b) => b.runningSinceMs! - a.runningSinceMs!)) {
+        if (Object.keys(missing).length === 0) break;
+        if (reduce(missing, lease.resources)) this.#ask(lease);
+      }
+      for (const lease of asked) if (nowMs - lease.askedBackAtMs! >= RECLAIM_RESEND_MS) this.#ask(lease);
+    }
   }
 
   #neediest(): Demand[] {
@@ -96,7 +127,7 @@ export class Fairness {
   }
 
   #roomOf(node: Node): Room {
-    const room: Room = { node, free: { ...node.view.available }, askable: [], isSorted: false, asked: [] };
+    const room: Room = { node, free: { ...node.view.available }, askable: [], isSorted: false, asked: [], late: [] };
     for (const lease of node.leases) {
       if (lease.state === 'ending') shift(room.free, taken(lease), 1);
       if (lease.state !== 'running' || lease.demand.actorId !== '' || lease.isBlocked) continue;
@@ -105,7 +136,12 @@ export class Fairness {
         continue;
       }
       room.asked.push(lease);
-      shift(room.free, lease.resources, 1);
+      if (!lease.isLate && this.#context.nowMs - lease.askedFirstAtMs! >= RECLAIM_PATIENCE_MS) {
+        lease.isLate = true;
+        lease.demand.askedBack--;
+      }
+      if (lease.isLate) room.late.push(lease);
+      else shift(room.free, lease.resources, 1);
     }
     return room;
   }
@@ -149,6 +185,7 @@ export class Fairness {
   #ask(lease: Lease): void {
     if (lease.askedBackAtMs === null) lease.demand.askedBack++;
     lease.askedBackAtMs = this.#context.nowMs;
+    lease.askedFirstAtMs ??= lease.askedBackAtMs;
     this.#askBack(lease);
   }
 }
@@ -156,22 +193,31 @@ export class Fairness {
 /** The node where the fewest leases must come back, or null where no number of them would do. */
 function bestPlan(demand: Demand, rooms: readonly Room[]): Plan | null {
   for (const room of rooms) if (fits(room.free, demand.request.resources)) return { room, leases: [] };
+  return planWith(demand, rooms, { countsLate: false }) ?? planWith(demand, rooms, { countsLate: true });
+}
+
+function planWith(demand: Demand, rooms: readonly Room[], { countsLate }: { readonly countsLate: boolean }): Plan | null {
   let best: Plan | null = null;
   for (const room of rooms) {
-    const leases = leavers(demand, room, best?.leases.length ?? Infinity);
+    const leases = leavers(demand, room, { limit: best?.leases.length ?? Infinity, late: countsLate ? room.late : [] });
     if (leases !== null) best = { room, leases };
-    if (best?.leases.length === 1) break;
+    if (best !== null && best.leases.length <= 1) break;
   }
   return best;
 }
 
-/** Fewer than `limit` leases, the oldest first, that would make room, all of holders that keep at least as much as the demand then has. */
-function leavers(demand: Demand, room: Room, limit: number): Lease[] | null {
+/**
+ * Fewer than `limit` leases, the oldest first, that would make room, all of holders that keep at least as much as the demand then has. The `late` ones
+ * will come, too.
+ */
+function leavers(demand: Demand, room: Room, { limit, late }: { readonly limit: number; readonly late: readonly Lease[] }): Lease[] | null {
   if (!room.isSorted) room.askable.sort((a, b) => a.runningSinceMs! - b.runningSinceMs!);
   room.isSorted = true;
   const leaving: Lease[] = [];
   const leavingOf = new Map<Demand, number>();
   const missing = { ...shortage(room.free, demand.request.resources) };
+  for (const lease of late) reduce(missing, lease.resources);
+  if (Object.keys(missing).length === 0) return leaving;
   for (const lease of room.askable) {
     const holder = lease.demand;
     const kept = holder.leases.size - holder.askedBack - (leavingOf.get(holder) ?? 0);

@@ -158,6 +158,7 @@ export class HeadMachine {
       case 'logsFlushed': return this.#lifecycle.logsFlushed(node, message.jobId);
       case 'jobProcessExited': return this.#jobProcessExited(node, message.jobId, message.cause);
       case 'nodeReply': return this.#queries.answered(node.id, message.requestId, { failure: message.failure, json: message.json });
+      case 'storedOwners': return this.#tellEndedOwners(node, message.ownerKeys);
       case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
     }
@@ -187,6 +188,12 @@ export class HeadMachine {
     for (const job of this.jobs.finishedSince(this.context.nowMs - 2 * this.context.settings.nodeTimeoutMs)) {
       this.nodes.send(node, { type: 'endJobOnNode', jobId: job.id, ownerIds: [...job.ownerIds] });
     }
+  }
+
+  /** They have been there for some seconds, and so would be known: one that is not known is no more. */
+  #tellEndedOwners(node: Node, storedKeys: readonly string[]): void {
+    const ownerKeys = storedKeys.filter((key) => this.processes.ofOwnerKey(key) === undefined);
+    if (ownerKeys.length > 0) this.nodes.send(node, { type: 'ownersEnded', ownerKeys });
   }
 
   /** The record of a worker, made if its daemon's word for it was lost. */

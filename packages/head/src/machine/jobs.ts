@@ -18,6 +18,8 @@ export type JobState = 'running' | 'succeeded' | 'failed' | 'stopped';
 export interface Job {
   readonly id: string;
   readonly kind: 'driver' | 'submitted' | 'actor';
+  /** What its submitter calls it; else empty. */
+  readonly name: string;
   readonly entrypoint: string;
   /** Of a detached actor: the actor and its creator's job; else empty. */
   readonly actorId: string;
@@ -49,13 +51,13 @@ export class Jobs {
   }
 
   /** @throws MusterError UNSCHEDULABLE when too many run. */
-  create(job: Pick<Job, 'kind' | 'entrypoint' | 'actorId' | 'parentJobId'>, program: ((jobId: string) => Job['program']) | null): Job {
+  create(job: Pick<Job, 'kind' | 'entrypoint' | 'actorId' | 'parentJobId'> & Partial<Pick<Job, 'name'>>, program: ((jobId: string) => Job['program']) | null): Job {
     if (this.running.size >= JOBS_RUNNING_MAX) {
       throw makeError('UNSCHEDULABLE', { what: 'the job', reasons: `${JOBS_RUNNING_MAX} jobs run, the most that may` });
     }
     const id = newId('job', this.#context.random);
     const made: Job = {
-      ...job, id, program: program?.(id) ?? null, startedAtMs: this.#context.nowMs, state: 'running', isStopping: false, endedAtMs: null, cause: null,
+      name: '', ...job, id, program: program?.(id) ?? null, startedAtMs: this.#context.nowMs, state: 'running', isStopping: false, endedAtMs: null, cause: null,
       processes: new Set(), ownerIds: new Set(),
     };
     this.running.set(id, made);

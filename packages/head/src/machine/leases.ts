@@ -44,6 +44,10 @@ export interface Lease {
   isBlocked: boolean;
   /** When its owner was last asked to give it back. */
   askedBackAtMs: number | null;
+  /** When it was asked for the first time. */
+  askedFirstAtMs: number | null;
+  /** It was asked for long ago and has not come: its task is a long one, and nobody counts on it any more. */
+  isLate: boolean;
   end: LeaseEnd | null;
   /** When the daemon was last asked to start or end it. */
   sentAtMs: number;
@@ -83,7 +87,7 @@ export class Leases {
     const lease: Lease = {
       id: newId('lease', this.#context.random), demand, node, resources: demand.request.resources, state: 'starting',
       requestedAtMs: this.#context.nowMs, runningSinceMs: null, isGranted: false, workerId: '', pid: 0, endpoint: null, gpuIds: [],
-      isBlocked: false, askedBackAtMs: null, end: null, sentAtMs: 0,
+      isBlocked: false, askedBackAtMs: null, askedFirstAtMs: null, isLate: false, end: null, sentAtMs: 0,
     };
     this.byId.set(lease.id, lease);
     this.#nodes.addLease(node, lease, lease.resources);

@@ -18,7 +18,7 @@ export const STRANGERS_MAX = 1_000;
 export const LEASES_PER_DEMAND_MAX = 10_000;
 /** Tasks that ask for no resource would start a process each, on whatever machine is there. */
 export const UNSIZED_LEASES_MAX = 16;
-/** The processes whose objects are freed when their job ends. Of a job that uses up more, the earliest objects wait for eviction. */
+/** The processes whose objects are freed when their job ends. Those of a job that uses up more go when a node next tells whose it holds. */
 export const OWNERS_PER_JOB_MAX = 10_000;
 /** Classes travel as source; large arguments go through the object store. */
 export const ACTOR_CREATION_MAX_BYTES = 16 * 2 ** 20;
@@ -35,6 +35,8 @@ export const INCARNATIONS_KEPT_MAX = 16;
 export const CREATION_ERROR_KEPT_MAX_BYTES = 64 * 2 ** 10;
 
 // Answers and texts.
+/** Of all nodes' texts in one answer about logs: a message may have four times as much. */
+export const LOGS_ANSWER_MAX_BYTES = 16 * 2 ** 20;
 export const LIST_ROWS_MAX = 10_000;
 /** Names and entrypoints are for people. */
 export const NAME_MAX_CHARS = 512;
@@ -46,6 +48,8 @@ export const JOB_SPEC_MAX_CHARS = 1_000_000;
 export const LEASE_QUANTUM_MS = 100;
 /** How long an owner may take before it is asked for the same lease again. */
 export const RECLAIM_RESEND_MS = 1_000;
+/** A lease that has not come back by then runs a long task: others are asked for in its place. */
+export const RECLAIM_PATIENCE_MS = 500;
 /** A demand that holds nothing for this long gets a node on which freed room is kept for it. */
 export const RESERVE_AFTER_MS = 1_000;
 /** Long tasks may keep a node from emptying: the others get it back after this. */

@@ -1,7 +1,7 @@
 /**
  * The nodes: who is registered, who is silent, and what is free where. Knows leases only as members of a set.
  *
- *   registered ──stream breaks──> unreachable ──registers again──> registered
+ *   registered ──stream breaks──> unreachable ──the same daemon registers again──> registered
  *       └──────────silent for nodeTimeoutMs, or said goodbye──────────> dead (for good: a new daemon has a new id)
  */
 import { addResources, makeError, RESOURCE_SCALE, subtractResources, type MusterError, type ResourceSet } from '@muster/base';
@@ -12,6 +12,7 @@ import type { Demand } from './demands.js';
 import { History } from './history.js';
 import type { Lease } from './leases.js';
 import { LABELS_MAX, NODES_DEAD_KEPT_MAX, NODES_MAX } from './limits.js';
+import { LostNodes } from './lost-nodes.js';
 import { readResources, refusal } from './requests.js';
 
 /** A worker process that its daemon has reported. */
@@ -26,6 +27,8 @@ export interface WorkerRecord {
 /** A node that is not dead. */
 export interface Node {
   readonly id: string;
+  /** Of its daemon's run: only that process may return as this node. */
+  readonly instanceId: string;
   readonly hostname: string;
   readonly pid: number;
   readonly isHeadNode: boolean;
@@ -65,6 +68,7 @@ export type Registration =
 export class Nodes {
   readonly byId = new Map<string, Node>();
   readonly dead = new History<DeadNode>(NODES_DEAD_KEPT_MAX);
+  readonly lost: LostNodes;
   /** Grows whenever an earlier refusal may no longer hold or may have become final: it is worth another try. */
   revision = 0;
   /** Grows whenever a node joins or dies. */
@@ -76,6 +80,7 @@ export class Nodes {
 
   constructor(context: HeadContext) {
     this.#context = context;
+    this.lost = new LostNodes(context);
   }
 
   /** The nodes as they are now. Stays as it is when they change. */
@@ -108,11 +113,11 @@ export class Nodes {
     const total = readResources(message.resources);
     if (Object.keys(message.labels).length > LABELS_MAX) throw refusal(`a node with more than ${LABELS_MAX} labels`);
     const known = this.byId.get(message.nodeId);
-    if (known !== undefined) return this.#takeBack(known, stream, message);
+    if (known?.instanceId === message.instanceId) return this.#takeBack(known, stream, message);
     const failure = this.#registrationFailure(message);
     if (failure !== null) return { type: 'refused', failure };
     const node: Node = {
-      id: message.nodeId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
+      id: message.nodeId, instanceId: message.instanceId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
       registeredAtMs: this.#context.nowMs, endpoint: message.endpoint, stream, lastHeardMs: this.#context.nowMs, heartbeat: null,
       view: { nodeId: message.nodeId, condition: 'ready', total, available: total, labels: message.labels, leaseCount: 0 },
       index: this.#order.length, leases: new Set(), workers: new Map(), reservation: null, openUntilMs: 0,
@@ -140,6 +145,7 @@ export class Nodes {
     }
     this.byId.delete(node.id);
     this.dead.add(node.id, { id: node.id, hostname: node.hostname, detail, diedAtMs: this.#context.nowMs });
+    this.lost.add(node.view, detail);
     this.#order.splice(node.index, 1);
     node.index = -1;
     this.#reorder();
@@ -213,6 +219,11 @@ export class Nodes {
   #registrationFailure(message: RegisterNode): MusterError | null {
     const { nodeId } = message;
     if (!/^node-\S+$/.test(nodeId)) return makeError('INVALID_ARGUMENT', { what: `the node id '${nodeId}'`, want: 'node- and a unique name' });
+    const known = this.byId.get(nodeId);
+    if (known !== undefined) {
+      const what = `the node id ${nodeId}`;
+      return makeError('INVALID_ARGUMENT', { what, want: `new: the cluster has a node with it, process ${known.pid} on ${known.hostname}` });
+    }
     const dead = this.dead.get(nodeId);
     if (dead !== undefined) {
       const cause = `${nodeId} was declared dead (${dead.detail}); its daemon must start anew under another id`;

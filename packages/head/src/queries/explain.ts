@@ -89,7 +89,7 @@ export function explainDeadProcess(process: DeadProcess, tables: ExplainTables):
 /** Who runs for it, what they wait for, and how it ended. */
 export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
   const { nowMs } = tables.context;
-  const lines = [`${job.kind} job${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`];
+  const lines = [`${job.kind} job${job.name === '' ? '' : ` '${job.name}'`}${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`];
   if (job.program !== null) lines.push(`its program runs on ${job.program.nodeId}`);
   if (job.parentJobId !== '') lines.push(`it is that of ${job.actorId}, which a process of ${job.parentJobId} created`);
   for (const process of job.processes) {

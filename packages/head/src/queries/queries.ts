@@ -1,13 +1,13 @@
 /** Answers the command line. The shapes of its questions and answers are in shapes.ts. */
 import { makeError, MusterError, ownerOf, type TaskId } from '@muster/base';
-import { failureFromMessage, failureToMessage, type QueryRequest } from '@muster/protocol';
+import { failureToMessage, type LogOffsets, type LogPart, type LogsQuestion, type QueryRequest } from '@muster/protocol';
 import type { Actor } from '../machine/actor.js';
 import type { Actors } from '../machine/actors.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demands } from '../machine/demands.js';
 import type { Job, Jobs } from '../machine/jobs.js';
 import type { Leases } from '../machine/leases.js';
-import { LIST_ROWS_MAX } from '../machine/limits.js';
+import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
 import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
@@ -80,7 +80,7 @@ export class Queries {
       case 'summary': return this.#summary(reply);
       case 'list': return this.#list(argument('kind'), request.arguments, reply);
       case 'explain': return this.#explain(argument('id'), reply, attempt);
-      case 'logs': return this.#logs(argument('id'), reply);
+      case 'logs': return this.#logs(argument('id'), readOffsets(request.json), reply);
       case 'submit': return reply({ jobId: submitJob(request.json, this.#tables) } satisfies SubmitAnswer);
       case 'stop-job': return reply(this.#stopJob(argument('id')));
       case 'stop':
@@ -172,16 +172,17 @@ export class Queries {
     }));
   }
 
-  #logs(id: string, reply: Reply): void {
+  #logs(id: string, from: LogOffsets | null, reply: Reply): void {
     const { nodes } = this.#tables;
     const nodeIds = [...new Set(this.#nodesOf(id))];
+    const argument = JSON.stringify({ id, from, sizeMaxBytes: Math.floor(LOGS_ANSWER_MAX_BYTES / nodeIds.length) } satisfies LogsQuestion);
     const asked = nodeIds.flatMap((nodeId): Asked[] => {
       const node = nodes.byId.get(nodeId);
-      return node === undefined ? [] : [{ id: nodeId, send: (requestId) => nodes.send(node, { type: 'nodeQuery', requestId, what: 'logs', argument: id }) }];
+      return node === undefined ? [] : [{ id: nodeId, send: (requestId) => nodes.send(node, { type: 'nodeQuery', requestId, what: 'logs', argument }) }];
     });
     this.#fanOut.ask(asked, (answers) => {
       const missing = nodeIds.filter((nodeId) => answers.byId.get(nodeId)?.failure !== null);
-      reply({ id, text: joinTexts(nodeIds, answers), missing } satisfies LogsAnswer);
+      reply({ id, parts: joinParts(nodeIds, answers), missing } satisfies LogsAnswer);
     });
   }
 
@@ -221,15 +222,21 @@ function readExplanation(answer: Answer, ownerId: string): OwnerExplanation {
   throw makeError('PROTOCOL', { what: ownerId, cause: 'an explanation without state and lines' });
 }
 
-/** The nodes' texts in order. A node answers with a JSON string; one that failed says why. */
-function joinTexts(nodeIds: readonly string[], { byId }: Answers): string {
+/** The nodes' parts in order. One that failed has none. */
+function joinParts(nodeIds: readonly string[], { byId }: Answers): LogsAnswer['parts'] {
   return nodeIds.flatMap((nodeId) => {
-    const answer = byId.get(nodeId);
-    if (answer === undefined) return [];
-    if (answer.failure !== null) return [`${nodeId}: ${failureFromMessage(answer.failure).message}\n`];
-    const text = parse(answer.json);
-    return typeof text === 'string' ? [text] : [];
-  }).join('');
+    const parts = parse(byId.get(nodeId)?.json ?? '');
+    return Array.isArray(parts) ? (parts as LogPart[]).map((part) => ({ nodeId, ...part })) : [];
+  });
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+function readOffsets(json: string): LogOffsets | null {
+  if (json === '') return null;
+  const offsets = parse(json);
+  const isValid = typeof offsets === 'object' && offsets !== null && Object.values(offsets).every((offset) => Number.isSafeInteger(offset) && offset >= 0);
+  if (!isValid) throw invalid('the offsets of logs', 'an object of whole numbers by the ids of logs');
+  return offsets as LogOffsets;
 }
 
 const invalid = (what: string, want: string): MusterError => makeError('INVALID_ARGUMENT', { what, want });

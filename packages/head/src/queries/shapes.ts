@@ -8,13 +8,14 @@
  * | summary  |                                         |                       | SummaryAnswer   |
  * | list     | kind, filter? (`k=v,k=v`), limit?       |                       | ListAnswer      |
  * | explain  | id                                      |                       | ExplainAnswer   |
- * | logs     | id (of a worker, an actor or a job)     |                       | LogsAnswer      |
+ * | logs     | id (of a worker, an actor or a job)     | LogOffsets, or none   | LogsAnswer      |
  * | submit   |                                         | JobSpec               | SubmitAnswer    |
  * | stop-job | id                                      |                       | StopJobAnswer   |
  * | stop     | reason?                                 |                       | StopAnswer      |
  *
  * Fails with INVALID_ARGUMENT for an unknown `what`, kind or id, and with BACKPRESSURE while too many queries wait.
  */
+import type { LogPart } from '@muster/protocol';
 
 /** Amounts by resource name, in whole units (`memory` in bytes). */
 export type Amounts = Readonly<Record<string, number>>;
@@ -121,6 +122,8 @@ export interface ActorRow {
 export interface JobRow {
   readonly jobId: string;
   readonly kind: 'driver' | 'submitted' | 'actor';
+  /** What its submitter calls it. */
+  readonly name: string;
   readonly state: 'running' | 'succeeded' | 'failed' | 'stopped';
   readonly entrypoint: string;
   /** Where a submitted job's program runs. */
@@ -174,10 +177,13 @@ export interface OwnerExplanation {
   readonly demandId?: number;
 }
 
-/** What was printed, as far as the nodes keep it. */
+/**
+ * What was printed, as far as the nodes keep it. Without offsets in the question it is the last part of each log; with them, the next part of each
+ * log from its offset on (of one without an offset, from its beginning): `endOffset` is where to go on. Logs without anything more are left out.
+ */
 export interface LogsAnswer {
   readonly id: string;
-  readonly text: string;
+  readonly parts: readonly (LogPart & { readonly nodeId: string })[];
   /** Nodes that did not answer, or are dead: their part is missing. */
   readonly missing: readonly string[];
 }
@@ -185,6 +191,8 @@ export interface LogsAnswer {
 /** A program to run on the head's node. */
 export interface JobSpec {
   readonly argv: readonly string[];
+  /** For people; need not be unique. Empty: none. */
+  readonly name: string;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
 }

@@ -11,7 +11,7 @@ export function submitJob(json: string, { context, nodes, jobs }: QueryTables): 
   const node = nodes.headNode;
   if (node === null) throw makeError('UNSCHEDULABLE', { what: 'the job', reasons: 'the node of the head is not up' });
   const { address, tokenFile } = context.settings;
-  const job = jobs.create({ kind: 'submitted', entrypoint: readName(spec.argv.join(' ')), actorId: '', parentJobId: '' }, (jobId) => ({
+  const job = jobs.create({ kind: 'submitted', name: readName(spec.name), entrypoint: readName(spec.argv.join(' ')), actorId: '', parentJobId: '' }, (jobId) => ({
     nodeId: node.id,
     message: {
       jobId, argv: spec.argv, cwd: spec.cwd, env: { ...spec.env, MUSTER_ADDRESS: address, MUSTER_TOKEN_FILE: tokenFile, MUSTER_JOB_ID: jobId },
@@ -32,9 +32,10 @@ function readSpec(json: string): JobSpec {
     spec = null;
   }
   const isText = (value: unknown): value is string => typeof value === 'string';
-  const { argv, cwd, env } = spec ?? {};
+  const { argv, name = '', cwd, env } = spec ?? {};
   if (!Array.isArray(argv) || argv.length === 0 || !argv.every(isText)) throw invalid('JSON with argv, an array of the program and its arguments');
+  if (!isText(name)) throw invalid('JSON with name, a text');
   if (!isText(cwd)) throw invalid('JSON with cwd, the folder to run in');
   if (typeof env !== 'object' || env === null || !Object.values(env).every(isText)) throw invalid('JSON with env, an object of texts');
-  return { argv, cwd, env };
+  return { argv, name, cwd, env };
 }

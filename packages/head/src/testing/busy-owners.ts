@@ -8,7 +8,7 @@ import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 
 const HEARTBEAT_MS = 500;
-const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: '', tokenFile: '' };
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '' };
 /** How long a message takes. */
 const DELAY_MS = 1;
 const WORKER_START_MS = 20;
@@ -106,7 +106,7 @@ export class BusyOwners {
       if (message.type === 'endLease') send({ type: 'leaseEnded', leaseId: message.leaseId, cause: null });
     });
     send({
-      type: 'registerNode', nodeId, endpoint: null, hostname: nodeId, pid: 1, resources: resourcesToMessage(resources), labels: {},
+      type: 'registerNode', nodeId, instanceId: nodeId, endpoint: null, hostname: nodeId, pid: 1, resources: resourcesToMessage(resources), labels: {},
       objectStoreBytes: 0, isHeadNode: false,
     });
     const beat = (): void => {

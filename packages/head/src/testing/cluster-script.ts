@@ -37,7 +37,7 @@ export class ClusterScript {
 
   constructor() {
     this.machine = new HeadMachine(
-      { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: 'unix:/muster/head.sock', tokenFile: '/muster/token' },
+      { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: 'unix:/muster/head.sock', tokenFile: '/muster/token' },
       countingRandom(), 0,
     );
   }
@@ -150,7 +150,7 @@ export class ClusterScript {
 
   #addNode(name: string, words: Words): HeadEffect[] {
     const registration: NodeToHead = {
-      type: 'registerNode', nodeId: `node-${name}`, endpoint: endpoint(name, 'daemon.sock'), hostname: `${name}.local`, pid: 1,
+      type: 'registerNode', nodeId: `node-${name}`, instanceId: `run-of-${name}`, endpoint: endpoint(name, 'daemon.sock'), hostname: `${name}.local`, pid: 1,
       resources: resourcesToMessage(resources(words.options)), labels: labels(words.options), objectStoreBytes: 2 ** 30,
       isHeadNode: words.plain.includes('head'),
     };
@@ -170,7 +170,7 @@ export class ClusterScript {
     return this.#client(name, {
       type: 'createActor', requestId: 7, actorId: `actor-${actor}`, name: words.options['name'] ?? '', className: words.options['class'] ?? 'Counter',
       detached: words.plain.includes('detached'), getIfExists: words.plain.includes('if-exists'), demand: demand(words),
-      maxRestarts: Number(words.options['restarts'] ?? 0), maxConcurrency: 1, creation: TEXT.encode('new'), ownerId: `driver-${name}`, maxPendingCalls: 0,
+      maxRestarts: Number(words.options['restarts'] ?? 0), maxConcurrency: 1, creation: TEXT.encode('new'), maxPendingCalls: 0,
       interface: new Uint8Array(0),
     });
   }

@@ -11,7 +11,7 @@ const NO_BYTES = new Uint8Array(0);
 const CRASH = deathToMessage({ kind: 'signal', signal: 'SIGKILL' });
 const STEP_MS = 50;
 const HEARTBEAT_MS = 500;
-const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, address: '', tokenFile: '' };
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '' };
 /** Enough to keep up with what acts bring about, in the mean. */
 const MESSAGES_PER_ACT = 9;
 
@@ -192,7 +192,7 @@ export class RandomCluster {
     const id = `node-${++this.#names}`;
     const cpus = 1 + Math.floor(this.#random.next() * 4);
     const registration: NodeToHead = {
-      type: 'registerNode', nodeId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: RESOURCE_SCALE } },
+      type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: RESOURCE_SCALE } },
       labels: this.#random.next() < 0.5 ? { zone: 'a' } : {}, objectStoreBytes: 0, isHeadNode: this.daemons.length === 0,
     };
     const daemon: Daemon = { id, registration, link: null, leases: new Map(), workers: new Set() };
@@ -408,7 +408,7 @@ export class RandomCluster {
     this.#say(client, {
       type: 'createActor', requestId: 1, actorId, name: this.#random.next() < 0.5 ? this.#name() : '', className: 'Counter',
       detached: this.#random.next() < 0.2, getIfExists: this.#random.next() < 0.3, demand: this.#randomDemand(),
-      maxRestarts: this.#oneOf([-1, 0, 0, 1, 3]), maxConcurrency: 1, creation: NO_BYTES, ownerId: client.id, maxPendingCalls: 0, interface: NO_BYTES,
+      maxRestarts: this.#oneOf([-1, 0, 0, 1, 3]), maxConcurrency: 1, creation: NO_BYTES, maxPendingCalls: 0, interface: NO_BYTES,
     });
   }
 

@@ -129,6 +129,11 @@ export class ObjectStore {
     return this.#machine.list();
   }
 
+  /** The keys, in their objects' ids, of those who own what is here. */
+  owners(): ReadonlySet<string> {
+    return this.#machine.owners();
+  }
+
   /** Stops. When it resolves, nothing touches the arena any more. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -177,7 +182,7 @@ export class ObjectStore {
           (failure) => ({ type: 'spilled', fileId: effect.fileId, failure }));
       case 'spillRead':
         return this.#after(this.#restore(effect.fileId, effect.offset, effect.sizeBytes),
-          (failure) => ({ type: 'transferred', transferId: effect.transferId, failure }));
+          (failure) => ({ type: 'transferred', transferId: effect.transferId, failure, missingOn: null }));
       case 'spillDelete': return files.delete(effect.fileId);
       case 'pull': return this.#pull(effect);
       case 'cancelPull': return this.#pulls.get(effect.transferId)?.abort();
@@ -230,14 +235,14 @@ export class ObjectStore {
       this.#options.memory.write(effect.offset + position, bytes);
       position += bytes.length;
     };
-    const finish = (failure: string | null): void => {
+    const finish = (failure: string | null, isMissing = false): void => {
       if (!this.#pulls.delete(transferId)) return;
-      this.#step({ type: 'transferred', transferId, failure: failure === null ? null : `${location.nodeId}: ${failure}` });
+      this.#step({ type: 'transferred', transferId, failure: failure === null ? null : `${location.nodeId}: ${failure}`, missingOn: isMissing ? location.nodeId : null });
     };
     controller.signal.addEventListener('abort', () => finish('cancelled'), { once: true });
     this.#options.surroundings.pull({ objectId, sizeBytes, location, signal: controller.signal }, write).then(
       () => finish(position === sizeBytes ? null : `only ${position} of ${sizeBytes} bytes came`),
-      (error: unknown) => finish(causeOf(error)));
+      (error: unknown) => finish(causeOf(error), error instanceof MusterError && error.code === 'OBJECT_LOST'));
   }
 
   #wake(atMs: number): void {

@@ -36,12 +36,16 @@ export type StoreEvent =
   | { readonly type: 'request'; readonly clientId: string; readonly request: ClientRequest }
   /** Another node, or an owner on one, says that objects are free. */
   | { readonly type: 'peerFreed'; readonly objectIds: readonly string[] }
-  /** These owners are no more: their objects are free, also those that are sealed from now on. */
+  /** The owners with these keys in their objects' ids are no more: their objects are free, also those that are sealed from now on. */
   | { readonly type: 'ownersEnded'; readonly ownerKeys: readonly string[] }
   | { readonly type: 'committed'; readonly commitId: number; readonly failure: string | null }
   | { readonly type: 'spilled'; readonly fileId: number; readonly failure: string | null }
   /** The end of a pull or a spillRead. Nothing is written into its pages after that. */
-  | { readonly type: 'transferred'; readonly transferId: number; readonly failure: string | null }
+  | {
+    readonly type: 'transferred'; readonly transferId: number; readonly failure: string | null;
+    /** The node that was asked, when it says that it has not got the object: not so if the transfer merely broke. */
+    readonly missingOn: string | null;
+  }
   | { readonly type: 'tick' };
 
 /** What is to be done. */

@@ -10,6 +10,8 @@ import { StoredObject, type StoreRoom, type Transfer, type Waiter } from './stor
 
 /** How long a fetch waits for room before it fails: readers that never release must not hang others without a word. */
 export const FETCH_ROOM_TIMEOUT_MS = 60_000;
+/** And how long while memory is full of what the disk does not take: only other programs' frees and releases can help then. */
+export const FETCH_DISK_FAILURE_MS = 5_000;
 /** Owners that ended are remembered, because their last objects may be sealed after it. */
 const ENDED_OWNERS_MAX = 10_000;
 
@@ -73,7 +75,8 @@ export class ObjectTable {
   fetch(waiter: Waiter, options: FetchOptions, nowMs: number): void {
     const { objectId } = options;
     let object = this.#objects.get(objectId);
-    if (object?.isFreed) return this.#options.refuse(waiter, objectId, errorToWire(makeError('OBJECT_FREED', { what: objectId })));
+    if (this.#endedOwners.has(ownerOf(objectId as ObjectId))) return this.#options.refuse(waiter, objectId, ownerless(objectId));
+    if (object?.isFreed) return this.#options.refuse(waiter, objectId, freed(objectId));
     if (object?.isInMemory) return this.#options.deliver(waiter, object);
     if (options.peerNodeId !== null) return this.#serveFile(waiter, objectId, object);
     object ??= this.#add(objectId, options.sizeBytes);
@@ -112,16 +115,23 @@ export class ObjectTable {
       const object = this.#objects.get(objectId);
       if (!object || object.isFreed) continue;
       for (const nodeId of object.pullers) copies.set(nodeId, [...(copies.get(nodeId) ?? []), objectId]);
-      this.#free(object);
+      this.#free(object, freed(objectId));
     }
     return copies;
+  }
+
+  /** The keys of those who own what is here. */
+  owners(): Set<string> {
+    const keys = new Set<string>();
+    for (const { objectId } of this.#objects.values()) keys.add(ownerOf(objectId as ObjectId));
+    return keys;
   }
 
   /** Frees all objects of these owners, and every one that is sealed later. Other nodes are told by the head. */
   ownersEnded(ownerKeys: readonly string[]): void {
     for (const key of ownerKeys) this.#endedOwners.add(key);
     for (const object of [...this.#objects.values()]) {
-      if (!object.isFreed && this.#endedOwners.has(ownerOf(object.objectId as ObjectId))) this.#free(object);
+      if (!object.isFreed && this.#endedOwners.has(ownerOf(object.objectId as ObjectId))) this.#free(object, ownerless(object.objectId));
     }
     for (const key of this.#endedOwners) {
       if (this.#endedOwners.size <= ENDED_OWNERS_MAX) break;
@@ -144,7 +154,7 @@ export class ObjectTable {
     if (!object.isOnDisk) this.#objects.delete(object.objectId);
   }
 
-  transferred(transferId: number, failure: string | null): void {
+  transferred(transferId: number, failure: string | null, missingOn: string | null): void {
     const transfer = this.#transfers.get(transferId);
     if (!transfer) return;
     this.#transfers.delete(transferId);
@@ -153,6 +163,7 @@ export class ObjectTable {
     object.transfer = null;
     if (failure === null) return this.#arrived(object, transfer.start);
     object.failures.push(failure);
+    if (missingOn !== null) object.missingOn.push(missingOn);
     if (transfer.kind === 'restore') {
       this.#deleteFile(object);
       object.isPrimary = false;
@@ -166,9 +177,11 @@ export class ObjectTable {
     this.#writes.delete(fileId);
     if (failure === null) {
       object.file!.isWritten = true;
+      this.#room.spillSucceeded();
     } else {
       object.file = null;
       this.#room.spillFailed(failure, nowMs);
+      this.#dropSecondCopies();
       this.#options.emit({ type: 'log', level: 'warn', event: 'spill-failed', fields: { objectId: object.objectId, failure } });
     }
     this.#settle(object);
@@ -191,11 +204,12 @@ export class ObjectTable {
 
   get count(): number { return this.#objects.size; }
 
-  /** Pages in memory, those of them that cannot leave now, pages on their way, and bytes on disk. */
-  totals(): { memoryPages: number; heldPages: number; transitPages: number; spilledBytes: number } {
-    const totals = { memoryPages: 0, heldPages: 0, transitPages: 0, spilledBytes: 0 };
+  /** Pages in memory, those of them that somebody reads, those that cannot leave now, pages on their way, and bytes on disk. */
+  totals(): { memoryPages: number; readPages: number; heldPages: number; transitPages: number; spilledBytes: number } {
+    const totals = { memoryPages: 0, readPages: 0, heldPages: 0, transitPages: 0, spilledBytes: 0 };
     for (const object of this.#objects.values()) {
       if (object.isInMemory) totals.memoryPages += object.pages;
+      if (object.isInMemory && object.pinCount > 0) totals.readPages += object.pages;
       if (object.isInMemory && (object.pinCount > 0 || (object.file && !object.file.isWritten))) totals.heldPages += object.pages;
       if (object.isOnDisk) totals.spilledBytes += object.sizeBytes;
     }
@@ -235,6 +249,7 @@ export class ObjectTable {
     object.start = start;
     object.sources = [];
     object.failures = [];
+    object.missingOn = [];
     const { waiters } = object;
     object.waiters = [];
     for (const waiter of waiters) this.#options.deliver(waiter, object);
@@ -251,9 +266,9 @@ export class ObjectTable {
     this.#room.offer(object, kind);
   }
 
-  #free(object: StoredObject): void {
+  #free(object: StoredObject, failure: WireError): void {
     object.isFreed = true;
-    this.#refuseWaiters(object, errorToWire(makeError('OBJECT_FREED', { what: object.objectId })));
+    this.#refuseWaiters(object, failure);
     this.#cancelRequest(object);
     this.#detachTransfer(object);
     if (object.isInMemory) this.#settle(object);
@@ -272,13 +287,19 @@ export class ObjectTable {
     object.start = -1;
   }
 
+  /** The disk is full. Of objects that are read in memory the copies on it go: they are needed only when their objects must leave again. */
+  #dropSecondCopies(): void {
+    for (const object of this.#objects.values()) if (object.isInMemory && object.isOnDisk && object.pinCount > 0) this.#deleteFile(object);
+  }
+
   #deleteFile(object: StoredObject): void {
     if (object.file) this.#options.emit({ type: 'spillDelete', fileId: object.file.fileId });
     object.file = null;
   }
 
   #askForRoom(object: StoredObject, nowMs: number): void {
-    if (!object.transfer) object.request ??= this.#room.request(object.pages, nowMs + FETCH_ROOM_TIMEOUT_MS, object);
+    const patience = { deadlineMs: nowMs + FETCH_ROOM_TIMEOUT_MS, diskFailureMs: FETCH_DISK_FAILURE_MS };
+    if (!object.transfer) object.request ??= this.#room.request(object, patience, nowMs);
   }
 
   #cancelRequest(object: StoredObject): void {
@@ -320,7 +341,7 @@ export class ObjectTable {
   #lose(object: StoredObject): void {
     this.#objects.delete(object.objectId);
     const cause = object.failures.length > 0 ? object.failures.join('; ') : 'no node is known to have it';
-    this.#refuseWaiters(object, lost(object.objectId, cause));
+    this.#refuseWaiters(object, lost(object.objectId, cause, object.missingOn));
   }
 
   #refuseWaiters(object: StoredObject, failure: WireError): void {
@@ -330,6 +351,11 @@ export class ObjectTable {
   }
 }
 
-function lost(objectId: string, cause: string): WireError {
-  return errorToWire(makeError('OBJECT_LOST', { what: objectId, cause }));
+const freed = (objectId: string): WireError => errorToWire(makeError('OBJECT_FREED', { what: objectId }));
+
+const ownerless = (objectId: string): WireError => errorToWire(makeError('OWNER_DIED', { what: objectId, cause: 'has ended' }));
+
+/** `missingOn`: nodes that say that they have not got it, so that nobody asks them again. */
+function lost(objectId: string, cause: string, missingOn: readonly string[] = []): WireError {
+  return errorToWire(makeError('OBJECT_LOST', { what: objectId, cause, missingOn: missingOn.join(' ') }));
 }

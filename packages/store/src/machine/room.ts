@@ -8,6 +8,11 @@
  *
  * Requests are placed in the order of their arrival, but one that cannot be placed does not hold up those behind it: what it waits
  * for, such as a reader's release, may depend on them.
+ *
+ * A disk that takes nothing. While writes to it fail, dirty victims cannot leave, and room comes about only when somebody frees, releases or returns
+ * something, or when the disk is given room. So a request has two limits: how long it waits in all, and a shorter one for how long it waits while the
+ * disk fails. The write is tried again all the time, and one that succeeds ends the shorter limit. Two objects never change places, one from the
+ * disk and one to it: with both full, one of them would have neither place for a while, and another program may take the room on the disk.
  */
 import { PageAllocator } from './page-allocator.js';
 import { PAGE_BYTES, type PageRange } from './pages.js';
@@ -20,10 +25,18 @@ export const SPILL_RETRY_MS = 1000;
 /** At most this much is committed before anybody asks: about a tenth of a second of a processor's time. */
 const COMMIT_AHEAD_MAX_PAGES = (128 * 2 ** 20) / PAGE_BYTES;
 
-/** A place in the line. */
-export interface RoomRequest<Purpose> {
-  readonly pages: number;
+/** How long a request waits. */
+export interface Patience {
+  /** Until then at most. */
   readonly deadlineMs: number;
+  /** And that long at most while the disk fails. */
+  readonly diskFailureMs: number;
+}
+
+/** A place in the line. */
+export interface RoomRequest<Purpose> extends Patience {
+  readonly pages: number;
+  readonly sinceMs: number;
   readonly purpose: Purpose;
   isCancelled: boolean;
 }
@@ -67,6 +80,8 @@ export class Room<Purpose, Victim extends PageRange> {
   #hasChanged = false;
   #commitRetryAtMs = -Infinity;
   #spillRetryAtMs = -Infinity;
+  /** Since when no write has succeeded; Infinity: the last one has. */
+  #diskFailsSinceMs = Infinity;
   #commitFailure = '';
   #spillFailure = '';
 
@@ -89,14 +104,14 @@ export class Room<Purpose, Victim extends PageRange> {
   /** What keeps the room from growing, for people; empty when nothing does. */
   trouble(nowMs: number): string {
     const troubles = [];
-    if (nowMs < this.#spillRetryAtMs) troubles.push(`spilling to disk failed: ${this.#spillFailure}`);
+    if (this.#diskFailsSinceMs < Infinity) troubles.push(`spilling to disk failed: ${this.#spillFailure}`);
     if (nowMs < this.#commitRetryAtMs) troubles.push(`the operating system gave no memory: ${this.#commitFailure}`);
     return troubles.join('; ');
   }
 
   /** Puts a request in line. {@link serve} places it. */
-  request(pages: number, deadlineMs: number, purpose: Purpose): RoomRequest<Purpose> {
-    const request: RoomRequest<Purpose> = { pages, deadlineMs, purpose, isCancelled: false };
+  request(purpose: Purpose & { readonly pages: number }, patience: Patience, nowMs: number): RoomRequest<Purpose> {
+    const request: RoomRequest<Purpose> = { ...patience, pages: purpose.pages, sinceMs: nowMs, purpose, isCancelled: false };
     this.#waiting.push(request);
     this.#hasChanged = true;
     return request;
@@ -170,6 +185,11 @@ export class Room<Purpose, Victim extends PageRange> {
   spillFailed(failure: string, nowMs: number): void {
     this.#spillFailure = failure;
     this.#spillRetryAtMs = nowMs + SPILL_RETRY_MS;
+    this.#diskFailsSinceMs = Math.min(this.#diskFailsSinceMs, nowMs);
+  }
+
+  spillSucceeded(): void {
+    this.#diskFailsSinceMs = Infinity;
   }
 
   /** Time has passed: what was postponed may be tried again. */
@@ -186,19 +206,24 @@ export class Room<Purpose, Victim extends PageRange> {
       this.#placeAll(nowMs);
       this.#hasChanged = false;
     }
-    const late = this.#waiting.filter((request) => request.deadlineMs <= nowMs);
+    const late = this.#waiting.filter((request) => this.#endOf(request) <= nowMs);
     if (late.length === 0) return;
-    this.#waiting = this.#waiting.filter((request) => request.deadlineMs > nowMs);
+    this.#waiting = this.#waiting.filter((request) => !late.includes(request));
     for (const request of late) this.#host.refused(request.purpose);
   }
 
   /** When to send a tick; Infinity when nobody waits. */
   nextWakeMs(nowMs: number): number {
     let atMs = Infinity;
-    for (const request of this.#waiting) atMs = Math.min(atMs, request.deadlineMs);
+    for (const request of this.#waiting) atMs = Math.min(atMs, this.#endOf(request));
     if (atMs === Infinity) return atMs;
     for (const retryAtMs of [this.#commitRetryAtMs, this.#spillRetryAtMs]) if (retryAtMs > nowMs) atMs = Math.min(atMs, retryAtMs);
     return atMs;
+  }
+
+  /** When its patience ends. */
+  #endOf({ deadlineMs, diskFailureMs, sinceMs }: RoomRequest<Purpose>): number {
+    return Math.min(deadlineMs, Math.max(sinceMs, this.#diskFailsSinceMs) + diskFailureMs);
   }
 
   #placeAll(nowMs: number): void {

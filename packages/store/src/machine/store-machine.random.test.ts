@@ -71,7 +71,7 @@ class RandomLife {
     if (this.#endedOwners.size > 0) return;
     this.#endedOwners.add('r');
     for (const objectId of this.#durable) if (objectId.startsWith('obj-r-')) this.#durable.delete(objectId);
-    this.#world.step({ type: 'ownersEnded', ownerKeys: ['driver-r'] });
+    this.#world.step({ type: 'ownersEnded', ownerKeys: ['r'] });
   }
 
   #peer(): void {

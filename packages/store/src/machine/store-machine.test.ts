@@ -1,6 +1,6 @@
 import t from 'tap';
 import { PAGE_BYTES } from './pages.js';
-import { COMMIT_RETRY_MS, SPILL_RETRY_MS } from './room.js';
+import { COMMIT_RETRY_MS } from './room.js';
 import { FETCH_ROOM_TIMEOUT_MS } from './object-table.js';
 import { contentOf, StoreWorld, type ModelClient } from '../test-support/store-world.js';
 import type { StoreEffect } from './messages.js';
@@ -321,22 +321,6 @@ t.test('what a client held is released when its connection ends', async (t) => {
   t.match(world.machine.stats(), { blockBytes: 0, heldBytes: 0, objectBytes: 3 * PAGE_BYTES, waitingCount: 0, transitBytes: 0 }, 'what it sealed stays');
 });
 
-t.test('a full disk is reported, and tried again later', async (t) => {
-  const world = new StoreWorld(4);
-  const client = world.connect();
-  world.put(client, 'obj-w-1', 4);
-  world.allocate(client, 2, 500);
-  world.finish(world.pending[0]!, 'ENOSPC: no space left on device');
-  t.same(world.pending, [], 'not at once again');
-  world.wait(500);
-  t.match(lastDetails(client), /spilling to disk failed: ENOSPC/);
-  t.equal(placeOf(world, 'obj-w-1'), 'memory');
-  world.allocate(client, 2, 60_000);
-  world.wait(SPILL_RETRY_MS);
-  world.settle();
-  t.equal(client.blocks.length, 1);
-});
-
 t.test('a file that cannot be read back is a lost object, unless another node has it', async (t) => {
   const world = new StoreWorld(4);
   const client = world.connect();
@@ -409,9 +393,20 @@ t.test('the objects of an owner that ended are freed, also those sealed after it
   world.put(client, 'obj-alive-1', 1);
   world.allocate(client, 2);
   world.settle();
-  world.step({ type: 'ownersEnded', ownerKeys: ['worker-dead'] });
+  world.step({ type: 'ownersEnded', ownerKeys: ['dead'] });
   world.seal(client, client.blocks[0]!, 'obj-dead-2', PAGE_BYTES);
   t.same(world.machine.list().map((object) => object.objectId), ['obj-alive-1']);
+  world.fetch(client, 'obj-dead-1', ['node-b']);
+  t.equal(lastFailure(client), 'OWNER_DIED', 'nobody is sent to look for them elsewhere');
+});
+
+t.test('the store tells whose objects it holds', async (t) => {
+  const world = new StoreWorld(8);
+  const client = world.connect();
+  for (const objectId of ['obj-a-1', 'obj-b-w.1', 'obj-a-2']) world.put(client, objectId, 1);
+  t.same([...world.machine.owners()], ['a', 'b']);
+  world.step({ type: 'ownersEnded', ownerKeys: ['a'] });
+  t.same([...world.machine.owners()], ['b']);
 });
 
 t.test('an object that is made a second time stays as readers have seen it', async (t) => {

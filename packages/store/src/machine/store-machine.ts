@@ -2,7 +2,7 @@
  * The object store of one node, without its bytes: which client holds which block, which object lies where, who reads it, who waits
  * for what. The bytes move through effects. Pure: equal events give equal effects.
  */
-import { errorToWire, formatSizeBytes, makeError, MusterError, ownerKey, type ProcessId, type WireError } from '@muster/base';
+import { errorToWire, formatSizeBytes, makeError, MusterError, type WireError } from '@muster/base';
 import type { ClientRequest, ObjectListing, StoreEffect, StoreEvent, StoreLocation, StoreStats } from './messages.js';
 import { ObjectTable } from './object-table.js';
 import { PAGE_BYTES, pagesOf } from './pages.js';
@@ -84,16 +84,21 @@ export class StoreMachine {
     return this.#objects.list();
   }
 
+  /** The keys, in their objects' ids, of those who own what is here. */
+  owners(): ReadonlySet<string> {
+    return this.#objects.owners();
+  }
+
   #take(event: StoreEvent): void {
     switch (event.type) {
       case 'clientStarted': this.#clients.set(event.clientId, new StoreClient(event.clientId, event.processId, event.peerNodeId)); return;
       case 'clientEnded': return this.#endClient(this.#clients.get(event.clientId));
       case 'request': return this.#request(this.#clients.get(event.clientId), event.request);
       case 'peerFreed': return this.#forward(this.#objects.free(event.objectIds));
-      case 'ownersEnded': return this.#objects.ownersEnded(event.ownerKeys.map((key) => ownerKey(key as ProcessId)));
+      case 'ownersEnded': return this.#objects.ownersEnded(event.ownerKeys);
       case 'committed': return this.#room.committed(event.commitId, event.failure, this.#nowMs);
       case 'spilled': return this.#objects.spilled(event.fileId, event.failure, this.#nowMs);
-      case 'transferred': return this.#objects.transferred(event.transferId, event.failure);
+      case 'transferred': return this.#objects.transferred(event.transferId, event.failure, event.missingOn);
       case 'tick':
         this.#wakeAtMs = Infinity;
         return this.#room.tick();
@@ -131,7 +136,7 @@ export class StoreMachine {
     if (!(sizeBytes >= 0)) throw client.violation(`it asked for a block of ${sizeBytes} bytes`);
     const block: BlockRequest = { clientId: client.clientId, requestId, pages: pagesOf(sizeBytes) };
     if (block.pages > this.#room.totalPages) return this.#replyAllocated(block, 0, this.#fullFailure(block.pages));
-    client.allocations.set(requestId, this.#room.request(block.pages, this.#nowMs + timeoutMs, block));
+    client.allocations.set(requestId, this.#room.request(block, { deadlineMs: this.#nowMs + timeoutMs, diskFailureMs: Infinity }, this.#nowMs));
   }
 
   #allocated(block: BlockRequest, start: number): void {
@@ -227,8 +232,11 @@ export class StoreMachine {
   #fullFailure(pages: number): WireError {
     const size = (count: number): string => formatSizeBytes(count * PAGE_BYTES);
     const stats = this.stats();
+    const { readPages, memoryPages } = this.#objects.totals();
     const parts = [`${formatSizeBytes(stats.freeBytes)} of ${formatSizeBytes(stats.totalBytes)} are free, in pieces of at most ${size(this.#room.largestFreePages)}`];
-    if (stats.heldBytes > 0) parts.push(`objects that are being read hold ${formatSizeBytes(stats.heldBytes)}`);
+    if (readPages > 0) parts.push(`objects that are being read hold ${size(readPages)}`);
+    if (memoryPages > readPages) parts.push(`objects that nobody reads hold ${size(memoryPages - readPages)}`);
+    if (stats.spilledBytes > 0) parts.push(`${formatSizeBytes(stats.spilledBytes)} are on disk`);
     const writers = [...this.#clients.values()].filter((client) => client.blockPages > 0).sort((a, b) => b.blockPages - a.blockPages);
     if (writers.length > 0) parts.push(`unfinished blocks hold ${formatSizeBytes(stats.blockBytes)} (most: ${writers[0]!.processId} with ${size(writers[0]!.blockPages)})`);
     if (stats.transitBytes > 0) parts.push(`${formatSizeBytes(stats.transitBytes)} are on their way in`);

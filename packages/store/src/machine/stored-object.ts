@@ -67,6 +67,8 @@ export class StoredObject implements PageRange {
   sources: StoreLocation[] = [];
   /** What was tried in vain, for people. */
   failures: string[] = [];
+  /** Nodes that were asked and have not got it. */
+  missingOn: string[] = [];
   /** Nodes that copied it from here. */
   readonly pullers = new Set<string>();
 

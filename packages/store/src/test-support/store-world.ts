@@ -167,12 +167,12 @@ export class StoreWorld {
         const file = this.files.get(work.fileId);
         const cause = failure ?? (file ? null : 'no such file');
         if (cause === null) file!.copy(this.#arena, work.offset);
-        return this.step({ type: 'transferred', transferId: work.transferId, failure: cause });
+        return this.step({ type: 'transferred', transferId: work.transferId, failure: cause, missingOn: null });
       }
       case 'pull': {
         const cause = failure ?? (this.#cancelled.has(work.transferId) ? 'cancelled' : null);
         if (cause === null) contentOf(work.objectId, work.sizeBytes).copy(this.#arena, work.offset);
-        return this.step({ type: 'transferred', transferId: work.transferId, failure: cause });
+        return this.step({ type: 'transferred', transferId: work.transferId, failure: cause, missingOn: null });
       }
     }
   }
