@@ -1,5 +1,7 @@
 /** The folder on this machine where its nodes meet: sockets, logs, and a file for each running node. */
-import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
+import { lstatSync, mkdirSync } from 'node:fs';
+import { readdir, unlink } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { makeError } from './errors.js';
@@ -20,9 +22,13 @@ export interface NodeFile {
   readonly startedAt: string;
 }
 
+/** What the mode of a folder gives to its group and to all others. */
+const OTHERS_MODE = 0o077;
+
 /**
- * The home folder: MUSTER_HOME, or one for this user under the system's temp folder. Made when it is absent, readable by its owner only.
- * @throws MusterError INVALID_ARGUMENT when it belongs to somebody else or its path is too long for sockets
+ * The home folder: MUSTER_HOME, or one for this user under the system's temp folder. Made when it is absent, open to its owner only. One that
+ * exists is taken as it is or refused: a folder that somebody else made, or opened to others on purpose, is not Muster's to change.
+ * @throws MusterError INVALID_ARGUMENT when it belongs to somebody else, lets others in, or its path is too long for sockets
  */
 export function musterHome(): string {
   const uid = userInfo().uid;
@@ -30,7 +36,33 @@ export function musterHome(): string {
   if (home.length > HOME_PATH_MAX) throw makeError('INVALID_ARGUMENT', { what: `MUSTER_HOME=${home}`, want: `at most ${HOME_PATH_MAX} characters, because unix sockets lie in it` });
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const stat = lstatSync(home);
-  if (!stat.isDirectory() || stat.uid !== uid) throw makeError('INVALID_ARGUMENT', { what: `the folder ${home}`, want: 'a folder of your own; set MUSTER_HOME to another one' });
-  if ((stat.mode & 0o077) !== 0) chmodSync(home, 0o700);
+  const what = `Muster's home ${home}`;
+  if (!stat.isDirectory()) throw makeError('INVALID_ARGUMENT', { what, want: 'a folder; set MUSTER_HOME to one' });
+  if (stat.uid !== uid) throw makeError('INVALID_ARGUMENT', { what, want: `a folder of your own, and it belongs to user ${stat.uid}; set MUSTER_HOME to another one` });
+  if ((stat.mode & OTHERS_MODE) !== 0) {
+    const mode = (stat.mode & 0o777).toString(8);
+    throw makeError('INVALID_ARGUMENT', { what, want: `open to you alone, and its mode ${mode} lets others in; run \`chmod 700 ${home}\`, or set MUSTER_HOME to another folder` });
+  }
   return home;
+}
+
+/** Removes the sockets of drivers that were killed: nobody listens there any more. */
+export async function sweepDeadDrivers(home: string): Promise<void> {
+  const names = (await readdir(home).catch(() => [])).filter((name) => /^driver-.*\.sock$/.test(name));
+  await Promise.all(names.map(async (name) => {
+    const path = join(home, name);
+    if (!await isAbandoned(path)) return;
+    await unlink(path).catch(() => {}); // somebody else sweeps, too
+  }));
+}
+
+/** Whether a unix socket refuses connections. A busy driver does not: the kernel accepts for it. */
+function isAbandoned(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+  });
 }

@@ -5,4 +5,4 @@ export * from './units.js';
 export * from './resources.js';
 export * from './death.js';
 export * from './errors.js';
-export { musterHome, type NodeFile } from './home.js';
+export { musterHome, sweepDeadDrivers, type NodeFile } from './home.js';

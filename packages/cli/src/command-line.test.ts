@@ -1,3 +1,5 @@
+import { chmodSync, mkdirSync, statSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { COMMANDS } from './commands/index.js';
 import { makeHome } from './test-support/command-home.js';
@@ -29,9 +31,11 @@ t.test('the program itself lists its commands, with and without being asked', as
 t.test('wrong usage ends with code 2, says what is wrong and where help is', async (t) => {
   const wrong: [args: string[], complaint: RegExp][] = [
     [['foo'], /unknown command 'foo'/],
+    [['help', 'foo'], /unknown command 'foo'/],
     [['status', '--foo'], /unknown option '--foo'/],
+    [['status', '--adress', 'a:1'], /unknown option '--adress'; did you mean --address\?\n/],
     [['list'], /missing required argument 'KIND'/],
-    [['list', 'foo'], /nodes, tasks, actors, objects, jobs, workers/],
+    [['list', 'foo'], /KIND 'foo' is none of nodes, tasks, actors, objects, jobs, workers/],
     [['list', 'nodes', '--filter', 'state'], /--filter state .*name=value/],
     [['start'], /either --head or --address/],
     [['start', '--head', '--address', 'a:1'], /either --head or --address/],
@@ -56,6 +60,13 @@ t.test('wrong usage ends with code 2, says what is wrong and where help is', asy
   }
 });
 
+t.test('an address that is none is wrong usage, wherever it comes from', async (t) => {
+  for (const { code, stderr } of [await home.run(['status', '--address', 'foo']), await home.run(['jobs'], { env: { MUSTER_ADDRESS: 'foo' } })]) {
+    t.equal(code, 2);
+    t.equal(stderr, 'cluster: the address \'foo\' is not valid: it must be HOST:PORT, such as 10.0.0.5:6380\n  Correct --address or MUSTER_ADDRESS.\n');
+  }
+});
+
 t.test('without a cluster, commands that need one end with code 3 and say how to get one', async (t) => {
   for (const args of [['status'], ['summary'], ['list', 'nodes'], ['explain', 'node-1'], ['logs', 'job-1'], ['submit', '--', 'true'], ['jobs'], ['stop-job', 'job-1'], ['token']]) {
     const { code, stderr } = await home.run(args);
@@ -76,4 +87,17 @@ t.test('a home too deep for sockets is refused', async (t) => {
   const { code, stderr } = await home.run(['status'], { env: { MUSTER_HOME: `/tmp/${'x'.repeat(80)}` } });
   t.equal(code, 1);
   t.match(stderr, /MUSTER_HOME=.*at most \d+ characters/);
+});
+
+t.test('a home that lets others in is refused, and left as it is', async (t) => {
+  const open = join(home.path, 'open');
+  mkdirSync(open);
+  chmodSync(open, 0o755);
+  const { code, stderr } = await home.run(['status'], { env: { MUSTER_HOME: open } });
+  t.equal(code, 1);
+  t.match(stderr, `Muster's home ${open} is not valid: it must be open to you alone, and its mode 755 lets others in; run \`chmod 700 ${open}\``);
+  t.equal(statSync(open).mode & 0o777, 0o755);
+  const link = join(home.path, 'link');
+  symlinkSync(open, link);
+  t.match((await home.run(['status'], { env: { MUSTER_HOME: link } })).stderr, `${link} is not valid: it must be a folder`);
 });

@@ -23,6 +23,8 @@ t.test('a submitted program prints here, and its exit code is the command\'s', a
   const failed = await home.run(['submit', 'node', '-e', 'process.exit(7)']);
   t.equal(failed.code, 7);
   t.match(failed.stderr, /job-\w+ failed: it exited with code 7\n$/);
+  const talkative = await home.run(['submit', '--', 'node', '-e', 'console.error("last words"); process.exitCode = 1']);
+  t.match(talkative.stderr, /failed: it exited with code 1\n$/, 'what it said is not repeated');
   const killed = await home.run(['submit', '--', 'sh', '-c', 'kill -9 $$']);
   t.equal(killed.code, 1);
   t.match(killed.stderr, /failed: it was ended by SIGKILL/);
@@ -47,6 +49,21 @@ t.test('a program in TypeScript runs on every version of Node', async (t) => {
   const { code, stdout } = await home.run(['submit', '--', 'node', 'program.ts'], { cwd: folder });
   t.equal(code, 0);
   t.equal(stdout, '42\n');
+});
+
+t.test('errors of a program in TypeScript name its own lines, also where a worker threw them', async (t) => {
+  const core = JSON.stringify(import.meta.resolve('@muster/core'));
+  writeFileSync(join(folder, 'throws.mts'), [
+    `import { remote, shutdown } from ${core};`, 'interface Gone { long: string }', 'class Thrower {', '  static made = 0;',
+    '  go(): never { throw new RangeError("deep"); }', '}', 'const call = remote(async function outer() {',
+    '  new Thrower().go();', '});', 'await call().catch((error: Error) => console.log(error.stack));', 'await shutdown();', '',
+  ].join('\n'));
+  const node = await home.startNode('--address', head.address, '--cpus', '1');
+  const { stdout } = await home.run(['submit', '--', 'node', 'throws.mts'], { cwd: folder });
+  const at = (line: number): string => `\\(${join(folder, 'throws.mts')}:${line}:\\d+\\)`;
+  t.match(stdout, new RegExp(`^RangeError: deep\n    at Thrower\\.go ${at(5)}\n    at outer ${at(8)}\n  --- called from ---\n    at .*${at(10)}\n`));
+  t.notMatch(stdout, /executor|packages\/core/, 'and none of Muster\'s own');
+  await home.run(['stop', node.nodeId]);
 });
 
 t.test('Ctrl-C stops the job, also one that does not want to', async (t) => {
@@ -84,6 +101,15 @@ t.test('a detached job runs on, and is followed, listed and stopped by its id', 
   t.match((await home.run(['logs', jobId])).stdout, /^up\ntick\n/);
   t.equal((await home.run(['stop-job', jobId])).stdout, `${jobId} is over already: stopped\n`);
   t.match((await home.run(['explain', jobId])).stdout, new RegExp(`^job ${jobId}: stopped\n`));
+});
+
+t.test('a job may have a name, and is a thing that can be stopped', async (t) => {
+  const { stdout } = await home.run(['submit', '--name', 'nightly', '--detach', '--', 'sleep', '60']);
+  const jobId = stdout.trim();
+  t.match(await home.list('jobs', '--filter', 'name=nightly'), [{ jobId, name: 'nightly', entrypoint: 'sleep 60' }]);
+  t.match((await home.run(['jobs'])).stdout, new RegExp(`^${jobId} +nightly +submitted +running +sleep 60`, 'm'));
+  t.match((await home.run(['explain', jobId])).stdout, /submitted job 'nightly': sleep 60/);
+  t.equal((await home.run(['stop', jobId])).stdout, `${jobId} stopped\n`);
 });
 
 t.test('unknown jobs are named', async (t) => {

@@ -12,11 +12,19 @@ export async function runCommandLine(args: readonly string[]): Promise<void> {
   try {
     const program = await makeProgram(args);
     if (args.length === 0) program.outputHelp();
+    else if (args[0] === 'help' && args[1] !== undefined && !COMMANDS.some(({ name }) => name === args[1])) program.error(`error: unknown command '${args[1]}'`, { code: 'commander.unknownCommand' });
     else await program.parseAsync([...args], { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.success : EXIT.usage;
     else process.exitCode = printFailure(error);
   }
+}
+
+/** The library's complaints, each on one line like our own. */
+function inOurWords(complaint: string): string {
+  return complaint.replace(/^error: /, 'cluster: ')
+    .replace(/\n\(Did you mean (.*)\?\)/, '; did you mean $1?')
+    .replace(/command-argument value ('.*') is invalid for argument '(\w+)'\. Allowed choices are (.*)\.$/m, '$2 $1 is none of $3');
 }
 
 /** Only the command that is asked for is loaded. */
@@ -25,7 +33,7 @@ async function makeProgram(args: readonly string[]): Promise<Command> {
     .description('Muster\'s clusters: starts and stops nodes, runs programs on them, and shows what goes on.')
     .enablePositionalOptions().exitOverride().helpCommand('help [command]', 'show what a command takes')
     .configureHelp({ showGlobalOptions: false, helpWidth: 100 })
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'cluster: ')) })
+    .configureOutput({ outputError: (text, write) => write(inOurWords(text)) })
     .addHelpText('after', `\nExamples:\n  cluster start --head\n  cluster submit -- node app.ts\n  cluster stop\n\n${EXIT_CODES_HELP}`);
   const wanted = args[0] === 'help' ? args[1] : args[0];
   for (const { name, summary, load } of COMMANDS) {

@@ -44,7 +44,7 @@ t.test('a head and a member', async (t) => {
     t.match(JSON.parse((await home.run(['explain', member.nodeId, '--json'])).stdout), { kind: 'node', state: 'alive' });
     const unknown = await home.run(['explain', 'node-nobody']);
     t.equal(unknown.code, 1);
-    t.match(unknown.stderr, /node-nobody/);
+    t.match(unknown.stderr, /^cluster: the id 'node-nobody' is not known\n  It must be that of a node, .*\n$/);
   });
 
   t.test('the token\'s path is printed, and its absence or a wrong one ends with code 4', async (t) => {
@@ -57,7 +57,9 @@ t.test('a head and a member', async (t) => {
       t.match(stderr, /^cluster: .*\n  Set MUSTER_TOKEN_FILE/);
     }
     const elsewhere = makeHome(t);
-    t.equal((await elsewhere.run(['status', '--address', head.address])).code, 4, 'where no node runs no token is known');
+    const unknown = await elsewhere.run(['status', '--address', head.address]);
+    t.equal(unknown.code, 4, 'where no node runs no token is known');
+    t.match(unknown.stderr, new RegExp(`^cluster: no token for the cluster at ${head.address} is known here\n  .*--token-file`));
     t.equal((await elsewhere.run(['status'], { env: { MUSTER_ADDRESS: head.address, MUSTER_TOKEN_FILE: head.tokenFile } })).code, 0);
     t.strictSame(readdirSync(join(home.path, 'nodes')).sort(), [`${head.nodeId}.json`, `${member.nodeId}.json`].sort(), 'a refused node leaves nothing');
   });
@@ -66,6 +68,26 @@ t.test('a head and a member', async (t) => {
     const { code, stderr } = await home.run(['start', '--head', '--port', head.address.split(':')[1]!]);
     t.equal(code, 1);
     t.match(stderr, new RegExp(`^cluster: cannot listen on ${head.address}: something listens there already\n  Choose another --port`));
+  });
+
+  t.test('a head that nobody hears is named, with the system\'s reason', async (t) => {
+    const { code, stderr } = await home.run(['status', '--address', '127.0.0.1:1', '--token-file', head.tokenFile]);
+    t.equal(code, 3);
+    t.match(stderr, /^cluster: cannot reach the head at 127\.0\.0\.1:1: connect ECONNREFUSED 127\.0\.0\.1:1\n  Check the address/);
+    const { stderr: foreign } = await home.run(['start', '--head', '--host', '192.0.2.1']);
+    t.match(foreign, /^cluster: cannot listen on 192\.0\.2\.1:6380: this machine has no such address\n/);
+  });
+
+  t.test('a start that is interrupted starts nothing', async (t) => {
+    const before = await home.list('nodes');
+    const starting = home.start(['start', '--address', head.address, '--cpus', '0']);
+    while (readdirSync(home.path).filter((name) => name.startsWith('node-')).length < 3) await new Promise((resolve) => setTimeout(resolve, 5)); // its folder is there
+    starting.process.kill('SIGINT');
+    const { code, stderr } = await starting.finished;
+    t.equal(code, 130);
+    t.match(stderr, /^cluster: interrupted before the node was ready\n/);
+    t.equal((await home.list('nodes')).length, before.length);
+    t.equal(readdirSync(home.path).filter((name) => name.startsWith('node-')).length, 2);
   });
 
   t.test('the nodes\' own logs are JSON lines without the token', async (t) => {

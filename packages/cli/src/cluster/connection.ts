@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { makeError, type NodeFile } from '@muster/base';
 import type { Channel } from '@muster/protocol';
-import { CommandFailure, EXIT } from '../output/failure.js';
+import { CommandFailure, EXIT, reportOf } from '../output/failure.js';
 import { parseAddress } from './address.js';
 import { byCluster, isOneProgramsOwn, localNodes } from './local-nodes.js';
 
@@ -25,15 +25,28 @@ export interface FoundCluster {
   readonly nodes: readonly NodeFile[];
 }
 
-/** @throws CommandFailure when it is not clear which cluster is meant, AuthenticationError when no token is known */
+/** @throws CommandFailure when it is not clear which cluster is meant, or no token for it is known */
 export async function findCluster(options: ClusterOptions): Promise<FoundCluster> {
   const nodes = await localNodes();
   const address = options.address ?? (process.env['MUSTER_ADDRESS'] || onlyCluster(nodes));
-  if (!address.startsWith('unix:')) parseAddress(address);
+  checkAddress(address);
   const ownNodes = nodes.filter((node) => node.headAddress === address);
   const tokenFile = options.tokenFile ?? (process.env['MUSTER_TOKEN_FILE'] || ownNodes[0]?.tokenFile);
-  if (!tokenFile) throw makeError('AUTHENTICATION', { what: `the cluster at ${address}`, cause: 'no token is known here' });
+  if (!tokenFile) {
+    throw new CommandFailure({
+      what: `no token for the cluster at ${address} is known here`, exitCode: EXIT.authentication,
+      remedy: 'Copy its file from a machine of that cluster, where `cluster token` prints the path, and name the copy with --token-file or MUSTER_TOKEN_FILE.',
+    });
+  }
   return { address, tokenFile: resolve(tokenFile), nodes: ownNodes };
+}
+
+function checkAddress(address: string): void {
+  try {
+    if (!address.startsWith('unix:')) parseAddress(address);
+  } catch (cause) {
+    throw new CommandFailure({ what: reportOf(cause).what, remedy: 'Correct --address or MUSTER_ADDRESS.', exitCode: EXIT.usage, cause });
+  }
 }
 
 /** The address of the one cluster here. A program's own cluster counts only where there is no other. */

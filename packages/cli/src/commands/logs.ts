@@ -2,7 +2,6 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { LogsAnswer } from '@muster/head';
 import { findCluster, withCluster, type ClusterConnection, type ClusterOptions } from '../cluster/connection.js';
 import { findJob } from '../jobs/follow-job.js';
 import { FileOutput, QueriedOutput, type OutputSource } from '../jobs/output-source.js';
@@ -20,17 +19,16 @@ export function define(command: Command): void {
 }
 
 async function showLogs(connection: ClusterConnection, id: string, follow: boolean): Promise<void> {
+  const source = new QueriedOutput(connection, id, { only: null, fromTail: true });
   if (!follow) {
-    const { text, missing } = await connection.query<LogsAnswer>('logs', { id });
-    process.stdout.write(text);
-    if (missing.length > 0) printNote(`missing is what was printed on ${missing.join(', ')}: not connected, or slow to answer`);
+    process.stdout.write(await source.read());
+    if (source.missing.length > 0) printNote(`missing is what was printed on ${source.missing.join(', ')}: not connected, or slow to answer`);
     return;
   }
-  const source = new QueriedOutput(connection, id, null);
   const isOver = async (): Promise<boolean> => id.startsWith('job-') && (await findJob(connection, id)).state !== 'running';
   for (let wasOver = false; !wasOver;) {
     wasOver = await isOver(); // asked before the output, so that the last of it is shown
-    process.stdout.write(await source.read());
+    for (let output = await source.read(); output !== ''; output = wasOver ? await source.read() : '') process.stdout.write(output);
     if (!wasOver) await sleep(LOOK_AGAIN_MS);
   }
 }

@@ -24,12 +24,14 @@ function describe(status: StatusAnswer): string {
     ['cluster', `${status.clusterId} at ${status.address}, up ${formatDurationMs(status.uptimeMs)}`],
     ['nodes', some([[nodes.alive, 'alive'], [nodes.unreachable, 'unreachable'], [nodes.dead, 'dead']])],
     ['jobs', some([[jobs.running, 'running'], [jobs.finished, 'finished']])],
-    ['processes', `${status.drivers} drivers, ${status.workers} workers`],
+    ['processes', `${counted(status.drivers, 'driver')}, ${counted(status.workers, 'worker')}`],
     ['actors', Object.entries(actors).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
     ['objects', `${objectStore.objects} in ${formatSizeBytes(objectStore.usedBytes)} of ${formatSizeBytes(objectStore.totalBytes)}${objectStore.spilledBytes > 0 ? `, ${formatSizeBytes(objectStore.spilledBytes)} on disk` : ''}`],
   ]);
   return [fields, '', describeResources(status.total, status.available), ...describeWaiting(status)].join('\n');
 }
+
+const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
 function describeResources(total: Amounts, available: Amounts): string {
   const names = Object.keys(total);

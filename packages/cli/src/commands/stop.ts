@@ -1,9 +1,11 @@
-/** `cluster stop`: ends nodes on this machine and waits until they are gone. */
+/** `cluster stop`: ends nodes on this machine, or one job, and waits until they are gone. */
 import type { Command } from 'commander';
-import { musterHome, type NodeFile } from '@muster/base';
+import { musterHome, sweepDeadDrivers, type NodeFile } from '@muster/base';
+import { withCluster } from '../cluster/connection.js';
 import { byCluster, isOneProgramsOwn, isRunning, localNodes } from '../cluster/local-nodes.js';
 import { CommandFailure, EXIT } from '../output/failure.js';
 import { printText, withExamples } from './cluster-options.js';
+import { stopJob } from './stop-job.js';
 
 /** Longer than a head waits for the nodes of its cluster. */
 const STOP_TIMEOUT_MS = 15_000;
@@ -11,10 +13,10 @@ const KILL_TIMEOUT_MS = 2000;
 const LOOK_AGAIN_MS = 25;
 
 export function define(command: Command): void {
-  command.argument('[NODE]', 'only this node, by its id or how the id begins')
+  command.argument('[ID]', 'only this node, by its id or how the id begins, or this job of the cluster')
     .option('--all', 'the nodes of all clusters on this machine, those of running programs too')
-    .action((name: string | undefined, options: { readonly all?: boolean }) => stop(name, options.all ?? false));
-  withExamples(command, 'cluster stop', 'cluster stop node-3f9a', 'cluster stop --all');
+    .action((id: string | undefined, options: { readonly all?: boolean }) => (id?.startsWith('job-') ? withCluster({}, (connection) => stopJob(connection, id)) : stop(id, options.all ?? false)));
+  withExamples(command, 'cluster stop', 'cluster stop node-3f9a', 'cluster stop job-3f9a1c0b7d24', 'cluster stop --all');
 }
 
 async function stop(name: string | undefined, all: boolean): Promise<void> {
@@ -27,6 +29,7 @@ async function stop(name: string | undefined, all: boolean): Promise<void> {
   }));
   const { sweepDeadNodes } = await import('@muster/daemon');
   sweepDeadNodes(musterHome());
+  await sweepDeadDrivers(musterHome());
 }
 
 function choose(nodes: readonly NodeFile[], name: string | undefined, all: boolean): readonly NodeFile[] {

@@ -7,33 +7,39 @@ import { makeJobSpec } from '../jobs/job-spec.js';
 import { EXIT } from '../output/failure.js';
 import { printNote, printText, withClusterOptions, withExamples, type WithCluster } from './cluster-options.js';
 
-/** What a shell reports of a program that Ctrl-C ended. */
-const EXIT_INTERRUPTED = 130;
+interface SubmitOptions {
+  readonly name?: string;
+  readonly detach?: boolean;
+}
 
 export function define(command: Command): void {
   withClusterOptions(command).argument('<COMMAND...>', 'the program and its arguments, after --').passThroughOptions()
+    .option('--name <TEXT>', 'what to call the job in lists')
     .option('--detach', 'print the job\'s id and leave it running')
-    .action((argv: string[], options: WithCluster<{ detach?: boolean }>) => withCluster(options, (connection) => submit(connection, argv, options.detach ?? false)));
+    .action((argv: string[], options: WithCluster<SubmitOptions>) => withCluster(options, (connection) => submit(connection, argv, options)));
   command.addHelpText('after', '\nThe program runs in this folder, on the head\'s machine, with the environment of its node. Its exit\ncode becomes this command\'s. Ctrl-C stops it.');
-  withExamples(command, 'cluster submit -- node app.ts --epochs 3', 'cluster submit --detach -- env LEVEL=2 node app.js');
+  withExamples(command, 'cluster submit -- node app.ts --epochs 3', 'cluster submit --name nightly --detach -- env LEVEL=2 node app.js');
 }
 
-async function submit(connection: ClusterConnection, argv: readonly string[], detach: boolean): Promise<void> {
-  const { jobId } = await connection.query<SubmitAnswer>('submit', {}, JSON.stringify(makeJobSpec(argv)));
+async function submit(connection: ClusterConnection, argv: readonly string[], { name = '', detach = false }: SubmitOptions): Promise<void> {
+  const { jobId } = await connection.query<SubmitAnswer>('submit', {}, JSON.stringify(makeJobSpec(argv, name)));
   if (detach) return printText(jobId);
   printNote(`${jobId}: ${argv.join(' ')}`);
   let isInterrupted = false;
   const interrupt = (): void => {
-    if (isInterrupted) process.exit(EXIT_INTERRUPTED);
+    if (isInterrupted) process.exit(EXIT.interrupted);
     isInterrupted = true;
     printNote(`stopping ${jobId}; once more leaves it to itself`);
     void connection.query('stop-job', { id: jobId }).catch(() => {}); // following it will tell
   };
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   const job = await followJob(connection, jobId, { onOutput: (output) => process.stdout.write(output) });
-  if (job.state !== 'succeeded') printNote(`${jobId} ${job.state}${job.cause ? `: it ${job.cause}` : ''}`);
-  process.exitCode = isInterrupted ? EXIT_INTERRUPTED : exitCodeOf(job);
+  if (job.state !== 'succeeded') printNote(`${jobId} ${job.state}${job.cause ? `: it ${withoutLastWords(job.cause)}` : ''}`);
+  process.exitCode = isInterrupted ? EXIT.interrupted : exitCodeOf(job);
 }
+
+/** A cause ends with the last lines of stderr, which have just been printed. */
+const withoutLastWords = (cause: string): string => cause.split('\n', 1)[0]!.replace(/; its last lines of stderr:$/, '');
 
 function exitCodeOf(job: JobRow): number {
   return job.exitCode ?? (job.state === 'succeeded' ? EXIT.success : EXIT.failure);

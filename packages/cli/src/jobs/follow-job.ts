@@ -50,5 +50,5 @@ export async function findJob(connection: ClusterConnection, jobId: string): Pro
 function outputOf(connection: ClusterConnection, jobId: string): OutputSource {
   const headNode = connection.cluster.nodes.find((node) => node.isHead);
   if (headNode) return new FileOutput(join(dirname(headNode.daemonUnixPath), 'logs', `${jobId}.log`));
-  return new QueriedOutput(connection, jobId, jobId);
+  return new QueriedOutput(connection, jobId, { only: jobId, fromTail: false });
 }

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { loadsTypeScript } from './job-spec.js';
-import { FileOutput, readSections, textAfter } from './output-source.js';
+import type { ClusterConnection } from '../cluster/connection.js';
+import { FileOutput, QueriedOutput } from './output-source.js';
 
 t.test('a log file is read as it grows', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'muster-cli-'));
@@ -25,17 +26,40 @@ t.test('a log file is read as it grows', async (t) => {
   t.equal(await read(), 'four\n');
 });
 
-t.test('an answer with several logs is told apart by its headings', async (t) => {
-  t.strictSame(readSections('==> job-1 <==\na\nb\n\n==> worker-2 <==\nc\n'), [{ logId: 'job-1', text: 'a\nb\n' }, { logId: 'worker-2', text: 'c\n' }]);
-  t.strictSame(readSections('a\nb\n'), [{ logId: '', text: 'a\nb\n' }]);
+/** A head that knows these logs and answers with at most three lines of each. */
+function headWith(logs: Record<string, string>): { connection: Pick<ClusterConnection, 'query'>; readonly asked: string[] } {
+  const asked: string[] = [];
+  const query = async (_what: string, _args: object, json: string): Promise<unknown> => {
+    asked.push(json);
+    const from = json === '' ? null : (JSON.parse(json) as Record<string, number>);
+    const parts = Object.entries(logs).flatMap(([logId, whole]) => {
+      const begin = from === null ? 0 : (from[logId] ?? 0);
+      const text = whole.slice(begin).split('\n').slice(0, -1).slice(0, 3).map((line) => `${line}\n`).join('');
+      return text === '' ? [] : [{ nodeId: 'node-1', logId, text, endOffset: begin + text.length }];
+    });
+    return { id: 'job-1', parts, missing: [] };
+  };
+  return { connection: { query: query as ClusterConnection['query'] }, asked };
+}
+
+t.test('output elsewhere is asked for from where it was left, each log under its heading', async (t) => {
+  const logs: Record<string, string> = { 'worker-1': 'a\nb\n' };
+  const { connection, asked } = headWith(logs);
+  const output = new QueriedOutput(connection, 'job-1', { only: null, fromTail: true });
+  t.equal(await output.read(), 'a\nb\n', 'the only log needs no heading');
+  t.equal(await output.read(), '');
+  logs['worker-1'] += 'c\n';
+  logs['worker-2'] = 'x\n';
+  t.equal(await output.read(), 'c\n==> worker-2 <==\nx\n');
+  logs['worker-1'] += 'd\n';
+  t.equal(await output.read(), '==> worker-1 <==\nd\n');
+  t.same(asked, ['', '{"worker-1":4}', '{"worker-1":4}', '{"worker-1":6,"worker-2":2}']);
 });
 
-t.test('of a log whose beginning has moved, what is new is found', async (t) => {
-  t.equal(textAfter('', 'a\n'), 'a\n');
-  t.equal(textAfter('a\n', 'a\nb\n'), 'b\n');
-  const lines = Array.from({ length: 1000 }, (_, i) => `line ${i}\n`);
-  t.equal(textAfter(lines.slice(0, 900).join(''), lines.slice(300).join('')), lines.slice(900).join(''));
-  t.match(textAfter(lines.slice(0, 100).join(''), lines.slice(500).join('')), /^… more was printed than could be followed\nline 500\n/);
+t.test('a program elsewhere is followed from its beginning, in parts', async (t) => {
+  const { connection } = headWith({ 'job-1': '1\n2\n3\n4\n', 'worker-1': 'noise\n' });
+  const output = new QueriedOutput(connection, 'job-1', { only: 'job-1', fromTail: false });
+  t.same([await output.read(), await output.read(), await output.read()], ['1\n2\n3\n', '4\n', '']);
 });
 
 t.test('a TypeScript entry is known by its name, on a Node that cannot run it', async (t) => {

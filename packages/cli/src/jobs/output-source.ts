@@ -1,6 +1,7 @@
 /** What a job or a process prints, as it comes: from its log file where that is on this machine, else from what the head tells. */
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import type { LogsAnswer } from '@muster/head';
+import type { LogOffsets, LogPart } from '@muster/protocol';
 import type { ClusterConnection } from '../cluster/connection.js';
 
 /** Gives what has come since the last call. */
@@ -57,66 +58,44 @@ export class FileOutput implements OutputSource {
   }
 }
 
-/** One process's part of the head's answer. */
-interface Section {
-  /** Empty when the answer does not say: it has one part only. */
-  readonly logId: string;
-  readonly text: string;
+/** What is wanted of a {@link QueriedOutput}. */
+export interface QueriedOutputOptions {
+  /** The one log to show of all that the answer has; null: all, each under its heading unless there is only one. */
+  readonly only: string | null;
+  /** Begins with the last part of each log instead of their beginnings. */
+  readonly fromTail: boolean;
 }
 
-const HEADING = /^==> (\S+) <==$/;
-
-/** Reads an answer in which each process's output stands under a heading, unless there is only one. */
-export function readSections(text: string): Section[] {
-  const sections: { logId: string; lines: string[] }[] = [];
-  for (const line of text.split('\n')) {
-    const logId = HEADING.exec(line)?.[1];
-    if (logId !== undefined) sections.push({ logId, lines: [] });
-    else (sections.at(-1) ?? sections[sections.push({ logId: '', lines: [] }) - 1]!).lines.push(line);
-  }
-  return sections.map(({ logId, lines }) => ({ logId, text: lines.join('\n') }));
-}
-
-/** How much of the end of what was seen is looked for in what is seen now. */
-const OVERLAP_CHARS = 1000;
-
-/** What `now` has beyond `before`. The head tells the last part of a log only, so the beginning may have moved. */
-export function textAfter(before: string, now: string): string {
-  if (now.startsWith(before)) return now.slice(before.length);
-  const overlap = before.slice(-OVERLAP_CHARS);
-  const at = now.lastIndexOf(overlap);
-  return at >= 0 ? now.slice(at + overlap.length) : `… more was printed than could be followed\n${now}`;
-}
-
-/** The output of a worker, an actor or a job anywhere in the cluster. */
+/** The output of a worker, an actor or a job anywhere in the cluster. Each call asks for what comes after what was shown. */
 export class QueriedOutput implements OutputSource {
-  readonly #connection: ClusterConnection;
+  /** Nodes whose part was missing in the last answer. */
+  missing: readonly string[] = [];
+  readonly #connection: Pick<ClusterConnection, 'query'>;
   readonly #id: string;
   readonly #only: string | null;
-  readonly #seen = new Map<string, string>();
+  #offsets: LogOffsets | null;
   #lastLogId = '';
 
-  /** @param only the one log to show of all that the answer has; null: all, each under its heading */
-  constructor(connection: ClusterConnection, id: string, only: string | null) {
+  constructor(connection: Pick<ClusterConnection, 'query'>, id: string, { only, fromTail }: QueriedOutputOptions) {
     this.#connection = connection;
     this.#id = id;
     this.#only = only;
+    this.#offsets = fromTail ? null : {};
   }
 
   async read(): Promise<string> {
-    const { text } = await this.#connection.query<LogsAnswer>('logs', { id: this.#id });
-    return readSections(text).filter(({ logId }) => this.#only === null || logId === '' || logId === this.#only).map((section) => this.#news(section)).join('');
+    const { parts, missing } = await this.#connection.query<LogsAnswer>('logs', { id: this.#id }, this.#offsets === null ? '' : JSON.stringify(this.#offsets));
+    this.missing = missing;
+    this.#offsets = { ...this.#offsets, ...Object.fromEntries(parts.map(({ logId, endOffset }) => [logId, endOffset])) };
+    if (this.#lastLogId === '' && parts.length === 1) this.#lastLogId = parts[0]!.logId; // perhaps the only one
+    return parts.filter(({ logId }) => this.#only === null || logId === this.#only).map((part) => this.#show(part)).join('');
   }
 
   close(): void {}
 
-  #news({ logId, text }: Section): string {
-    const key = logId || this.#id;
-    const news = textAfter(this.#seen.get(key) ?? '', text);
-    this.#seen.set(key, text);
-    if (news === '') return '';
-    const needsHeading = this.#only === null && logId !== '' && logId !== this.#lastLogId;
+  #show({ logId, text }: LogPart): string {
+    const needsHeading = this.#only === null && logId !== this.#lastLogId;
     this.#lastLogId = logId;
-    return needsHeading ? `==> ${logId} <==\n${news}` : news;
+    return needsHeading ? `==> ${logId} <==\n${text}` : text;
   }
 }

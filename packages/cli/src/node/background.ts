@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { musterHome, newId, systemRandom, type NodeId } from '@muster/base';
-import { CommandFailure } from '../output/failure.js';
+import { CommandFailure, EXIT } from '../output/failure.js';
 import type { FailedStart } from './node-process.js';
 import { nodeLogFile } from './node-log.js';
 import type { NodeSecrets, ReadyNode } from './run-node.js';
@@ -21,27 +21,32 @@ export interface BackgroundNode extends ReadyNode {
 
 /** @param args the command line's, after `start` @throws CommandFailure */
 export async function startInBackground(args: readonly string[], token: string | undefined): Promise<BackgroundNode> {
+  const interruption = new AbortController();
+  const interrupt = (): void => interruption.abort();
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const nodeId = newId('node', systemRandom);
   const folder = join(musterHome(), nodeId);
   const logFile = nodeLogFile(folder);
   mkdirSync(dirname(logFile), { recursive: true, mode: 0o700 });
   const log = openSync(logFile, 'a+', 0o600);
   try {
-    const ready = await startProcess(args, { token, nodeId }, log);
-    return ready;
+    return await startProcess(args, { token, nodeId }, log, interruption.signal);
   } catch (error) {
     rmSync(folder, { recursive: true, force: true });
     throw error;
   } finally {
     closeSync(log);
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
 }
 
-async function startProcess(args: readonly string[], secrets: NodeSecrets & { readonly nodeId: NodeId }, log: number): Promise<BackgroundNode> {
+async function startProcess(args: readonly string[], secrets: NodeSecrets & { readonly nodeId: NodeId }, log: number, interruption: AbortSignal): Promise<BackgroundNode> {
   const program = fileURLToPath(new URL('../../bin/cluster.mjs', import.meta.url));
-  const child = spawn(process.execPath, [program, 'start', ...args, '--background'], { detached: true, stdio: ['pipe', 'pipe', log] });
+  const child = spawn(process.execPath, [program, 'start', ...args, '--background'], { detached: true, stdio: ['pipe', 'pipe', log], signal: interruption, killSignal: 'SIGKILL' });
+  child.on('error', () => {}); // it tells of an interruption, as does the signal
   child.stdin!.on('error', () => {}).end(`${JSON.stringify(secrets)}\n`);
   const line = await firstLine(child);
+  if (interruption.aborted) throw new CommandFailure({ what: 'interrupted before the node was ready', remedy: 'Nothing has been started.', exitCode: EXIT.interrupted });
   if (line === null) throw new CommandFailure({ what: `the node did not start: ${lastWords(log) || 'its process ended without a word'}`, remedy: 'Run it with --foreground to watch it.' });
   const answer = JSON.parse(line) as ReadyNode | FailedStart;
   if ('failure' in answer) throw new CommandFailure(answer.failure);

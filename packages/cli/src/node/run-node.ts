@@ -7,6 +7,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { makeError, MusterError, musterHome, newId, systemRandom, type Clock, type NodeId } from '@muster/base';
 import { startDaemon, type RunningDaemon } from '@muster/daemon';
 import type { SpareWorker } from '@muster/daemon/spare-worker';
@@ -111,10 +112,10 @@ async function runHeadNode(settings: NodeSettings, { listen, nodeTimeoutMs }: He
     await head.close();
     throw error;
   }
-  const askToStop = (reason: string): Promise<void> => stopCluster(headTarget, place.token, reason);
+  const askToStop = (reason: string): Promise<boolean> => stopCluster(headTarget, place.token, reason);
   const closed = daemon.closed.then(async (reason) => {
-    await askToStop(reason); // of no effect unless the daemon alone has ended
-    await head.stopped;
+    const wasHeard = await askToStop(reason); // of no effect unless the daemon alone has ended
+    await (wasHeard ? head.stopped : Promise.race([head.stopped, delay(STOP_REQUEST_TIMEOUT_MS)])); // somebody may have removed its socket
     await head.close();
     return reason;
   });
@@ -128,6 +129,14 @@ async function runHeadNode(settings: NodeSettings, { listen, nodeTimeoutMs }: He
   };
 }
 
+/** What the system's words mean. */
+const LISTEN_FAILURES: readonly (readonly [RegExp, string])[] = [
+  [/EADDRINUSE/, 'something listens there already'],
+  [/EADDRNOTAVAIL/, 'this machine has no such address'],
+  [/EACCES/, 'only the system\'s administrator may use ports this low'],
+  [/ENOTFOUND|EAI_AGAIN|Name resolution failed/, 'no such host is known'],
+];
+
 async function listenAsHead({ listen, nodeTimeoutMs }: Pick<HeadRole, 'listen' | 'nodeTimeoutMs'>, place: NodePlace): Promise<RunningHead> {
   try {
     return await startHead({
@@ -137,8 +146,9 @@ async function listenAsHead({ listen, nodeTimeoutMs }: Pick<HeadRole, 'listen' |
     });
   } catch (error) {
     if (!listen || !(error instanceof MusterError) || error.code !== 'CONNECTION') throw error;
+    const [, why] = LISTEN_FAILURES.find(([pattern]) => pattern.test(error.message)) ?? ['', error.details['cause']];
     throw new CommandFailure({
-      what: `cannot listen on ${formatAddress(listen)}: ${/EADDRINUSE/.test(error.message) ? 'something listens there already' : error.details['cause']}`,
+      what: `cannot listen on ${formatAddress(listen)}: ${why}`,
       remedy: 'Choose another --port or --host; `cluster status` tells whether a cluster runs on this machine.', cause: error,
     });
   }
@@ -146,11 +156,12 @@ async function listenAsHead({ listen, nodeTimeoutMs }: Pick<HeadRole, 'listen' |
 
 const headSocket = (place: NodePlace): string => join(place.folder, 'head.sock');
 
-/** Tells the head to stop all nodes, if it has not stopped already. */
-async function stopCluster(headTarget: string, token: string, reason: string): Promise<void> {
+/** Tells the head to stop all nodes, if it has not stopped already. False when it could not be told. */
+async function stopCluster(headTarget: string, token: string, reason: string): Promise<boolean> {
   const channel = new Channel({ target: headTarget, token, peer: 'the head' });
-  await channel.request('Head.Query', { what: 'stop', arguments: { reason }, json: '' }, STOP_REQUEST_TIMEOUT_MS).catch(() => {});
+  const wasHeard = await channel.request('Head.Query', { what: 'stop', arguments: { reason }, json: '' }, STOP_REQUEST_TIMEOUT_MS).then(() => true, () => false);
   channel.close();
+  return wasHeard;
 }
 
 async function runMemberNode(settings: NodeSettings, { headAddress, host }: MemberRole, place: NodePlace): Promise<RunningNode> {

@@ -1,8 +1,8 @@
 /** How a failed command ends: one line of what happened, one of what to do next, and an exit code that scripts can rely on. */
 import { MusterError, type ErrorCode } from '@muster/base';
 
-/** What the exit codes mean; part of every command's help. */
-export const EXIT = { success: 0, failure: 1, usage: 2, unreachable: 3, authentication: 4 } as const;
+/** What the exit codes mean; part of every command's help, but for what shells report of any program that Ctrl-C ended. */
+export const EXIT = { success: 0, failure: 1, usage: 2, unreachable: 3, authentication: 4, interrupted: 130 } as const;
 
 export const EXIT_CODES_HELP = 'Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no cluster found or not reachable, 4 token refused.';
 
@@ -51,6 +51,8 @@ export function asUsage<T>(command: string, read: () => T): T {
 export function reportOf(error: unknown): FailureReport {
   if (error instanceof CommandFailure) return { what: error.message, remedy: error.remedy, exitCode: error.exitCode };
   if (error instanceof MusterError) {
+    const { what, want } = error.details;
+    if (error.code === 'INVALID_ARGUMENT' && /^the (job )?id '/.test(String(what))) return { what: `${what} is not known`, remedy: `It must be ${want}; \`cluster list\` shows ids.`, exitCode: EXIT.failure };
     return { what: error.message.slice(0, -error.remedy.length - 2), remedy: error.remedy, exitCode: EXIT_OF[error.code] ?? EXIT.failure };
   }
   const what = error instanceof Error ? error.message.split('\n', 1)[0]! : String(error);

@@ -11,7 +11,8 @@ const text = (row: OwnedRow, field: string): string => {
   const value = row[field];
   return value === undefined || value === null ? '' : Array.isArray(value) ? value.join(' ') : String(value);
 };
-const size = (row: OwnedRow, field: string): string => (typeof row[field] === 'number' ? formatSizeBytes(row[field]) : '');
+/** Empty where nobody knows it: small values are not measured. */
+const size = (row: OwnedRow, field: string): string => (typeof row[field] === 'number' && row[field] > 0 ? formatSizeBytes(row[field]) : '');
 const age = { title: 'AGE', value: (row: { readonly ageMs: number }) => formatDurationMs(row.ageMs), align: 'right' } as const;
 
 export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } = {
@@ -52,6 +53,7 @@ export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } 
   ],
   jobs: [
     { title: 'JOB', value: (row) => row.jobId },
+    { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
     { title: 'KIND', value: (row) => row.kind },
     { title: 'STATE', value: (row) => row.state },
     { title: 'PROGRAM', value: (row) => row.entrypoint, shrinksTo: 16 },
