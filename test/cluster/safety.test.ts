@@ -236,7 +236,7 @@ t.test('messages out of order, repeated or about things that are not there', asy
   t.equal(await toHead({ type: 'killActor', actorId: echoId(), noRestart: true, reason: 'a stranger' }), 'PROTOCOL', 'a command before hello');
   await toHead(hello, hello);
   await toHead(hello, demand, demand, { type: 'leaseReturn', leaseId: 'lease-none', killWorker: true, reason: '' }, { type: 'endJob', cause: null }, { type: 'endJob', cause: null });
-  await toHead(hello, { type: 'createActor', requestId: 1, actorId: echoId(), name: '', className: 'X', detached: false, getIfExists: false, demand: null, maxRestarts: 0, maxConcurrency: 1, creation: new Uint8Array(0), ownerId: '', maxPendingCalls: 0, interface: new Uint8Array(0) });
+  await toHead(hello, { type: 'createActor', requestId: 1, actorId: echoId(), name: '', className: 'X', detached: false, getIfExists: false, demand: null, maxRestarts: 0, maxConcurrency: 1, creation: new Uint8Array(0), maxPendingCalls: 0, interface: new Uint8Array(0) });
   await toHead(hello, { type: 'getActor', requestId: 1, name: 'nobody' }, { type: 'getActor', requestId: 1, name: 'nobody' }, { type: 'watchActor', actorId: 'actor-none' });
   t.equal(await asNode({ type: 'heartbeat', sequence: 1, objectStoreUsedBytes: 0, spilledBytes: 0, objectCount: 0, workerCount: 0 }), 'PROTOCOL', 'a heartbeat before the registration');
   t.equal(await toStore({ type: 'allocate', requestId: 1, sizeBytes: 100, timeoutMs: 10 }), 'PROTOCOL', 'an allocation before hello');
