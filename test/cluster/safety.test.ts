@@ -150,7 +150,8 @@ for (const door of doors) {
       t.not((await call(door, method, good, [Buffer.from([0x0a, 0x7f, 0x01])])).code, status.OK, `${method}: a truncated message`);
       if (!UNARY.has(method)) t.not((await call(door, method, good, [Buffer.alloc(0)])).code, status.OK, `${method}: an empty message`);
     }
-    t.match(await call(door, door.methods[0]!, good, [Buffer.alloc(MESSAGE_MAX_BYTES + 1)]), { code: status.RESOURCE_EXHAUSTED }, 'an oversize message');
+    const open = door.methods.find((name) => name !== FRAMES)!; // a task stream without a lease ends before its first message is read
+    t.match(await call(door, open, good, [Buffer.alloc(MESSAGE_MAX_BYTES + 1)]), { code: status.RESOURCE_EXHAUSTED }, 'an oversize message');
     await stillWorks(t);
   });
 }
@@ -246,7 +247,7 @@ t.test('messages out of order, repeated or about things that are not there', asy
   t.equal(await toStore(storeHello, { type: 'fetch', requestId: 1, objectId: 'obj-a-1', sizeBytes: 10, locations: [] }), 'OBJECT_LOST', 'fetching what is nowhere');
   t.equal(await toStore(storeHello, { type: 'allocate', requestId: 1, sizeBytes: 2 ** 50, timeoutMs: 0 }), 'OBJECT_STORE_FULL', 'more than there is');
   await toOwner({ type: 'borrow', objectIds: ['obj-none-1'], requestId: 1 });
-  await toOwner({ type: 'borrowerHello', processId: 'worker-000000000000', nodeId: '' }, { type: 'unborrow', objectIds: ['obj-none-1'] }, { type: 'unborrow', objectIds: ['obj-none-1'] });
+  await toOwner({ type: 'borrowerHello', processId: 'worker-000000000000', nodeId: '', connection: 1, objectIds: [], requestId: 1 }, { type: 'unborrow', objectIds: ['obj-none-1'] }, { type: 'unborrow', objectIds: ['obj-none-1'] });
   await stillWorks(t);
   await eventually('the stranger has left nothing', async () => {
     const state = await cluster.status();

@@ -54,7 +54,7 @@ export class MusterError extends Error {
 
   constructor(code: ErrorCode, details: ErrorDetails = {}, options?: ErrorOptions) {
     const entry: ErrorEntry = ERROR_TABLE[code];
-    const fill = (text: string): string => text.replace(/\{(\w+)\}/g, (_, key: string) => String(details[key] ?? ''));
+    const fill = (text: string): string => text.replace(/\{(\w+)\}/g, (_, key: string) => withoutFullStop(String(details[key] ?? '')));
     super(`${fill(entry.message)}. ${fill(entry.remedy)}`, options);
     this.name = entry.name;
     this.code = code;
@@ -63,6 +63,9 @@ export class MusterError extends Error {
     this.details = details;
   }
 }
+
+/** A detail may be a sentence of its own, and the message goes on after it. */
+const withoutFullStop = (text: string): string => text.replace(/(?<!\.)\.$/, '');
 
 export class TaskCancelledError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('TASK_CANCELLED', d, o); } }
 export class TimeoutError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('TIMEOUT', d, o); } }

@@ -32,6 +32,9 @@ t.test('a head and a member', async (t) => {
     t.match(stdout, new RegExp(`^${head.nodeId} +alive .*\\(head\\)`, 'm'));
     t.equal((await home.run(['list', 'actors'])).stdout, 'no actors\n');
     t.equal((await home.run(['list', 'actors', '--filter', 'state=alive'])).stdout, 'no actors with state=alive\n');
+    const unknown = await home.run(['list', 'workers', '--filter', 'colour=red']);
+    t.equal(unknown.code, 2);
+    t.match(unknown.stderr, /^cluster: the filter 'colour=red' is not valid\n  It must be by a field of workers: workerId, state, .*ageMs\.\n$/);
   });
 
   t.test('status, summary and explain answer for people and for programs', async (t) => {

@@ -2,22 +2,28 @@
  * What the source of one function says: its free variables, what it does that cannot travel, and the edits that make it travel.
  * Works on text alone and knows no values: functions.ts brings the two together.
  *
- * The edits never add or remove a line, so that stack traces keep pointing at the original file:
+ * The edits; layout.ts puts what stays back to its line and column, so that stack traces keep pointing at the original file:
  *   - a variable that captured functions assign becomes a property of a cell, an object that they share;
  *   - `import.meta` becomes a variable;
  *   - of a class: what it extends becomes a variable; static fields and blocks go, for their effects travel as state;
  *     static private fields stay without their initialisers, with a block that can read and write them.
  */
 import type { AnyNode, ArrowFunctionExpression, ClassExpression, Expression, FunctionExpression, Identifier, MethodDefinition, PropertyDefinition } from 'acorn';
+import { layOut, type Origin, type Piece, type PlacedText, type Position } from './layout.js';
 import { anchorOf } from './scripts.js';
-import { childrenOf, freeReferences, parse } from './syntax.js';
+import { childrenOf, freeReferences, parse, tokensOf } from './syntax.js';
 
-/** Names that the edits bring in. Revived code can be captured again, where they are variables like any other. */
-export const META = '__muster_meta';
-export const SUPERCLASS = '__muster_superclass';
-export const COMPUTED_KEYS = '__muster_keys';
-export const PRIVATES = '__muster_privates';
-export const cellName = (variable: string): string => `__muster_cell_${variable}`;
+/**
+ * Names that the edits bring in. They are short, for they lengthen lines, and have a middle dot, which the language allows and no program uses.
+ * Revived code can be captured again, where they are variables like any other.
+ */
+export const META = 'import·meta';
+export const SUPERCLASS = 'super·';
+export const COMPUTED_KEYS = 'keys·';
+export const PRIVATES = 'privates·';
+export const cellName = (variable: string): string => `${variable}·`;
+/** The property of a cell that holds the variable's value. */
+export const CELL_VALUE = '_';
 
 interface Edit {
   readonly start: number;
@@ -71,6 +77,8 @@ export interface FunctionAnalysis {
   readonly instancePrivates: readonly string[];
   readonly references: readonly Reference[];
   readonly edits: readonly Edit[];
+  /** Read when they are first wanted. */
+  readonly tokens: () => readonly Piece[];
 }
 
 type Root = FunctionExpression | ArrowFunctionExpression | ClassExpression;
@@ -90,29 +98,29 @@ export function analyzeFunction(source: string): FunctionAnalysis {
   return analysis;
 }
 
-/** The source with its edits, where the given free variables are properties of cells. */
-export function renderSource(analysis: FunctionAnalysis, cells: readonly string[]): string {
+/** The source with its edits, where the given free variables are in cells, laid out as the file that stands at `start` in its script was written. */
+export function editSource(analysis: FunctionAnalysis, cells: readonly string[], start: Position, origin: Origin | undefined): PlacedText {
   const edits = [...analysis.edits];
   const inCells = new Set(cells);
   for (const { name, start, end, isShorthand, isCalled } of analysis.references) {
     if (!inCells.has(name)) continue;
-    const cell = `${cellName(name)}.${name}`;
+    const cell = `${cellName(name)}.${CELL_VALUE}`;
     edits.push({ start, end, text: isShorthand ? `${name}: ${cell}` : isCalled ? `(0, ${cell})` : cell });
   }
-  let text = analysis.source;
-  for (const { start, end, text: replacement } of edits.sort((a, b) => b.start - a.start)) text = text.slice(0, start) + replacement + text.slice(end);
-  return text;
+  if (edits.length === 0 && !origin) return { text: analysis.source, start };
+  const kept = analysis.tokens().filter((token) => !edits.some((edit) => edit.start < token.end && token.start < edit.end));
+  const pieces = [...edits.map((edit) => ({ ...edit, isTemplate: false })), ...kept].sort((a, b) => a.start - b.start || a.end - b.end);
+  return layOut(analysis.source, pieces, start, origin);
 }
 
 function analyze(source: string): FunctionAnalysis {
   const { root, wrapped, offset, computedKey, isMethod, references, isSloppy } = parseFunction(source);
   const at = (node: { readonly start: number; readonly end: number }): { start: number; end: number } => ({ start: node.start - offset, end: node.end - offset });
-  const cut = (start: number, end: number, text = ''): Edit => ({ start, end, text: text + '\n'.repeat(source.slice(start, end).split('\n').length - 1) });
 
   const use = readUse(root);
   const classParts = root.type === 'ClassExpression' ? readClass(root, source, offset) : { edits: [], members: [], privates: [], instancePrivates: [], fieldKeys: [] };
-  const edits = classParts.edits.map(({ start, end, text }) => cut(start, end, text));
-  if (computedKey) edits.push(cut(at(computedKey).start, at(computedKey).end, '"method"'));
+  const edits = [...classParts.edits];
+  if (computedKey) edits.push({ ...at(computedKey), text: '"method"' });
   edits.push(...use.metas.map((node) => ({ ...at(node), text: META })).filter((edit) => !isInside(edit, edits)));
 
   const kept = references.map(({ identifier, isWrite }) => ({ ...at(identifier), name: identifier.name, isWrite })).filter((reference) => !isInside(reference, edits));
@@ -121,8 +129,10 @@ function analyze(source: string): FunctionAnalysis {
   const distinct = new Map(kept.map((reference) => [reference.start, reference])); // `x += 1` is there twice
   const isNeededEarly = (reference: { start: number; end: number }): boolean => isInside(reference, classParts.fieldKeys.map(at));
 
+  let tokens: readonly Piece[] | undefined;
   return {
     source, isMethod, isSloppy, free, edits,
+    tokens: () => (tokens ??= tokensOf(source, isMethod, isSloppy)),
     isClass: root.type === 'ClassExpression',
     isDerived: root.type === 'ClassExpression' && root.superClass !== null && root.superClass !== undefined,
     isArrow: root.type === 'ArrowFunctionExpression',
@@ -274,7 +284,7 @@ interface ClassParts {
 function readClass(root: ClassExpression, source: string, offset: number): ClassParts {
   const parts: ClassParts = { edits: [], members: [], privates: [], instancePrivates: [], fieldKeys: [] };
   const edit = (start: number, end: number, text: string): unknown => parts.edits.push({ start: start - offset, end: end - offset, text });
-  if (root.superClass) edit(root.superClass.start, root.superClass.end, ` ${SUPERCLASS} `);
+  if (root.superClass) edit(root.superClass.start, root.superClass.end, SUPERCLASS);
   let computedCount = 0;
   for (const element of root.body.body) {
     if (element.type === 'StaticBlock') {

@@ -45,6 +45,9 @@ export interface CaptureOptions {
 export function capture(value: unknown, options: CaptureOptions = {}): Uint8Array {
   try {
     return new Encoder(options).encode(value);
+  } catch (error) {
+    if (error instanceof MusterError) Error.captureStackTrace(error, capture); // the path says where in the value; the stack has room for the caller
+    throw error;
   } finally {
     releaseInspector();
   }

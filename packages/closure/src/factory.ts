@@ -2,6 +2,8 @@
  * Compiles the source of a captured function, once for each distinct one, at the place of the original: stack traces show the file, line
  * and column that the user wrote.
  */
+import { findSourceMap } from 'node:module';
+import { pathToFileURL } from 'node:url';
 import vm from 'node:vm';
 import { cellName, COMPUTED_KEYS, PRIVATES, SUPERCLASS } from './analysis.js';
 import { mainLoader } from './loader.js';
@@ -36,7 +38,7 @@ export function manufacture(code: Code, { variables, cells, superclass, computed
 }
 
 function factoryOf(code: Code): Factory {
-  const key = [code.url, code.line, code.column, code.isStrict, code.isMethod, code.variables.join(), code.cells.join(), code.source].join('\0');
+  const key = [code.url, code.file, code.line, code.column, code.isStrict, code.isMethod, code.variables.join(), code.cells.join(), code.source].join('\0');
   let factory = factories.get(key);
   if (factory) {
     factories.delete(key); // the map's order is that of the last use
@@ -49,7 +51,7 @@ function factoryOf(code: Code): Factory {
 }
 
 /** Variables are declared with `var`, for sloppy code may use the names that `let` refuses. */
-function compile({ source, isMethod, isStrict, url, line, column, variables, cells }: Code): Factory {
+function compile({ source, isMethod, isStrict, url, file, line, column, variables, cells }: Code): Factory {
   const assignments = variables.map((name, index) => `${name} = __muster_variables[${index}]`);
   const cellAssignments = cells.map((name, index) => `${cellName(name)} = __muster_cells[${index}]`);
   const declarations = `var ${[...assignments, ...cellAssignments, PRIVATES].join(', ')};`;
@@ -57,12 +59,20 @@ function compile({ source, isMethod, isStrict, url, line, column, variables, cel
   const before = `(function (__muster_variables, __muster_cells, ${SUPERCLASS}, ${COMPUTED_KEYS}) { ${isStrict ? '"use strict"; ' : ''}${declarations} return [${open}`;
   const after = `${close}, (__muster_variables) => { ${assignments.join('; ')} }, ${PRIVATES}]; })`;
   const script = new vm.Script(before + source + after, {
-    filename: url,
+    filename: file === undefined ? url : nameOfWritten(file),
     lineOffset: line,
     columnOffset: column - before.length,
     importModuleDynamically: mainLoader(),
   });
   return script.runInThisContext() as Factory;
+}
+
+/**
+ * How stack traces name a file whose places are those that its author wrote. Where this process has loaded the file too, Node holds a map for its
+ * name, and would apply it: the same URL with a host is another name.
+ */
+function nameOfWritten(file: string): string {
+  return findSourceMap(file) ? pathToFileURL(file).href.replace('file://', 'file://localhost') : file;
 }
 
 /** The function of an object literal's only method or accessor. */

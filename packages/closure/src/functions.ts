@@ -5,12 +5,13 @@
  */
 import path from 'node:path';
 import { types } from 'node:util';
-import { analyzeFunction, COMPUTED_KEYS, META, renderSource, type FunctionAnalysis } from './analysis.js';
+import { analyzeFunction, CELL_VALUE, COMPUTED_KEYS, editSource, META, type FunctionAnalysis } from './analysis.js';
 import { exportedValue, importedObject, lookForModules, noteImported } from './exported.js';
-import { withoutQuery } from './files.js';
+import { filePathOf, withoutQuery } from './files.js';
 import { inspectFunction, readPrivateFields, scriptOf, type Location, type Script } from './inspector.js';
 import { constructorOf } from './instances.js';
 import { intrinsicName, isStandardGlobal, nameOfLazyGlobal } from './intrinsics.js';
+import { originIn } from './layout.js';
 import { BORN_PROPERTIES, isAmong, isBornWith, isSloppy, keysOf, MemberMatcher, prototypeOf, type KeysFromSource } from './members.js';
 import type { Code, FunctionNode, ModuleReference, Node, NodeSlot, ObjectState, Primitive, Slot } from './nodes.js';
 import { originOf, provenanceOf, type Provenance } from './origins.js';
@@ -293,12 +294,14 @@ export class FunctionEncoder {
     let code = this.#codes.get(key);
     if (!code) {
       const linesBefore = analysis.source.slice(0, analysis.anchor).split('\n').length - 1;
+      const start = { line: location.line - linesBefore, column: linesBefore === 0 ? location.column - analysis.anchor : 0 };
+      const origin = originIn(script);
+      const placed = editSource(analysis, cells, start, origin);
       code = {
-        source: renderSource(analysis, cells),
+        source: placed.text,
         isClass: analysis.isClass, isDerived: analysis.isDerived, isMethod: analysis.isMethod, isStrict,
-        url: script.url,
-        line: location.line - linesBefore,
-        column: linesBefore === 0 ? location.column - analysis.anchor : 0,
+        url: script.url, ...placed.start,
+        ...(origin && { file: filePathOf(script.url) }),
         variables, cells,
         privates: analysis.privates,
       };
@@ -316,7 +319,7 @@ export class FunctionEncoder {
       const [first] = uses;
       if (!first) continue;
       if (first.localScope && uses.length > 1) this.#refuseSharedLocal(first, uses);
-      const cell = this.#graph.add({ kind: 'object', prototype: null, fields: { [first.name]: first.slot } });
+      const cell = this.#graph.add({ kind: 'object', prototype: null, fields: { [CELL_VALUE]: first.slot } });
       for (const use of uses) cells.set(use, cell);
     }
     return cells;

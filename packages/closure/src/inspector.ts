@@ -36,6 +36,8 @@ export interface Script {
   readonly id: string;
   /** A URL, or V8's name for code that is in no file. */
   readonly url: string;
+  /** Its text names a source map, as a loader's does. */
+  readonly hasSourceMap: boolean;
   /** Absent for Node's own scripts. */
   readonly description?: ScriptDescription;
 }
@@ -88,6 +90,7 @@ export function scriptOf(scriptId: string): Script {
   const script: Script = {
     id: scriptId,
     url: toUrl(url),
+    hasSourceMap: Boolean(event?.sourceMapURL),
     ...(!url.startsWith('node:') && {
       description: describeScript(post<Debugger.GetScriptSourceReturnType>('Debugger.getScriptSource', { scriptId }).scriptSource, event?.isModule ?? false),
     }),

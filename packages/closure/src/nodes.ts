@@ -58,6 +58,8 @@ export interface Code {
   readonly url: string;
   readonly line: number;
   readonly column: number;
+  /** Set when a loader had compiled the file, and the source has been put back to the places of the file as it was written. */
+  readonly file?: string;
   /** Free variables that get a value of their own. */
   readonly variables: readonly string[];
   /** Free variables that are assigned, and therefore live in an object that the captured functions share. */

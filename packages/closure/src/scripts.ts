@@ -3,7 +3,7 @@
  * are exported, and which can be recognised as not initialised yet. Reads the forms that Node runs: ES modules, CommonJS, and
  * what TypeScript, esbuild (tsx) and Vite (vitest) compile to.
  */
-import type { AnyNode, CallExpression, Expression, FunctionExpression, ImportDeclaration, Pattern, Statement, VariableDeclaration } from 'acorn';
+import type { AnyNode, CallExpression, Class, Expression, FunctionExpression, ImportDeclaration, MethodDefinition, Pattern, Statement, VariableDeclaration } from 'acorn';
 import type { Primitive } from './nodes.js';
 import { parse, positionOf } from './syntax.js';
 
@@ -195,13 +195,20 @@ function nameOf(node: AnyNode): string {
   return node.type === 'Identifier' ? node.name : node.type === 'Literal' ? String(node.value) : '';
 }
 
-/** The offset that V8 gives for a function: that of its parameters, or its start where no word precedes them. */
+/** The offset that V8 gives for a function: that of its parameters, or its start where no word precedes them; of a class, its constructor's if it has one. */
 export function anchorOf(source: string, node: AnyNode): number {
   switch (node.type) {
     case 'FunctionDeclaration':
     case 'FunctionExpression':
       return source.indexOf('(', node.id?.end ?? node.start);
+    case 'ClassDeclaration':
+    case 'ClassExpression':
+      return constructorIn(node)?.value.start ?? node.start;
     default:
       return node.start;
   }
+}
+
+function constructorIn(node: Class): MethodDefinition | undefined {
+  return node.body.body.find((element): element is MethodDefinition => element.type === 'MethodDefinition' && element.kind === 'constructor');
 }

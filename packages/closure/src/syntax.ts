@@ -1,7 +1,8 @@
 /** Parsing. The parser takes 30 ms to load, so it is loaded when the first function is captured, and never where functions are only revived. */
 import { createRequire } from 'node:module';
-import type { AnyNode, Program } from 'acorn';
+import type { AnyNode, Program, Token } from 'acorn';
 import type { Reference } from 'eslint-scope';
+import type { Piece } from './layout.js';
 
 type Acorn = typeof import('acorn');
 type EslintScope = typeof import('eslint-scope');
@@ -14,21 +15,32 @@ function libraries(): NonNullable<typeof loaded> {
   return (loaded ??= { acorn: require('acorn') as Acorn, scope: require('eslint-scope') as EslintScope });
 }
 
+/** A piece of code is parsed without what surrounds it. */
+const LENIENT = {
+  ecmaVersion: 'latest', allowReturnOutsideFunction: true, allowAwaitOutsideFunction: true, allowSuperOutsideMethod: true, allowHashBang: true,
+} as const;
+
 /** Parses as the first of the source types that accepts the text. @throws SyntaxError of the first one */
 export function parse(text: string, sourceTypes: readonly SourceType[]): { readonly program: Program; readonly sourceType: SourceType } {
   let firstError: unknown;
   for (const sourceType of sourceTypes) {
     try {
-      const program = libraries().acorn.parse(text, {
-        ecmaVersion: 'latest', sourceType, ranges: true,
-        allowReturnOutsideFunction: true, allowAwaitOutsideFunction: true, allowSuperOutsideMethod: true, allowHashBang: true,
-      });
+      const program = libraries().acorn.parse(text, { ...LENIENT, sourceType, ranges: true });
       return { program, sourceType };
     } catch (error) {
       firstError ??= error;
     }
   }
   throw firstError;
+}
+
+/** The tokens of a function's source, without its comments. */
+export function tokensOf(source: string, isMethod: boolean, isSloppy: boolean): readonly Piece[] {
+  const [prefix, suffix] = isMethod ? ['({', '})'] : ['(', ')'];
+  const tokens: Token[] = [];
+  libraries().acorn.parse(prefix + source + suffix, { ...LENIENT, sourceType: isSloppy ? 'script' : 'module', onToken: tokens });
+  return tokens.slice(prefix.length, -suffix.length - 1) // of one character each, and the end of the file
+    .map(({ start, end, type }) => ({ start: start - prefix.length, end: end - prefix.length, text: source.slice(start - prefix.length, end - prefix.length), isTemplate: type.label === 'template' }));
 }
 
 /** The line and column of an offset in a text, both from 0. */

@@ -1,6 +1,6 @@
 /** Lets callers' task streams in: that of the lease's holder, or those of anybody who calls the actor that lives here. Others are refused at once. */
 import { makeError, type MusterError } from '@muster/base';
-import { framePayload, type MessageStream } from '@muster/protocol';
+import { frameMessages, FrameReader, type MessageStream } from '@muster/protocol';
 import { CallerLine } from './caller-line.js';
 import type { Executor } from './executor.js';
 
@@ -26,19 +26,22 @@ export class Admission {
    * ahead of that word, but not of the daemon's answer to a question asked now. An actor is there before anybody is told of it.
    */
   serve(stream: CallerStream, metadata: (key: string) => string): void {
-    const line = new CallerLine(metadata('caller-id'), metadata('lease-id'), (frame) => stream.send(frame));
+    const line = new CallerLine(metadata('caller-id'), metadata('lease-id'), (frame) => { for (const message of frameMessages(frame)) stream.send(message); });
+    const reader = new FrameReader();
     const early: Uint8Array[] = [];
     let isOver = false;
     const admit = (): boolean => {
       if (line.leaseId ? line.leaseId !== this.options.leaseId() : this.executor.actor === null || this.executor.actor.id !== metadata('actor-id')) return false;
       this.#served.set(line, stream);
       this.executor.addLine(line);
-      for (const frame of early.splice(0)) this.executor.receive(line, framePayload(frame));
+      for (const payload of early.splice(0)) this.executor.receive(line, payload);
       return true;
     };
-    stream.onMessage = (frame) => {
-      if (this.#served.has(line)) this.executor.receive(line, framePayload(frame));
-      else if (!isOver) early.push(frame);
+    stream.onMessage = (message) => {
+      const payload = reader.take(message);
+      if (!payload) return;
+      if (this.#served.has(line)) this.executor.receive(line, payload);
+      else if (!isOver) early.push(payload);
     };
     stream.onEnd = () => {
       isOver = true;

@@ -26,5 +26,6 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'jobs', summary: 'list jobs', load: () => import('./jobs.js') },
   { name: 'stop-job', summary: 'stop a job', load: () => import('./stop-job.js') },
   { name: 'bench', summary: 'measure this machine: core', load: () => import('./bench.js') },
+  { name: 'drain', summary: 'let a node finish what it runs and take nothing new', load: () => import('./drain.js') },
   { name: 'token', summary: 'print the path of the file with the cluster\'s token', load: () => import('./token.js') },
 ];

@@ -53,6 +53,7 @@ export function reportOf(error: unknown): FailureReport {
   if (error instanceof MusterError) {
     const { what, want } = error.details;
     if (error.code === 'INVALID_ARGUMENT' && /^the (job )?id '/.test(String(what))) return { what: `${what} is not known`, remedy: `It must be ${want}; \`cluster list\` shows ids.`, exitCode: EXIT.failure };
+    if (error.code === 'INVALID_ARGUMENT' && String(what).startsWith('the filter ')) return { what: `${what} is not valid`, remedy: `It must be ${want}.`, exitCode: EXIT.usage };
     return { what: error.message.slice(0, -error.remedy.length - 2), remedy: error.remedy, exitCode: EXIT_OF[error.code] ?? EXIT.failure };
   }
   const what = error instanceof Error ? error.message.split('\n', 1)[0]! : String(error);

@@ -6,7 +6,7 @@ import type { ActorClient } from '../machine/actors.js';
 import type { ObjectRef } from '../machine/reference.js';
 import { TaskSpec } from '../machine/task-spec.js';
 import { requireSession } from './current.js';
-import { checkActorOptions, checkCallOptions, demandOf, isGenerator, mergeOptions } from './options.js';
+import { checkActorOptions, checkCallOptions, demandOf, isGenerator, mergeOptions, nameOf } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { cancelOnAbort } from './remote.js';
 import { FORM, type SpecialForm } from './special.js';
@@ -28,7 +28,7 @@ export function interfaceOf(Class: AnyClass): ActorInterface {
       if (name !== 'constructor' && typeof value === 'function' && !methods.has(name)) methods.set(name, isGenerator(value));
     }
   }
-  return { className: Class.name || 'anonymous', methods: [...methods].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, streaming]) => ({ name, streaming })) };
+  return { className: nameOf(Class), methods: [...methods].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, streaming]) => ({ name, streaming })) };
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Users' options, checked and resolved once into what the machine takes. */
 import { makeError, parseResources } from '@muster/base';
+import { writtenAt } from '@muster/closure';
 import type { Demand } from '@muster/protocol';
 import type { TaskOptions as MachineOptions } from '../machine/task-spec.js';
 import type { ActorOptions, CallOptions, Placement, TaskOptions } from './types.js';
@@ -100,12 +101,15 @@ function invalidPlacement(): Error {
 }
 
 /** A task's options for the machine. */
-export function resolveTaskOptions(options: TaskOptions, name: string, streaming: boolean): MachineOptions {
+export function resolveTaskOptions(options: TaskOptions, fn: Function): MachineOptions {
   return {
-    name: options.name ?? (name || 'anonymous'), retries: options.retries ?? DEFAULT_RETRIES, retryOn: options.retryOn ?? null,
-    timeoutMs: options.timeoutMs ?? 0, streaming,
+    name: options.name ?? nameOf(fn), retries: options.retries ?? DEFAULT_RETRIES, retryOn: options.retryOn ?? null,
+    timeoutMs: options.timeoutMs ?? 0, streaming: isGenerator(fn),
   };
 }
+
+/** What errors, logs and lists call a function or class: by its name, or by where it was written. */
+export const nameOf = (fn: Function): string => fn.name || writtenAt(fn) || 'anonymous';
 
 /** Whether the function can only be called with `new`. */
 export function isClass(fn: unknown): boolean {

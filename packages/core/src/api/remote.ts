@@ -52,7 +52,7 @@ class RemoteTask {
     const session = requireSession();
     if (session !== this.#session || !this.#spec) {
       const { owner } = session;
-      const options = resolveTaskOptions(this.options, this.fn.name, isGenerator(this.fn));
+      const options = resolveTaskOptions(this.options, this.fn);
       this.#spec = owner.taskSpec(functionEntry(session, this.fn, options.name), demandOf(this.options, 1), options);
       this.#session = session;
     }

@@ -1,5 +1,5 @@
 /** Connections to other processes that run users' code, as gRPC streams: lines to workers, and to the owners of borrowed references. */
-import { Channel, framePayload, targetOf, type Endpoint } from '@muster/protocol';
+import { Channel, frameMessages, FrameReader, targetOf, type Endpoint } from '@muster/protocol';
 import type { LenderHandlers, LenderTransport } from '../machine/borrowing.js';
 import type { LineHandlers, LineTarget, LineTransport } from '../machine/line.js';
 
@@ -36,14 +36,18 @@ export function openLine(target: LineTarget, handlers: LineHandlers, self: Self)
   const stream = channel.open('Peer.Tasks', {
     'caller-id': self.processId, 'lease-id': target.leaseId, 'actor-id': target.actorId, 'incarnation': String(target.incarnation),
   });
-  stream.onMessage = (frame) => handlers.onFrame(framePayload(frame));
+  const reader = new FrameReader();
+  stream.onMessage = (message) => {
+    const payload = reader.take(message);
+    if (payload) handlers.onFrame(payload);
+  };
   stream.onDrain = () => handlers.onDrain();
   stream.onEnd = (failure) => {
     channel.close();
     handlers.onClosed(failure?.message ?? 'the worker closed the connection');
   };
   return {
-    send: (frame) => stream.send(frame),
+    send: (frame) => frameMessages(frame).map((message) => stream.send(message)).every((mayGoOn) => mayGoOn),
     close: () => {
       stream.end();
       channel.close();

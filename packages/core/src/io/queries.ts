@@ -64,8 +64,11 @@ function explainTask(owner: Owner, id: string): { state: string; lines: string[]
   const sequence = Number(id.slice(id.lastIndexOf('-') + 1));
   const failed = owner.failures.find(sequence);
   if (failed) return { state: 'failed', lines: [`${failed.name}, attempt ${failed.attempt}`, failed.why] };
-  return { state: 'finished', lines: ['it is done, or was never submitted; only unfinished and failed tasks are remembered'] };
+  if (!wasMade(owner, sequence)) return { state: 'unknown', lines: ['its owner has submitted no task with this id'] };
+  return { state: 'finished', lines: ['it is done; only unfinished and failed tasks are remembered'] };
 }
+
+const wasMade = (owner: Owner, sequence: number): boolean => sequence >= 1 && sequence <= owner.objects.madeCount;
 
 const slotIs = (owner: Owner, slot: number, state: number): boolean => owner.slots.states[slot] === state;
 
@@ -73,6 +76,7 @@ function explainObject(owner: Owner, id: string): { state: string; lines: string
   const sequence = Number(id.slice(id.lastIndexOf('-') + 1));
   const row = owner.objects.list(Infinity).find((each) => each.sequence === sequence);
   if (!row && [...unfinished(owner)].some((each) => each.row.taskId === taskId(owner.key, sequence))) return explainTask(owner, taskId(owner.key, sequence));
+  if (!row && !wasMade(owner, sequence)) return { state: 'unknown', lines: ['its owner has made no object with this id'] };
   if (!row) return { state: 'inline or gone', lines: ['small values lie with their owner and are not tracked one by one'] };
   return { state: row.state, lines: [`${formatSizeBytes(row.sizeBytes)} on ${row.nodes.join(', ') || 'no node'}`, `borrowed by ${row.borrowers.join(', ') || 'nobody'}`] };
 }

@@ -194,6 +194,11 @@ export class ObjectTable {
     attachWaiter(ref, { settled: reply });
   }
 
+  /** How many references this process has made: the sequence number of the last one. */
+  get madeCount(): number {
+    return this.#sequence;
+  }
+
   /** Owned values that are in shared memory or held by others. */
   list(limit: number): ObjectRow[] {
     const rows: ObjectRow[] = [];
@@ -248,11 +253,17 @@ export class ObjectTable {
     this.#freeStored([stored]);
   }
 
-  /** Frees values at the user's word. */
+  /** Frees values at the user's word; of a pending task the result when it comes. @throws MusterError INVALID_ARGUMENT for references of others */
   free(refs: readonly ObjectRef[]): void {
+    for (const { id, detail } of refs) {
+      if (detail?.foreign) throw makeError('INVALID_ARGUMENT', { what: `free() of ${id}`, want: `called by its owner, ${detail.foreign.ownerId}: others let go of it by dropping their references` });
+    }
     const stored: StoredObject[] = [];
     for (const ref of refs) {
-      if (ref.state === RefState.pending || ref.detail?.foreign) continue; // a task's result is dropped by dropping or cancelling it
+      if (ref.state === RefState.pending) {
+        if (typeof ref.value === 'number' && ref.value >= 0) this.owner.discard(ref.value, makeError('OBJECT_FREED', { what: ref.id }));
+        continue;
+      }
       if (ref.state === RefState.stored) {
         stored.push(ref.value as StoredObject);
         this.#stored.delete(ref.sequence);

@@ -333,18 +333,19 @@ export class Owner implements RefHolder {
     if (ref.state !== RefState.pending || ref.detail?.foreign || typeof ref.value !== 'number' || ref.value < 0) return;
     const slot = ref.value;
     const spec = this.slots.specs[slot]!;
-    const error = makeError('TASK_CANCELLED', { what: `the task ${spec.options.name}`, why: options.reason ? ` (${options.reason})` : '' });
+    const isSent = this.slots.states[slot] === SlotState.sent;
+    this.discard(slot, makeError('TASK_CANCELLED', { what: `the task ${spec.options.name}`, why: options.reason ? ` (${options.reason})` : '' }));
+    if (isSent) this.attempts.abort(slot, options.force);
+  }
+
+  /** Nobody wants the result: the task is forgotten if it has not been sent, and its answer is when it comes. */
+  discard(slot: number, error: MusterError): void {
     this.arguments.drop(slot);
-    switch (this.slots.states[slot]) {
-      case SlotState.sent:
-        this.abandon(slot, error);
-        return this.attempts.abort(slot, options.force);
-      case SlotState.delayed:
-        return this.abandon(slot, error); // released when its pause is over
-      default:
-        this.fail(slot, error);
-        this.markDirty(spec.queue);
-    }
+    const state = this.slots.states[slot];
+    if (state === SlotState.sent || state === SlotState.delayed) return this.abandon(slot, error); // released when the answer is there, or the pause over
+    const { queue } = this.slots.specs[slot]!;
+    this.fail(slot, error);
+    this.markDirty(queue);
   }
 
   // ---------------------------------------------------------------- the head's messages, and time

@@ -27,8 +27,8 @@ export function readableStack(stack: string): string {
 }
 
 /**
- * A worker has no source map of the main script, for it never loads that: its frames name the code as a loader such as tsx
- * made it, and the program that loaded it knows the way back. A frame that was mapped already names a path, not a URL.
+ * Code that a loader such as tsx compiled in memory arrives with the places of its source. Of a file that was compiled to another one, as by tsc, a
+ * worker has no source map, and its frames name the output: the program that loaded it knows the way back. A frame that was mapped names a path, not a URL.
  */
 function mapFrame(frame: string): string {
   return frame.replace(/(file:\/\/[^()]+):(\d+):(\d+)(?=\)?$)/, (place, url: string, line: string, column: string) => {

@@ -59,7 +59,7 @@ export class Fairness {
   serve(grant: (demand: Demand, nodeId: string) => void): void {
     for (const node of [...this.#reserved]) {
       const { demand } = node.reservation!;
-      if (demand.level === null || demand.level > 0) this.#release(node);
+      if (demand.level === null || demand.level > 0 || node.isDraining) this.#release(node);
       else if (node.stream !== null && 'nodeId' in place({ nodes: [{ ...node.view, condition: 'ready' }] }, demand.request, demand)) {
         this.#release(node);
         grant(demand, node.id);

@@ -47,6 +47,8 @@ export interface Node {
   readonly workers: Map<string, WorkerRecord>;
   /** The demand that freed room is kept for. */
   reservation: { readonly demand: Demand; readonly untilMs: number } | null;
+  /** It takes no new leases; those it has go on. */
+  isDraining: boolean;
   /** No reservation before this. */
   openUntilMs: number;
 }
@@ -120,7 +122,7 @@ export class Nodes {
       id: message.nodeId, instanceId: message.instanceId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
       registeredAtMs: this.#context.nowMs, endpoint: message.endpoint, stream, lastHeardMs: this.#context.nowMs, heartbeat: null,
       view: { nodeId: message.nodeId, condition: 'ready', total, available: total, labels: message.labels, leaseCount: 0 },
-      index: this.#order.length, leases: new Set(), workers: new Map(), reservation: null, openUntilMs: 0,
+      index: this.#order.length, leases: new Set(), workers: new Map(), reservation: null, isDraining: false, openUntilMs: 0,
     };
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
@@ -202,6 +204,15 @@ export class Nodes {
     this.#setCondition(node);
   }
 
+  /** Stops or begins again to give the node leases. A draining one no longer counts where it is asked what could ever be placed. */
+  drain(node: Node, isDraining: boolean): void {
+    if (node.isDraining === isDraining) return;
+    node.isDraining = isDraining;
+    this.revision++;
+    this.epoch++;
+    this.#setCondition(node);
+  }
+
   #takeBack(node: Node, stream: number, message: RegisterNode): Registration {
     if (node.stream !== null) { // the old connection is broken, and only this side has not noticed
       this.#byStream.delete(node.stream);
@@ -234,7 +245,7 @@ export class Nodes {
   }
 
   #setCondition(node: Node): void {
-    const condition: NodeCondition = node.stream === null ? 'unreachable' : node.reservation !== null ? 'reserved' : 'ready';
+    const condition: NodeCondition = node.isDraining ? 'draining' : node.stream === null ? 'unreachable' : node.reservation !== null ? 'reserved' : 'ready';
     if (condition !== node.view.condition) this.#setView(node, { ...node.view, condition });
   }
 

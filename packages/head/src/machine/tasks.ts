@@ -33,7 +33,7 @@ export class Tasks {
       });
       owner.demands.set(message.demandId, demand);
     } else if (message.count > 0) { // a withdrawal need not repeat the request
-      demand.name = readName(message.name);
+      if (message.name !== '') demand.name = readName(message.name); // empty: none waits at this moment, and those that run have the last one
       this.#demands.change(demand, request, isSpread);
     }
     this.#demands.want(demand, message.count);

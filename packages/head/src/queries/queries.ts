@@ -12,9 +12,10 @@ import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
 import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
-import { actorRow, deadNodeRow, jobRow, nodeRow, rowFilter, workerRow } from './rows.js';
+import { rowFilter } from './list-fields.js';
+import { actorRow, deadNodeRow, jobRow, nodeRow, stateOf, workerRow } from './rows.js';
 import {
-  LIST_KINDS, type ExplainAnswer, type ListAnswer, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
+  LIST_KINDS, type DrainAnswer, type ExplainAnswer, type ListAnswer, type ListKind, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
   type SubmitAnswer, type SummaryAnswer,
 } from './shapes.js';
 import { clusterStatus, countStates } from './status.js';
@@ -83,15 +84,17 @@ export class Queries {
       case 'logs': return this.#logs(argument('id'), readOffsets(request.json), reply);
       case 'submit': return reply({ jobId: submitJob(request.json, this.#tables) } satisfies SubmitAnswer);
       case 'stop-job': return reply(this.#stopJob(argument('id')));
+      case 'drain': return reply(this.#drain(argument('id'), argument('undo') !== 'yes'));
       case 'stop':
         reply({ nodes: this.#tables.nodes.byId.size } satisfies StopAnswer);
         return this.#actions.stopCluster(argument('reason') || 'the cluster was stopped');
-      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, submit, stop-job or stop');
+      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, submit, stop-job, drain or stop');
     }
   }
 
   #list(kind: string, options: Readonly<Record<string, string>>, reply: Reply): void {
-    const matches = rowFilter(options['filter'] ?? '');
+    if (!isListKind(kind)) throw invalid(`the list '${kind}'`, LIST_KINDS.join(', '));
+    const matches = rowFilter(kind, options['filter'] ?? '');
     const limit = Math.min(LIST_ROWS_MAX, Number(options['limit'] || LIST_ROWS_MAX));
     if (!(limit >= 0)) throw invalid(`limit '${options['limit']}'`, 'a number');
     const send = (all: readonly object[], busy: readonly string[]): void => {
@@ -102,7 +105,7 @@ export class Queries {
     else send(this.#ownRows(kind), []);
   }
 
-  #ownRows(kind: string): object[] {
+  #ownRows(kind: Exclude<ListKind, 'tasks' | 'objects'>): object[] {
     const { context, nodes, jobs, actors } = this.#tables;
     const live = [...nodes.byId.values()];
     switch (kind) {
@@ -110,7 +113,6 @@ export class Queries {
       case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
       case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
       case 'workers': return live.flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
-      default: throw invalid(`the list '${kind}'`, LIST_KINDS.join(', '));
     }
   }
 
@@ -198,6 +200,15 @@ export class Queries {
     throw invalid(`the id '${id}'`, 'that of a worker, an actor or a job');
   }
 
+  #drain(nodeId: string, isDraining: boolean): DrainAnswer {
+    const { nodes, context } = this.#tables;
+    const node = nodes.byId.get(nodeId);
+    if (node === undefined) throw invalid(`the id '${nodeId}'`, 'that of a live node');
+    nodes.drain(node, isDraining);
+    context.log('info', isDraining ? 'node-draining' : 'node-ready', { nodeId });
+    return { nodeId, state: stateOf(node), leases: node.leases.size };
+  }
+
   #stopJob(jobId: string): StopJobAnswer {
     const job = this.#tables.jobs.find(jobId);
     if (job === undefined) throw invalid(`the job id '${jobId}'`, 'one that `cluster list jobs` shows');
@@ -205,6 +216,8 @@ export class Queries {
     return { jobId, state: job.state };
   }
 }
+
+const isListKind = (kind: string): kind is ListKind => (LIST_KINDS as readonly string[]).includes(kind);
 
 function placesOf(actor: Actor): string[] {
   return [...actor.past.map((past) => past.nodeId), ...(actor.lease === null ? [] : [actor.lease.node.id])];

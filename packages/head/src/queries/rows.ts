@@ -14,10 +14,13 @@ export function amounts(set: ResourceSet): Amounts {
   return Object.fromEntries(Object.entries(set).map(([name, fixed]) => [name, wholeAmount(name, fixed)]));
 }
 
+/** How a live node stands. A draining one is alive, and takes no new leases. */
+export const stateOf = (node: Node): 'alive' | 'draining' | 'unreachable' => (node.stream === null ? 'unreachable' : node.isDraining ? 'draining' : 'alive');
+
 /** A live node. */
 export function nodeRow(node: Node, context: HeadContext): NodeRow {
   return {
-    nodeId: node.id, state: node.stream === null ? 'unreachable' : 'alive', hostname: node.hostname, pid: node.pid,
+    nodeId: node.id, state: stateOf(node), hostname: node.hostname, pid: node.pid,
     address: node.endpoint === null ? '' : targetOf(node.endpoint, ''), isHeadNode: node.isHeadNode,
     total: amounts(node.view.total), available: amounts(node.view.available), labels: node.view.labels,
     leases: node.leases.size, workers: node.workers.size,
@@ -77,13 +80,4 @@ export function workerRow(worker: WorkerRecord, node: Node, tables: WorkerTables
     ownerId: lease?.demand.ownerId ?? '', actorId: lease?.demand.actorId ?? '', isBlocked: lease?.isBlocked ?? false,
     ageMs: tables.context.nowMs - worker.startedAtMs,
   };
-}
-
-/** Reads `k=v,k=v`: a row matches when each of its fields, as text, is equal. */
-export function rowFilter(filter: string): (row: object) => boolean {
-  const wanted = filter.split(',').filter((part) => part !== '').map((part) => {
-    const [key = '', ...value] = part.split('=');
-    return [key, value.join('=')] as const;
-  });
-  return (row) => wanted.every(([key, value]) => String((row as Record<string, unknown>)[key] ?? '') === value);
 }

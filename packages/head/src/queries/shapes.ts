@@ -11,6 +11,7 @@
  * | logs     | id (of a worker, an actor or a job)     | LogOffsets, or none   | LogsAnswer      |
  * | submit   |                                         | JobSpec               | SubmitAnswer    |
  * | stop-job | id                                      |                       | StopJobAnswer   |
+ * | drain    | id (of a node), undo? (`yes`)           |                       | DrainAnswer     |
  * | stop     | reason?                                 |                       | StopAnswer      |
  *
  * Fails with INVALID_ARGUMENT for an unknown `what`, kind or id, and with BACKPRESSURE while too many queries wait.
@@ -25,7 +26,8 @@ export interface StatusAnswer {
   readonly clusterId: string;
   readonly address: string;
   readonly uptimeMs: number;
-  readonly nodes: { readonly alive: number; readonly unreachable: number; readonly dead: number };
+  /** Draining nodes are among those alive. */
+  readonly nodes: { readonly alive: number; readonly draining: number; readonly unreachable: number; readonly dead: number };
   readonly total: Amounts;
   readonly available: Amounts;
   readonly objectStore: { readonly totalBytes: number; readonly usedBytes: number; readonly spilledBytes: number; readonly objects: number };
@@ -74,7 +76,7 @@ export interface ListAnswer {
 /** A node, dead ones included. */
 export interface NodeRow {
   readonly nodeId: string;
-  readonly state: 'alive' | 'unreachable' | 'dead';
+  readonly state: 'alive' | 'draining' | 'unreachable' | 'dead';
   readonly hostname: string;
   readonly pid: number | null;
   readonly address: string;
@@ -207,6 +209,14 @@ export interface StopJobAnswer {
   readonly jobId: string;
   /** `running`: it has been told to stop. */
   readonly state: JobRow['state'];
+}
+
+/** The node as it stands now. */
+export interface DrainAnswer {
+  readonly nodeId: string;
+  readonly state: NodeRow['state'];
+  /** Tasks and actors that still have a place there. */
+  readonly leases: number;
 }
 
 /** How many nodes have been told to stop. */

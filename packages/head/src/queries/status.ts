@@ -2,7 +2,7 @@
 import { addResources, type ResourceSet } from '@muster/base';
 import { describeRequest } from './explain.js';
 import type { QueryTables } from './queries.js';
-import { amounts } from './rows.js';
+import { amounts, stateOf } from './rows.js';
 import type { StatusAnswer, WaitingRow } from './shapes.js';
 
 /** More different requests than this do not wait in a cluster that anybody looks at by hand. */
@@ -20,7 +20,7 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
   for (const lease of leases.byId.values()) states[lease.state]++;
   return {
     clusterId: context.settings.clusterId, address: context.settings.address, uptimeMs: context.nowMs - context.startedAtMs,
-    nodes: { alive: alive.length, unreachable: all.length - alive.length, dead: nodes.dead.size },
+    nodes: { alive: alive.length, draining: all.filter((node) => stateOf(node) === 'draining').length, unreachable: all.length - alive.length, dead: nodes.dead.size },
     total: amounts(sumOf((node) => node.view.total)), available: amounts(sumOf((node) => node.view.available)),
     objectStore: {
       totalBytes: sum((node) => node.objectStoreBytes), usedBytes: sum((node) => node.heartbeat?.objectStoreUsedBytes ?? 0),

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { MusterError, seededRandom } from '@muster/base';
 import { ByteReader, ByteWriter } from './bytes.js';
+import { FRAME_PART_BYTES, frameMessages, FrameReader } from './parts.js';
 import { FrameWriter, framePayload, OwnerOp } from './records.js';
 import { Composite, COMPOSITE, readPrimitive, writeComposite, writePrimitive, type ValueCursor } from './value.js';
 
@@ -85,6 +86,22 @@ t.test('a frame carries its records', (t) => {
     if (reader.u8() !== OwnerOp.cancel || reader.u32() !== expected++ || reader.position !== end) t.fail(`record ${expected}`);
   }
   t.equal(expected, 50_000);
+  t.end();
+});
+
+t.test('a frame larger than a message travels in parts', (t) => {
+  const writer = new FrameWriter();
+  const record = writer.beginRecord(OwnerOp.define);
+  const block = Buffer.alloc(2 * FRAME_PART_BYTES + 12_345, 'abcdefg');
+  writer.block(block);
+  writer.endRecord(record);
+  const frame = writer.take();
+  const messages = frameMessages(frame);
+  t.equal(messages.length, 3);
+  const reader = new FrameReader();
+  t.same(messages.slice(0, 2).map((message) => reader.take(message)), [null, null]);
+  t.ok(Buffer.from(framePayload(frame)).equals(reader.take(messages[2]!)!));
+  t.ok(Buffer.from(reader.take(new FrameWriter().take())!).equals(Buffer.alloc(0)), 'the next frame is whole again');
   t.end();
 });
 

@@ -1,6 +1,6 @@
 /**
  * Records on a Peer.Tasks stream, and the frames that carry them. A frame is the protobuf message `Frame { bytes payload = 1; }`
- * written by hand; its payload is records end to end. Each record starts with `u32 length` of what follows, so that an owner
+ * written by hand (larger ones in parts, see parts.ts); its payload is records end to end. Each record starts with `u32 length` of what follows, so that an owner
  * can queue, cut and resend encoded records without looking inside.
  *
  * Order: a worker starts the tasks of a stream in the order of their records. `slot` is the owner's number for a task in flight; it is
@@ -39,6 +39,8 @@ export const ATTEMPT_SHIFT = 1;
 /** Where the flags lie in a task record. */
 export const FLAGS_OFFSET = 13;
 
+/** Field 1, length-delimited. */
+const PAYLOAD_TAG = 0x0a;
 /** Bytes left free at the front of a frame for its protobuf header. */
 export const FRAME_HEADER_BYTES = 6;
 /** Frames are cut at about this size: large enough to amortise a write, small enough to keep a pipeline full. */
@@ -62,12 +64,7 @@ export class FrameWriter extends ByteWriter {
   take(): Buffer {
     const payloadBytes = this.position - FRAME_HEADER_BYTES;
     const buffer = this.buffer;
-    buffer[0] = 0x0a; // field 1, length-delimited; the length as a varint padded to five bytes
-    buffer[1] = (payloadBytes & 127) | 128;
-    buffer[2] = ((payloadBytes >>> 7) & 127) | 128;
-    buffer[3] = ((payloadBytes >>> 14) & 127) | 128;
-    buffer[4] = ((payloadBytes >>> 21) & 127) | 128;
-    buffer[5] = (payloadBytes >>> 28) & 15;
+    writeFrameHeader(buffer, PAYLOAD_TAG, payloadBytes);
     const frame = buffer.subarray(0, this.position);
     this.buffer = Buffer.allocUnsafeSlow(FRAME_TARGET_BYTES + 8192);
     this.view = new DataView(this.buffer.buffer);
@@ -89,11 +86,21 @@ export class FrameWriter extends ByteWriter {
   }
 }
 
+/** The protobuf header of a length-delimited field: its tag, and the length as a varint padded to five bytes. */
+export function writeFrameHeader(buffer: Uint8Array, tag: number, sizeBytes: number): void {
+  buffer[0] = tag;
+  buffer[1] = (sizeBytes & 127) | 128;
+  buffer[2] = ((sizeBytes >>> 7) & 127) | 128;
+  buffer[3] = ((sizeBytes >>> 14) & 127) | 128;
+  buffer[4] = ((sizeBytes >>> 21) & 127) | 128;
+  buffer[5] = (sizeBytes >>> 28) & 15;
+}
+
 /** The payload of a frame, as a view. @throws MusterError PROTOCOL */
-export function framePayload(frame: Uint8Array): Uint8Array {
+export function framePayload(frame: Uint8Array, tag: number = PAYLOAD_TAG): Uint8Array {
   let at = 1;
   let sizeBytes = 0;
-  if (frame[0] === 0x0a) {
+  if (frame[0] === tag) {
     for (let shift = 0; at < frame.length && shift < 35; shift += 7) {
       const byte = frame[at++]!;
       sizeBytes += (byte & 127) * 2 ** shift;
