@@ -13,12 +13,7 @@ t.setTimeout(150_000);
 const NODE_TIMEOUT_MS = 1000;
 const INLINE_MAX_BYTES = 100 * 1024;
 
-interface ObjectRow {
-  readonly objectId: string;
-  readonly state: string;
-  readonly nodes: readonly string[];
-  readonly borrowers: readonly string[];
-}
+type ObjectRow = { readonly [field in 'objectId' | 'state']: string } & { readonly [field in 'nodes' | 'borrowers']: readonly string[] };
 
 async function connectedCluster(t: Test, options: ClusterOptions): Promise<TestCluster> {
   const cluster = await TestCluster.start({ nodeTimeout: `${NODE_TIMEOUT_MS}ms`, ...options });
