@@ -54,6 +54,16 @@ t.test('calls of one caller', async (t) => {
     t.same(await get(refs.filter((_, i) => i !== 2)), [1, 2, 3, 4, 5, 6, 7]);
   });
 
+  await t.test('go on when an argument of the first one turns out to have failed', async (t) => {
+    const [recorder, latch] = await Promise.all([actor(Recorder).create(), makeLatch()]);
+    await recorder.note('a');
+    const fails = remote(async (door: LatchHandle): Promise<string> => { await door.opened(); throw new Refusal('too late', 0); }, { cpus: 0 }).remote(latch);
+    const refs = [recorder.note.remote(fails), recorder.note.remote('b')];
+    await latch.open();
+    t.ok((await rejection(get(refs[0]!))) instanceof Refusal);
+    t.equal(await get(refs[1]!), 2);
+  });
+
   await t.test('are alone while an async method awaits', async (t) => {
     class Careful {
       readonly #log: string[] = [];

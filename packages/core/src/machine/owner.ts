@@ -241,8 +241,10 @@ export class Owner implements RefHolder {
     const ref = this.slots.refs[slot]!;
     const inRing = this.slots.states[slot] === SlotState.queued || this.slots.specs[slot]!.fn === null && this.slots.states[slot] === SlotState.waiting;
     this.#remember(slot, error);
-    if (inRing) this.slots.states[slot] = SlotState.abandoned;
-    else this.releaseSlot(slot);
+    if (inRing) {
+      this.slots.states[slot] = SlotState.abandoned;
+      this.markDirty(this.slots.specs[slot]!.queue); // to be taken out, before those behind it that may wait for nothing else
+    } else this.releaseSlot(slot);
     this.objects.settle(ref, { kind: 'failed', error });
   }
 
@@ -343,9 +345,7 @@ export class Owner implements RefHolder {
     this.arguments.drop(slot);
     const state = this.slots.states[slot];
     if (state === SlotState.sent || state === SlotState.delayed) return this.abandon(slot, error); // released when the answer is there, or the pause over
-    const { queue } = this.slots.specs[slot]!;
     this.fail(slot, error);
-    this.markDirty(queue);
   }
 
   // ---------------------------------------------------------------- the head's messages, and time
