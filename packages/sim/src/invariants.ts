@@ -52,6 +52,7 @@ function checkSession(cluster: SimCluster, session: SimSession): void {
   must(cluster, owner.slots.usedCount === 0, () => `${process.id} has ${owner.slots.usedCount} tasks unfinished though its program has ended`);
   must(cluster, collector.heldCount > 0 || owner.objects.list(10).length === 0, () => `${process.id} keeps ${JSON.stringify(owner.objects.list(10))}`);
   must(cluster, collector.heldCount > 0 || owner.objects.lineageBytes === 0, () => `${process.id} counts ${owner.objects.lineageBytes} B of lineage though it holds nothing`);
+  must(cluster, owner.lines.count === owner.actors.lineCount, () => `${process.id} keeps ${owner.lines.count} lines, ${owner.actors.lineCount} of them to actors`);
   for (const queue of owner.dispatcher.queues) {
     must(cluster, queue.lines.length === 0 && queue.demandedCount === 0, () => `${process.id} holds ${queue.lines.length} leases and wants ${queue.demandedCount} for nothing`);
   }

@@ -133,6 +133,13 @@ export class ActorClients {
     });
   }
 
+  /** Connections to actors. */
+  get lineCount(): number {
+    let count = 0;
+    for (const client of this.#clients.values()) count += client.lines.length;
+    return count;
+  }
+
   /** The client of an actor; made when its handle first appears in this process. */
   client(id: ActorId): ActorClient {
     let client = this.#clients.get(id);

@@ -126,7 +126,7 @@ export class Dispatcher {
   /** Gives a lease back to the head. `kill`: its worker must not live on. */
   release(line: Line, kill: boolean, reason: string): void {
     this.#forget(line);
-    line.close();
+    this.owner.lines.forget(line);
     this.updateDemand(line.queue as TaskQueue); // first: else the head would start another lease in its place
     this.#giveBack(line.target.leaseId, kill, reason);
   }

@@ -45,6 +45,11 @@ export class Lines {
     return line;
   }
 
+  /** Those that are not over. */
+  get count(): number {
+    return this.#byNumber.size;
+  }
+
   get(number: number): Line | undefined {
     return this.#byNumber.get(number);
   }
