@@ -1,45 +1,27 @@
 /**
- * Why a request has no node, for people: one clause per reason, with how many nodes gave it.
- *
- * Most rejections are never read (the request is placed a moment later), so both answers are worked out when they are
- * first asked for. The snapshot never changes, so they are those of the moment of the decision.
+ * Why a request has no node, for people: how many nodes were looked at, one clause for each reason with how many nodes gave it, and what
+ * would help. Worked out when it is asked for, from the cluster as it is then.
  */
 import { fits, formatResources, RESOURCE_SCALE, shortage, type ResourceSet } from '@muster/base';
-import { LEASES_PER_NODE_MAX, offersItself, type ClusterSnapshot, type NodeView, type PlacementRequest } from './cluster.js';
+import { LEASES_PER_NODE_MAX, type Cluster, type NodeRow } from './cluster.js';
+import { formatTerm, NODE_LABEL, satisfies, type LabelTerm } from './labels.js';
+import type { PlacementRequest } from './request.js';
+import { offersItself, Shape } from './shape.js';
 
 /** A text about a large cluster stays readable: the reasons of the fewest nodes are left out. */
 const REASONS_SHOWN_MAX = 8;
 
-/** A refused request. */
-export class Rejection {
-  readonly #snapshot: ClusterSnapshot;
-  readonly #request: PlacementRequest;
-  #feasible: boolean | null = null;
-  #reasons: string | null = null;
-
-  constructor(snapshot: ClusterSnapshot, request: PlacementRequest) {
-    this.#snapshot = snapshot;
-    this.#request = request;
-  }
-
+/** Why a request waits. */
+export interface Explanation {
   /** Whether some node could hold the request if nothing else ran on it. */
-  get feasible(): boolean {
-    return (this.#feasible ??= this.#snapshot.nodes.some((node) => canEverTake(node, this.#request)));
-  }
-
+  readonly isFeasible: boolean;
   /** For example `2 nodes: need 4 cpu, have 2 free (busy until leases end); node-x: lacks label zone=a`. */
-  get reasons(): string {
-    return (this.#reasons ??= describe(this.#snapshot, this.#request));
-  }
+  readonly reasons: string;
 }
 
-function canEverTake(node: NodeView, request: PlacementRequest): boolean {
-  return node.condition !== 'draining' && (request.nodeId === '' || request.nodeId === node.nodeId)
-    && missingLabels(node, request).length === 0 && fits(node.total, request.resources) && offersItself(node, request);
-}
-
-function missingLabels(node: NodeView, request: PlacementRequest): string[] {
-  return Object.keys(request.labels).filter((key) => node.labels[key] !== request.labels[key]);
+/** Looks at every node. */
+export function explain(cluster: Cluster, request: PlacementRequest): Explanation {
+  return { isFeasible: new Shape(cluster, request).isFeasible, reasons: describe(cluster, request) };
 }
 
 /** Nodes that refuse for one reason. What they have is shown as the most that any of them has. */
@@ -51,12 +33,14 @@ interface Group {
   readonly clause: (group: Group) => string;
 }
 
-function describe(snapshot: ClusterSnapshot, request: PlacementRequest): string {
-  const nodes = request.nodeId === '' ? snapshot.nodes : snapshot.nodes.filter((node) => node.nodeId === request.nodeId);
-  if (nodes.length === 0) return request.nodeId === '' ? 'the cluster has no nodes' : `${request.nodeId} is not in the cluster`;
+function describe(cluster: Cluster, request: PlacementRequest): string {
+  if (cluster.size === 0) return 'the cluster has no nodes';
+  const named = request.labels.find((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
+  const nodes = named === undefined ? [...cluster.rows()] : named.values.flatMap((nodeId) => cluster.rowOf(nodeId) ?? []);
+  if (nodes.length === 0) return `${named!.values.join(' and ')} ${named!.values.length === 1 ? 'is' : 'are'} not in the cluster`;
   const groups = new Map<string, Group>();
   for (const node of nodes) {
-    const refusal = refusalOf(node, request);
+    const refusal = refusalOf(cluster, node, request);
     const group = groups.get(refusal.key) ?? { nodeIds: [], have: refusal.have, differs: false, clause: refusal.clause };
     groups.set(refusal.key, group);
     group.nodeIds.push(node.nodeId);
@@ -85,17 +69,38 @@ interface Refusal {
 }
 
 /** The first reason that applies, the lasting ones before those that pass. */
-function refusalOf(node: NodeView, request: PlacementRequest): Refusal {
+function refusalOf(cluster: Cluster, node: NodeRow, request: PlacementRequest): Refusal {
   const fixed = (text: string): Refusal => ({ key: text, have: {}, clause: () => text });
-  const labels = missingLabels(node, request);
-  if (labels.length > 0) return fixed(`lacks label ${labels.map((key) => `${key}=${request.labels[key]}`).join(', ')}`);
+  const { available } = cluster.view(node);
+  const unmet = request.labels.filter((term) => term.weight === 0 && !satisfies(node, term));
+  if (unmet.length > 0) return fixed(unmet.map(refusedTerm).join(' and '));
   if (!offersItself(node, request)) return fixed('offers no cpus, and runs only what names it');
   if (!fits(node.total, request.resources)) return lacking(node.total, request.resources, 'in all');
   if (node.condition === 'draining') return fixed('is draining and takes no more');
   if (node.condition === 'unreachable') return fixed('is cut off at the moment');
-  if (!fits(node.available, request.resources)) return lacking(node.available, request.resources, 'free (busy until leases end)');
+  if (!fits(available, request.resources)) return lacking(available, request.resources, 'free (busy until leases end)');
+  const gpu = request.resources['gpu'] ?? 0;
+  if (gpu > 0 && node.gpus.capacity(gpu) === 0) return fragmented(node, gpu);
   if (node.leaseCount >= LEASES_PER_NODE_MAX) return fixed(`holds ${node.leaseCount} leases, the most a node may`);
   return fixed('is kept free for a demand that has waited longer');
+}
+
+function refusedTerm(term: LabelTerm): string {
+  const { key, operator, values } = term;
+  switch (operator) {
+    case 'in': return `lacks label ${formatTerm(term)}`;
+    case 'not-in': return `has label ${key} in ${values.join('|')}`;
+    case 'exists': return `lacks label ${key}`;
+    case 'not-exists': return `has label ${key}`;
+  }
+}
+
+/** Enough of GPUs is free, but in parts of several of them. */
+function fragmented(node: NodeRow, gpu: number): Refusal {
+  const text = gpu < RESOURCE_SCALE
+    ? `needs ${gpu / RESOURCE_SCALE} of one gpu, has at most ${node.gpus.largestPart / RESOURCE_SCALE} of one free`
+    : `needs ${gpu / RESOURCE_SCALE} whole gpus, has ${node.gpus.wholeCount} that nothing uses a part of`;
+  return { key: text, have: {}, clause: () => text };
 }
 
 function lacking(available: ResourceSet, resources: ResourceSet, suffix: string): Refusal {
