@@ -16,7 +16,7 @@ const whole = (amounts: Readonly<Record<string, number>>): ResourceSet => Object
 function clusterOf(nodes: number): Cluster {
   const cluster = new Cluster();
   for (let i = 0; i < nodes; i++) {
-    const gpus = i % 2 === 1 ? { gpu: 8 } : {};
+    const gpus: Record<string, number> = i % 2 === 1 ? { gpu: 8 } : {};
     cluster.add({ nodeId: `node-${i}`, total: whole({ cpu: CPUS_PER_NODE, memory: 512 * 1024, ...gpus }), labels: { zone: `z${i % 5}`, rack: `r${Math.floor(i / 40)}` } });
   }
   return cluster;
@@ -25,8 +25,8 @@ function clusterOf(nodes: number): Cluster {
 /** Fifty kinds of demand: 1 to 8 cpus; a fifth with GPUs or a part of one; a third with memory; a seventh in one zone. */
 function shapesOf(cluster: Cluster): Shape[] {
   return Array.from({ length: SHAPES }, (_, i) => {
-    const gpus = i % 5 === 0 ? { gpu: i % 2 === 1 ? 0.5 : 1 + (i % 4) } : {};
-    const memory = i % 3 === 0 ? { memory: (i + 1) * 1024 } : {};
+    const gpus: Record<string, number> = i % 5 === 0 ? { gpu: i % 2 === 1 ? 0.5 : 1 + (i % 4) } : {};
+    const memory: Record<string, number> = i % 3 === 0 ? { memory: (i + 1) * 1024 } : {};
     const labels: LabelTerm[] = i % 7 === 0 ? [{ key: 'zone', operator: 'in', values: [`z${i % 5}`], weight: 0 }] : [];
     return new Shape(cluster, { resources: whole({ cpu: 1 + (i % 8), ...gpus, ...memory }), labels });
   });
