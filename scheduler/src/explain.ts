@@ -34,10 +34,9 @@ interface Group {
 }
 
 function describe(cluster: Cluster, request: PlacementRequest): string {
-  if (cluster.size === 0) return 'the cluster has no nodes';
   const named = request.labels.find((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
   const nodes = named === undefined ? [...cluster.rows()] : named.values.flatMap((nodeId) => cluster.rowOf(nodeId) ?? []);
-  if (nodes.length === 0) return `${named!.values.join(' and ')} ${named!.values.length === 1 ? 'is' : 'are'} not in the cluster`;
+  if (nodes.length === 0) return named === undefined ? 'the cluster has no nodes' : `${named.values.join(' and ')} ${named.values.length === 1 ? 'is' : 'are'} not in the cluster`;
   const groups = new Map<string, Group>();
   for (const node of nodes) {
     const refusal = refusalOf(cluster, node, request);

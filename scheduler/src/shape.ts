@@ -79,6 +79,13 @@ export class Shape {
     return this.score(node) !== Infinity;
   }
 
+  /** Whether what is free of the node is enough, whatever its condition: of a reserved one, that is for whom it is kept to ask. */
+  hasRoom(node: NodeRow): boolean {
+    this.#refresh();
+    const { available, width } = this.cluster;
+    return this.#bases[node.row] !== Infinity && this.#columns.every((column, i) => available[node.row * width + column]! >= this.#needs[i]!);
+  }
+
   /** Whether the node could take the request if nothing else ran on it. */
   suits(node: NodeRow): boolean {
     this.#refresh();

@@ -7,7 +7,7 @@
  * after which the node is open to all for a while.
  */
 import { fits, shortage, type ResourceSet } from '@muster/base';
-import { place } from '@muster/scheduler';
+import type { Shape } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import { taken, type Lease } from './leases.js';
@@ -59,11 +59,10 @@ export class Fairness {
   serve(grant: (demand: Demand, nodeId: string) => void): void {
     for (const node of [...this.#reserved]) {
       const { demand } = node.reservation!;
-      if (demand.level === null || demand.level > 0) this.#release(node);
-      else if (node.stream !== null && 'nodeId' in place({ nodes: [{ ...node.view, condition: 'ready' }] }, demand.request, demand)) {
-        this.#release(node);
-        grant(demand, node.id);
-      }
+      const isServed = demand.level === null || demand.level > 0;
+      if (!isServed && (node.stream === null || !this.#shapeOf(demand).hasRoom(node.row))) continue;
+      this.#release(node);
+      if (!isServed) grant(demand, node.id);
     }
   }
 
@@ -83,7 +82,7 @@ export class Fairness {
     this.#relieve();
     const needy = this.#neediest();
     if (needy.length === 0) return;
-    const rooms = this.#nodes.snapshot.nodes.map((view) => this.#roomOf(this.#nodes.byId.get(view.nodeId)!));
+    const rooms = Array.from(this.#nodes.byId.values(), (node) => this.#roomOf(node));
     for (const demand of needy) this.#makeRoom(demand, rooms);
   }
 
@@ -95,9 +94,8 @@ export class Fairness {
     const { nowMs } = this.#context;
     const before = this.#overused;
     this.#overused = new Map();
-    for (const { nodeId, available } of this.#nodes.snapshot.nodes) {
-      if (Object.values(available).every((amount) => amount >= 0)) continue;
-      const node = this.#nodes.byId.get(nodeId)!;
+    for (const node of this.#nodes.byId.values()) {
+      if (!this.#nodes.isOverused(node)) continue;
       const sinceMs = before.get(node) ?? nowMs;
       this.#overused.set(node, sinceMs);
       if (nowMs - sinceMs < LEASE_QUANTUM_MS) continue;
@@ -127,7 +125,7 @@ export class Fairness {
   }
 
   #roomOf(node: Node): Room {
-    const room: Room = { node, free: { ...node.view.available }, askable: [], isSorted: false, asked: [], late: [] };
+    const room: Room = { node, free: { ...this.#nodes.availableOf(node) }, askable: [], isSorted: false, asked: [], late: [] };
     for (const lease of node.leases) {
       if (lease.state === 'ending') shift(room.free, taken(lease), 1);
       if (lease.state !== 'running' || lease.demand.actorId !== '' || lease.isBlocked) continue;
@@ -148,8 +146,9 @@ export class Fairness {
 
   #makeRoom(demand: Demand, rooms: readonly Room[]): void {
     const { nowMs } = this.#context;
+    const shape = this.#shapeOf(demand);
     const reserved = rooms.filter((room) => room.node.reservation?.demand === demand);
-    const plan = bestPlan(demand, reserved.length > 0 ? reserved : rooms.filter((room) => this.#mayUse(room.node, demand)));
+    const plan = bestPlan(demand, reserved.length > 0 ? reserved : rooms.filter(({ node: { row } }) => row.condition === 'ready' && shape.suits(row)));
     if (plan === null) return;
     const { room } = plan;
     shift(room.free, demand.request.resources, -1);
@@ -162,11 +161,8 @@ export class Fairness {
     this.#reserveFor(demand, room.node);
   }
 
-  #mayUse(node: Node, demand: Demand): boolean {
-    const { request } = demand;
-    if (node.view.condition !== 'ready' || (request.nodeId !== '' && request.nodeId !== node.id)) return false;
-    for (const key in request.labels) if (node.view.labels[key] !== request.labels[key]) return false;
-    return fits(node.view.total, request.resources);
+  #shapeOf({ request, requestKey }: Demand): Shape {
+    return this.#nodes.shapes.of(request, requestKey);
   }
 
   #reserveFor(demand: Demand, node: Node): void {

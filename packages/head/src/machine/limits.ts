@@ -25,6 +25,9 @@ export const ACTOR_CREATION_MAX_BYTES = 16 * 2 ** 20;
 export const RESOURCE_NAMES_MAX = 64;
 export const LABELS_MAX = 64;
 
+/** Of requests that wait or waited lately. Each takes eight bytes for each node. */
+export const SHAPES_KEPT_MAX = 256;
+
 // Histories, for `explain`, `list` and late watchers.
 export const NODES_DEAD_KEPT_MAX = 1_000;
 export const PROCESSES_DEAD_KEPT_MAX = 10_000;

@@ -5,7 +5,7 @@
 import t from 'tap';
 import { addResources, RESOURCE_SCALE, seededRandom, type ResourceSet } from '@muster/base';
 import type { ClientToHead, HeadToClient } from '@muster/protocol';
-import { place } from '@muster/scheduler';
+import { Shape } from '@muster/scheduler';
 import { BusyOwners } from '../testing/busy-owners.js';
 import { RandomCluster, type Observer } from '../testing/random-cluster.js';
 import type { HeadMachine } from './head-machine.js';
@@ -67,12 +67,17 @@ class Invariants implements Observer {
     const { nodes, leases } = this.#machine;
     let held = 0;
     for (const node of nodes.byId.values()) {
-      const sum = [...node.leases].reduce<ResourceSet>((total, lease) => addResources(total, taken(lease)), node.view.available);
-      must(equal(sum, node.view.total), `${node.id} has ${JSON.stringify(node.view)}, and with its leases ${JSON.stringify(sum)}`);
-      must(nodes.snapshot.nodes[node.index] === node.view, `${node.id} differs from the snapshot`);
+      const available = nodes.availableOf(node);
+      const sum = [...node.leases].reduce<ResourceSet>((total, lease) => addResources(total, taken(lease)), available);
+      must(equal(sum, node.row.total), `${node.id} has ${JSON.stringify(available)}, and with its leases ${JSON.stringify(sum)}`);
+      must(node.row.leaseCount === node.leases.size, `${node.id} counts ${node.row.leaseCount} leases`);
+      const gpuShares: number[] = [];
+      for (const { gpuIds, resources } of node.leases) for (const id of gpuIds) gpuShares[id] = (gpuShares[id] ?? 0) + Math.min(resources['gpu']!, RESOURCE_SCALE);
+      must(gpuShares.every((share) => share <= RESOURCE_SCALE), `${node.id} gives GPUs away more than once: ${gpuShares.join()}`);
       held += node.leases.size;
     }
     must(held === leases.byId.size, 'a lease is on no node');
+    must(nodes.cluster.size === nodes.byId.size, 'the scheduler sees other nodes');
   }
 
   /** Only a worker that goes on after a block may leave its node with less than nothing; a new lease must fit. */
@@ -81,7 +86,7 @@ class Invariants implements Observer {
       if (effect.type !== 'sendToNode' || effect.message.type !== 'startLease' || this.#everStarted.has(effect.message.leaseId)) continue;
       this.#everStarted.add(effect.message.leaseId);
       const lease = this.#machine.leases.byId.get(effect.message.leaseId)!;
-      for (const name in lease.resources) must(lease.node.view.available[name]! >= 0, `${lease.id} oversubscribes ${lease.node.id} in ${name}`);
+      for (const name in lease.resources) must(this.#machine.nodes.availableOf(lease.node)[name]! >= 0, `${lease.id} oversubscribes ${lease.node.id} in ${name}`);
     }
   }
 
@@ -93,7 +98,7 @@ class Invariants implements Observer {
         const isRight = demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
         must(isRight, `${demand.ownerId}/${demand.demandId} waits wrongly`);
       }
-      must(group.queue.size > 0 && 'rejection' in place(nodes.snapshot, group.request, { preferredNodeId: '', leasesByNode: null }), `${key} waits but fits`);
+      must(group.queue.size > 0 && new Shape(nodes.cluster, group.shape.request).best() === null, `${key} waits but fits`);
     }
     for (const process of processes.byId.values()) {
       for (const demand of process.demands.values()) {
@@ -125,7 +130,7 @@ function leftovers(cluster: RandomCluster): string[] {
     ...processes.byId.keys(), ...actors.live.keys(), ...[...jobs.running.values()].map((job) => `${job.id} runs`),
     ...cluster.daemons.flatMap((daemon) => [...daemon.leases.keys()].map((leaseId) => `${daemon.id} holds ${leaseId}`)),
   ];
-  for (const node of nodes.byId.values()) if (!equal(node.view.available, node.view.total)) left.push(`${node.id} is not free`);
+  for (const node of nodes.byId.values()) if (!equal(nodes.availableOf(node), node.row.total)) left.push(`${node.id} is not free`);
   return left;
 }
 

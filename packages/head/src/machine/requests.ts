@@ -1,7 +1,7 @@
 /** Reads what others ask for. Nothing that has passed here can upset the head's arithmetic. */
 import { makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
 import { resourcesFromMessage, type Demand as DemandMessage, type Resources } from '@muster/protocol';
-import type { PlacementRequest } from '@muster/scheduler';
+import { NODE_LABEL, type LabelTerm, type PlacementRequest } from '@muster/scheduler';
 import { LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX } from './limits.js';
 
 /** Reads amounts; those of zero are left out. @throws MusterError PROTOCOL */
@@ -24,16 +24,13 @@ export function readDemand(message: DemandMessage | null): { request: PlacementR
   const gpus = resources['gpu'] ?? 0;
   if (gpus > RESOURCE_SCALE && gpus % RESOURCE_SCALE !== 0) throw refusal(`${gpus / RESOURCE_SCALE} gpus, neither a fraction below 1 nor a whole number`);
   const placement = message?.placement ?? null;
-  const labels = placement?.labels ?? {};
-  if (Object.keys(labels).length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
-  return { request: { resources, nodeId: placement?.nodeId ?? '', labels }, isSpread: placement?.spread ?? false };
+  const labels = Object.entries(placement?.labels ?? {}).map(([key, value]) => oneOf(key, value));
+  if (labels.length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
+  if (placement !== null && placement.nodeId !== '') labels.push(oneOf(NODE_LABEL, placement.nodeId));
+  return { request: { resources, labels }, isSpread: placement?.spread ?? false };
 }
 
-/** Equal for requests that fit the same nodes. */
-export function requestKey(request: PlacementRequest): string {
-  const sorted = (record: Readonly<Record<string, unknown>>): unknown[] => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([sorted(request.resources), request.nodeId, sorted(request.labels)]);
-}
+const oneOf = (key: string, value: string): LabelTerm => ({ key, operator: 'in', values: [value], weight: 0 });
 
 /** A name for people, of bounded length. */
 export const readName = (name: string): string => (name.length <= NAME_MAX_CHARS ? name : `${name.slice(0, NAME_MAX_CHARS - 1)}…`);

@@ -28,7 +28,7 @@ export class Tasks {
       if (message.count === 0) return;
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
-        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeId: owner.nodeId, request,
+        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeIds: [owner.nodeId], request,
         leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
       });
       owner.demands.set(message.demandId, demand);

@@ -106,7 +106,7 @@ export class Queries {
     const { context, nodes, jobs, actors } = this.#tables;
     const live = [...nodes.byId.values()];
     switch (kind) {
-      case 'nodes': return [...live.map((node) => nodeRow(node, context)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
+      case 'nodes': return [...live.map((node) => nodeRow(node, this.#tables)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
       case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
       case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
       case 'workers': return live.flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));

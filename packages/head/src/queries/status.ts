@@ -21,7 +21,7 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
   return {
     clusterId: context.settings.clusterId, address: context.settings.address, uptimeMs: context.nowMs - context.startedAtMs,
     nodes: { alive: alive.length, unreachable: all.length - alive.length, dead: nodes.dead.size },
-    total: amounts(sumOf((node) => node.view.total)), available: amounts(sumOf((node) => node.view.available)),
+    total: amounts(sumOf((node) => node.row.total)), available: amounts(sumOf((node) => nodes.availableOf(node))),
     objectStore: {
       totalBytes: sum((node) => node.objectStoreBytes), usedBytes: sum((node) => node.heartbeat?.objectStoreUsedBytes ?? 0),
       spilledBytes: sum((node) => node.heartbeat?.spilledBytes ?? 0), objects: sum((node) => node.heartbeat?.objectCount ?? 0),
@@ -35,7 +35,7 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
 
 function waitingRows({ demands }: QueryTables): WaitingRow[] {
   return [...demands.groups.values()].slice(0, WAITING_ROWS_MAX).map((group) => ({
-    request: describeRequest(group.request), demands: group.queue.size, isInfeasible: group.isInfeasible,
+    request: describeRequest(group.shape.request), demands: group.queue.size, isInfeasible: group.isInfeasible,
     reasons: demands.waitsFor(group.queue.first()!)?.reasons ?? '',
   }));
 }
