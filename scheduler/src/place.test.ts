@@ -180,7 +180,7 @@ function oracleFits(cluster: Cluster, nodeId: string, request: PlacementRequest)
   const view = cluster.view(row);
   const gpu = request.resources['gpu'] ?? 0;
   return view.condition === 'ready' && request.labels.every((each) => each.weight > 0 || satisfies(view, each))
-    && Object.entries(request.resources).every(([name, amount]) => (view.available[name] ?? 0) >= amount && (view.total[name] ?? 0) >= amount)
+    && Object.entries(request.resources).every(([name, amount]) => amount === 0 || ((view.available[name] ?? 0) >= amount && (view.total[name] ?? 0) >= amount))
     && (gpu === 0 || row.gpus.capacity(gpu) > 0)
     && ((view.total['cpu'] ?? 0) > 0 || Object.keys(request.resources).length > 0 || request.labels.some((each) => each.weight === 0 && (each.operator === 'in' || each.operator === 'exists')));
 }
