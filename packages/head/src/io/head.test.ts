@@ -156,7 +156,7 @@ t.test('a node and a driver meet: lease, logs, goodbye', async (t) => {
   driver.stream.send({ type: 'leaseDemand', demandId: 1, demand: oneCpu, count: 1, name: 'f' });
   const start = await node.inbox.next('startLease');
   t.match(start, { jobId: welcome.jobId, resources: { amounts: { cpu: 10_000 } } });
-  node.stream.send({ type: 'leaseStarted', leaseId: start.leaseId, workerId: 'worker-1', pid: 2, endpoint: null, gpuIds: [] });
+  node.stream.send({ type: 'leaseStarted', leaseId: start.leaseId, workerId: 'worker-1', pid: 2, endpoint: null });
   t.match(await driver.inbox.next('leaseGranted'), { leaseId: start.leaseId, workerId: 'worker-1', demandId: 1 });
 
   const { jobId } = welcome;

@@ -70,7 +70,7 @@ export class Tasks {
     lease.isGranted = true;
     this.#processes.send(owner, {
       type: 'leaseGranted', leaseId: lease.id, demandId: lease.demand.demandId, workerId: lease.workerId, endpoint: lease.endpoint,
-      pid: lease.pid, gpuIds: lease.gpuIds,
+      pid: lease.pid,
     });
   }
 

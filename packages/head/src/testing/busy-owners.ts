@@ -101,7 +101,7 @@ export class BusyOwners {
     const stream = this.#open('node', (message: HeadToNode) => {
       if (message.type === 'startLease') {
         const workerId = `worker-${++this.#workers}`;
-        this.#after(WORKER_START_MS, () => send({ type: 'leaseStarted', leaseId: message.leaseId, workerId, pid: 1, endpoint: null, gpuIds: [] }));
+        this.#after(WORKER_START_MS, () => send({ type: 'leaseStarted', leaseId: message.leaseId, workerId, pid: 1, endpoint: null }));
       }
       if (message.type === 'endLease') send({ type: 'leaseEnded', leaseId: message.leaseId, cause: null });
     });

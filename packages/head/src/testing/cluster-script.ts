@@ -70,7 +70,7 @@ export class ClusterScript {
       case 'worker-started': return this.#node(name, { type: 'workerStarted', workerId: `worker-${second}`, pid: 1 });
       case 'worker-exited': return this.#node(name, { type: 'workerExited', workerId: `worker-${second}`, cause: cause(2) });
       case 'started': return this.#node(name, {
-        type: 'leaseStarted', leaseId: id(second), workerId: `worker-${third}`, pid: 1, endpoint: endpoint(name, `${third}.sock`), gpuIds: [],
+        type: 'leaseStarted', leaseId: id(second), workerId: `worker-${third}`, pid: 1, endpoint: endpoint(name, `${third}.sock`),
       });
       case 'failed': return this.#node(name, { type: 'leaseFailed', leaseId: id(second), cause: cause(2) });
       case 'ended': return this.#node(name, { type: 'leaseEnded', leaseId: id(second), cause: third === '' ? null : cause(2) });

@@ -192,7 +192,7 @@ export class RandomCluster {
     const id = `node-${++this.#names}`;
     const cpus = 1 + Math.floor(this.#random.next() * 4);
     const registration: NodeToHead = {
-      type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: RESOURCE_SCALE } },
+      type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: 2 * RESOURCE_SCALE } },
       labels: this.#random.next() < 0.5 ? { zone: 'a' } : {}, objectStoreBytes: 0, isHeadNode: this.daemons.length === 0,
     };
     const daemon: Daemon = { id, registration, link: null, leases: new Map(), workers: new Set() };
@@ -300,7 +300,7 @@ export class RandomCluster {
   }
 
   #reportStarted(daemon: Daemon, leaseId: string, worker: Client): void {
-    this.#report(daemon, { type: 'leaseStarted', leaseId, workerId: worker.id, pid: 1, endpoint: null, gpuIds: [] });
+    this.#report(daemon, { type: 'leaseStarted', leaseId, workerId: worker.id, pid: 1, endpoint: null });
   }
 
   #report(daemon: Daemon, message: NodeToHead): void {
@@ -418,7 +418,7 @@ export class RandomCluster {
 
   #randomDemand(): Demand {
     const amounts: Record<string, number> = { cpu: this.#oneOf([0, 5_000, 10_000, 10_000, 20_000, 40_000]) };
-    if (this.#random.next() < 0.2) amounts['gpu'] = this.#oneOf([2_500, 10_000]);
+    if (this.#random.next() < 0.2) amounts['gpu'] = this.#oneOf([2_500, 6_000, 10_000, 20_000]);
     const labels: Record<string, string> = this.#random.next() < 0.1 ? { zone: 'a' } : {};
     const nodeId = this.#random.next() < 0.05 ? this.#oneOf(this.daemons).id : '';
     return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, nodeId, labels } };
