@@ -2,9 +2,9 @@
  * Why a request has no node, for people: how many nodes were looked at, one clause for each reason with how many nodes gave it, and what
  * would help. Worked out when it is asked for, from the cluster as it is then.
  */
-import { fits, formatResources, RESOURCE_SCALE, shortage, type ResourceSet } from '@muster/base';
+import { fits, formatResources, NODE_LABEL, RESOURCE_SCALE, shortage, type ResourceSet } from '@muster/base';
 import { LEASES_PER_NODE_MAX, type Cluster, type NodeRow } from './cluster.js';
-import { formatTerm, NODE_LABEL, satisfies, type LabelTerm } from './labels.js';
+import { formatTerm, satisfies, type LabelTerm } from './labels.js';
 import type { PlacementRequest } from './request.js';
 import { offersItself, Shape } from './shape.js';
 
@@ -85,10 +85,10 @@ function refusalOf(cluster: Cluster, node: NodeRow, request: PlacementRequest): 
 }
 
 function refusedTerm(term: LabelTerm): string {
-  const { key, operator, values } = term;
+  const { key, operator } = term;
   switch (operator) {
     case 'in': return `lacks label ${formatTerm(term)}`;
-    case 'not-in': return `has label ${key} in ${values.join('|')}`;
+    case 'not-in': return `has label ${formatTerm({ ...term, operator: 'in' })}`;
     case 'exists': return `lacks label ${key}`;
     case 'not-exists': return `has label ${key}`;
   }

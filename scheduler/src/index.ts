@@ -3,7 +3,7 @@ export { explain, type Explanation } from './explain.js';
 export { explainGroup } from './group/explain-group.js';
 export { GroupShape } from './group/plan-group.js';
 export { type Placed } from './group/bundles.js';
-export { formatTerm, labelOf, NODE_LABEL, satisfies, WEIGHT_MAX, type LabelTerm } from './labels.js';
+export { formatTerm, labelOf, satisfies, type LabelTerm } from './labels.js';
 export { place } from './place.js';
 export {
   requestKey, type GroupRequest, type GroupStrategy, type PlacementHints, type PlacementRequest, type TopologyTerm,

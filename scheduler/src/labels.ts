@@ -1,7 +1,5 @@
 /** What a request says about the labels of nodes. */
-
-/** A node's own id counts as its label of this name. */
-export const NODE_LABEL = 'node';
+import { NODE_LABEL } from '@muster/base';
 
 /** One condition on one label. A node without the label satisfies `not-in` and `not-exists`. */
 export interface LabelTerm {
@@ -9,11 +7,9 @@ export interface LabelTerm {
   readonly operator: 'in' | 'not-in' | 'exists' | 'not-exists';
   /** Of `in` and `not-in`; else empty. */
   readonly values: readonly string[];
-  /** 0: only nodes that satisfy it. Else how much such a node is preferred, from 1 to {@link WEIGHT_MAX}. */
+  /** 0: only nodes that satisfy it. Else how much such a node is preferred, from 1 to LABEL_WEIGHT_MAX. */
   readonly weight: number;
 }
-
-export const WEIGHT_MAX = 100;
 
 /** The labels of a node, its own id among them. */
 export interface Labelled {

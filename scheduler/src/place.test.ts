@@ -36,6 +36,14 @@ t.test('the choice', async (t) => {
     t.equal(choose(cluster, need({ cpu: 2 }), hints), 'b');
   });
 
+  t.test('goes where the request prefers labels, even from a preferred node, but not at the price of the lease', async (t) => {
+    const cluster = clusterOf({ a: { total: { cpu: 2 } }, b: { total: { cpu: 2 }, labels: { disk: 'ssd' } }, c: { total: { cpu: 2 }, labels: { disk: 'ssd', zone: 'x' } } });
+    const request = need({ cpu: 2 }, [term('disk', 'in', ['ssd'], 1), term('zone', 'in', ['x'], 2)]);
+    const order: (string | null)[] = [];
+    for (let i = 0; i < 3; i++) cluster.hold(order[i] = choose(cluster, request, { preferredNodeIds: ['a'], leasesByNode: null })!, request.resources);
+    t.same(order, ['c', 'b', 'a']);
+  });
+
   t.test('spreads by the count of own leases before all else', async (t) => {
     const cluster = clusterOf({ a: { total: { cpu: 4 } }, b: { total: { cpu: 4 } } });
     cluster.hold('b', whole({ cpu: 3 }));

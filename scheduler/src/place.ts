@@ -4,16 +4,17 @@ import type { PlacementHints } from './request.js';
 import type { Shape } from './shape.js';
 
 /**
- * Chooses the node for one lease, or null when none fits now. In order: a preferred node with room; the best by {@link Shape}'s score. With
- * `leasesByNode` the fewest own leases come before both, which takes time in proportion to the number of nodes.
+ * Chooses the node for one lease, or null when none fits now. In order: a preferred node with room, unless the request prefers labels that another one has;
+ * the best by {@link Shape}'s score. With `leasesByNode` the fewest own leases come before both, which takes time in proportion to the number of nodes.
  */
 export function place(cluster: Cluster, shape: Shape, hints: PlacementHints): string | null {
   if (hints.leasesByNode !== null) return spread(cluster, shape, hints.leasesByNode);
+  const best = shape.hasPreferences ? shape.best() : null;
   for (const nodeId of hints.preferredNodeIds) {
     const node = cluster.rowOf(nodeId);
-    if (node !== undefined && shape.fits(node)) return nodeId;
+    if (node !== undefined && shape.fits(node) && (best === null || shape.unmet(node) <= shape.unmet(best))) return nodeId;
   }
-  return shape.best()?.nodeId ?? null;
+  return (best ?? shape.best())?.nodeId ?? null;
 }
 
 function spread(cluster: Cluster, shape: Shape, leasesByNode: ReadonlyMap<string, number>): string | null {

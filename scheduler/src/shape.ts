@@ -26,6 +26,8 @@ export class Shape {
   readonly request: PlacementRequest;
   /** Units of GPU that the request needs: of whole ones, or a part of one. */
   readonly gpu: number;
+  /** Whether it prefers labels. */
+  readonly hasPreferences: boolean;
   /** The columns that the request needs something of, and how much. */
   readonly #columns: Int32Array;
   readonly #needs: Float64Array;
@@ -43,6 +45,7 @@ export class Shape {
   constructor(cluster: Cluster, request: PlacementRequest) {
     this.cluster = cluster;
     this.request = request;
+    this.hasPreferences = request.labels.some((term) => term.weight > 0);
     const needs = new Map<number, number>();
     for (const name in request.resources) if (request.resources[name]! > 0) needs.set(cluster.column(name), request.resources[name]!);
     this.gpu = request.resources['gpu'] ?? 0;
@@ -90,6 +93,13 @@ export class Shape {
   suits(node: NodeRow): boolean {
     this.#refresh();
     return this.#bases[node.row] !== Infinity;
+  }
+
+  /** The weight of the preferences of labels that the node does not meet. */
+  unmet(node: NodeRow): number {
+    let unmet = 0;
+    for (const term of this.request.labels) if (term.weight > 0 && !satisfies(node, term)) unmet += term.weight;
+    return unmet;
   }
 
   /** Whether any node could ever take the request. */
@@ -184,7 +194,7 @@ export class Shape {
   /** The node is new, has gone, or could hold other things than before. */
   #meet(row: number): void {
     const node = this.cluster.at(row);
-    const base = node !== null && this.#couldHold(node) ? this.#unmet(node) + this.#foreign(node) : Infinity;
+    const base = node !== null && this.#couldHold(node) ? this.unmet(node) * SCORE_PER_WEIGHT + this.#foreign(node) : Infinity;
     this.#suitCount += Number(base !== Infinity) - Number(this.#bases[row] !== Infinity);
     this.#bases[row] = base;
   }
@@ -195,12 +205,6 @@ export class Shape {
     for (let i = 0; i < this.#columns.length; i++) if (total[node.row * width + this.#columns[i]!]! < this.#needs[i]!) return false;
     for (const term of this.request.labels) if (term.weight === 0 && !satisfies(node, term)) return false;
     return offersItself(node, this.request);
-  }
-
-  #unmet(node: NodeRow): number {
-    let unmet = 0;
-    for (const term of this.request.labels) if (term.weight > 0 && !satisfies(node, term)) unmet += term.weight;
-    return unmet * SCORE_PER_WEIGHT;
   }
 
   #foreign(node: NodeRow): number {

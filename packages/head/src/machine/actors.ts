@@ -2,9 +2,9 @@
  * The actors: their creation, names, restarts and deaths. An actor is a demand for one lease; here it is decided what runs on
  * that lease and what its loss means.
  */
-import { assert, formatSizeBytes, makeError, MusterError, type ActorId, type DeathCause } from '@muster/base';
+import { assert, formatSizeBytes, makeError, MusterError, NODE_LABEL, type ActorId, type DeathCause } from '@muster/base';
 import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
-import { NODE_LABEL, type PlacementRequest } from '@muster/scheduler';
+import type { PlacementRequest } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';

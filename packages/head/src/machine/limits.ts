@@ -24,6 +24,7 @@ export const OWNERS_PER_JOB_MAX = 10_000;
 export const ACTOR_CREATION_MAX_BYTES = 16 * 2 ** 20;
 export const RESOURCE_NAMES_MAX = 64;
 export const LABELS_MAX = 64;
+export const LABEL_VALUES_MAX = 10_000;
 
 /** Of requests that wait or waited lately. Each takes eight bytes for each node. */
 export const SHAPES_KEPT_MAX = 256;

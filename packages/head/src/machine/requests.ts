@@ -1,8 +1,8 @@
 /** Reads what others ask for. Nothing that has passed here can upset the head's arithmetic. */
-import { makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
-import { resourcesFromMessage, type Demand as DemandMessage, type Resources } from '@muster/protocol';
-import { NODE_LABEL, type LabelTerm, type PlacementRequest } from '@muster/scheduler';
-import { LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX } from './limits.js';
+import { LABEL_WEIGHT_MAX, makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
+import { resourcesFromMessage, type Demand as DemandMessage, type LabelTerm as LabelTermMessage, type Resources } from '@muster/protocol';
+import type { LabelTerm, PlacementRequest } from '@muster/scheduler';
+import { LABEL_VALUES_MAX, LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX } from './limits.js';
 
 /** Reads amounts; those of zero are left out. @throws MusterError PROTOCOL */
 export function readResources(message: Resources | null): ResourceSet {
@@ -24,13 +24,17 @@ export function readDemand(message: DemandMessage | null): { request: PlacementR
   const gpus = resources['gpu'] ?? 0;
   if (gpus > RESOURCE_SCALE && gpus % RESOURCE_SCALE !== 0) throw refusal(`${gpus / RESOURCE_SCALE} gpus, neither a fraction below 1 nor a whole number`);
   const placement = message?.placement ?? null;
-  const labels = Object.entries(placement?.labels ?? {}).map(([key, value]) => oneOf(key, value));
-  if (labels.length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
-  if (placement !== null && placement.nodeId !== '') labels.push(oneOf(NODE_LABEL, placement.nodeId));
-  return { request: { resources, labels }, isSpread: placement?.spread ?? false };
+  const terms = placement?.labels ?? [];
+  if (terms.length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
+  return { request: { resources, labels: terms.map(readTerm) }, isSpread: placement?.spread ?? false };
 }
 
-const oneOf = (key: string, value: string): LabelTerm => ({ key, operator: 'in', values: [value], weight: 0 });
+function readTerm({ key, operator, values, weight }: LabelTermMessage): LabelTerm {
+  if (operator !== 'in' && operator !== 'not-in' && operator !== 'exists' && operator !== 'not-exists') throw refusal(`the operator '${operator}' of a label`);
+  if (values.length > LABEL_VALUES_MAX) throw refusal(`a label with more than ${LABEL_VALUES_MAX} values`);
+  if (!Number.isSafeInteger(weight) || weight < 0 || weight > LABEL_WEIGHT_MAX) throw refusal(`a label of the weight ${weight}`);
+  return { key, operator, values, weight };
+}
 
 /** A name for people, of bounded length. */
 export const readName = (name: string): string => (name.length <= NAME_MAX_CHARS ? name : `${name.slice(0, NAME_MAX_CHARS - 1)}…`);

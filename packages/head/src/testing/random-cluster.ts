@@ -2,8 +2,8 @@
  * A head among daemons, drivers and workers that do everything they may, at random: work, die, break off and come back, repeat
  * themselves and answer late. Each stream keeps its order, a break loses what is under way. One seed gives one history.
  */
-import { RESOURCE_SCALE, seededRandom, type Random } from '@muster/base';
-import { deathToMessage, type ClientToHead, type Demand, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
+import { NODE_LABEL, RESOURCE_SCALE, seededRandom, type Random } from '@muster/base';
+import { deathToMessage, type ClientToHead, type Demand, type LabelTerm, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import type { HeadEffect, HeadEvent } from '../machine/messages.js';
 
@@ -419,9 +419,11 @@ export class RandomCluster {
   #randomDemand(): Demand {
     const amounts: Record<string, number> = { cpu: this.#oneOf([0, 5_000, 10_000, 10_000, 20_000, 40_000]) };
     if (this.#random.next() < 0.2) amounts['gpu'] = this.#oneOf([2_500, 6_000, 10_000, 20_000]);
-    const labels: Record<string, string> = this.#random.next() < 0.1 ? { zone: 'a' } : {};
-    const nodeId = this.#random.next() < 0.05 ? this.#oneOf(this.daemons).id : '';
-    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, nodeId, labels } };
+    const labels: LabelTerm[] = [];
+    const weight = this.#oneOf([0, 0, 10]);
+    if (this.#random.next() < 0.1) labels.push({ key: 'zone', operator: this.#oneOf(['in', 'not-in']), values: ['a'], weight });
+    if (this.#random.next() < 0.05) labels.push({ key: NODE_LABEL, operator: 'in', values: [this.#oneOf(this.daemons).id], weight });
+    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, labels } };
   }
 
   #oneOf<T>(items: readonly T[]): T {
