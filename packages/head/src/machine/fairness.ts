@@ -59,10 +59,10 @@ export class Fairness {
   serve(grant: (demand: Demand, nodeId: string) => void): void {
     for (const node of [...this.#reserved]) {
       const { demand } = node.reservation!;
-      const isServed = demand.level === null || demand.level > 0;
-      if (!isServed && (node.stream === null || !this.#shapeOf(demand).hasRoom(node.row))) continue;
+      const isVoid = node.isDraining || demand.level === null || demand.level > 0;
+      if (!isVoid && (node.stream === null || !this.#shapeOf(demand).hasRoom(node.row))) continue;
       this.#release(node);
-      if (!isServed) grant(demand, node.id);
+      if (!isVoid) grant(demand, node.id);
     }
   }
 
@@ -80,6 +80,7 @@ export class Fairness {
     if (nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = nowMs + FAIRNESS_INTERVAL_MS;
     this.#relieve();
+    for (const node of this.#nodes.byId.values()) if (node.isDraining) this.#empty(node);
     const needy = this.#neediest();
     if (needy.length === 0) return;
     const rooms = Array.from(this.#nodes.byId.values(), (node) => this.#roomOf(node));
@@ -109,6 +110,13 @@ export class Fairness {
       }
       for (const lease of asked) if (nowMs - lease.askedBackAtMs! >= RECLAIM_RESEND_MS) this.#ask(lease);
     }
+  }
+
+  /** Owners of tasks' leases on a draining node give them back after their present tasks. */
+  #empty(node: Node): void {
+    const { askable, asked } = this.#roomOf(node);
+    for (const lease of askable) this.#ask(lease);
+    for (const lease of asked) if (this.#context.nowMs - lease.askedBackAtMs! >= RECLAIM_RESEND_MS) this.#ask(lease);
   }
 
   #neediest(): Demand[] {

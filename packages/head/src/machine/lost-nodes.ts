@@ -1,12 +1,12 @@
 /**
- * The nodes that were lost a moment ago. A supervisor or a person may start them anew, under other ids: what only such a node could hold is not called
- * infeasible before they have had the time.
+ * The nodes that were lost, or began to drain, a moment ago. A supervisor or a person may start others in their place: what only such a node could hold is
+ * not called infeasible before they have had the time.
  */
 import { formatDurationMs } from '@muster/base';
 import { Cluster, Shape, type NodeSpec, type PlacementRequest } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 
-/** A lost node whose return a demand waits for. */
+/** A node such as a demand waits for. */
 export interface AwaitedNode {
   readonly untilMs: number;
   /** For people. */
@@ -28,11 +28,12 @@ export class LostNodes {
     this.#context = context;
   }
 
-  add(node: NodeSpec, detail: string): void {
+  /** @param why what it does not take leases for, to follow its name */
+  add(node: NodeSpec, why: string): void {
     const { nowMs, settings: { lostNodeGraceMs } } = this.#context;
-    const reasons = `${node.nodeId} could, but was lost (${detail}); the demand waits ${formatDurationMs(lostNodeGraceMs)} for one like it`;
+    const reasons = `${node.nodeId} could, but ${why}; the demand waits ${formatDurationMs(lostNodeGraceMs)} for one like it`;
     const cluster = new Cluster();
-    cluster.add({ ...node, nodeId: '' });
+    cluster.add({ nodeId: '', total: node.total, labels: node.labels });
     this.#nodes = [...this.#recent(), { cluster, untilMs: nowMs + lostNodeGraceMs, reasons }];
   }
 

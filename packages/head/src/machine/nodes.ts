@@ -48,6 +48,8 @@ export interface Node {
   reservation: { readonly demand: Demand; readonly untilMs: number } | null;
   /** No reservation before this. */
   openUntilMs: number;
+  /** It takes no more leases. */
+  isDraining: boolean;
 }
 
 /** What is remembered of a node. */
@@ -125,7 +127,7 @@ export class Nodes {
     const node: Node = {
       id: message.nodeId, instanceId: message.instanceId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
       registeredAtMs: this.#context.nowMs, endpoint: message.endpoint, stream, lastHeardMs: this.#context.nowMs, heartbeat: null,
-      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), workers: new Map(), reservation: null, openUntilMs: 0,
+      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), workers: new Map(), reservation: null, openUntilMs: 0, isDraining: false,
     };
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
@@ -149,7 +151,7 @@ export class Nodes {
     }
     this.byId.delete(node.id);
     this.dead.add(node.id, { id: node.id, hostname: node.hostname, detail, diedAtMs: this.#context.nowMs });
-    this.lost.add({ nodeId: node.id, total: node.row.total, labels: node.row.labels }, detail);
+    this.lost.add(node.row, `was lost (${detail})`);
     this.cluster.remove(node.id);
     this.revision++;
   }
@@ -196,6 +198,15 @@ export class Nodes {
     this.cluster.lend(node.id, resources, sign);
   }
 
+  /** The node takes no more leases, or does again. */
+  drain(node: Node, isDraining: boolean): void {
+    if (node.isDraining === isDraining) return;
+    node.isDraining = isDraining;
+    if (isDraining) this.lost.add(node.row, 'is draining');
+    this.revision++;
+    this.#setCondition(node);
+  }
+
   /** Keeps the node's free room for one demand; null opens it to all. */
   reserve(node: Node, reservation: Node['reservation']): void {
     node.reservation = reservation;
@@ -235,6 +246,7 @@ export class Nodes {
   }
 
   #setCondition(node: Node): void {
-    this.cluster.setCondition(node.id, node.stream === null ? 'unreachable' : node.reservation !== null ? 'reserved' : 'ready');
+    const whenItTakes = node.reservation !== null ? 'reserved' : 'ready';
+    this.cluster.setCondition(node.id, node.isDraining ? 'draining' : node.stream === null ? 'unreachable' : whenItTakes);
   }
 }

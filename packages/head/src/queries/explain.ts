@@ -8,6 +8,7 @@ import type { Job } from '../machine/jobs.js';
 import type { Lease, Leases } from '../machine/leases.js';
 import type { DeadNode, Node, Nodes } from '../machine/nodes.js';
 import type { DeadProcess, Process, Processes } from '../machine/processes.js';
+import { nodeState } from './rows.js';
 import type { ExplainAnswer } from './shapes.js';
 
 /** The tables that explanations draw on. */
@@ -57,9 +58,10 @@ export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
     `${node.hostname}, pid ${node.pid}${node.isHeadNode ? ', with the head' : ''}; last heard of ${heardOf} ago`,
     `has ${formatResources(row.total)}, of which ${formatResources(tables.nodes.availableOf(node))} is free`,
   ];
+  if (node.isDraining) lines.push('it is draining: it takes no more tasks and actors, and those that are there go on');
   if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request)}`);
   for (const lease of node.leases) lines.push(describeLease(lease));
-  return { id: node.id, kind: 'node', state: node.stream === null ? 'unreachable' : 'alive', lines };
+  return { id: node.id, kind: 'node', state: nodeState(node), lines };
 }
 
 /** Why it is dead. */

@@ -14,7 +14,7 @@ import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, expla
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { actorRow, deadNodeRow, jobRow, nodeRow, rowFilter, workerRow } from './rows.js';
 import {
-  LIST_KINDS, type ExplainAnswer, type ListAnswer, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
+  LIST_KINDS, type DrainAnswer, type ExplainAnswer, type ListAnswer, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
   type SubmitAnswer, type SummaryAnswer,
 } from './shapes.js';
 import { clusterStatus, countStates } from './status.js';
@@ -81,12 +81,13 @@ export class Queries {
       case 'list': return this.#list(argument('kind'), request.arguments, reply);
       case 'explain': return this.#explain(argument('id'), reply, attempt);
       case 'logs': return this.#logs(argument('id'), readOffsets(request.json), reply);
+      case 'drain': return reply(this.#drain(argument('id'), argument('undo') !== 'true'));
       case 'submit': return reply({ jobId: submitJob(request.json, this.#tables) } satisfies SubmitAnswer);
       case 'stop-job': return reply(this.#stopJob(argument('id')));
       case 'stop':
         reply({ nodes: this.#tables.nodes.byId.size } satisfies StopAnswer);
         return this.#actions.stopCluster(argument('reason') || 'the cluster was stopped');
-      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, submit, stop-job or stop');
+      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, drain, submit, stop-job or stop');
     }
   }
 
@@ -196,6 +197,15 @@ export class Queries {
     if (process?.kind === 'worker') return [process.nodeId];
     for (const node of nodes.byId.values()) if (node.workers.has(id)) return [node.id];
     throw invalid(`the id '${id}'`, 'that of a worker, an actor or a job');
+  }
+
+  #drain(nodeId: string, isDraining: boolean): DrainAnswer {
+    const { nodes } = this.#tables;
+    const node = nodes.byId.get(nodeId);
+    if (node === undefined) throw invalid(`the node id '${nodeId}'`, 'that of a node that `cluster list nodes` shows, and is not dead');
+    nodes.drain(node, isDraining);
+    const actors = [...node.leases].filter((lease) => lease.demand.actorId !== '').length;
+    return { nodeId, isDraining, tasks: node.leases.size - actors, actors };
   }
 
   #stopJob(jobId: string): StopJobAnswer {

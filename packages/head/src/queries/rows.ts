@@ -23,7 +23,7 @@ export interface NodeTables {
 /** A live node. */
 export function nodeRow(node: Node, { context, nodes }: NodeTables): NodeRow {
   return {
-    nodeId: node.id, state: node.stream === null ? 'unreachable' : 'alive', hostname: node.hostname, pid: node.pid,
+    nodeId: node.id, state: nodeState(node), hostname: node.hostname, pid: node.pid,
     address: node.endpoint === null ? '' : targetOf(node.endpoint, ''), isHeadNode: node.isHeadNode,
     total: amounts(node.row.total), available: amounts(nodes.availableOf(node)), labels: node.row.labels,
     leases: node.leases.size, workers: node.workers.size,
@@ -32,6 +32,8 @@ export function nodeRow(node: Node, { context, nodes }: NodeTables): NodeRow {
     ageMs: context.nowMs - node.registeredAtMs, detail: '',
   };
 }
+
+export const nodeState = (node: Node): Exclude<NodeRow['state'], 'dead'> => (node.stream === null ? 'unreachable' : node.isDraining ? 'draining' : 'alive');
 
 /** A node that is only remembered. */
 export function deadNodeRow(node: DeadNode, context: HeadContext): NodeRow {

@@ -9,6 +9,7 @@
  * | list     | kind, filter? (`k=v,k=v`), limit?       |                       | ListAnswer      |
  * | explain  | id                                      |                       | ExplainAnswer   |
  * | logs     | id (of a worker, an actor or a job)     | LogOffsets, or none   | LogsAnswer      |
+ * | drain    | id (of a node), undo? (`true`)          |                       | DrainAnswer     |
  * | submit   |                                         | JobSpec               | SubmitAnswer    |
  * | stop-job | id                                      |                       | StopJobAnswer   |
  * | stop     | reason?                                 |                       | StopAnswer      |
@@ -25,7 +26,7 @@ export interface StatusAnswer {
   readonly clusterId: string;
   readonly address: string;
   readonly uptimeMs: number;
-  readonly nodes: { readonly alive: number; readonly unreachable: number; readonly dead: number };
+  readonly nodes: { readonly alive: number; readonly draining: number; readonly unreachable: number; readonly dead: number };
   readonly total: Amounts;
   readonly available: Amounts;
   readonly objectStore: { readonly totalBytes: number; readonly usedBytes: number; readonly spilledBytes: number; readonly objects: number };
@@ -74,7 +75,8 @@ export interface ListAnswer {
 /** A node, dead ones included. */
 export interface NodeRow {
   readonly nodeId: string;
-  readonly state: 'alive' | 'unreachable' | 'dead';
+  /** A draining one is alive and takes no more leases. */
+  readonly state: 'alive' | 'draining' | 'unreachable' | 'dead';
   readonly hostname: string;
   readonly pid: number | null;
   readonly address: string;
@@ -195,6 +197,15 @@ export interface JobSpec {
   readonly name: string;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
+}
+
+/** What is left on the node. */
+export interface DrainAnswer {
+  readonly nodeId: string;
+  readonly isDraining: boolean;
+  /** Workers that tasks' owners hold. */
+  readonly tasks: number;
+  readonly actors: number;
 }
 
 /** The job that has been made. */

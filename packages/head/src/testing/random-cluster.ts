@@ -85,11 +85,16 @@ export class RandomCluster {
     const roll = this.#random.next();
     if (alive.length < 2 || (roll < 0.01 && alive.length < 5)) return this.#addDaemon();
     if (this.drivers.length < 1 || (roll < 0.03 && this.drivers.length < 6)) return void this.#connectDriver(this.#oneOf(alive));
+    if (roll < 0.035) return this.#drain(this.#oneOf(alive));
     if (roll < 0.10) return this.#elapse();
     if (roll < 0.60) return this.#actAsClient(this.#oneOf(this.#clients()));
     if (roll < 0.99) return this.#actAsDaemon(this.#oneOf(alive));
     if (roll < 0.997) return this.#breakOff(this.#oneOf(alive));
     return this.#crash(this.#oneOf(alive));
+  }
+
+  #drain(daemon: Daemon): void {
+    this.#step({ type: 'query', queryId: 1, request: { what: 'drain', arguments: { id: daemon.id, undo: String(this.#random.next() < 0.7) }, json: '' } });
   }
 
   /** Everybody leaves, detached actors are killed, and the cluster is given time to settle. */
