@@ -38,7 +38,8 @@ export interface DemandStatus {
 }
 
 /** A demand, with what it has and how it stands in its queue. */
-export interface Demand extends Omit<DemandSpec, 'request' | 'leasesByNode' | 'name'>, Queued {
+export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' | 'leasesByNode' | 'name'>, Queued {
+  preferredNodeIds: readonly string[];
   request: PlacementRequest;
   requestKey: string;
   leasesByNode: Map<string, number> | null;

@@ -16,6 +16,8 @@ export const QUERIES_PENDING_MAX = 1_000;
 export const STRANGERS_MAX = 1_000;
 /** An owner with a million tasks wants a million leases; no cluster has that many workers, and the count is asked anew. */
 export const LEASES_PER_DEMAND_MAX = 10_000;
+/** Further ones would hardly ever be reached. */
+export const PREFERRED_NODES_MAX = 4;
 /** Tasks that ask for no resource would start a process each, on whatever machine is there. */
 export const UNSIZED_LEASES_MAX = 16;
 /** The processes whose objects are freed when their job ends. Those of a job that uses up more go when a node next tells whose it holds. */

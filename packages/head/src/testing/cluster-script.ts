@@ -90,6 +90,7 @@ export class ClusterScript {
       case 'send': return this.#client(name, JSON.parse(command.slice(command.indexOf('{'))) as ClientToHead);
       case 'demand': return this.#client(name, {
         type: 'leaseDemand', demandId: Number(second), demand: demand(words), count: Number(/ x(\d+)/.exec(command)![1]), name: words.options['name'] ?? '',
+        preferredNodeIds: words.options['near'] === undefined ? [] : words.options['near'].split(',').map((node) => `node-${node}`),
       });
       case 'return': return this.#client(name, { type: 'leaseReturn', leaseId: id(second), killWorker: has('kill'), reason: '' });
       case 'blocked': return this.#client(name, { type: 'workerBlocked', blocked: true });

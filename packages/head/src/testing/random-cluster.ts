@@ -403,7 +403,7 @@ export class RandomCluster {
   #demand(client: Client): void {
     const demandId = Math.floor(this.#random.next() * 3);
     const count = Math.floor(this.#random.next() * 5);
-    this.#say(client, { type: 'leaseDemand', demandId, demand: this.#randomDemand(), count, name: '' });
+    this.#say(client, { type: 'leaseDemand', demandId, demand: this.#randomDemand(), count, name: '', preferredNodeIds: this.#random.next() < 0.2 ? [this.#oneOf(this.daemons).id] : [] });
   }
 
   #createActor(client: Client): void {
