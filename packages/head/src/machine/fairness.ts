@@ -15,24 +15,13 @@ import {
   FAIRNESS_DEMANDS_MAX, FAIRNESS_INTERVAL_MS, LEASE_QUANTUM_MS, RECLAIM_PATIENCE_MS, RECLAIM_RESEND_MS, RESERVATION_MS, RESERVATION_PAUSE_MS, RESERVE_AFTER_MS,
 } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
-
-/** What one round knows of a node. */
-interface Room {
-  readonly node: Node;
-  /** What is free or about to be, less what this round has promised. Written to in place: rounds look at thousands of leases. */
-  readonly free: Record<string, number>;
-  /** Leases that could be asked for; oldest first once they have been looked at. */
-  askable: Lease[];
-  isSorted: boolean;
-  /** Leases that have been asked for. */
-  readonly asked: Lease[];
-  /** Of those, the ones that nobody counts on any more. */
-  readonly late: Lease[];
-}
+import { byDevice, freeOf, needsOf, type Room } from './room.js';
 
 /** Where room can be made, and by whose leaving. */
 interface Plan {
   readonly room: Room;
+  /** In the names of {@link Room.free}. */
+  readonly needs: ResourceSet;
   readonly leases: readonly Lease[];
 }
 
@@ -133,9 +122,9 @@ export class Fairness {
   }
 
   #roomOf(node: Node): Room {
-    const room: Room = { node, free: { ...this.#nodes.availableOf(node) }, askable: [], isSorted: false, asked: [], late: [] };
+    const room: Room = { node, free: freeOf(node, this.#nodes.availableOf(node)), askable: [], isSorted: false, asked: [], late: [] };
     for (const lease of node.leases) {
-      if (lease.state === 'ending') shift(room.free, taken(lease), 1);
+      if (lease.state === 'ending') shift(room.free, byDevice(taken(lease), lease), 1);
       if (lease.state !== 'running' || lease.demand.actorId !== '' || lease.isBlocked) continue;
       if (lease.askedBackAtMs === null) {
         room.askable.push(lease);
@@ -147,7 +136,7 @@ export class Fairness {
         lease.demand.askedBack--;
       }
       if (lease.isLate) room.late.push(lease);
-      else shift(room.free, lease.resources, 1);
+      else shift(room.free, byDevice(lease.resources, lease), 1);
     }
     return room;
   }
@@ -159,9 +148,9 @@ export class Fairness {
     const plan = bestPlan(demand, reserved.length > 0 ? reserved : rooms.filter(({ node: { row } }) => row.condition === 'ready' && shape.suits(row)));
     if (plan === null) return;
     const { room } = plan;
-    shift(room.free, demand.request.resources, -1);
+    shift(room.free, plan.needs, -1);
     for (const lease of plan.leases) {
-      shift(room.free, lease.resources, 1);
+      shift(room.free, byDevice(lease.resources, lease), 1);
       if (nowMs - lease.runningSinceMs! >= LEASE_QUANTUM_MS) this.#ask(lease);
     }
     if (plan.leases.length > 0) room.askable = room.askable.filter((lease) => lease.askedBackAtMs === null);
@@ -196,15 +185,20 @@ export class Fairness {
 
 /** The node where the fewest leases must come back, or null where no number of them would do. */
 function bestPlan(demand: Demand, rooms: readonly Room[]): Plan | null {
-  for (const room of rooms) if (fits(room.free, demand.request.resources)) return { room, leases: [] };
+  for (const room of rooms) {
+    const needs = needsOf(demand.request, room);
+    if (needs !== null && fits(room.free, needs)) return { room, needs, leases: [] };
+  }
   return planWith(demand, rooms, { countsLate: false }) ?? planWith(demand, rooms, { countsLate: true });
 }
 
 function planWith(demand: Demand, rooms: readonly Room[], { countsLate }: { readonly countsLate: boolean }): Plan | null {
   let best: Plan | null = null;
   for (const room of rooms) {
-    const leases = leavers(demand, room, { limit: best?.leases.length ?? Infinity, late: countsLate ? room.late : [] });
-    if (leases !== null) best = { room, leases };
+    const needs = needsOf(demand.request, room);
+    if (needs === null) continue;
+    const leases = leavers(demand, room, needs, { limit: best?.leases.length ?? Infinity, late: countsLate ? room.late : [] });
+    if (leases !== null) best = { room, needs, leases };
     if (best !== null && best.leases.length <= 1) break;
   }
   return best;
@@ -214,20 +208,20 @@ function planWith(demand: Demand, rooms: readonly Room[], { countsLate }: { read
  * Fewer than `limit` leases, the oldest first, that would make room, all of holders that keep at least as much as the demand then has. The `late` ones
  * will come, too.
  */
-function leavers(demand: Demand, room: Room, { limit, late }: { readonly limit: number; readonly late: readonly Lease[] }): Lease[] | null {
+function leavers(demand: Demand, room: Room, needs: ResourceSet, { limit, late }: { readonly limit: number; readonly late: readonly Lease[] }): Lease[] | null {
   if (!room.isSorted) room.askable.sort((a, b) => a.runningSinceMs! - b.runningSinceMs!);
   room.isSorted = true;
   const leaving: Lease[] = [];
   const leavingOf = new Map<Demand, number>();
-  const missing = { ...shortage(room.free, demand.request.resources) };
-  for (const lease of late) reduce(missing, lease.resources);
+  const missing = { ...shortage(room.free, needs) };
+  for (const lease of late) reduce(missing, byDevice(lease.resources, lease));
   if (Object.keys(missing).length === 0) return leaving;
   for (const lease of room.askable) {
     const holder = lease.demand;
     const kept = holder.leases.size - holder.askedBack - (leavingOf.get(holder) ?? 0);
     // Who holds nothing may take anybody's; else the exchange must leave the holder with no less than the taker.
     if (holder === demand || kept <= (demand.level === 0 ? 0 : demand.level! + 1)) continue;
-    if (!reduce(missing, lease.resources)) continue;
+    if (!reduce(missing, byDevice(lease.resources, lease))) continue;
     leaving.push(lease);
     if (leaving.length >= limit) return null;
     leavingOf.set(holder, (leavingOf.get(holder) ?? 0) + 1);

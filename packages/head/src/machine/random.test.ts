@@ -180,22 +180,25 @@ t.test('more owners than leases take turns', async (t) => {
   t.ok(cluster.owners.every(({ longestWaitMs }) => longestWaitMs < 3_000), `waits: ${cluster.owners.map((owner) => owner.longestWaitMs).join(' ')}`);
 });
 
-t.test('no feasible demand starves, however large it is and whoever else wants the room', async (t) => {
-  const seed = Number(process.env['MUSTER_SEED'] ?? Date.now() % 2 ** 31);
-  const random = seededRandom(seed);
-  const upTo = (n: number): number => 1 + Math.floor(random.next() * n);
-  for (let round = 0; round < 12; round++) {
-    const nodes = Array.from({ length: upTo(3) }, () => cpus(2 + upTo(6)));
-    const largest = Math.max(...nodes.map((node) => node['cpu']! / RESOURCE_SCALE));
-    const owners = Array.from({ length: 2 + upTo(6) }, () => ({ resources: cpus(upTo(largest)), taskMs: upTo(300), fromMs: upTo(2_000) }));
-    const cluster = new BusyOwners(nodes, [{ resources: cpus(largest), taskMs: 50, fromMs: 1_000 }, ...owners]);
-    cluster.runUntil(60_000);
-    const waits = cluster.owners.map((owner) => owner.longestWaitMs);
-    const detail = JSON.stringify({ seed, round, nodes: nodes.map((node) => node['cpu']), owners, waits });
-    if (Math.max(...waits) > 20_000) return t.fail(`somebody waited too long: ${detail}`);
-  }
-  t.pass(`seed ${seed}`);
-});
+for (const resource of ['cpu', 'gpu'] as const) {
+  t.test(`no feasible demand of ${resource}s starves, however large it is and whoever else wants the room`, async (t) => {
+    const seed = Number(process.env['MUSTER_SEED'] ?? Date.now() % 2 ** 31);
+    const random = seededRandom(seed);
+    const upTo = (n: number): number => 1 + Math.floor(random.next() * n);
+    const amount = (count: number): ResourceSet => ({ [resource]: count * RESOURCE_SCALE });
+    for (let round = 0; round < 12; round++) {
+      const sizes = Array.from({ length: upTo(3) }, () => (resource === 'cpu' ? 2 + upTo(6) : upTo(4)));
+      const largest = Math.max(...sizes);
+      const some = (): number => (resource === 'cpu' || random.next() < 0.4 ? upTo(largest) : [0.25, 0.3, 0.5, 0.6][upTo(4) - 1]!);
+      const owners = Array.from({ length: 2 + upTo(6) }, () => ({ resources: amount(some()), taskMs: upTo(300), fromMs: upTo(2_000) }));
+      const cluster = new BusyOwners(sizes.map(amount), [{ resources: amount(largest), taskMs: 50, fromMs: 1_000 }, ...owners]);
+      cluster.runUntil(60_000);
+      const waits = cluster.owners.map((owner) => owner.longestWaitMs);
+      if (Math.max(...waits) > 20_000) return t.fail(`somebody waited too long: ${JSON.stringify({ seed, round, sizes, owners, waits })}`);
+    }
+    t.pass(`seed ${seed}`);
+  });
+}
 
 t.test('a decision does not take longer because others hold many leases', async (t) => {
   const medianUs = (others: number): number => {
