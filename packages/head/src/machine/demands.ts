@@ -11,7 +11,7 @@ import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
 import { FairQueue, type Queued } from './fair-queue.js';
 import type { Lease } from './leases.js';
-import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, UNSIZED_LEASES_MAX } from './limits.js';
+import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNSIZED_LEASES_MAX } from './limits.js';
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
 
@@ -190,9 +190,14 @@ export class Demands {
     for (const group of this.groups.values()) if (group.awaited !== null && group.awaited.untilMs <= nowMs) this.#tryAgain(group);
     if (nowMs < this.#nextReportMs) return;
     this.#nextReportMs = nowMs + DEMAND_STATUS_INTERVAL_MS;
-    for (const group of this.groups.values()) {
+    let nodesLeft = STATUS_NODES_MAX;
+    for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
+      if (nodesLeft <= 0) break;
       if (!this.#isRefused(group)) continue; // it is tried again in this step
-      for (const demand of group.queue) if (nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS) this.#report(demand, this.#statusOf(group));
+      const waiting = [...group.queue].filter((demand) => nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
+      if (waiting.length > 0 && group.explained?.version !== this.#nodes.cluster.version) nodesLeft -= this.#nodes.cluster.size;
+      // An actor that is told may die, and take others with it.
+      for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
     }
     for (const demand of this.#delayed) {
       const status = this.waitsFor(demand);

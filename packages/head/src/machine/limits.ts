@@ -67,6 +67,8 @@ export const FAIRNESS_DEMANDS_MAX = 16;
 export const FAIRNESS_INTERVAL_MS = 100;
 /** How often a demand that waits is told why, at most. */
 export const DEMAND_STATUS_INTERVAL_MS = 1_000;
+/** Nodes that are looked at for it in one interval; a few dozen milliseconds. Where there are more nodes and demands, these take turns. */
+export const STATUS_NODES_MAX = 100_000;
 
 // Waits.
 /** A longer pause between two ticks is the head's own fault. */
