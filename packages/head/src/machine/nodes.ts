@@ -118,6 +118,7 @@ export class Nodes {
       return { type: 'repeated', node: current };
     }
     const total = readResources(message.resources);
+    if ((total['gpu'] ?? 0) % RESOURCE_SCALE !== 0) throw refusal('a node with a part of a GPU');
     if (Object.keys(message.labels).length > LABELS_MAX) throw refusal(`a node with more than ${LABELS_MAX} labels`);
     const known = this.byId.get(message.nodeId);
     if (known?.instanceId === message.instanceId) return this.#takeBack(known, stream, message);
