@@ -190,18 +190,24 @@ export class Demands {
     for (const group of this.groups.values()) if (group.awaited !== null && group.awaited.untilMs <= nowMs) this.#tryAgain(group);
     if (nowMs < this.#nextReportMs) return;
     this.#nextReportMs = nowMs + DEMAND_STATUS_INTERVAL_MS;
+    this.#tellWaiting();
+    for (const demand of this.#delayed) {
+      const status = this.waitsFor(demand);
+      if (status !== null) this.#report(demand, status);
+    }
+  }
+
+  /** Those that were told the longest ago first, because a look at every node takes its time. */
+  #tellWaiting(): void {
+    const { cluster } = this.#nodes;
     let nodesLeft = STATUS_NODES_MAX;
     for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
       if (nodesLeft <= 0) break;
       if (!this.#isRefused(group)) continue; // it is tried again in this step
-      const waiting = [...group.queue].filter((demand) => nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
-      if (waiting.length > 0 && group.explained?.version !== this.#nodes.cluster.version) nodesLeft -= this.#nodes.cluster.size;
+      const waiting = [...group.queue].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
+      if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;
       // An actor that is told may die, and take others with it.
       for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
-    }
-    for (const demand of this.#delayed) {
-      const status = this.waitsFor(demand);
-      if (status !== null) this.#report(demand, status);
     }
   }
 
