@@ -69,7 +69,7 @@ export interface NodeRow {
 export class Cluster {
   /** How many rows there are, free ones included. */
   rowCount = 0;
-  /** Amounts by row and column, `width` to a row; see {@link column}. */
+  /** Amounts by row and column, `width` to a row; see {@link columnOf}. */
   total = new Float64Array(0);
   available = new Float64Array(0);
   width = 8;
@@ -116,12 +116,21 @@ export class Cluster {
 
   view(node: NodeRow): NodeView {
     const available: Record<string, number> = {};
-    for (const name in node.total) available[name] = this.available[node.row * this.width + this.column(name)]!;
+    for (const name in node.total) available[name] = this.available[node.row * this.width + this.#column(name)]!;
     return { nodeId: node.nodeId, labels: node.labels, total: node.total, condition: node.condition, leaseCount: node.leaseCount, available };
   }
 
-  /** The column of a resource, made at its first mention. */
-  column(name: string): number {
+  /** How many resources have a column. */
+  get resourceCount(): number {
+    return this.#columns.size;
+  }
+
+  /** The column of a resource; undefined when no node ever had any of it. */
+  columnOf(name: string): number | undefined {
+    return this.#columns.get(name);
+  }
+
+  #column(name: string): number {
     const known = this.#columns.get(name);
     if (known !== undefined) return known;
     const column = this.#columns.size - 3 + BUILT_IN_COLUMNS;
@@ -136,7 +145,7 @@ export class Cluster {
     const node: NodeRow = { row, nodeId, labels, total: {}, condition: 'ready', leaseCount: 0, gpus: new GpuDevices(total['gpu'] ?? 0) };
     this.#rows[row] = node;
     this.#byId.set(nodeId, node);
-    for (const name in total) this.column(name);
+    for (const name in total) this.#column(name);
     if (this.rowCount * this.width > this.total.length) this.#grow();
     this.total.fill(0, row * this.width, (row + 1) * this.width);
     this.available.fill(0, row * this.width, (row + 1) * this.width);
@@ -208,7 +217,7 @@ export class Cluster {
       copy.setCondition(node.nodeId, node.condition);
       row.leaseCount = node.leaseCount;
       row.gpus.assign(node.gpus);
-      for (const name in node.total) copy.available[row.row * copy.width + copy.column(name)] = this.available[node.row * this.width + this.column(name)]!;
+      for (const name in node.total) copy.available[row.row * copy.width + copy.#column(name)] = this.available[node.row * this.width + this.#column(name)]!;
       for (const column of DERIVED) copy.available[row.row * copy.width + column] = this.available[node.row * this.width + column]!;
     }
     return copy;
@@ -223,11 +232,11 @@ export class Cluster {
 
   #setTotal(node: NodeRow, total: ResourceSet): void {
     const names = new Set([...Object.keys(node.total), ...Object.keys(total)]);
-    for (const name of names) this.column(name); // may move all rows
+    for (const name of names) this.#column(name); // may move all rows
     const at = node.row * this.width;
     for (const name of names) {
-      this.total[at + this.column(name)] = total[name] ?? 0;
-      this.available[at + this.column(name)]! += (total[name] ?? 0) - (node.total[name] ?? 0);
+      this.total[at + this.#column(name)] = total[name] ?? 0;
+      this.available[at + this.#column(name)]! += (total[name] ?? 0) - (node.total[name] ?? 0);
     }
     node.total = total;
     const gpus = total['gpu'] ?? 0;
@@ -243,7 +252,7 @@ export class Cluster {
   #shift(node: NodeRow, resources: ResourceSet, sign: 1 | -1): void {
     const at = node.row * this.width;
     for (const name in resources) {
-      const column = this.#columns.get(name) ?? this.column(name);
+      const column = this.#columns.get(name) ?? this.#column(name);
       this.available[at + column]! += sign * resources[name]!;
       if (column === COLUMN.gpu) this.#deriveGpus(node);
     }

@@ -46,7 +46,7 @@ function describe(cluster: Cluster, request: PlacementRequest): string {
     if (group === undefined) groups.set(refusal.reason, (group = { nodeIds: [], refusal, have: {}, differs: false }));
     group.nodeIds.push(node.nodeId);
     for (const { name, column } of refusal.lacks) {
-      const amount = Math.max(0, refusal.amounts[node.row * cluster.width + column]!);
+      const amount = column === undefined ? 0 : Math.max(0, refusal.amounts[node.row * cluster.width + column]!);
       const most = (group.have[name] ??= amount);
       if (amount === most) continue;
       group.differs = true;
@@ -74,7 +74,8 @@ function clauseOf({ refusal: { reason, lacks, suffix }, have, differs }: Group):
 interface Need {
   readonly name: string;
   readonly amount: number;
-  readonly column: number;
+  /** Undefined: no node ever had any. */
+  readonly column: number | undefined;
 }
 
 interface Refusal {
@@ -101,7 +102,7 @@ class Refusals {
   constructor(cluster: Cluster, request: PlacementRequest) {
     this.#cluster = cluster;
     this.#request = request;
-    this.#needs = Object.entries(request.resources).map(([name, amount]) => ({ name, amount, column: cluster.column(name) }));
+    this.#needs = Object.entries(request.resources).map(([name, amount]) => ({ name, amount, column: cluster.columnOf(name) }));
   }
 
   /** The first reason that applies, the lasting ones before those that pass. */
@@ -123,12 +124,13 @@ class Refusals {
 
   #lacking(node: NodeRow, amounts: Float64Array, known: Map<number, Refusal>, suffix: string): Refusal | null {
     const at = node.row * this.#cluster.width;
+    const isLacking = ({ column, amount }: Need): boolean => column === undefined || amounts[at + column]! < amount;
     let bits = 0;
-    for (let i = 0; i < this.#needs.length; i++) if (amounts[at + this.#needs[i]!.column]! < this.#needs[i]!.amount) bits += 2 ** i;
+    for (let i = 0; i < this.#needs.length; i++) if (isLacking(this.#needs[i]!)) bits += 2 ** i;
     if (bits === 0) return null;
     let refusal = known.get(bits);
     if (refusal === undefined) {
-      const lacks = this.#needs.filter(({ column, amount }) => amounts[at + column]! < amount);
+      const lacks = this.#needs.filter(isLacking);
       known.set(bits, (refusal = { reason: `${suffix}: ${lacks.map(({ name }) => name).join(' ')}`, lacks, amounts, suffix }));
     }
     return refusal;

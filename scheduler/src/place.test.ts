@@ -44,6 +44,18 @@ t.test('the choice', async (t) => {
     t.same(order, ['c', 'b', 'a']);
   });
 
+  t.test('of what no node ever had waits for one that has it', async (t) => {
+    const cluster = clusterOf({ a: { total: { cpu: 4 } } });
+    const shape = new Shape(cluster, need({ cpu: 1, tpu: 2 }));
+    t.equal(place(cluster, shape, NO_HINTS), null);
+    t.same(explain(cluster, shape.request), { isFeasible: false, reasons: 'a: need 2 tpu, have 0 in all' });
+    t.equal(cluster.columnOf('tpu'), undefined, 'asking makes no column');
+    cluster.add({ nodeId: 'b', total: whole({ cpu: 4, tpu: 1 }), labels: {} });
+    t.notOk(shape.isFeasible);
+    cluster.add({ nodeId: 'c', total: whole({ cpu: 4, tpu: 2 }), labels: {} });
+    t.equal(place(cluster, shape, NO_HINTS), 'c');
+  });
+
   t.test('spreads by the count of own leases before all else', async (t) => {
     const cluster = clusterOf({ a: { total: { cpu: 4 } }, b: { total: { cpu: 4 } } });
     cluster.hold('b', whole({ cpu: 3 }));

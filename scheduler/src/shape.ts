@@ -29,8 +29,10 @@ export class Shape {
   /** Whether it prefers labels. */
   readonly hasPreferences: boolean;
   /** The columns that the request needs something of, and how much. */
-  readonly #columns: Int32Array;
-  readonly #needs: Float64Array;
+  #columns = new Int32Array(0);
+  #needs = new Float64Array(0);
+  /** Set: it needs something that no node has had, of all those resources that there are. */
+  #unknownOf: number | null = null;
   /** By row; Infinity where the request does not fit now. In 32 bits, because many shapes of many rows should stay in the processor's cache. */
   #scores = new Float32Array(0);
   /** The lowest score of each block, and whether it must be looked for again. */
@@ -46,16 +48,8 @@ export class Shape {
     this.cluster = cluster;
     this.request = request;
     this.hasPreferences = request.labels.some((term) => term.weight > 0);
-    const needs = new Map<number, number>();
-    for (const name in request.resources) if (request.resources[name]! > 0) needs.set(cluster.column(name), request.resources[name]!);
     this.gpu = request.resources['gpu'] ?? 0;
-    if (this.gpu > 0) {
-      needs.delete(COLUMN.gpu);
-      needs.set(this.gpu < RESOURCE_SCALE ? COLUMN.gpuPart : COLUMN.gpuWhole, this.gpu);
-    }
-    needs.set(COLUMN.leases, 1);
-    this.#columns = Int32Array.from(needs.keys());
-    this.#needs = Float64Array.from(needs.values());
+    this.#findColumns();
   }
 
   /** The best node, or null when none fits. */
@@ -126,9 +120,26 @@ export class Shape {
     return Math.max(0, count);
   }
 
+  #findColumns(): void {
+    const { cluster, request: { resources }, gpu } = this;
+    const needs = new Map<number, number>();
+    this.#unknownOf = null;
+    for (const name in resources) {
+      if (resources[name] === 0) continue;
+      const column = cluster.columnOf(name);
+      if (column === undefined) this.#unknownOf = cluster.resourceCount;
+      else needs.set(column, resources[name]!);
+    }
+    if (needs.delete(COLUMN.gpu)) needs.set(gpu < RESOURCE_SCALE ? COLUMN.gpuPart : COLUMN.gpuWhole, gpu);
+    needs.set(COLUMN.leases, 1);
+    this.#columns = Int32Array.from(needs.keys());
+    this.#needs = Float64Array.from(needs.values());
+  }
+
   #refresh(): void {
     const { cluster } = this;
     if (this.#version === cluster.version) return;
+    if (this.#unknownOf !== null && this.#unknownOf !== cluster.resourceCount) this.#findColumns(); // no node could hold it before: those that can now are new
     const isComplete = this.#version >= 0 && cluster.rowCount <= this.#scores.length && this.#follow();
     if (!isComplete) this.#rebuild();
     this.#version = cluster.version;
@@ -201,7 +212,7 @@ export class Shape {
 
   #couldHold(node: NodeRow): boolean {
     const { total, width } = this.cluster;
-    if (node.condition === 'draining') return false;
+    if (this.#unknownOf !== null || node.condition === 'draining') return false;
     for (let i = 0; i < this.#columns.length; i++) if (total[node.row * width + this.#columns[i]!]! < this.#needs[i]!) return false;
     for (const term of this.request.labels) if (term.weight === 0 && !satisfies(node, term)) return false;
     return offersItself(node, this.request);
