@@ -1,7 +1,7 @@
 /** Several nodes: where tasks and actors run, and how objects get from one node to another. */
 import { createHash } from 'node:crypto';
 import t from 'tap';
-import { actor, context, free, get, put, remote, shutdown, UnschedulableError, type ObjectRef } from '@muster/core';
+import { actor, context, free, get, put, remote, shutdown, UnschedulableError, wait, type ObjectRef } from '@muster/core';
 import { eventually, TestCluster } from '../support/cluster.js';
 
 const MEGABYTES = 50;
@@ -45,6 +45,15 @@ const idle = (): Promise<void> => eventually('no lease is held', async () => Obj
 t.test('tasks that overlap run on all three nodes', async (t) => {
   const nodes = await get(Array.from({ length: 12 }, () => whereAmI.remote(100)));
   t.same([...new Set(nodes)].sort(), [a, b, c].sort());
+});
+
+t.test('a task runs where its large argument lies', async (t) => {
+  for (const [seed, node] of [a, b, c].entries()) {
+    const ref = make.options({ placement: { node } }).remote(LARGE_BYTES, seed + 1);
+    await wait([ref]);
+    await idle();
+    t.equal((await hash(ref)).nodeId, node);
+  }
 });
 
 t.test("placement 'spread' uses every node for the first three tasks", async (t) => {

@@ -2,8 +2,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import {
-  cancel, context, get, init, ObjectRef, remote, shutdown, wait,
+  cancel, context, get, init, ObjectRef, remote, shutdown, wait, type Placement,
 } from '@muster/core';
+import { TestCluster } from '../support/cluster.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
 import { rejection } from '../support/until.js';
 
@@ -111,6 +112,31 @@ t.test('limits', async (t) => {
     const array = new Float64Array(200_000).fill(7);
     t.strictSame(await echo(array), array);
   });
+});
+
+t.test('conditions on labels', async (t) => {
+  await shutdown();
+  const cluster = await TestCluster.start({ nodes: [{ labels: { zone: 'a', disk: 'ssd' } }, { labels: { zone: 'b', disk: 'nvme' } }, { labels: { zone: 'c' } }] });
+  t.teardown(() => cluster.stop());
+  const rows = await Promise.all(cluster.nodes.map((node) => cluster.row(node)));
+  await cluster.connect();
+  const where = remote(() => context().nodeId);
+  const zonesOf = async (placement: Placement): Promise<string> => {
+    const nodeIds = await get(Array.from({ length: 4 }, () => where.options({ placement }).remote()));
+    return [...new Set(nodeIds.map((nodeId) => rows.find((row) => row.nodeId === nodeId)!.labels['zone']))].sort().join();
+  };
+  t.equal(await zonesOf({ labels: { zone: 'b' } }), 'b');
+  t.match(await zonesOf({ labels: { disk: { in: ['ssd', 'nvme'] } } }), /^(a|b|a,b)$/);
+  t.equal(await zonesOf({ labels: { disk: { notIn: ['ssd', 'nvme'] } } }), 'c');
+  t.equal(await zonesOf({ labels: { disk: { exists: true }, zone: { notIn: ['a'] } } }), 'b');
+  t.equal(await zonesOf({ labels: { disk: { exists: false } } }), 'c');
+  const [, b] = rows;
+  t.equal(await where.options({ placement: { labels: { disk: { in: ['nvme'], weight: 10 } } } })(), b!.nodeId, 'a preference goes before the node of the driver');
+  t.equal(await where.options({ placement: { node: b!.nodeId, soft: true } })(), b!.nodeId);
+  t.ok(await where.options({ placement: { node: 'node-000000000000', soft: true } })(), 'elsewhere, when the node is not there');
+  const error = await rejection(where.options({ placement: { labels: { disk: { in: ['tape', 'floppy'] } } } })());
+  t.match(error.message, /lacks label disk in tape\|floppy/);
+  await shutdown();
 });
 
 t.test('no deadlock on a single cpu', async (t) => {

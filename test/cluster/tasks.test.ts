@@ -284,7 +284,10 @@ t.test('options', async (t) => {
   await t.test('bad ones are refused at once, by name', (t) => {
     for (const [options, word] of [
       [{ cpus: -1 }, 'cpu'], [{ cpus: Number.NaN }, 'cpu'], [{ memory: 'lots' }, 'lots'], [{ retries: 1.5 }, 'retries'], [{ timeoutMs: 0 }, 'timeoutMs'],
-      [{ placement: 'here' }, 'placement'], [{ speed: 1 }, 'speed'], [{ resources: { tpu: -1 } }, 'tpu'], [{ gpus: 1.5 }, 'gpu'],
+      [{ placement: 'here' }, 'placement'], [{ placement: { node: 5 } }, 'placement.node'], [{ placement: { node: 'node-1', soft: 'yes' } }, 'placement.soft'],
+      [{ placement: { labels: { zone: 5 } } }, 'zone'], [{ placement: { labels: { zone: { in: [] } } } }, 'zone in'], [{ placement: { labels: { zone: { in: ['a'], exists: true } } } }, 'zone'],
+      [{ placement: { labels: { zone: { in: ['a'], weight: 101 } } } }, '101'], [{ placement: { labels: { zone: { in: ['a'], wait: 1 } } } }, 'wait'], [{ placement: { labels: { zone: { exists: 1 } } } }, 'exists: 1'],
+      [{ speed: 1 }, 'speed'], [{ resources: { tpu: -1 } }, 'tpu'], [{ gpus: 1.5 }, 'gpu'],
       [{ retryOn: true }, 'retryOn'], [{ signal: 1 }, 'signal'], [{ name: 5 }, 'name'],
     ] as const) {
       try {

@@ -1,6 +1,7 @@
 export * from './ids.js';
 export * from './ports.js';
 export { systemRandom, seededRandom } from './random.js';
+export * from './labels.js';
 export * from './units.js';
 export * from './resources.js';
 export * from './death.js';

@@ -68,7 +68,7 @@ t.test('an address that is none is wrong usage, wherever it comes from', async (
 });
 
 t.test('without a cluster, commands that need one end with code 3 and say how to get one', async (t) => {
-  for (const args of [['status'], ['summary'], ['list', 'nodes'], ['explain', 'node-1'], ['logs', 'job-1'], ['submit', '--', 'true'], ['jobs'], ['stop-job', 'job-1'], ['token']]) {
+  for (const args of [['status'], ['summary'], ['list', 'nodes'], ['explain', 'node-1'], ['logs', 'job-1'], ['submit', '--', 'true'], ['jobs'], ['stop-job', 'job-1'], ['drain', 'node-1'], ['token']]) {
     const { code, stderr } = await home.run(args);
     t.equal(code, 3, args.join(' '));
     t.equal(stderr, 'cluster: no cluster runs on this machine\n  Start one with `cluster start --head`, or name one elsewhere with --address HOST:PORT.\n');

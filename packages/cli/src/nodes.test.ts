@@ -50,6 +50,18 @@ t.test('a head and a member', async (t) => {
     t.match(unknown.stderr, /^cluster: the id 'node-nobody' is not known\n  It must be that of a node, .*\n$/);
   });
 
+  t.test('a node drains, and takes tasks again', async (t) => {
+    t.equal((await home.run(['drain', member.nodeId])).stdout, `${member.nodeId} is draining: nothing runs there\n`);
+    t.equal((await home.list('nodes')).find((node) => node['nodeId'] === member.nodeId)!['state'], 'draining');
+    t.match((await home.run(['status'])).stdout, /^nodes +1 alive, 1 draining$/m);
+    t.match((await home.run(['explain', member.nodeId])).stdout, /it is draining: /);
+    t.equal((await home.run(['drain', member.nodeId, '--undo'])).stdout, `${member.nodeId} takes tasks and actors again\n`);
+    t.match((await home.run(['status'])).stdout, /^nodes +2 alive$/m);
+    const unknown = await home.run(['drain', 'node-nobody']);
+    t.equal(unknown.code, 1);
+    t.match(unknown.stderr, /^cluster: the node id 'node-nobody' is not/);
+  });
+
   t.test('the token\'s path is printed, and its absence or a wrong one ends with code 4', async (t) => {
     t.match((await home.run(['token'])).stdout, /^\/.*\/token\n$/);
     const wrong = join(home.path, 'wrong-token');

@@ -5,7 +5,7 @@ export { actor, getActor, kill } from './api/actor.js';
 export { cancel, free, get, put, wait, type CancelOptions, type Values, type WaitOptions, type WaitResult } from './api/references.js';
 export { context, type Context } from './api/context.js';
 export type {
-  ActorClass, ActorHandle, ActorOptions, Argument, Arguments, CallOptions, MapOptions, Placement, RemoteFunction, RemoteGenerator, RemoteGeneratorMethod,
+  ActorClass, ActorHandle, ActorOptions, Argument, Arguments, CallOptions, LabelCondition, MapOptions, Placement, RemoteFunction, RemoteGenerator, RemoteGeneratorMethod,
   RemoteMethod, TaskOptions,
 } from './api/types.js';
 export { ObjectRef } from './machine/reference.js';

@@ -2,7 +2,7 @@
  * What users' code in the simulation can do: submit, wait, put, create actors. It stands for the imports of @muster/core, and for the
  * variables in which code keeps references: what it holds is held until it ends.
  */
-import { newId, parseResources, taskId, type ActorId, type MusterError, type ResourceOptions } from '@muster/base';
+import { newId, NODE_LABEL, parseResources, taskId, type ActorId, type MusterError, type ResourceOptions } from '@muster/base';
 import type { ActorState, Demand } from '@muster/protocol';
 import { EncodedValue, RefState, type ObjectRef } from '@muster/core/internal';
 import { until, type Program } from './program.js';
@@ -214,5 +214,6 @@ export class CodeContext {
 
 function demandOf(options: ResourceOptions & { readonly nodeId?: string }, defaultCpus: number): Demand {
   const { cpus = defaultCpus, gpus, memory, resources, nodeId = '' } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { spread: false, nodeId, labels: {} } };
+  const labels = nodeId === '' ? [] : [{ key: NODE_LABEL, operator: 'in', values: [nodeId], weight: 0 }];
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { spread: false, labels } };
 }

@@ -68,8 +68,9 @@ export function checkDisconnected(scene: Scene): void {
   must(cluster, demands.groups.size === 0, () => 'the head has demands without jobs');
   must(cluster, actors.live.size === 0, () => 'the head has actors without jobs');
   for (const process of processes.byId.values()) must(cluster, process.kind === 'worker' && process.jobId === '', () => `the head still counts ${process.id}`);
-  for (const { view, id } of nodes.byId.values()) {
-    must(cluster, JSON.stringify(view.available) === JSON.stringify(view.total), () => `of ${id}, ${JSON.stringify(view.available)} of ${JSON.stringify(view.total)} is free`);
+  for (const node of nodes.byId.values()) {
+    const [available, total] = [nodes.availableOf(node), node.row.total].map((amounts) => JSON.stringify(amounts));
+    must(cluster, available === total, () => `of ${node.id}, ${available} of ${total} is free`);
   }
   must(cluster, nodes.byId.size === cluster.liveNodes.length, () => `the head counts ${nodes.byId.size} nodes, and ${cluster.liveNodes.length} live`);
   for (const node of cluster.liveNodes) {

@@ -2,7 +2,7 @@
  * What really happened, as nobody in the cluster sees it: which code ran where and how often. The oracle of the simulation. A rule that is
  * broken ends it at once.
  */
-import { addResources, fits, formatResources, MusterError, type ResourceSet } from '@muster/base';
+import { addResources, fits, formatResources, MusterError, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
 import type { UserError } from './program.js';
 
 /** A rule that the cluster broke. */
@@ -40,7 +40,7 @@ export class Ledger {
   /** Leases whose tasks have waited for others: their cpus were lent out, and others may have them still. */
   readonly #lent = new Set<string>();
   /** What each lease was given. */
-  readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet }>();
+  readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet; gpuIds: readonly number[] }>();
   /** By number. */
   readonly running = new Map<number, Execution>();
   /** What each reference's value was found to be. */
@@ -51,7 +51,14 @@ export class Ledger {
 
   /** A node is told to start a lease. */
   leaseStarting(leaseId: string, nodeId: string, resources: ResourceSet): void {
-    this.leases.set(leaseId, { nodeId, resources });
+    if (!this.leases.has(leaseId)) this.leases.set(leaseId, { nodeId, resources, gpuIds: [] });
+  }
+
+  /** A worker is told which GPUs are its lease's. */
+  leaseCommanded(leaseId: string, gpuIds: readonly number[]): void {
+    const lease = this.leases.get(leaseId)!;
+    if (gpuIds.length !== Math.ceil((lease.resources['gpu'] ?? 0) / RESOURCE_SCALE)) throw new Violation(`${leaseId} of ${formatResources(lease.resources)} has the GPUs ${gpuIds.join(', ')}`);
+    lease.gpuIds = gpuIds;
   }
 
   submitted(taskId: string, options: { readonly name: string; readonly retries: number }): void {
@@ -80,6 +87,12 @@ export class Ledger {
     let used: ResourceSet = {};
     for (const id of leaseIds) used = addResources(used, this.leases.get(id)?.resources ?? {});
     if (!fits(total, used)) throw new Violation(`${nodeId} has ${formatResources(total)}, and runs ${[...leaseIds].join(', ')} with ${formatResources(used)}`);
+    const usedOfGpu = new Map<number, number>();
+    for (const id of leaseIds) {
+      const lease = this.leases.get(id);
+      for (const gpuId of lease?.gpuIds ?? []) usedOfGpu.set(gpuId, (usedOfGpu.get(gpuId) ?? 0) + Math.min(lease!.resources['gpu']!, RESOURCE_SCALE));
+    }
+    for (const [gpuId, units] of usedOfGpu) if (units > RESOURCE_SCALE) throw new Violation(`${nodeId} runs ${[...leaseIds].join(', ')} with ${units / RESOURCE_SCALE} of its GPU ${gpuId}`);
   }
 
   ended(execution: number): void {

@@ -6,6 +6,7 @@ import { borrowers } from './workloads/borrowers.js';
 import { cancellation } from './workloads/cancellation.js';
 import { chains } from './workloads/chains.js';
 import { departures } from './workloads/departures.js';
+import { devices } from './workloads/devices.js';
 import { mixture } from './workloads/mixture.js';
 import { nested } from './workloads/nested.js';
 import { pressure } from './workloads/pressure.js';
@@ -20,7 +21,7 @@ export interface Scenario {
   readonly faults: Faults;
 }
 
-const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure];
+const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure, devices];
 
 /** All of them. */
 export const SCENARIOS: readonly Scenario[] = WORKLOADS.flatMap((workload) => FAULTS.map((faults) => ({ name: `${workload.name}/${faults.name}`, workload, faults })));

@@ -21,6 +21,9 @@ export interface NodeOptions {
   readonly workerStartMs: Range;
 }
 
+/** The machine's numbers of GPUs are not the head's. */
+const GPU_ID_FIRST = 4;
+
 type HeadStream = MessageStream<NodeToHead, HeadToNode>;
 type StoreStream = MessageStream<StoreReply, StoreRequest>;
 
@@ -46,7 +49,8 @@ export class SimNode {
     this.endpoint = { nodeId, unixPath: `/${nodeId}/daemon.sock`, host, port: world.network.newPort() };
     this.store = new SimStore(world, { nodeId, totalBytes: objectStoreBytes, process: this.process, endpointOf: (peer) => this.#peers.get(peer) });
     this.#machine = new DaemonMachine({
-      nodeId, instanceId: nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels: {}, objectStoreBytes, isHeadNode: false, gpuIds: [], prestartCount,
+      nodeId, instanceId: nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels: {}, objectStoreBytes, isHeadNode: false, prestartCount,
+      gpuIds: Array.from({ length: (resources['gpu'] ?? 0) / RESOURCE_SCALE }, (_, index) => GPU_ID_FIRST + index),
       startingMax: Math.max(2, Math.ceil((resources['cpu'] ?? 0) / RESOURCE_SCALE)), random: world.workload,
       store: this.store.machine,
     });
@@ -154,6 +158,7 @@ export class SimNode {
   }
 
   #command(workerId: string, command: WorkerCommand): void {
+    if (command.leaseId) this.world.ledger.leaseCommanded(command.leaseId, command.gpuIds);
     this.#streams.get(workerId)?.send({ type: 'workerCommand', ...command });
   }
 

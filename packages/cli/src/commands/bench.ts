@@ -13,11 +13,20 @@ export function define(command: Command): void {
     .action(async (options: { only?: string; list?: boolean; json?: boolean }) => {
       const { coreBenchNames, runCoreBench } = await import('../bench/core.js');
       if (options.list) return printText(coreBenchNames().join('\n'));
-      await runCoreBench({ only: options.only, report: (record) => printText(options.json ? JSON.stringify(record) : line(record)) });
+      await runCoreBench({ only: options.only, report: reporter(options) });
     });
-  withExamples(command, 'cluster bench core');
+  const scheduler = command.command('scheduler').description('decisions of the scheduler by itself, on made-up clusters of up to 10,000 nodes')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runSchedulerBench } = await import('../bench/scheduler.js');
+      runSchedulerBench(reporter(options));
+    });
+  withExamples(command, 'cluster bench core', 'cluster bench scheduler');
+  withExamples(scheduler, 'cluster bench scheduler --json');
   withExamples(core, 'cluster bench core', 'cluster bench core --only "single client tasks async" --json');
 }
+
+const reporter = ({ json }: { readonly json?: boolean }) => (record: BenchRecord): void => printText(json ? JSON.stringify(record) : line(record));
 
 function line({ name, value, unit }: BenchRecord): string {
   const digits = value >= 100 ? 0 : value >= 1 ? 1 : 3;

@@ -25,7 +25,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'submit', summary: 'run a program as a job on the cluster', load: () => import('./submit.js') },
   { name: 'jobs', summary: 'list jobs', load: () => import('./jobs.js') },
   { name: 'stop-job', summary: 'stop a job', load: () => import('./stop-job.js') },
-  { name: 'bench', summary: 'measure this machine: core', load: () => import('./bench.js') },
-  { name: 'drain', summary: 'let a node finish what it runs and take nothing new', load: () => import('./drain.js') },
+  { name: 'drain', summary: 'let a node take no more tasks and actors', load: () => import('./drain.js') },
+  { name: 'bench', summary: 'measure this machine: core, or the scheduler by itself', load: () => import('./bench.js') },
   { name: 'token', summary: 'print the path of the file with the cluster\'s token', load: () => import('./token.js') },
 ];

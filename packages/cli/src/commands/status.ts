@@ -22,7 +22,7 @@ function describe(status: StatusAnswer): string {
     counts.filter(([count], index) => count > 0 || index === 0).map(([count, name]) => `${count} ${name}`).join(', ');
   const fields = formatFields([
     ['cluster', `${status.clusterId} at ${status.address}, up ${formatDurationMs(status.uptimeMs)}`],
-    ['nodes', some([[nodes.alive, 'alive'], [nodes.draining, 'of them draining'], [nodes.unreachable, 'unreachable'], [nodes.dead, 'dead']])],
+    ['nodes', some([[nodes.alive, 'alive'], [nodes.draining, 'draining'], [nodes.unreachable, 'unreachable'], [nodes.dead, 'dead']])],
     ['jobs', some([[jobs.running, 'running'], [jobs.finished, 'finished']])],
     ['processes', `${counted(status.drivers, 'driver')}, ${counted(status.workers, 'worker')}`],
     ['actors', Object.entries(actors).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],

@@ -3,7 +3,8 @@ import { makeError, parseResources } from '@muster/base';
 import { writtenAt } from '@muster/closure';
 import type { Demand } from '@muster/protocol';
 import type { TaskOptions as MachineOptions } from '../machine/task-spec.js';
-import type { ActorOptions, CallOptions, Placement, TaskOptions } from './types.js';
+import { placementOf } from './placement.js';
+import type { ActorOptions, CallOptions, TaskOptions } from './types.js';
 
 const DEFAULT_RETRIES = 3;
 const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
@@ -84,20 +85,6 @@ export function checkInitOptions(options: object): void {
 export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
   return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement) };
-}
-
-function placementOf(placement: Placement | undefined): Demand['placement'] {
-  const none = { spread: false, nodeId: '', labels: {} };
-  if (placement === undefined) return none;
-  if (placement === 'spread') return { ...none, spread: true };
-  if (typeof placement !== 'object' || placement === null) throw invalidPlacement();
-  if ('node' in placement && typeof placement.node === 'string') return { ...none, nodeId: placement.node };
-  if ('labels' in placement && placement.labels && typeof placement.labels === 'object') return { ...none, labels: placement.labels };
-  throw invalidPlacement();
-}
-
-function invalidPlacement(): Error {
-  return makeError('INVALID_ARGUMENT', { what: 'placement', want: "'spread', { node } or { labels }" });
 }
 
 /** A task's options for the machine. */

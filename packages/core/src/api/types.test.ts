@@ -53,6 +53,12 @@ async function typesHold(): Promise<void> {
   square.options({ cpu: 1 });
   // @ts-expect-error too few arguments
   void square();
+  square.options({ placement: { labels: { zone: 'a', disk: { in: ['ssd', 'nvme'] }, arch: { notIn: ['arm'] }, gpu: { exists: true }, rack: { in: ['r1'], weight: 10 } } } });
+  square.options({ placement: { node: 'node-1', soft: true } });
+  // @ts-expect-error one value is no list of values
+  square.options({ placement: { labels: { disk: { in: 'ssd' } } } });
+  // @ts-expect-error a weight alone is no condition
+  square.options({ placement: { labels: { rack: { weight: 10 } } } });
 
   const words = remote(async function* (path: string) { yield path; });
   for await (const word of words('file')) word satisfies string;

@@ -8,7 +8,19 @@ export type Argument<T> = T | ObjectRef<T>;
 export type Arguments<A extends readonly unknown[]> = { [K in keyof A]: Argument<A[K]> };
 
 /** Where a task or actor may run. */
-export type Placement = 'spread' | { readonly node: string } | { readonly labels: Readonly<Record<string, string>> };
+export type Placement =
+  | 'spread'
+  /** On this node; with `soft`, on others while it has no room or is gone. */
+  | { readonly node: string; readonly soft?: boolean }
+  /** On nodes whose labels satisfy all of the conditions. A node's id counts as its label `node`. */
+  | { readonly labels: Readonly<Record<string, LabelCondition>> };
+
+/** What a label must be: a text; or one of several, none of several, there or not there. With a weight from 1 to 100, only preferred by that much. */
+export type LabelCondition = string | ((
+  | { readonly in: readonly string[] }
+  | { readonly notIn: readonly string[] }
+  | { readonly exists: boolean }
+) & { readonly weight?: number });
 
 interface CommonOptions extends ResourceOptions {
   /** Shown in `cluster list`, in logs and in errors. Default: the function's name. */

@@ -5,6 +5,7 @@
 import type { Death, Demand, LeaseGranted } from '@muster/protocol';
 import { fillLine } from './fill.js';
 import { Line } from './line.js';
+import { nodesOfArguments } from './locality.js';
 import type { Owner } from './owner.js';
 import { SlotQueue } from './slot-queue.js';
 import { demandKey } from './task-spec.js';
@@ -174,7 +175,8 @@ export class Dispatcher {
   #tellHead(queue: TaskQueue): void {
     const slot = queue.ring.length > 0 ? queue.ring.peek() : -1;
     const name = slot < 0 ? '' : (this.owner.slots.specs[slot]?.options.name ?? '');
-    this.owner.ports.toHead({ type: 'leaseDemand', demandId: queue.id, demand: queue.demand, count: queue.demandedCount, name });
+    const preferredNodeIds = nodesOfArguments(queue.ring, this.owner.slots, this.owner.self.endpoint.nodeId);
+    this.owner.ports.toHead({ type: 'leaseDemand', demandId: queue.id, demand: queue.demand, count: queue.demandedCount, name, preferredNodeIds });
   }
 }
 

@@ -22,6 +22,11 @@ export class SlotRing {
     return this.#slots[this.#head]!;
   }
 
+  /** The slot at this place, from 0 for the first. */
+  at(index: number): number {
+    return this.#slots[(this.#head + index) & (this.#slots.length - 1)]!;
+  }
+
   shift(): number {
     const slot = this.#slots[this.#head]!;
     this.#head = (this.#head + 1) & (this.#slots.length - 1);

@@ -61,6 +61,6 @@ export class TaskSpec {
 /** The key under which demands share leases. */
 export function demandKey(demand: Demand): string {
   const amounts = Object.entries(demand.resources?.amounts ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-  const labels = Object.entries(demand.placement?.labels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([amounts, demand.placement?.spread ?? false, demand.placement?.nodeId ?? '', labels]);
+  const labels = (demand.placement?.labels ?? []).map(({ key, operator, values, weight }) => JSON.stringify([key, operator, values, weight])).sort();
+  return JSON.stringify([amounts, demand.placement?.spread ?? false, labels]);
 }

@@ -1,8 +1,7 @@
 import t from 'tap';
-import { makeError, seededRandom } from '@muster/base';
-import { exitOf, MachineScript } from '../test-support/machine-script.js';
+import { makeError } from '@muster/base';
+import { exitOf, GPU_ID_FIRST, MachineScript } from '../test-support/machine-script.js';
 import { deathCause } from './death-cause.js';
-import { GpuSlots } from './gpu-slots.js';
 import { FIRST_CONNECT_TIMEOUT_MS, REGISTER_TIMEOUT_MS } from './head-link.js';
 import { JOB_STOP_GRACE_MS } from './job-processes.js';
 import { LEASE_START_TIMEOUT_MS } from './lease-table.js';
@@ -178,12 +177,12 @@ t.test('idle workers beyond the prestarted number end after a while', async (t) 
 
 t.test('an idle worker that others need is ended neither for want of work nor for its GPU, until they need it no more', async (t) => {
   const script = new MachineScript({ prestart: 0, gpus: 1 }).start();
-  script.startLease('lease-1', { resources: { gpu: 10_000 } });
+  script.startLease('lease-1', { gpuIds: [0] });
   const [needed] = script.readyAll();
   script.step({ type: 'workerNeeded', workerId: needed!, isNeeded: true });
   script.endLease('lease-1');
   script.wait(2 * WORKER_IDLE_TIMEOUT_MS);
-  script.startLease('lease-2', { jobId: 'job-2', resources: { gpu: 10_000 } });
+  script.startLease('lease-2', { jobId: 'job-2', gpuIds: [0] });
   const [other] = script.readyAll();
   t.not(other, needed, 'the GPU goes to another worker beside it');
   t.same(script.take('killWorker'), []);
@@ -192,49 +191,36 @@ t.test('an idle worker that others need is ended neither for want of work nor fo
   t.match(script.take('killWorker'), [{ workerId: needed }]);
 });
 
-t.test('GPUs are given whole or in parts, and a worker keeps those it had', async (t) => {
+t.test('a lease has the GPUs that the head gives it, by the numbers of the machine, and a worker keeps those it had', async (t) => {
   const script = new MachineScript({ gpus: 2 }).start();
-  const gpusOf = (leaseId: string): unknown => script.sent().filter((message) => message.type === 'leaseStarted' && message.leaseId === leaseId).map((message) => (message as { gpuIds: unknown }).gpuIds);
-  script.startLease('lease-1', { resources: { gpu: 5000 } });
+  const commands = (): unknown => script.take('commandWorker').map(({ workerId, command: { gpuIds } }) => [workerId, gpuIds]);
+  script.startLease('lease-1', { gpuIds: [0] });
   const [first] = script.readyAll();
-  t.same(gpusOf('lease-1'), [[0]]);
-  script.startLease('lease-2', { resources: { gpu: 5000 } });
-  script.readyAll();
-  t.same(gpusOf('lease-2'), [[0]], 'the half that is left, so that the other GPU stays whole');
-  script.startLease('lease-3', { resources: { gpu: 10_000 } });
-  script.readyAll();
-  t.same(gpusOf('lease-3'), [[1]]);
-  script.startLease('lease-4', { resources: { gpu: 2500 } });
-  script.readyAll();
-  t.same(gpusOf('lease-4'), [], 'waits for a GPU');
+  t.same(commands(), [[first, [GPU_ID_FIRST]]]);
+  script.startLease('lease-2', { gpuIds: [0] });
+  const [second] = script.readyAll();
+  t.same(commands(), [[second, [GPU_ID_FIRST]]], 'both have a part of it');
+  script.startLease('lease-2', { gpuIds: [0] });
+  t.same(commands(), [], 'what is asked for twice is given once');
+  script.startLease('lease-3', { gpuIds: [1, 0] });
+  const [third] = script.readyAll();
+  t.same(commands(), [[third, [GPU_ID_FIRST + 1, GPU_ID_FIRST]]]);
   script.endLease('lease-1');
-  t.match(script.sent(), [{ type: 'leaseEnded' }, { type: 'leaseStarted', leaseId: 'lease-4', workerId: first, gpuIds: [0] }]);
-  script.startLease('lease-5', { resources: { gpu: 30_000 } });
-  t.match(script.sent(), [{ type: 'leaseFailed', cause: { detail: 'the node has fewer than 3 GPUs' } }]);
+  script.startLease('lease-4', { gpuIds: [0] });
+  t.same(commands(), [[first, [GPU_ID_FIRST]]]);
+  script.take('send');
+  script.startLease('lease-5', { gpuIds: [2] });
+  t.match(script.sent(), [{ type: 'leaseFailed', cause: { detail: 'it was given the GPUs 2 of a node that has 2' } }]);
 });
 
 t.test('an idle worker that holds a wanted GPU makes way', async (t) => {
   const script = new MachineScript({ gpus: 1 }).start();
-  script.startLease('lease-1', { resources: { gpu: 10_000 } });
+  script.startLease('lease-1', { gpuIds: [0] });
   const [first] = script.readyAll();
   script.endLease('lease-1');
-  script.startLease('lease-2', { jobId: 'job-2', resources: { gpu: 10_000 } });
+  script.startLease('lease-2', { jobId: 'job-2', gpuIds: [0] });
   script.readyAll();
   t.match(script.take('killWorker'), [{ workerId: first }]);
-});
-
-t.test('fractions of a GPU add up exactly', async (t) => {
-  const slots = new GpuSlots([3, 5]);
-  const random = seededRandom(5);
-  const held: { ids: readonly number[]; amount: number }[] = [];
-  for (let round = 0; round < 2000; round++) {
-    const amount = [3333, 5000, 1, 10_000, 20_000][Math.floor(random.next() * 5)]!;
-    const ids = slots.take(amount, []);
-    if (ids) held.push({ ids, amount });
-    if (!ids || random.next() < 0.4) for (const { ids: given, amount: units } of held.splice(Math.floor(random.next() * held.length), 1)) slots.giveBack(given, units);
-  }
-  for (const { ids, amount } of held) slots.giveBack(ids, amount);
-  t.same(slots.take(20_000, []), [3, 5]);
 });
 
 t.test('a lost head is looked for with growing pauses, and told everything again', async (t) => {

@@ -6,7 +6,6 @@ import { describeDeath, errorToWire, makeError, ownerKey, type DeathCause, type 
 import { deathToMessage, resourcesToMessage, type Endpoint, type HeadToNode, type LogLines, type LogsQuestion, type NodeQuery, type NodeToHead } from '@muster/protocol';
 import type { ObjectListing, StoreStats } from '@muster/store';
 import type { ProcessExit } from './death-cause.js';
-import { GpuSlots } from './gpu-slots.js';
 import { HeadLink } from './head-link.js';
 import { JobProcesses } from './job-processes.js';
 import { LeaseTable } from './lease-table.js';
@@ -74,7 +73,7 @@ export class DaemonMachine {
     const emit = (effect: DaemonEffect): void => { this.#effects.push(effect); };
     const send = (message: NodeToHead): void => this.#send(message);
     this.#pool = new WorkerPool(options, emit);
-    this.#leases = new LeaseTable({ pool: this.#pool, gpus: new GpuSlots(options.gpuIds), emit, send });
+    this.#leases = new LeaseTable({ pool: this.#pool, gpuIds: options.gpuIds, emit, send });
     this.#logs = new LogRelay(options.nodeId, (lines: LogLines) => send({ type: 'logLines', ...lines }));
     this.#jobs = new JobProcesses(emit, send);
     this.#head = new HeadLink({

@@ -2,16 +2,15 @@
  * The leases of the node, from StartLease to LeaseEnded. Each message of the head may come twice, late or for something long over, and is
  * answered the same way each time.
  *
- *     startLease ──> waiting (for GPUs or a worker) ──> active ──> [ending: its worker is killed] ──> ended
+ *     startLease ──> waiting (for a worker) ──> active ──> [ending: its worker is killed] ──> ended
  *                       └─ no worker can be had: failed
  */
-import { formatDurationMs, RESOURCE_SCALE, type DeathCause, type ResourceSet } from '@muster/base';
-import { deathToMessage, resourcesFromMessage, type EndLease, type NodeToHead, type StartLease } from '@muster/protocol';
-import type { GpuSlots } from './gpu-slots.js';
+import { formatDurationMs, type DeathCause } from '@muster/base';
+import { deathToMessage, type EndLease, type NodeToHead, type StartLease } from '@muster/protocol';
 import type { Emit } from './messages.js';
 import type { Worker, WorkerPool } from './worker-pool.js';
 
-/** How long a lease waits for a worker or for GPUs before the head may try elsewhere. */
+/** How long a lease waits for a worker before the head may try elsewhere. */
 export const LEASE_START_TIMEOUT_MS = 120_000;
 /** Ended leases are remembered, because a message about them may still be on its way. */
 const ENDED_LEASES_MAX = 10_000;
@@ -21,11 +20,11 @@ const RESEND_WINDOW_MS = 30_000;
 interface Lease {
   readonly leaseId: string;
   readonly jobId: string;
-  readonly resources: ResourceSet;
   readonly actorId: string;
   readonly name: string;
   readonly deadlineMs: number;
-  gpuIds: readonly number[] | null;
+  /** As the machine numbers them. The head chooses: what it gives is free. */
+  readonly gpuIds: readonly number[];
   worker: Worker | null;
   /** The head has asked for its end: the worker's death is no news. */
   isEnding: boolean;
@@ -39,7 +38,7 @@ interface EndedLease {
 /** All leases that the head has placed here. */
 export class LeaseTable {
   readonly #pool: WorkerPool;
-  readonly #gpus: GpuSlots;
+  readonly #gpuIds: readonly number[];
   readonly #emit: Emit;
   readonly #send: (message: NodeToHead) => void;
   readonly #leases = new Map<string, Lease>();
@@ -47,18 +46,17 @@ export class LeaseTable {
   readonly #waiting = new Set<Lease>();
   readonly #ended = new Map<string, EndedLease>();
 
-  constructor(options: { pool: WorkerPool; gpus: GpuSlots; emit: Emit; send: (message: NodeToHead) => void }) {
+  /** @param options `gpuIds`: as the machine numbers the node's GPUs */
+  constructor(options: { pool: WorkerPool; gpuIds: readonly number[]; emit: Emit; send: (message: NodeToHead) => void }) {
     this.#pool = options.pool;
-    this.#gpus = options.gpus;
+    this.#gpuIds = options.gpuIds;
     this.#emit = options.emit;
     this.#send = options.send;
   }
 
-  /** Leases that have their GPUs but no worker. */
+  /** Leases that have no worker. */
   get waitingCount(): number {
-    let count = 0;
-    for (const lease of this.#waiting) if (lease.gpuIds) count++;
-    return count;
+    return this.#waiting.size;
   }
 
   start(message: StartLease, nowMs: number): void {
@@ -68,13 +66,14 @@ export class LeaseTable {
     const ended = this.#ended.get(leaseId);
     if (ended) return this.#send(ended.message);
     const lease: Lease = {
-      leaseId, jobId, actorId, name, resources: resourcesFromMessage(message.resources), deadlineMs: nowMs + LEASE_START_TIMEOUT_MS,
-      gpuIds: null, worker: null, isEnding: false,
+      leaseId, jobId, actorId, name, gpuIds: message.gpuIds.flatMap((index) => this.#gpuIds[index] ?? []), deadlineMs: nowMs + LEASE_START_TIMEOUT_MS,
+      worker: null, isEnding: false,
     };
     this.#leases.set(leaseId, lease);
     this.#waiting.add(lease);
-    if (!this.#gpus.canEverHold(gpusOf(lease))) {
-      return this.#fail(lease, { kind: 'start-failed', detail: `the node has fewer than ${gpusOf(lease) / RESOURCE_SCALE} GPUs` }, nowMs);
+    if (lease.gpuIds.length < message.gpuIds.length) {
+      const detail = `it was given the GPUs ${message.gpuIds.join(', ')} of a node that has ${this.#gpuIds.length}`;
+      return this.#fail(lease, { kind: 'start-failed', detail }, nowMs);
     }
     this.#place(lease);
   }
@@ -108,16 +107,15 @@ export class LeaseTable {
 
   /** Workers cannot be started: whoever waits for one is told why. */
   failWaiting(cause: DeathCause, nowMs: number): void {
-    for (const lease of [...this.#waiting]) if (lease.gpuIds) this.#fail(lease, cause, nowMs);
+    for (const lease of [...this.#waiting]) this.#fail(lease, cause, nowMs);
   }
 
-  /** Gives workers and GPUs that have become free to those who wait, in the order in which they came. */
+  /** Gives workers that have become free to those who wait, in the order in which they came. */
   serveWaiting(nowMs: number): void {
     for (const lease of [...this.#waiting]) {
       this.#place(lease);
       if (lease.worker || nowMs < lease.deadlineMs) continue;
-      const what = lease.gpuIds ? 'worker became ready' : 'GPU became free';
-      this.#fail(lease, { kind: 'start-failed', detail: `no ${what} within ${formatDurationMs(LEASE_START_TIMEOUT_MS)}; the node has ${this.#pool.count} workers` }, nowMs);
+      this.#fail(lease, { kind: 'start-failed', detail: `no worker became ready within ${formatDurationMs(LEASE_START_TIMEOUT_MS)}; the node has ${this.#pool.count} workers` }, nowMs);
     }
   }
 
@@ -134,8 +132,6 @@ export class LeaseTable {
   }
 
   #place(lease: Lease): void {
-    lease.gpuIds ??= this.#gpus.take(gpusOf(lease), this.#pool.idleGpuSets(lease.jobId));
-    if (!lease.gpuIds) return;
     const worker = this.#pool.take({ jobId: lease.jobId, gpuIds: lease.gpuIds, prefersUnused: lease.actorId !== '' });
     if (!worker) return;
     worker.leaseId = lease.leaseId;
@@ -150,9 +146,9 @@ export class LeaseTable {
   }
 
   #announce(lease: Lease): void {
-    const { leaseId, worker, gpuIds } = lease;
+    const { leaseId, worker } = lease;
     if (!worker || lease.isEnding) return;
-    this.#send({ type: 'leaseStarted', leaseId, workerId: worker.workerId, pid: worker.pid, endpoint: worker.endpoint, gpuIds: gpuIds ?? [] });
+    this.#send({ type: 'leaseStarted', leaseId, workerId: worker.workerId, pid: worker.pid, endpoint: worker.endpoint });
   }
 
   #fail(lease: Lease, cause: DeathCause, nowMs: number): void {
@@ -166,13 +162,8 @@ export class LeaseTable {
   #forget(lease: Lease, message: NodeToHead, endedAtMs: number): void {
     this.#leases.delete(lease.leaseId);
     this.#waiting.delete(lease);
-    if (lease.gpuIds) this.#gpus.giveBack(lease.gpuIds, gpusOf(lease));
     this.#ended.set(lease.leaseId, { message, endedAtMs });
     if (this.#ended.size > ENDED_LEASES_MAX) this.#ended.delete(this.#ended.keys().next().value!);
     this.#send(message);
   }
-}
-
-function gpusOf(lease: Lease): number {
-  return lease.resources['gpu'] ?? 0;
 }

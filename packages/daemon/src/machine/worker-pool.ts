@@ -133,11 +133,6 @@ export class WorkerPool {
     this.#emit({ type: 'killWorker', workerId: worker.workerId });
   }
 
-  /** The GPU sets of the job's idle workers. */
-  idleGpuSets(jobId: string): (readonly number[])[] {
-    return [...this.#idle].flatMap((worker) => (worker.jobId === jobId && worker.gpuIds?.length ? [worker.gpuIds] : []));
-  }
-
   /** Ends idle workers that may hold memory of these GPUs. One that others need keeps it: what they hold must not be lost. */
   clearGpus(gpuIds: readonly number[]): void {
     for (const worker of [...this.#idle]) {

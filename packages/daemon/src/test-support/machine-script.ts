@@ -1,5 +1,5 @@
 /** A daemon's machine on a script: events with few words, and the effects by type. */
-import { RESOURCE_SCALE, seededRandom, type ResourceSet } from '@muster/base';
+import { RESOURCE_SCALE, seededRandom } from '@muster/base';
 import type { HeadToNode, NodeToHead } from '@muster/protocol';
 import type { ProcessExit } from '../machine/death-cause.js';
 import { DaemonMachine } from '../machine/daemon-machine.js';
@@ -8,11 +8,15 @@ import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';
 /** The node of a script. */
 export interface ScriptOptions {
   readonly cpus?: number;
+  /** Those that the machine numbers from {@link GPU_ID_FIRST}. */
   readonly gpus?: number;
   readonly prestart?: number;
   readonly startingMax?: number;
   readonly nodeTimeoutMs?: number;
 }
+
+/** Of scripts' GPUs: the head counts them from 0, the machine does not. */
+export const GPU_ID_FIRST = 3;
 
 /** An exit with nothing unusual about it. */
 export const exitOf = (exit: Partial<ProcessExit>): ProcessExit => ({ code: null, signal: null, stderrTail: '', fatalError: '', isOomKill: false, spawnFailure: null, ...exit });
@@ -34,7 +38,7 @@ export class MachineScript {
     const stats = { totalBytes: 100, freeBytes: 60, blockBytes: 0, objectBytes: 40, transitBytes: 0, heldBytes: 0, spilledBytes: 7, objectCount: 3, largestFreeBytes: 60, waitingCount: 0 };
     this.machine = new DaemonMachine({
       nodeId: 'node-a', instanceId: 'run-1', endpoint: { nodeId: 'node-a', unixPath: '/a.sock', host: '', port: 0 }, hostname: 'a', pid: 1, labels: {}, objectStoreBytes: 100,
-      isHeadNode: false, resources: { cpu: cpus * RESOURCE_SCALE, gpu: gpus * RESOURCE_SCALE }, gpuIds: Array.from({ length: gpus }, (_, id) => id),
+      isHeadNode: false, resources: { cpu: cpus * RESOURCE_SCALE, gpu: gpus * RESOURCE_SCALE }, gpuIds: Array.from({ length: gpus }, (_, index) => GPU_ID_FIRST + index),
       prestartCount: prestart, startingMax, random: seededRandom(1), store: { stats: () => stats, list: () => [], owners: () => new Set(this.owners) },
     });
   }
@@ -61,8 +65,8 @@ export class MachineScript {
     this.step({ type: 'headMessage', message });
   }
 
-  startLease(leaseId: string, options: { jobId?: string; actorId?: string; resources?: ResourceSet } = {}): void {
-    this.head({ type: 'startLease', leaseId, jobId: options.jobId ?? 'job-1', resources: { amounts: options.resources ?? {} }, actorId: options.actorId ?? '', name: '' });
+  startLease(leaseId: string, options: { jobId?: string; actorId?: string; gpuIds?: readonly number[] } = {}): void {
+    this.head({ type: 'startLease', leaseId, jobId: options.jobId ?? 'job-1', resources: null, actorId: options.actorId ?? '', name: '', gpuIds: options.gpuIds ?? [] });
   }
 
   endLease(leaseId: string, kill = false): void {

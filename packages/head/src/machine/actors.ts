@@ -2,9 +2,9 @@
  * The actors: their creation, names, restarts and deaths. An actor is a demand for one lease; here it is decided what runs on
  * that lease and what its loss means.
  */
-import { assert, formatSizeBytes, makeError, MusterError, type ActorId, type DeathCause } from '@muster/base';
+import { assert, formatSizeBytes, makeError, MusterError, NODE_LABEL, type ActorId, type DeathCause } from '@muster/base';
 import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
-import { place, type PlacementRequest } from '@muster/scheduler';
+import type { PlacementRequest } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
@@ -17,15 +17,12 @@ import {
   ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX,
   CREATION_ERROR_KEPT_MAX_BYTES, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
 } from './limits.js';
-import { reasonsOf } from './lost-nodes.js';
-import type { Nodes } from './nodes.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
 
 /** The parts of the machine that actors stand on. */
 interface Foundations {
   readonly context: HeadContext;
-  readonly nodes: Nodes;
   readonly demands: Demands;
   readonly leases: Leases;
   readonly processes: Processes;
@@ -158,7 +155,7 @@ export class Actors {
   /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
   status(actorId: string, status: DemandStatus): void {
     const actor = this.live.get(actorId)!;
-    if (status.isInfeasible && actor.demand.request.nodeId !== '') {
+    if (status.isInfeasible && namesNode(actor.demand.request)) {
       return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
     }
     actor.reasons = status.reasons;
@@ -205,7 +202,7 @@ export class Actors {
     const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
     const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
     const demand = demands.create({
-      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeId: creator.nodeId, request,
+      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId], request,
       leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
     const actor: Actor = {
@@ -225,12 +222,9 @@ export class Actors {
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
   #waitReasons(what: string, request: PlacementRequest): string {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
-    const decision = place(this.#parts.nodes.snapshot, request, { preferredNodeId: '', leasesByNode: null });
-    if ('nodeId' in decision) return '';
-    const { rejection } = decision;
-    const awaited = this.#parts.nodes.lost.awaitedBy(request, rejection);
-    if (!rejection.feasible && awaited === null) throw makeError('UNSCHEDULABLE', { what, reasons: rejection.reasons });
-    return reasonsOf(rejection, awaited);
+    const status = this.#parts.demands.outlook(request);
+    if (status?.isInfeasible === true) throw makeError('UNSCHEDULABLE', { what, reasons: status.reasons });
+    return status?.reasons ?? '';
   }
 
   #accept(asker: Process, requestId: number, actor: Actor): void {
@@ -317,6 +311,9 @@ export class Actors {
     return actor?.lease?.workerId === worker.id && actor.incarnation === message.incarnation ? actor : null;
   }
 }
+
+/** Whether only certain nodes will do. Ids of dead ones do not return. */
+const namesNode = (request: PlacementRequest): boolean => request.labels.some((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
 
 /** @throws MusterError INVALID_ARGUMENT */
 function checkCreation(message: CreateActor): void {

@@ -6,15 +6,14 @@
  * Among all groups the demand with the fewest leases is next, and among equals it goes in turn.
  */
 import { formatDurationMs } from '@muster/base';
-import { place, type PlacementRequest, type Rejection } from '@muster/scheduler';
+import { explain, place, requestKey, type PlacementRequest, type Shape } from '@muster/scheduler';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
 import { FairQueue, type Queued } from './fair-queue.js';
 import type { Lease } from './leases.js';
-import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, UNSIZED_LEASES_MAX } from './limits.js';
-import { reasonsOf, type AwaitedNode } from './lost-nodes.js';
+import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNSIZED_LEASES_MAX } from './limits.js';
+import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
-import { requestKey } from './requests.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
 export interface DemandSpec {
@@ -24,7 +23,8 @@ export interface DemandSpec {
   readonly actorId: string;
   readonly ownerId: string;
   readonly jobId: string;
-  readonly preferredNodeId: string;
+  /** See PlacementHints. */
+  readonly preferredNodeIds: readonly string[];
   readonly request: PlacementRequest;
   /** Set: spread, by these counts, which the demand keeps up to date. */
   readonly leasesByNode: Map<string, number> | null;
@@ -38,7 +38,8 @@ export interface DemandStatus {
 }
 
 /** A demand, with what it has and how it stands in its queue. */
-export interface Demand extends Omit<DemandSpec, 'request' | 'leasesByNode' | 'name'>, Queued {
+export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' | 'leasesByNode' | 'name'>, Queued {
+  preferredNodeIds: readonly string[];
   request: PlacementRequest;
   requestKey: string;
   leasesByNode: Map<string, number> | null;
@@ -60,16 +61,19 @@ export interface Demand extends Omit<DemandSpec, 'request' | 'leasesByNode' | 'n
 
 /** The waiting demands whose requests fit the same nodes. */
 export interface DemandGroup {
-  readonly request: PlacementRequest;
+  readonly shape: Shape;
   readonly queue: FairQueue<Demand>;
-  /** The last refusal, and the nodes' revision and epoch at that moment. */
-  rejection: Rejection | null;
+  /** The nodes' revision and the cluster's epoch at the last refusal; -1 before the first. */
   refusedRevision: number;
   refusedEpoch: number;
+  /** Why, as it was told last. Worked out when it is asked for, because that takes a look at every node. */
+  explained: { readonly version: number; readonly reasons: string } | null;
   isInfeasible: boolean;
   /** Set: it would be infeasible, but a node that was lost lately could have held it. */
   awaited: AwaitedNode | null;
 }
+
+const NEVER = -1;
 
 /** All that wait for leases, in the order in which they are served. */
 export class Demands {
@@ -150,19 +154,26 @@ export class Demands {
     if (this.#delayed.has(demand)) {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
-    const decision = place(this.#nodes.snapshot, demand.request, { preferredNodeId: '', leasesByNode: null });
-    if ('nodeId' in decision) return { isInfeasible: false, reasons: 'it is next' };
-    const awaited = this.#nodes.lost.awaitedBy(demand.request, decision.rejection);
-    return { isInfeasible: !decision.rejection.feasible && awaited === null, reasons: reasonsOf(decision.rejection, awaited) };
+    return this.outlook(demand.request, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
+  }
+
+  /** Why such a request would wait at this moment, or null when some node has room for it. */
+  outlook(request: PlacementRequest, key = requestKey(request)): DemandStatus | null {
+    const { cluster, shapes, lost } = this.#nodes;
+    const shape = shapes.of(request, key);
+    if (shape.best() !== null) return null;
+    const awaited = shape.isFeasible ? null : lost.awaitedBy(request);
+    return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(explain(cluster, request).reasons, awaited) };
   }
 
   /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. */
   schedule(grant: (demand: Demand, nodeId: string) => void): void {
     if (!this.#hasNew && this.#scheduledRevision === this.#nodes.revision) return;
     for (let demand = this.#next(); demand !== null; demand = this.#next()) {
-      const decision = place(this.#nodes.snapshot, demand.request, demand);
-      if ('nodeId' in decision) grant(demand, decision.nodeId);
-      else this.#refuse(this.groups.get(demand.requestKey)!, decision.rejection);
+      const group = this.groups.get(demand.requestKey)!;
+      const nodeId = place(this.#nodes.cluster, group.shape, demand);
+      if (nodeId !== null) grant(demand, nodeId);
+      else this.#refuse(group);
     }
     this.#hasNew = false;
     this.#scheduledRevision = this.#nodes.revision;
@@ -179,16 +190,24 @@ export class Demands {
     for (const group of this.groups.values()) if (group.awaited !== null && group.awaited.untilMs <= nowMs) this.#tryAgain(group);
     if (nowMs < this.#nextReportMs) return;
     this.#nextReportMs = nowMs + DEMAND_STATUS_INTERVAL_MS;
-    for (const group of this.groups.values()) {
-      for (const demand of group.queue) {
-        if (group.rejection !== null && nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS) {
-          this.#report(demand, { isInfeasible: group.isInfeasible, reasons: reasonsOf(group.rejection, group.awaited) });
-        }
-      }
-    }
+    this.#tellWaiting();
     for (const demand of this.#delayed) {
       const status = this.waitsFor(demand);
       if (status !== null) this.#report(demand, status);
+    }
+  }
+
+  /** Those that were told the longest ago first, because a look at every node takes its time. */
+  #tellWaiting(): void {
+    const { cluster } = this.#nodes;
+    let nodesLeft = STATUS_NODES_MAX;
+    for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
+      if (nodesLeft <= 0) break;
+      if (!this.#isRefused(group)) continue; // it is tried again in this step
+      const waiting = [...group.queue].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
+      if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;
+      // An actor that is told may die, and take others with it.
+      for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
     }
   }
 
@@ -207,7 +226,8 @@ export class Demands {
   #queue(demand: Demand): void {
     let group = this.groups.get(demand.requestKey);
     if (group === undefined) {
-      group = { request: demand.request, queue: new FairQueue(), rejection: null, refusedRevision: -1, refusedEpoch: -1, isInfeasible: false, awaited: null };
+      const shape = this.#nodes.shapes.of(demand.request, demand.requestKey);
+      group = { shape, queue: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null, isInfeasible: false, awaited: null };
       this.groups.set(demand.requestKey, group);
     }
     const level = demand.leases.size;
@@ -238,16 +258,15 @@ export class Demands {
 
   /** Whether the group's last refusal still holds: until anything changes, or, of an infeasible one, until nodes come or go. */
   #isRefused(group: DemandGroup): boolean {
-    return group.isInfeasible ? group.refusedEpoch === this.#nodes.epoch : group.refusedRevision === this.#nodes.revision;
+    return group.isInfeasible ? group.refusedEpoch === this.#nodes.cluster.epoch : group.refusedRevision === this.#nodes.revision;
   }
 
-  #refuse(group: DemandGroup, rejection: Rejection): void {
-    const wasInfeasible = group.isInfeasible;
-    group.rejection = rejection;
+  #refuse(group: DemandGroup): void {
+    const { shape, isInfeasible: wasInfeasible } = group;
     group.refusedRevision = this.#nodes.revision;
-    group.refusedEpoch = this.#nodes.epoch;
-    group.awaited = this.#nodes.lost.awaitedBy(group.request, rejection);
-    group.isInfeasible = !rejection.feasible && group.awaited === null;
+    group.refusedEpoch = this.#nodes.cluster.epoch;
+    group.awaited = shape.isFeasible ? null : this.#nodes.lost.awaitedBy(shape.request);
+    group.isInfeasible = !shape.isFeasible && group.awaited === null;
     if (!wasInfeasible && !group.isInfeasible) return;
     // An actor that is told may die, and take others with it.
     for (const demand of [...group.queue]) if (demand.level !== null) this.#reportFeasibility(demand, group);
@@ -256,13 +275,18 @@ export class Demands {
   /** Its last refusal holds no longer, though the nodes are the same. */
   #tryAgain(group: DemandGroup): void {
     group.awaited = null;
-    group.refusedRevision = -1;
+    group.refusedRevision = NEVER;
     this.#hasNew = true;
   }
 
+  #statusOf(group: DemandGroup): DemandStatus {
+    const { cluster } = this.#nodes;
+    if (group.explained?.version !== cluster.version) group.explained = { version: cluster.version, reasons: explain(cluster, group.shape.request).reasons };
+    return { isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) };
+  }
+
   #reportFeasibility(demand: Demand, group: DemandGroup): void {
-    const { isInfeasible } = group;
-    if ((demand.told?.isInfeasible ?? false) !== isInfeasible) this.#report(demand, { isInfeasible, reasons: reasonsOf(group.rejection!, group.awaited) });
+    if ((demand.told?.isInfeasible ?? false) !== group.isInfeasible) this.#report(demand, this.#statusOf(group));
   }
 
   #report(demand: Demand, status: DemandStatus): void {

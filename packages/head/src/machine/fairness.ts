@@ -7,7 +7,7 @@
  * after which the node is open to all for a while.
  */
 import { fits, shortage, type ResourceSet } from '@muster/base';
-import { place } from '@muster/scheduler';
+import type { Shape } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import { taken, type Lease } from './leases.js';
@@ -15,24 +15,13 @@ import {
   FAIRNESS_DEMANDS_MAX, FAIRNESS_INTERVAL_MS, LEASE_QUANTUM_MS, RECLAIM_PATIENCE_MS, RECLAIM_RESEND_MS, RESERVATION_MS, RESERVATION_PAUSE_MS, RESERVE_AFTER_MS,
 } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
-
-/** What one round knows of a node. */
-interface Room {
-  readonly node: Node;
-  /** What is free or about to be, less what this round has promised. Written to in place: rounds look at thousands of leases. */
-  readonly free: Record<string, number>;
-  /** Leases that could be asked for; oldest first once they have been looked at. */
-  askable: Lease[];
-  isSorted: boolean;
-  /** Leases that have been asked for. */
-  readonly asked: Lease[];
-  /** Of those, the ones that nobody counts on any more. */
-  readonly late: Lease[];
-}
+import { byDevice, freeOf, needsOf, type Room } from './room.js';
 
 /** Where room can be made, and by whose leaving. */
 interface Plan {
   readonly room: Room;
+  /** In the names of {@link Room.free}. */
+  readonly needs: ResourceSet;
   readonly leases: readonly Lease[];
 }
 
@@ -59,11 +48,10 @@ export class Fairness {
   serve(grant: (demand: Demand, nodeId: string) => void): void {
     for (const node of [...this.#reserved]) {
       const { demand } = node.reservation!;
-      if (demand.level === null || demand.level > 0 || node.isDraining) this.#release(node);
-      else if (node.stream !== null && 'nodeId' in place({ nodes: [{ ...node.view, condition: 'ready' }] }, demand.request, demand)) {
-        this.#release(node);
-        grant(demand, node.id);
-      }
+      const isVoid = node.isDraining || demand.level === null || demand.level > 0;
+      if (!isVoid && (node.stream === null || !this.#shapeOf(demand).hasRoom(node.row))) continue;
+      this.#release(node);
+      if (!isVoid) grant(demand, node.id);
     }
   }
 
@@ -81,9 +69,10 @@ export class Fairness {
     if (nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = nowMs + FAIRNESS_INTERVAL_MS;
     this.#relieve();
+    for (const node of this.#nodes.byId.values()) if (node.isDraining) this.#empty(node);
     const needy = this.#neediest();
     if (needy.length === 0) return;
-    const rooms = this.#nodes.snapshot.nodes.map((view) => this.#roomOf(this.#nodes.byId.get(view.nodeId)!));
+    const rooms = Array.from(this.#nodes.byId.values(), (node) => this.#roomOf(node));
     for (const demand of needy) this.#makeRoom(demand, rooms);
   }
 
@@ -95,9 +84,8 @@ export class Fairness {
     const { nowMs } = this.#context;
     const before = this.#overused;
     this.#overused = new Map();
-    for (const { nodeId, available } of this.#nodes.snapshot.nodes) {
-      if (Object.values(available).every((amount) => amount >= 0)) continue;
-      const node = this.#nodes.byId.get(nodeId)!;
+    for (const node of this.#nodes.byId.values()) {
+      if (!this.#nodes.isOverused(node)) continue;
       const sinceMs = before.get(node) ?? nowMs;
       this.#overused.set(node, sinceMs);
       if (nowMs - sinceMs < LEASE_QUANTUM_MS) continue;
@@ -111,6 +99,13 @@ export class Fairness {
       }
       for (const lease of asked) if (nowMs - lease.askedBackAtMs! >= RECLAIM_RESEND_MS) this.#ask(lease);
     }
+  }
+
+  /** Owners of tasks' leases on a draining node give them back after their present tasks. */
+  #empty(node: Node): void {
+    const { askable, asked } = this.#roomOf(node);
+    for (const lease of askable) this.#ask(lease);
+    for (const lease of asked) if (this.#context.nowMs - lease.askedBackAtMs! >= RECLAIM_RESEND_MS) this.#ask(lease);
   }
 
   #neediest(): Demand[] {
@@ -127,9 +122,9 @@ export class Fairness {
   }
 
   #roomOf(node: Node): Room {
-    const room: Room = { node, free: { ...node.view.available }, askable: [], isSorted: false, asked: [], late: [] };
+    const room: Room = { node, free: freeOf(node, this.#nodes.availableOf(node)), askable: [], isSorted: false, asked: [], late: [] };
     for (const lease of node.leases) {
-      if (lease.state === 'ending') shift(room.free, taken(lease), 1);
+      if (lease.state === 'ending') shift(room.free, byDevice(taken(lease), lease), 1);
       if (lease.state !== 'running' || lease.demand.actorId !== '' || lease.isBlocked) continue;
       if (lease.askedBackAtMs === null) {
         room.askable.push(lease);
@@ -141,20 +136,21 @@ export class Fairness {
         lease.demand.askedBack--;
       }
       if (lease.isLate) room.late.push(lease);
-      else shift(room.free, lease.resources, 1);
+      else shift(room.free, byDevice(lease.resources, lease), 1);
     }
     return room;
   }
 
   #makeRoom(demand: Demand, rooms: readonly Room[]): void {
     const { nowMs } = this.#context;
+    const shape = this.#shapeOf(demand);
     const reserved = rooms.filter((room) => room.node.reservation?.demand === demand);
-    const plan = bestPlan(demand, reserved.length > 0 ? reserved : rooms.filter((room) => this.#mayUse(room.node, demand)));
+    const plan = bestPlan(demand, reserved.length > 0 ? reserved : rooms.filter(({ node: { row } }) => row.condition === 'ready' && shape.suits(row)));
     if (plan === null) return;
     const { room } = plan;
-    shift(room.free, demand.request.resources, -1);
+    shift(room.free, plan.needs, -1);
     for (const lease of plan.leases) {
-      shift(room.free, lease.resources, 1);
+      shift(room.free, byDevice(lease.resources, lease), 1);
       if (nowMs - lease.runningSinceMs! >= LEASE_QUANTUM_MS) this.#ask(lease);
     }
     if (plan.leases.length > 0) room.askable = room.askable.filter((lease) => lease.askedBackAtMs === null);
@@ -162,11 +158,8 @@ export class Fairness {
     this.#reserveFor(demand, room.node);
   }
 
-  #mayUse(node: Node, demand: Demand): boolean {
-    const { request } = demand;
-    if (node.view.condition !== 'ready' || (request.nodeId !== '' && request.nodeId !== node.id)) return false;
-    for (const key in request.labels) if (node.view.labels[key] !== request.labels[key]) return false;
-    return fits(node.view.total, request.resources);
+  #shapeOf({ request, requestKey }: Demand): Shape {
+    return this.#nodes.shapes.of(request, requestKey);
   }
 
   #reserveFor(demand: Demand, node: Node): void {
@@ -192,15 +185,20 @@ export class Fairness {
 
 /** The node where the fewest leases must come back, or null where no number of them would do. */
 function bestPlan(demand: Demand, rooms: readonly Room[]): Plan | null {
-  for (const room of rooms) if (fits(room.free, demand.request.resources)) return { room, leases: [] };
+  for (const room of rooms) {
+    const needs = needsOf(demand.request, room);
+    if (needs !== null && fits(room.free, needs)) return { room, needs, leases: [] };
+  }
   return planWith(demand, rooms, { countsLate: false }) ?? planWith(demand, rooms, { countsLate: true });
 }
 
 function planWith(demand: Demand, rooms: readonly Room[], { countsLate }: { readonly countsLate: boolean }): Plan | null {
   let best: Plan | null = null;
   for (const room of rooms) {
-    const leases = leavers(demand, room, { limit: best?.leases.length ?? Infinity, late: countsLate ? room.late : [] });
-    if (leases !== null) best = { room, leases };
+    const needs = needsOf(demand.request, room);
+    if (needs === null) continue;
+    const leases = leavers(demand, room, needs, { limit: best?.leases.length ?? Infinity, late: countsLate ? room.late : [] });
+    if (leases !== null) best = { room, needs, leases };
     if (best !== null && best.leases.length <= 1) break;
   }
   return best;
@@ -210,20 +208,20 @@ function planWith(demand: Demand, rooms: readonly Room[], { countsLate }: { read
  * Fewer than `limit` leases, the oldest first, that would make room, all of holders that keep at least as much as the demand then has. The `late` ones
  * will come, too.
  */
-function leavers(demand: Demand, room: Room, { limit, late }: { readonly limit: number; readonly late: readonly Lease[] }): Lease[] | null {
+function leavers(demand: Demand, room: Room, needs: ResourceSet, { limit, late }: { readonly limit: number; readonly late: readonly Lease[] }): Lease[] | null {
   if (!room.isSorted) room.askable.sort((a, b) => a.runningSinceMs! - b.runningSinceMs!);
   room.isSorted = true;
   const leaving: Lease[] = [];
   const leavingOf = new Map<Demand, number>();
-  const missing = { ...shortage(room.free, demand.request.resources) };
-  for (const lease of late) reduce(missing, lease.resources);
+  const missing = { ...shortage(room.free, needs) };
+  for (const lease of late) reduce(missing, byDevice(lease.resources, lease));
   if (Object.keys(missing).length === 0) return leaving;
   for (const lease of room.askable) {
     const holder = lease.demand;
     const kept = holder.leases.size - holder.askedBack - (leavingOf.get(holder) ?? 0);
     // Who holds nothing may take anybody's; else the exchange must leave the holder with no less than the taker.
     if (holder === demand || kept <= (demand.level === 0 ? 0 : demand.level! + 1)) continue;
-    if (!reduce(missing, lease.resources)) continue;
+    if (!reduce(missing, byDevice(lease.resources, lease))) continue;
     leaving.push(lease);
     if (leaving.length >= limit) return null;
     leavingOf.set(holder, (leavingOf.get(holder) ?? 0) + 1);

@@ -30,6 +30,8 @@ export interface Lease {
   readonly demand: Demand;
   readonly node: Node;
   readonly resources: ResourceSet;
+  /** Which of the node's GPUs, counted from 0. */
+  readonly gpuIds: readonly number[];
   state: 'starting' | 'running' | 'ending';
   readonly requestedAtMs: number;
   /** When its worker was there; null: not yet. */
@@ -39,7 +41,6 @@ export interface Lease {
   workerId: string;
   pid: number;
   endpoint: Endpoint | null;
-  gpuIds: readonly number[];
   /** Its worker's task waits for other tasks: its cpus are lent out. */
   isBlocked: boolean;
   /** When its owner was last asked to give it back. */
@@ -84,13 +85,14 @@ export class Leases {
   }
 
   start(demand: Demand, node: Node): Lease {
+    const { resources, gpuIds } = this.#nodes.hold(node, demand.request.resources);
     const lease: Lease = {
-      id: newId('lease', this.#context.random), demand, node, resources: demand.request.resources, state: 'starting',
-      requestedAtMs: this.#context.nowMs, runningSinceMs: null, isGranted: false, workerId: '', pid: 0, endpoint: null, gpuIds: [],
+      id: newId('lease', this.#context.random), demand, node, resources, gpuIds, state: 'starting',
+      requestedAtMs: this.#context.nowMs, runningSinceMs: null, isGranted: false, workerId: '', pid: 0, endpoint: null,
       isBlocked: false, askedBackAtMs: null, askedFirstAtMs: null, isLate: false, end: null, sentAtMs: 0,
     };
     this.byId.set(lease.id, lease);
-    this.#nodes.addLease(node, lease, lease.resources);
+    node.leases.add(lease);
     this.#demands.hold(demand, lease);
     this.#request(lease);
     return lease;
@@ -120,7 +122,7 @@ export class Leases {
     const previous = this.#byWorker.get(message.workerId);
     if (previous !== undefined) this.#lose(previous, { kind: 'killed', reason: 'its worker was given to another lease while its node was cut off' });
     Object.assign(lease, {
-      state: 'running', runningSinceMs: this.#context.nowMs, workerId: message.workerId, pid: message.pid, endpoint: message.endpoint, gpuIds: message.gpuIds,
+      state: 'running', runningSinceMs: this.#context.nowMs, workerId: message.workerId, pid: message.pid, endpoint: message.endpoint,
     } satisfies Partial<Lease>);
     this.#byWorker.set(lease.workerId, lease);
     this.#unsettled.delete(lease);
@@ -155,7 +157,7 @@ export class Leases {
     if (lease === undefined || lease.state !== 'running' || lease.isBlocked === isBlocked) return;
     lease.isBlocked = isBlocked;
     const cpu = lease.resources['cpu'];
-    if (cpu !== undefined) this.#nodes.shift(lease.node, { cpu }, isBlocked ? 'give' : 'take');
+    if (cpu !== undefined) this.#nodes.lend(lease.node, { cpu }, isBlocked ? 1 : -1);
   }
 
   /** Repeats what has not been answered for long. */
@@ -176,7 +178,7 @@ export class Leases {
       ? { type: 'endLease', leaseId: lease.id, kill: end.kill, reason: end.reason }
       : {
         type: 'startLease', leaseId: lease.id, jobId: demand.jobId, resources: resourcesToMessage(lease.resources),
-        actorId: demand.actorId, name: demand.actorId === '' ? '' : demand.name,
+        actorId: demand.actorId, name: demand.actorId === '' ? '' : demand.name, gpuIds: lease.gpuIds,
       });
   }
 
@@ -184,7 +186,8 @@ export class Leases {
     this.byId.delete(lease.id);
     this.#unsettled.delete(lease);
     if (this.#byWorker.get(lease.workerId) === lease) this.#byWorker.delete(lease.workerId);
-    this.#nodes.removeLease(lease.node, lease, taken(lease));
+    lease.node.leases.delete(lease);
+    this.#nodes.release(lease.node, { resources: taken(lease), gpuIds: lease.gpuIds });
     this.#demands.release(lease.demand, lease);
     if (lease.end === null) this.#listener.leaseLost(lease, cause ?? { kind: 'killed', reason: `${lease.node.id} took it back` });
     else if (lease.end.tell) this.#listener.leaseLost(lease, cause ?? { kind: 'killed', reason: lease.end.reason });

@@ -16,6 +16,8 @@ export const QUERIES_PENDING_MAX = 1_000;
 export const STRANGERS_MAX = 1_000;
 /** An owner with a million tasks wants a million leases; no cluster has that many workers, and the count is asked anew. */
 export const LEASES_PER_DEMAND_MAX = 10_000;
+/** Further ones would hardly ever be reached. */
+export const PREFERRED_NODES_MAX = 4;
 /** Tasks that ask for no resource would start a process each, on whatever machine is there. */
 export const UNSIZED_LEASES_MAX = 16;
 /** The processes whose objects are freed when their job ends. Those of a job that uses up more go when a node next tells whose it holds. */
@@ -24,6 +26,10 @@ export const OWNERS_PER_JOB_MAX = 10_000;
 export const ACTOR_CREATION_MAX_BYTES = 16 * 2 ** 20;
 export const RESOURCE_NAMES_MAX = 64;
 export const LABELS_MAX = 64;
+export const LABEL_VALUES_MAX = 10_000;
+
+/** Of requests that wait or waited lately. Each takes eight bytes for each node. */
+export const SHAPES_KEPT_MAX = 256;
 
 // Histories, for `explain`, `list` and late watchers.
 export const NODES_DEAD_KEPT_MAX = 1_000;
@@ -61,6 +67,8 @@ export const FAIRNESS_DEMANDS_MAX = 16;
 export const FAIRNESS_INTERVAL_MS = 100;
 /** How often a demand that waits is told why, at most. */
 export const DEMAND_STATUS_INTERVAL_MS = 1_000;
+/** Nodes that are looked at for it in one interval; a few dozen milliseconds. Where there are more nodes and demands, these take turns. */
+export const STATUS_NODES_MAX = 100_000;
 
 // Waits.
 /** A longer pause between two ticks is the head's own fault. */

@@ -1,12 +1,12 @@
 /**
- * The nodes that were lost a moment ago. A supervisor or a person may start them anew, under other ids: what only such a node could hold is not called
- * infeasible before they have had the time.
+ * The nodes that were lost, or began to drain, a moment ago. A supervisor or a person may start others in their place: what only such a node could hold is
+ * not called infeasible before they have had the time.
  */
 import { formatDurationMs } from '@muster/base';
-import { place, type NodeView, type PlacementRequest, type Rejection } from '@muster/scheduler';
+import { Cluster, Shape, type NodeSpec, type PlacementRequest } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 
-/** A lost node whose return a demand waits for. */
+/** A node such as a demand waits for. */
 export interface AwaitedNode {
   readonly untilMs: number;
   /** For people. */
@@ -14,7 +14,8 @@ export interface AwaitedNode {
 }
 
 interface LostNode extends AwaitedNode {
-  readonly view: NodeView;
+  /** The node alone, with all that it had free. Under another id, because an id never returns. */
+  readonly cluster: Cluster;
 }
 
 /** What they were, as long as they are waited for. */
@@ -27,20 +28,18 @@ export class LostNodes {
     this.#context = context;
   }
 
-  add(view: NodeView, detail: string): void {
+  /** @param why what it does not take leases for, to follow its name */
+  add(node: NodeSpec, why: string): void {
     const { nowMs, settings: { lostNodeGraceMs } } = this.#context;
-    const reasons = `${view.nodeId} could, but was lost (${detail}); the demand waits ${formatDurationMs(lostNodeGraceMs)} for one like it`;
-    this.#nodes = [...this.#recent(), { view, untilMs: nowMs + lostNodeGraceMs, reasons }];
+    const reasons = `${node.nodeId} could, but ${why}; the demand waits ${formatDurationMs(lostNodeGraceMs)} for one like it`;
+    const cluster = new Cluster();
+    cluster.add({ nodeId: '', total: node.total, labels: node.labels });
+    this.#nodes = [...this.#recent(), { cluster, untilMs: nowMs + lostNodeGraceMs, reasons }];
   }
 
-  /** The last one that could have held what all living nodes never can; null: there was none, or some living node can. */
-  awaitedBy(request: PlacementRequest, rejection: Rejection): AwaitedNode | null {
-    if (this.#nodes.length === 0 || rejection.feasible || request.nodeId !== '') return null; // an id never returns
-    const couldHold = ({ view }: LostNode): boolean => {
-      const decision = place({ nodes: [view] }, request, { preferredNodeId: '', leasesByNode: null });
-      return 'nodeId' in decision || decision.rejection.feasible;
-    };
-    return this.#recent().findLast(couldHold) ?? null;
+  /** The last one that could have held what all living nodes never can; null: there was none. */
+  awaitedBy(request: PlacementRequest): AwaitedNode | null {
+    return this.#recent().findLast(({ cluster }) => new Shape(cluster, request).isFeasible) ?? null;
   }
 
   #recent(): LostNode[] {
@@ -49,5 +48,4 @@ export class LostNodes {
 }
 
 /** Why a demand waits, or why it never will have a lease. */
-export const reasonsOf = (rejection: Rejection, awaited: AwaitedNode | null): string =>
-  awaited === null ? rejection.reasons : `${rejection.reasons}; ${awaited.reasons}`;
+export const withAwaited = (reasons: string, awaited: AwaitedNode | null): string => (awaited === null ? reasons : `${reasons}; ${awaited.reasons}`);

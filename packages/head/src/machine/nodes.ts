@@ -1,12 +1,12 @@
 /**
- * The nodes: who is registered, who is silent, and what is free where. Knows leases only as members of a set.
+ * The nodes: who is registered, who is silent, and what is free where, in the scheduler's cluster. Knows leases only as members of a set.
  *
  *   registered ──stream breaks──> unreachable ──the same daemon registers again──> registered
  *       └──────────silent for nodeTimeoutMs, or said goodbye──────────> dead (for good: a new daemon has a new id)
  */
-import { addResources, makeError, RESOURCE_SCALE, subtractResources, type MusterError, type ResourceSet } from '@muster/base';
+import { makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
 import type { Endpoint, Heartbeat, HeadToNode, RegisterNode } from '@muster/protocol';
-import type { ClusterSnapshot, NodeCondition, NodeView } from '@muster/scheduler';
+import { Cluster, COLUMN, type Holding, type NodeRow } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { Demand } from './demands.js';
 import { History } from './history.js';
@@ -14,6 +14,7 @@ import type { Lease } from './leases.js';
 import { LABELS_MAX, NODES_DEAD_KEPT_MAX, NODES_MAX } from './limits.js';
 import { LostNodes } from './lost-nodes.js';
 import { readResources, refusal } from './requests.js';
+import { Shapes } from './shapes.js';
 
 /** A worker process that its daemon has reported. */
 export interface WorkerRecord {
@@ -39,18 +40,16 @@ export interface Node {
   stream: number | null;
   lastHeardMs: number;
   heartbeat: Heartbeat | null;
-  /** What the scheduler sees; replaced at every change. */
-  view: NodeView;
-  /** Its place in the snapshot; -1 when it is dead. */
-  index: number;
+  /** What the scheduler sees of it. */
+  readonly row: NodeRow;
   readonly leases: Set<Lease>;
   readonly workers: Map<string, WorkerRecord>;
   /** The demand that freed room is kept for. */
   reservation: { readonly demand: Demand; readonly untilMs: number } | null;
-  /** It takes no new leases; those it has go on. */
-  isDraining: boolean;
   /** No reservation before this. */
   openUntilMs: number;
+  /** It takes no more leases. */
+  isDraining: boolean;
 }
 
 /** What is remembered of a node. */
@@ -71,23 +70,17 @@ export class Nodes {
   readonly byId = new Map<string, Node>();
   readonly dead = new History<DeadNode>(NODES_DEAD_KEPT_MAX);
   readonly lost: LostNodes;
+  /** What the scheduler sees of all of them. Changed only here. */
+  readonly cluster = new Cluster();
+  readonly shapes = new Shapes(this.cluster);
   /** Grows whenever an earlier refusal may no longer hold or may have become final: it is worth another try. */
   revision = 0;
-  /** Grows whenever a node joins or dies. */
-  epoch = 0;
   readonly #context: HeadContext;
   readonly #byStream = new Map<number, Node>();
-  #order: Node[] = [];
-  #snapshot: ClusterSnapshot = { nodes: [] };
 
   constructor(context: HeadContext) {
     this.#context = context;
     this.lost = new LostNodes(context);
-  }
-
-  /** The nodes as they are now. Stays as it is when they change. */
-  get snapshot(): ClusterSnapshot {
-    return this.#snapshot;
   }
 
   ofStream(stream: number): Node | undefined {
@@ -96,13 +89,25 @@ export class Nodes {
 
   /** The node that the head's own machine is. */
   get headNode(): Node | null {
-    for (const node of this.#order) if (node.isHeadNode) return node;
+    for (const node of this.byId.values()) if (node.isHeadNode) return node;
     return null;
   }
 
   /** Of all nodes together. */
   get totalCpus(): number {
-    return this.#order.reduce((sum, node) => sum + (node.view.total['cpu'] ?? 0), 0) / RESOURCE_SCALE;
+    let sum = 0;
+    for (const { row } of this.byId.values()) sum += row.total['cpu'] ?? 0;
+    return sum / RESOURCE_SCALE;
+  }
+
+  /** What no lease holds. */
+  availableOf(node: Node): ResourceSet {
+    return this.cluster.view(node.row).available;
+  }
+
+  /** Whether more runs on the node than it has cpus: workers that waited have gone on. Nothing else is lent. */
+  isOverused({ row: { row } }: Node): boolean {
+    return this.cluster.available[row * this.cluster.width + COLUMN.cpu]! < 0;
   }
 
   /** @throws MusterError PROTOCOL for a second id on one stream and for amounts that are none. */
@@ -113,21 +118,21 @@ export class Nodes {
       return { type: 'repeated', node: current };
     }
     const total = readResources(message.resources);
+    if ((total['gpu'] ?? 0) % RESOURCE_SCALE !== 0) throw refusal('a node with a part of a GPU');
     if (Object.keys(message.labels).length > LABELS_MAX) throw refusal(`a node with more than ${LABELS_MAX} labels`);
     const known = this.byId.get(message.nodeId);
     if (known?.instanceId === message.instanceId) return this.#takeBack(known, stream, message);
     const failure = this.#registrationFailure(message);
     if (failure !== null) return { type: 'refused', failure };
+    this.cluster.add({ nodeId: message.nodeId, total, labels: message.labels });
     const node: Node = {
       id: message.nodeId, instanceId: message.instanceId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
       registeredAtMs: this.#context.nowMs, endpoint: message.endpoint, stream, lastHeardMs: this.#context.nowMs, heartbeat: null,
-      view: { nodeId: message.nodeId, condition: 'ready', total, available: total, labels: message.labels, leaseCount: 0 },
-      index: this.#order.length, leases: new Set(), workers: new Map(), reservation: null, isDraining: false, openUntilMs: 0,
+      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), workers: new Map(), reservation: null, openUntilMs: 0, isDraining: false,
     };
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
-    this.#order.push(node);
-    this.#reorder();
+    this.revision++;
     return { type: 'new', node };
   }
 
@@ -147,21 +152,20 @@ export class Nodes {
     }
     this.byId.delete(node.id);
     this.dead.add(node.id, { id: node.id, hostname: node.hostname, detail, diedAtMs: this.#context.nowMs });
-    this.lost.add(node.view, detail);
-    this.#order.splice(node.index, 1);
-    node.index = -1;
-    this.#reorder();
+    this.lost.add(node.row, `was lost (${detail})`);
+    this.cluster.remove(node.id);
+    this.revision++;
   }
 
   /** Those that have been silent for too long. */
   silent(): Node[] {
     const { nowMs, settings } = this.#context;
-    return this.#order.filter((node) => nowMs - node.lastHeardMs >= settings.nodeTimeoutMs);
+    return [...this.byId.values()].filter((node) => nowMs - node.lastHeardMs >= settings.nodeTimeoutMs);
   }
 
   /** Nobody could be heard for that long. */
   excuse(awayMs: number): void {
-    for (const node of this.#order) node.lastHeardMs += awayMs;
+    for (const node of this.byId.values()) node.lastHeardMs += awayMs;
   }
 
   /** Sends if the node is connected. What must survive a break is sent again when the node returns. */
@@ -170,46 +174,44 @@ export class Nodes {
   }
 
   broadcast(message: HeadToNode): void {
-    for (const node of this.#order) this.send(node, message);
+    for (const node of this.byId.values()) this.send(node, message);
   }
 
   /** Tells every node which nodes there are. */
   broadcastPeers(): void {
-    this.broadcast({ type: 'peerNodes', nodes: this.#order.map((node) => ({ nodeId: node.id, endpoint: node.endpoint })) });
+    this.broadcast({ type: 'peerNodes', nodes: [...this.byId.values()].map(({ id, endpoint }) => ({ nodeId: id, endpoint })) });
   }
 
-  /** A lease more on the node. The scheduler has seen that it fits. */
-  addLease(node: Node, lease: Lease, resources: ResourceSet): void {
-    node.leases.add(lease);
-    this.#setView(node, { ...node.view, available: subtractResources(node.view.available, resources), leaseCount: node.leases.size });
+  /** A share of the node, which the scheduler has seen to fit. */
+  hold(node: Node, resources: ResourceSet): Holding {
+    return this.cluster.hold(node.id, resources);
   }
 
-  removeLease(node: Node, lease: Lease, resources: ResourceSet): void {
-    node.leases.delete(lease);
+  /** Gives back what {@link hold} gave, less what is lent. Of a dead node nothing is left to give. */
+  release(node: Node, holding: Holding): void {
     this.revision++;
-    this.#setView(node, { ...node.view, available: addResources(node.view.available, resources), leaseCount: node.leases.size });
+    if (this.cluster.has(node.id)) this.cluster.release(node.id, holding);
   }
 
-  /** A blocked worker's share, taken from the node's free amounts or given back to them. May leave less than nothing. */
-  shift(node: Node, resources: ResourceSet, direction: 'take' | 'give'): void {
-    if (direction === 'give') this.revision++;
-    const available = (direction === 'give' ? addResources : subtractResources)(node.view.available, resources);
-    this.#setView(node, { ...node.view, available });
+  /** A blocked worker's share: others may have it (`1`), or it is taken back (`-1`), which may leave less than nothing. */
+  lend(node: Node, resources: ResourceSet, sign: 1 | -1): void {
+    if (sign === 1) this.revision++;
+    this.cluster.lend(node.id, resources, sign);
+  }
+
+  /** The node takes no more leases, or does again. */
+  drain(node: Node, isDraining: boolean): void {
+    if (node.isDraining === isDraining) return;
+    node.isDraining = isDraining;
+    if (isDraining) this.lost.add(node.row, 'is draining');
+    this.revision++;
+    this.#setCondition(node);
   }
 
   /** Keeps the node's free room for one demand; null opens it to all. */
   reserve(node: Node, reservation: Node['reservation']): void {
     node.reservation = reservation;
     if (reservation === null) this.revision++;
-    this.#setCondition(node);
-  }
-
-  /** Stops or begins again to give the node leases. A draining one no longer counts where it is asked what could ever be placed. */
-  drain(node: Node, isDraining: boolean): void {
-    if (node.isDraining === isDraining) return;
-    node.isDraining = isDraining;
-    this.revision++;
-    this.epoch++;
     this.#setCondition(node);
   }
 
@@ -245,19 +247,7 @@ export class Nodes {
   }
 
   #setCondition(node: Node): void {
-    const condition: NodeCondition = node.isDraining ? 'draining' : node.stream === null ? 'unreachable' : node.reservation !== null ? 'reserved' : 'ready';
-    if (condition !== node.view.condition) this.#setView(node, { ...node.view, condition });
-  }
-
-  #setView(node: Node, view: NodeView): void {
-    node.view = view;
-    if (node.index >= 0) this.#snapshot = { nodes: this.#snapshot.nodes.with(node.index, view) };
-  }
-
-  #reorder(): void {
-    this.revision++;
-    this.epoch++;
-    this.#order.forEach((node, index) => { node.index = index; });
-    this.#snapshot = { nodes: this.#order.map((node) => node.view) };
+    const whenItTakes = node.reservation !== null ? 'reserved' : 'ready';
+    this.cluster.setCondition(node.id, node.isDraining ? 'draining' : node.stream === null ? 'unreachable' : whenItTakes);
   }
 }

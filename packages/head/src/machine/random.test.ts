@@ -5,7 +5,7 @@
 import t from 'tap';
 import { addResources, RESOURCE_SCALE, seededRandom, type ResourceSet } from '@muster/base';
 import type { ClientToHead, HeadToClient } from '@muster/protocol';
-import { place } from '@muster/scheduler';
+import { Shape } from '@muster/scheduler';
 import { BusyOwners } from '../testing/busy-owners.js';
 import { RandomCluster, type Observer } from '../testing/random-cluster.js';
 import type { HeadMachine } from './head-machine.js';
@@ -67,12 +67,17 @@ class Invariants implements Observer {
     const { nodes, leases } = this.#machine;
     let held = 0;
     for (const node of nodes.byId.values()) {
-      const sum = [...node.leases].reduce<ResourceSet>((total, lease) => addResources(total, taken(lease)), node.view.available);
-      must(equal(sum, node.view.total), `${node.id} has ${JSON.stringify(node.view)}, and with its leases ${JSON.stringify(sum)}`);
-      must(nodes.snapshot.nodes[node.index] === node.view, `${node.id} differs from the snapshot`);
+      const available = nodes.availableOf(node);
+      const sum = [...node.leases].reduce<ResourceSet>((total, lease) => addResources(total, taken(lease)), available);
+      must(equal(sum, node.row.total), `${node.id} has ${JSON.stringify(available)}, and with its leases ${JSON.stringify(sum)}`);
+      must(node.row.leaseCount === node.leases.size, `${node.id} counts ${node.row.leaseCount} leases`);
+      const gpuShares: number[] = [];
+      for (const { gpuIds, resources } of node.leases) for (const id of gpuIds) gpuShares[id] = (gpuShares[id] ?? 0) + Math.min(resources['gpu']!, RESOURCE_SCALE);
+      must(gpuShares.every((share) => share <= RESOURCE_SCALE), `${node.id} gives GPUs away more than once: ${gpuShares.join()}`);
       held += node.leases.size;
     }
     must(held === leases.byId.size, 'a lease is on no node');
+    must(nodes.cluster.size === nodes.byId.size, 'the scheduler sees other nodes');
   }
 
   /** Only a worker that goes on after a block may leave its node with less than nothing; a new lease must fit. */
@@ -81,7 +86,7 @@ class Invariants implements Observer {
       if (effect.type !== 'sendToNode' || effect.message.type !== 'startLease' || this.#everStarted.has(effect.message.leaseId)) continue;
       this.#everStarted.add(effect.message.leaseId);
       const lease = this.#machine.leases.byId.get(effect.message.leaseId)!;
-      for (const name in lease.resources) must(lease.node.view.available[name]! >= 0, `${lease.id} oversubscribes ${lease.node.id} in ${name}`);
+      for (const name in lease.resources) must(this.#machine.nodes.availableOf(lease.node)[name]! >= 0, `${lease.id} oversubscribes ${lease.node.id} in ${name}`);
     }
   }
 
@@ -93,7 +98,7 @@ class Invariants implements Observer {
         const isRight = demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
         must(isRight, `${demand.ownerId}/${demand.demandId} waits wrongly`);
       }
-      must(group.queue.size > 0 && 'rejection' in place(nodes.snapshot, group.request, { preferredNodeId: '', leasesByNode: null }), `${key} waits but fits`);
+      must(group.queue.size > 0 && new Shape(nodes.cluster, group.shape.request).best() === null, `${key} waits but fits`);
     }
     for (const process of processes.byId.values()) {
       for (const demand of process.demands.values()) {
@@ -125,7 +130,7 @@ function leftovers(cluster: RandomCluster): string[] {
     ...processes.byId.keys(), ...actors.live.keys(), ...[...jobs.running.values()].map((job) => `${job.id} runs`),
     ...cluster.daemons.flatMap((daemon) => [...daemon.leases.keys()].map((leaseId) => `${daemon.id} holds ${leaseId}`)),
   ];
-  for (const node of nodes.byId.values()) if (!equal(node.view.available, node.view.total)) left.push(`${node.id} is not free`);
+  for (const node of nodes.byId.values()) if (!equal(nodes.availableOf(node), node.row.total)) left.push(`${node.id} is not free`);
   return left;
 }
 
@@ -175,22 +180,25 @@ t.test('more owners than leases take turns', async (t) => {
   t.ok(cluster.owners.every(({ longestWaitMs }) => longestWaitMs < 3_000), `waits: ${cluster.owners.map((owner) => owner.longestWaitMs).join(' ')}`);
 });
 
-t.test('no feasible demand starves, however large it is and whoever else wants the room', async (t) => {
-  const seed = Number(process.env['MUSTER_SEED'] ?? Date.now() % 2 ** 31);
-  const random = seededRandom(seed);
-  const upTo = (n: number): number => 1 + Math.floor(random.next() * n);
-  for (let round = 0; round < 12; round++) {
-    const nodes = Array.from({ length: upTo(3) }, () => cpus(2 + upTo(6)));
-    const largest = Math.max(...nodes.map((node) => node['cpu']! / RESOURCE_SCALE));
-    const owners = Array.from({ length: 2 + upTo(6) }, () => ({ resources: cpus(upTo(largest)), taskMs: upTo(300), fromMs: upTo(2_000) }));
-    const cluster = new BusyOwners(nodes, [{ resources: cpus(largest), taskMs: 50, fromMs: 1_000 }, ...owners]);
-    cluster.runUntil(60_000);
-    const waits = cluster.owners.map((owner) => owner.longestWaitMs);
-    const detail = JSON.stringify({ seed, round, nodes: nodes.map((node) => node['cpu']), owners, waits });
-    if (Math.max(...waits) > 20_000) return t.fail(`somebody waited too long: ${detail}`);
-  }
-  t.pass(`seed ${seed}`);
-});
+for (const resource of ['cpu', 'gpu'] as const) {
+  t.test(`no feasible demand of ${resource}s starves, however large it is and whoever else wants the room`, async (t) => {
+    const seed = Number(process.env['MUSTER_SEED'] ?? Date.now() % 2 ** 31);
+    const random = seededRandom(seed);
+    const upTo = (n: number): number => 1 + Math.floor(random.next() * n);
+    const amount = (count: number): ResourceSet => ({ [resource]: count * RESOURCE_SCALE });
+    for (let round = 0; round < 12; round++) {
+      const sizes = Array.from({ length: upTo(3) }, () => (resource === 'cpu' ? 2 + upTo(6) : upTo(4)));
+      const largest = Math.max(...sizes);
+      const some = (): number => (resource === 'cpu' || random.next() < 0.4 ? upTo(largest) : [0.25, 0.3, 0.5, 0.6][upTo(4) - 1]!);
+      const owners = Array.from({ length: 2 + upTo(6) }, () => ({ resources: amount(some()), taskMs: upTo(300), fromMs: upTo(2_000) }));
+      const cluster = new BusyOwners(sizes.map(amount), [{ resources: amount(largest), taskMs: 50, fromMs: 1_000 }, ...owners]);
+      cluster.runUntil(60_000);
+      const waits = cluster.owners.map((owner) => owner.longestWaitMs);
+      if (Math.max(...waits) > 20_000) return t.fail(`somebody waited too long: ${JSON.stringify({ seed, round, sizes, owners, waits })}`);
+    }
+    t.pass(`seed ${seed}`);
+  });
+}
 
 t.test('a decision does not take longer because others hold many leases', async (t) => {
   const medianUs = (others: number): number => {

@@ -1,8 +1,8 @@
 /** Reads what others ask for. Nothing that has passed here can upset the head's arithmetic. */
-import { makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
-import { resourcesFromMessage, type Demand as DemandMessage, type Resources } from '@muster/protocol';
-import type { PlacementRequest } from '@muster/scheduler';
-import { LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX } from './limits.js';
+import { LABEL_WEIGHT_MAX, makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
+import { resourcesFromMessage, type Demand as DemandMessage, type LabelTerm as LabelTermMessage, type Resources } from '@muster/protocol';
+import type { LabelTerm, PlacementRequest } from '@muster/scheduler';
+import { LABEL_VALUES_MAX, LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX } from './limits.js';
 
 /** Reads amounts; those of zero are left out. @throws MusterError PROTOCOL */
 export function readResources(message: Resources | null): ResourceSet {
@@ -24,15 +24,16 @@ export function readDemand(message: DemandMessage | null): { request: PlacementR
   const gpus = resources['gpu'] ?? 0;
   if (gpus > RESOURCE_SCALE && gpus % RESOURCE_SCALE !== 0) throw refusal(`${gpus / RESOURCE_SCALE} gpus, neither a fraction below 1 nor a whole number`);
   const placement = message?.placement ?? null;
-  const labels = placement?.labels ?? {};
-  if (Object.keys(labels).length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
-  return { request: { resources, nodeId: placement?.nodeId ?? '', labels }, isSpread: placement?.spread ?? false };
+  const terms = placement?.labels ?? [];
+  if (terms.length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
+  return { request: { resources, labels: terms.map(readTerm) }, isSpread: placement?.spread ?? false };
 }
 
-/** Equal for requests that fit the same nodes. */
-export function requestKey(request: PlacementRequest): string {
-  const sorted = (record: Readonly<Record<string, unknown>>): unknown[] => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([sorted(request.resources), request.nodeId, sorted(request.labels)]);
+function readTerm({ key, operator, values, weight }: LabelTermMessage): LabelTerm {
+  if (operator !== 'in' && operator !== 'not-in' && operator !== 'exists' && operator !== 'not-exists') throw refusal(`the operator '${operator}' of a label`);
+  if (values.length > LABEL_VALUES_MAX) throw refusal(`a label with more than ${LABEL_VALUES_MAX} values`);
+  if (!Number.isSafeInteger(weight) || weight < 0 || weight > LABEL_WEIGHT_MAX) throw refusal(`a label of the weight ${weight}`);
+  return { key, operator, values, weight };
 }
 
 /** A name for people, of bounded length. */

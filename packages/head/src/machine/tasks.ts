@@ -3,7 +3,7 @@ import { describeDeath, type DeathCause } from '@muster/base';
 import { deathToMessage, type LeaseDemand, type LeaseReturn } from '@muster/protocol';
 import type { Demand, Demands, DemandStatus } from './demands.js';
 import type { Lease, Leases } from './leases.js';
-import { DEMANDS_PER_PROCESS_MAX } from './limits.js';
+import { DEMANDS_PER_PROCESS_MAX, PREFERRED_NODES_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
 
@@ -23,17 +23,19 @@ export class Tasks {
   demand(owner: Process, message: LeaseDemand): void {
     if (!Number.isSafeInteger(message.count) || message.count < 0) throw refusal(`a demand for ${message.count} leases`);
     const { request, isSpread } = readDemand(message.demand);
+    const preferredNodeIds = [...message.preferredNodeIds.slice(0, PREFERRED_NODES_MAX), owner.nodeId];
     let demand = owner.demands.get(message.demandId);
     if (demand === undefined) {
       if (message.count === 0) return;
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
-        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeId: owner.nodeId, request,
+        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeIds, request,
         leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
       });
       owner.demands.set(message.demandId, demand);
     } else if (message.count > 0) { // a withdrawal need not repeat the request
       if (message.name !== '') demand.name = readName(message.name); // empty: none waits at this moment, and those that run have the last one
+      demand.preferredNodeIds = preferredNodeIds;
       this.#demands.change(demand, request, isSpread);
     }
     this.#demands.want(demand, message.count);
@@ -70,7 +72,7 @@ export class Tasks {
     lease.isGranted = true;
     this.#processes.send(owner, {
       type: 'leaseGranted', leaseId: lease.id, demandId: lease.demand.demandId, workerId: lease.workerId, endpoint: lease.endpoint,
-      pid: lease.pid, gpuIds: lease.gpuIds,
+      pid: lease.pid,
     });
   }
 

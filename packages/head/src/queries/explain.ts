@@ -1,30 +1,29 @@
 /** Why pending, why dead, where it ran: sentences about one thing. */
 import { describeDeath, formatDurationMs, formatResources } from '@muster/base';
-import type { PlacementRequest } from '@muster/scheduler';
+import { formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
 import type { Job } from '../machine/jobs.js';
 import type { Lease, Leases } from '../machine/leases.js';
-import type { DeadNode, Node } from '../machine/nodes.js';
+import type { DeadNode, Node, Nodes } from '../machine/nodes.js';
 import type { DeadProcess, Process, Processes } from '../machine/processes.js';
-import { stateOf } from './rows.js';
+import { nodeState } from './rows.js';
 import type { ExplainAnswer } from './shapes.js';
 
 /** The tables that explanations draw on. */
 export interface ExplainTables {
   readonly context: HeadContext;
+  readonly nodes: Nodes;
   readonly demands: Demands;
   readonly leases: Leases;
   readonly processes: Processes;
 }
 
-/** For people: `2 cpu, 1 gpu with label zone=a`. */
-export function describeRequest(request: PlacementRequest): string {
-  const labels = Object.entries(request.labels).map(([key, value]) => `${key}=${value}`);
-  return [
-    formatResources(request.resources), request.nodeId === '' ? '' : `on ${request.nodeId}`, labels.length === 0 ? '' : `with label ${labels.join(', ')}`,
-  ].filter((part) => part !== '').join(' ');
+/** For people: `2 cpu, 1 gpu where zone=a, preferably disk=ssd`. */
+export function describeRequest({ resources, labels }: PlacementRequest): string {
+  const terms = [...labels.filter((term) => term.weight === 0).map(formatTerm), ...labels.filter((term) => term.weight > 0).map((term) => `preferably ${formatTerm(term)}`)];
+  return [formatResources(resources), terms.length === 0 ? '' : `where ${terms.join(', ')}`].filter((part) => part !== '').join(' ');
 }
 
 /** What the scheduler says about a demand; nothing when it does not wait. */
@@ -53,16 +52,16 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
 
 /** What it has, and who holds it. */
 export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
-  const { view, reservation } = node;
+  const { row, reservation } = node;
   const heardOf = formatDurationMs(tables.context.nowMs - node.lastHeardMs);
   const lines = [
     `${node.hostname}, pid ${node.pid}${node.isHeadNode ? ', with the head' : ''}; last heard of ${heardOf} ago`,
-    `has ${formatResources(view.total)}, of which ${formatResources(view.available)} is free`,
+    `has ${formatResources(row.total)}, of which ${formatResources(tables.nodes.availableOf(node))} is free`,
   ];
-  if (node.isDraining) lines.push('is being drained: it takes no new leases, and those it has go on');
+  if (node.isDraining) lines.push('it is draining: it takes no more tasks and actors, and those that are there go on');
   if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request)}`);
   for (const lease of node.leases) lines.push(describeLease(lease));
-  return { id: node.id, kind: 'node', state: stateOf(node), lines };
+  return { id: node.id, kind: 'node', state: nodeState(node), lines };
 }
 
 /** Why it is dead. */

@@ -13,7 +13,7 @@ import type { Processes } from '../machine/processes.js';
 import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { rowFilter } from './list-fields.js';
-import { actorRow, deadNodeRow, jobRow, nodeRow, stateOf, workerRow } from './rows.js';
+import { actorRow, deadNodeRow, jobRow, nodeRow, workerRow } from './rows.js';
 import {
   LIST_KINDS, type DrainAnswer, type ExplainAnswer, type ListAnswer, type ListKind, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
   type SubmitAnswer, type SummaryAnswer,
@@ -82,13 +82,13 @@ export class Queries {
       case 'list': return this.#list(argument('kind'), request.arguments, reply);
       case 'explain': return this.#explain(argument('id'), reply, attempt);
       case 'logs': return this.#logs(argument('id'), readOffsets(request.json), reply);
+      case 'drain': return reply(this.#drain(argument('id'), argument('undo') !== 'true'));
       case 'submit': return reply({ jobId: submitJob(request.json, this.#tables) } satisfies SubmitAnswer);
       case 'stop-job': return reply(this.#stopJob(argument('id')));
-      case 'drain': return reply(this.#drain(argument('id'), argument('undo') !== 'yes'));
       case 'stop':
         reply({ nodes: this.#tables.nodes.byId.size } satisfies StopAnswer);
         return this.#actions.stopCluster(argument('reason') || 'the cluster was stopped');
-      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, submit, stop-job, drain or stop');
+      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, drain, submit, stop-job or stop');
     }
   }
 
@@ -109,7 +109,7 @@ export class Queries {
     const { context, nodes, jobs, actors } = this.#tables;
     const live = [...nodes.byId.values()];
     switch (kind) {
-      case 'nodes': return [...live.map((node) => nodeRow(node, context)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
+      case 'nodes': return [...live.map((node) => nodeRow(node, this.#tables)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
       case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
       case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
       case 'workers': return live.flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
@@ -201,12 +201,12 @@ export class Queries {
   }
 
   #drain(nodeId: string, isDraining: boolean): DrainAnswer {
-    const { nodes, context } = this.#tables;
+    const { nodes } = this.#tables;
     const node = nodes.byId.get(nodeId);
-    if (node === undefined) throw invalid(`the id '${nodeId}'`, 'that of a live node');
+    if (node === undefined) throw invalid(`the node id '${nodeId}'`, 'that of a node that `cluster list nodes` shows, and is not dead');
     nodes.drain(node, isDraining);
-    context.log('info', isDraining ? 'node-draining' : 'node-ready', { nodeId });
-    return { nodeId, state: stateOf(node), leases: node.leases.size };
+    const actors = [...node.leases].filter((lease) => lease.demand.actorId !== '').length;
+    return { nodeId, isDraining, tasks: node.leases.size - actors, actors };
   }
 
   #stopJob(jobId: string): StopJobAnswer {

@@ -5,7 +5,7 @@ import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Job } from '../machine/jobs.js';
 import type { Leases } from '../machine/leases.js';
-import type { DeadNode, Node, WorkerRecord } from '../machine/nodes.js';
+import type { DeadNode, Node, Nodes, WorkerRecord } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
 import type { ActorRow, Amounts, JobRow, NodeRow, WorkerRow } from './shapes.js';
 
@@ -14,21 +14,26 @@ export function amounts(set: ResourceSet): Amounts {
   return Object.fromEntries(Object.entries(set).map(([name, fixed]) => [name, wholeAmount(name, fixed)]));
 }
 
-/** How a live node stands. A draining one is alive, and takes no new leases. */
-export const stateOf = (node: Node): 'alive' | 'draining' | 'unreachable' => (node.stream === null ? 'unreachable' : node.isDraining ? 'draining' : 'alive');
+/** The tables in which a node appears. */
+export interface NodeTables {
+  readonly context: HeadContext;
+  readonly nodes: Nodes;
+}
 
 /** A live node. */
-export function nodeRow(node: Node, context: HeadContext): NodeRow {
+export function nodeRow(node: Node, { context, nodes }: NodeTables): NodeRow {
   return {
-    nodeId: node.id, state: stateOf(node), hostname: node.hostname, pid: node.pid,
+    nodeId: node.id, state: nodeState(node), hostname: node.hostname, pid: node.pid,
     address: node.endpoint === null ? '' : targetOf(node.endpoint, ''), isHeadNode: node.isHeadNode,
-    total: amounts(node.view.total), available: amounts(node.view.available), labels: node.view.labels,
+    total: amounts(node.row.total), available: amounts(nodes.availableOf(node)), labels: node.row.labels,
     leases: node.leases.size, workers: node.workers.size,
     objectStoreBytes: node.objectStoreBytes, objectStoreUsedBytes: node.heartbeat?.objectStoreUsedBytes ?? 0,
     spilledBytes: node.heartbeat?.spilledBytes ?? 0, objects: node.heartbeat?.objectCount ?? 0,
     ageMs: context.nowMs - node.registeredAtMs, detail: '',
   };
 }
+
+export const nodeState = (node: Node): Exclude<NodeRow['state'], 'dead'> => (node.stream === null ? 'unreachable' : node.isDraining ? 'draining' : 'alive');
 
 /** A node that is only remembered. */
 export function deadNodeRow(node: DeadNode, context: HeadContext): NodeRow {

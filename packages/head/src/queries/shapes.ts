@@ -9,9 +9,9 @@
  * | list     | kind, filter? (`k=v,k=v`), limit?       |                       | ListAnswer      |
  * | explain  | id                                      |                       | ExplainAnswer   |
  * | logs     | id (of a worker, an actor or a job)     | LogOffsets, or none   | LogsAnswer      |
+ * | drain    | id (of a node), undo? (`true`)          |                       | DrainAnswer     |
  * | submit   |                                         | JobSpec               | SubmitAnswer    |
  * | stop-job | id                                      |                       | StopJobAnswer   |
- * | drain    | id (of a node), undo? (`yes`)           |                       | DrainAnswer     |
  * | stop     | reason?                                 |                       | StopAnswer      |
  *
  * Fails with INVALID_ARGUMENT for an unknown `what`, kind or id, and with BACKPRESSURE while too many queries wait.
@@ -26,7 +26,6 @@ export interface StatusAnswer {
   readonly clusterId: string;
   readonly address: string;
   readonly uptimeMs: number;
-  /** Draining nodes are among those alive. */
   readonly nodes: { readonly alive: number; readonly draining: number; readonly unreachable: number; readonly dead: number };
   readonly total: Amounts;
   readonly available: Amounts;
@@ -76,6 +75,7 @@ export interface ListAnswer {
 /** A node, dead ones included. */
 export interface NodeRow {
   readonly nodeId: string;
+  /** A draining one is alive and takes no more leases. */
   readonly state: 'alive' | 'draining' | 'unreachable' | 'dead';
   readonly hostname: string;
   readonly pid: number | null;
@@ -199,6 +199,15 @@ export interface JobSpec {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** What is left on the node. */
+export interface DrainAnswer {
+  readonly nodeId: string;
+  readonly isDraining: boolean;
+  /** Workers that tasks' owners hold. */
+  readonly tasks: number;
+  readonly actors: number;
+}
+
 /** The job that has been made. */
 export interface SubmitAnswer {
   readonly jobId: string;
@@ -209,14 +218,6 @@ export interface StopJobAnswer {
   readonly jobId: string;
   /** `running`: it has been told to stop. */
   readonly state: JobRow['state'];
-}
-
-/** The node as it stands now. */
-export interface DrainAnswer {
-  readonly nodeId: string;
-  readonly state: NodeRow['state'];
-  /** Tasks and actors that still have a place there. */
-  readonly leases: number;
 }
 
 /** How many nodes have been told to stop. */

@@ -2,7 +2,7 @@
 import { addResources, type ResourceSet } from '@muster/base';
 import { describeRequest } from './explain.js';
 import type { QueryTables } from './queries.js';
-import { amounts, stateOf } from './rows.js';
+import { amounts, nodeState } from './rows.js';
 import type { StatusAnswer, WaitingRow } from './shapes.js';
 
 /** More different requests than this do not wait in a cluster that anybody looks at by hand. */
@@ -12,7 +12,7 @@ const WAITING_ROWS_MAX = 100;
 export function clusterStatus(tables: QueryTables): StatusAnswer {
   const { context, nodes, processes, jobs, leases, actors } = tables;
   const all = [...nodes.byId.values()];
-  const alive = all.filter((node) => node.stream !== null);
+  const inState = (state: ReturnType<typeof nodeState>): number => all.filter((node) => nodeState(node) === state).length;
   const sum = (amount: (node: (typeof all)[number]) => number): number => all.reduce((total, node) => total + amount(node), 0);
   const sumOf = (set: (node: (typeof all)[number]) => ResourceSet): ResourceSet => all.reduce<ResourceSet>((total, node) => addResources(total, set(node)), {});
   const connected = [...processes.byId.values()];
@@ -20,8 +20,8 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
   for (const lease of leases.byId.values()) states[lease.state]++;
   return {
     clusterId: context.settings.clusterId, address: context.settings.address, uptimeMs: context.nowMs - context.startedAtMs,
-    nodes: { alive: alive.length, draining: all.filter((node) => stateOf(node) === 'draining').length, unreachable: all.length - alive.length, dead: nodes.dead.size },
-    total: amounts(sumOf((node) => node.view.total)), available: amounts(sumOf((node) => node.view.available)),
+    nodes: { alive: inState('alive'), draining: inState('draining'), unreachable: inState('unreachable'), dead: nodes.dead.size },
+    total: amounts(sumOf((node) => node.row.total)), available: amounts(sumOf((node) => nodes.availableOf(node))),
     objectStore: {
       totalBytes: sum((node) => node.objectStoreBytes), usedBytes: sum((node) => node.heartbeat?.objectStoreUsedBytes ?? 0),
       spilledBytes: sum((node) => node.heartbeat?.spilledBytes ?? 0), objects: sum((node) => node.heartbeat?.objectCount ?? 0),
@@ -35,7 +35,7 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
 
 function waitingRows({ demands }: QueryTables): WaitingRow[] {
   return [...demands.groups.values()].slice(0, WAITING_ROWS_MAX).map((group) => ({
-    request: describeRequest(group.request), demands: group.queue.size, isInfeasible: group.isInfeasible,
+    request: describeRequest(group.shape.request), demands: group.queue.size, isInfeasible: group.isInfeasible,
     reasons: demands.waitsFor(group.queue.first()!)?.reasons ?? '',
   }));
 }

@@ -2,8 +2,8 @@
  * A head between nodes and clients that are played by commands, such as `add-node n1 cpu=4`, `client d1`, `demand d1 1 cpu=1 x3`
  * and `tick 5s`. Each command returns what the head sends because of it, one line each.
  */
-import { parseResources, type DeathCause, type Random, type ResourceSet } from '@muster/base';
-import { deathToMessage, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type NodeToHead } from '@muster/protocol';
+import { NODE_LABEL, parseResources, type DeathCause, type Random, type ResourceSet } from '@muster/base';
+import { deathToMessage, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type LabelTerm, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 import { printMessage, shortenIds } from './print.js';
@@ -70,7 +70,7 @@ export class ClusterScript {
       case 'worker-started': return this.#node(name, { type: 'workerStarted', workerId: `worker-${second}`, pid: 1 });
       case 'worker-exited': return this.#node(name, { type: 'workerExited', workerId: `worker-${second}`, cause: cause(2) });
       case 'started': return this.#node(name, {
-        type: 'leaseStarted', leaseId: id(second), workerId: `worker-${third}`, pid: 1, endpoint: endpoint(name, `${third}.sock`), gpuIds: [],
+        type: 'leaseStarted', leaseId: id(second), workerId: `worker-${third}`, pid: 1, endpoint: endpoint(name, `${third}.sock`),
       });
       case 'failed': return this.#node(name, { type: 'leaseFailed', leaseId: id(second), cause: cause(2) });
       case 'ended': return this.#node(name, { type: 'leaseEnded', leaseId: id(second), cause: third === '' ? null : cause(2) });
@@ -90,6 +90,7 @@ export class ClusterScript {
       case 'send': return this.#client(name, JSON.parse(command.slice(command.indexOf('{'))) as ClientToHead);
       case 'demand': return this.#client(name, {
         type: 'leaseDemand', demandId: Number(second), demand: demand(words), count: Number(/ x(\d+)/.exec(command)![1]), name: words.options['name'] ?? '',
+        preferredNodeIds: words.options['near'] === undefined ? [] : words.options['near'].split(',').map((node) => `node-${node}`),
       });
       case 'return': return this.#client(name, { type: 'leaseReturn', leaseId: id(second), killWorker: has('kill'), reason: '' });
       case 'blocked': return this.#client(name, { type: 'workerBlocked', blocked: true });
@@ -215,8 +216,20 @@ const labels = (options: Words['options']): Record<string, string> => (options['
 
 const demand = (words: Words): Demand => ({
   resources: resourcesToMessage(resources(words.options)),
-  placement: { spread: words.plain.includes('spread'), nodeId: words.options['on'] ? `node-${words.options['on']}` : '', labels: labels(words.options) },
+  placement: { spread: words.plain.includes('spread'), labels: terms(words.options) },
 });
+
+/** `zone=a`, `on=n1`, `not=zone=a`, `prefer=zone=a`. */
+function terms({ zone, on, not, prefer }: Words['options']): LabelTerm[] {
+  const term = (operator: string, text: string, weight = 0): LabelTerm => {
+    const [key = '', value = ''] = text.split('=');
+    return { key, operator, values: [value], weight };
+  };
+  return [
+    ...(zone === undefined ? [] : [term('in', `zone=${zone}`)]), ...(on === undefined ? [] : [term('in', `${NODE_LABEL}=node-${on}`)]),
+    ...(not === undefined ? [] : [term('not-in', not)]), ...(prefer === undefined ? [] : [term('in', prefer, 10)]),
+  ];
+}
 
 /** `exit 1`, `signal SIGKILL`, or anything else: did not start, because of that. */
 function death([kind = '', ...rest]: readonly string[]): DeathCause {

@@ -22,7 +22,7 @@ function printValue(value: unknown): string {
   if (value === null || value === undefined || value === '' || value === 0 || value === false) return '';
   if (typeof value === 'string') return /\s/.test(value) ? `'${value}'` : value;
   if (value instanceof Uint8Array) return value.length === 0 ? '' : `bytes(${new TextDecoder().decode(value)})`;
-  if (Array.isArray(value)) return value.length === 0 ? '' : `[${value.map(printValue).join(' ')}]`;
+  if (Array.isArray(value)) return value.length === 0 ? '' : `[${value.map((item) => printValue(item) || String(item)).join(' ')}]`;
   if (typeof value !== 'object') return String(value);
   if ('amounts' in value) return Object.entries((value as Resources).amounts).map(([name, amount]) => `${name}:${amount / RESOURCE_SCALE}`).join(',');
   if ('stderrTail' in value) return `'${describeDeath(deathFromMessage(value as Death))}'`;

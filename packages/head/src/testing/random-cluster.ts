@@ -2,8 +2,8 @@
  * A head among daemons, drivers and workers that do everything they may, at random: work, die, break off and come back, repeat
  * themselves and answer late. Each stream keeps its order, a break loses what is under way. One seed gives one history.
  */
-import { RESOURCE_SCALE, seededRandom, type Random } from '@muster/base';
-import { deathToMessage, type ClientToHead, type Demand, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
+import { NODE_LABEL, RESOURCE_SCALE, seededRandom, type Random } from '@muster/base';
+import { deathToMessage, type ClientToHead, type Demand, type LabelTerm, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import type { HeadEffect, HeadEvent } from '../machine/messages.js';
 
@@ -85,11 +85,16 @@ export class RandomCluster {
     const roll = this.#random.next();
     if (alive.length < 2 || (roll < 0.01 && alive.length < 5)) return this.#addDaemon();
     if (this.drivers.length < 1 || (roll < 0.03 && this.drivers.length < 6)) return void this.#connectDriver(this.#oneOf(alive));
+    if (roll < 0.035) return this.#drain(this.#oneOf(alive));
     if (roll < 0.10) return this.#elapse();
     if (roll < 0.60) return this.#actAsClient(this.#oneOf(this.#clients()));
     if (roll < 0.99) return this.#actAsDaemon(this.#oneOf(alive));
     if (roll < 0.997) return this.#breakOff(this.#oneOf(alive));
     return this.#crash(this.#oneOf(alive));
+  }
+
+  #drain(daemon: Daemon): void {
+    this.#step({ type: 'query', queryId: 1, request: { what: 'drain', arguments: { id: daemon.id, undo: String(this.#random.next() < 0.7) }, json: '' } });
   }
 
   /** Everybody leaves, detached actors are killed, and the cluster is given time to settle. */
@@ -192,7 +197,7 @@ export class RandomCluster {
     const id = `node-${++this.#names}`;
     const cpus = 1 + Math.floor(this.#random.next() * 4);
     const registration: NodeToHead = {
-      type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: RESOURCE_SCALE } },
+      type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: 2 * RESOURCE_SCALE } },
       labels: this.#random.next() < 0.5 ? { zone: 'a' } : {}, objectStoreBytes: 0, isHeadNode: this.daemons.length === 0,
     };
     const daemon: Daemon = { id, registration, link: null, leases: new Map(), workers: new Set() };
@@ -300,7 +305,7 @@ export class RandomCluster {
   }
 
   #reportStarted(daemon: Daemon, leaseId: string, worker: Client): void {
-    this.#report(daemon, { type: 'leaseStarted', leaseId, workerId: worker.id, pid: 1, endpoint: null, gpuIds: [] });
+    this.#report(daemon, { type: 'leaseStarted', leaseId, workerId: worker.id, pid: 1, endpoint: null });
   }
 
   #report(daemon: Daemon, message: NodeToHead): void {
@@ -398,7 +403,7 @@ export class RandomCluster {
   #demand(client: Client): void {
     const demandId = Math.floor(this.#random.next() * 3);
     const count = Math.floor(this.#random.next() * 5);
-    this.#say(client, { type: 'leaseDemand', demandId, demand: this.#randomDemand(), count, name: '' });
+    this.#say(client, { type: 'leaseDemand', demandId, demand: this.#randomDemand(), count, name: '', preferredNodeIds: this.#random.next() < 0.2 ? [this.#oneOf(this.daemons).id] : [] });
   }
 
   #createActor(client: Client): void {
@@ -418,10 +423,12 @@ export class RandomCluster {
 
   #randomDemand(): Demand {
     const amounts: Record<string, number> = { cpu: this.#oneOf([0, 5_000, 10_000, 10_000, 20_000, 40_000]) };
-    if (this.#random.next() < 0.2) amounts['gpu'] = this.#oneOf([2_500, 10_000]);
-    const labels: Record<string, string> = this.#random.next() < 0.1 ? { zone: 'a' } : {};
-    const nodeId = this.#random.next() < 0.05 ? this.#oneOf(this.daemons).id : '';
-    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, nodeId, labels } };
+    if (this.#random.next() < 0.2) amounts['gpu'] = this.#oneOf([2_500, 6_000, 10_000, 20_000]);
+    const labels: LabelTerm[] = [];
+    const weight = this.#oneOf([0, 0, 10]);
+    if (this.#random.next() < 0.1) labels.push({ key: 'zone', operator: this.#oneOf(['in', 'not-in']), values: ['a'], weight });
+    if (this.#random.next() < 0.05) labels.push({ key: NODE_LABEL, operator: 'in', values: [this.#oneOf(this.daemons).id], weight });
+    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, labels } };
   }
 
   #oneOf<T>(items: readonly T[]): T {

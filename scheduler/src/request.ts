@@ -1,0 +1,47 @@
+/** What a lease, and what a group of leases, asks of the nodes it is placed on. */
+import type { ResourceSet } from '@muster/base';
+import type { LabelTerm } from './labels.js';
+
+/** What one lease asks of the node it runs on. */
+export interface PlacementRequest {
+  readonly resources: ResourceSet;
+  readonly labels: readonly LabelTerm[];
+}
+
+/** What steers the choice among the nodes that fit. It never makes a request impossible. */
+export interface PlacementHints {
+  /** Nodes to take while they have room, the best first: where most of the arguments lie, and the asker's own. */
+  readonly preferredNodeIds: readonly string[];
+  /** Set: spread, that is, take the node with the fewest leases by this count, and prefer no node. */
+  readonly leasesByNode: ReadonlyMap<string, number> | null;
+}
+
+export type GroupStrategy = 'pack' | 'spread' | 'strict-pack' | 'strict-spread';
+
+/**
+ * How a group lies in the levels of the cluster, which are labels: `nvlink-domain`, `rack`, `zone` or any other.
+ *   same    all bundles on nodes of one value
+ *   spread  at most `max` bundles on nodes of one value
+ *   fewest  on nodes of as few values as can be
+ * Of `same` and `spread`, nodes without the label are no candidates.
+ */
+export interface TopologyTerm {
+  readonly level: string;
+  readonly rule: 'same' | 'spread' | 'fewest';
+  /** Of `spread`; else 0. */
+  readonly max: number;
+}
+
+/** Bundles that are placed together or not at all. */
+export interface GroupRequest {
+  readonly bundles: readonly PlacementRequest[];
+  readonly strategy: GroupStrategy;
+  readonly topology: readonly TopologyTerm[];
+}
+
+/** Equal for requests that fit the same nodes equally well. */
+export function requestKey(request: PlacementRequest): string {
+  const resources = Object.entries(request.resources).sort(([a], [b]) => (a < b ? -1 : 1));
+  const labels = request.labels.map((term) => JSON.stringify([term.key, term.operator, [...term.values].sort(), term.weight])).sort();
+  return JSON.stringify([resources, labels]);
+}
