@@ -4,7 +4,7 @@ import t from 'tap';
 import {
   cancel, context, get, init, ObjectRef, remote, shutdown, wait, type Placement,
 } from '@muster/core';
-import { TestCluster } from '../support/cluster.js';
+import { eventually, TestCluster } from '../support/cluster.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
 import { rejection } from '../support/until.js';
 
@@ -130,9 +130,12 @@ t.test('conditions on labels', async (t) => {
   t.equal(await zonesOf({ labels: { disk: { notIn: ['ssd', 'nvme'] } } }), 'c');
   t.equal(await zonesOf({ labels: { disk: { exists: true }, zone: { notIn: ['a'] } } }), 'b');
   t.equal(await zonesOf({ labels: { disk: { exists: false } } }), 'c');
-  const [, b] = rows;
-  t.equal(await where.options({ placement: { labels: { disk: { in: ['nvme'], weight: 10 } } } })(), b!.nodeId, 'a preference goes before the node of the driver');
-  t.equal(await where.options({ placement: { node: b!.nodeId, soft: true } })(), b!.nodeId);
+  const b = rows.find((row) => row.labels['zone'] === 'b')!.nodeId; // they register in any order
+  const idle = (): Promise<void> => eventually('no lease is held', async () => Object.values((await cluster.status()).leases).every((count) => count === 0));
+  await idle();
+  t.equal(await where.options({ placement: { labels: { disk: { in: ['nvme'], weight: 10 } } } })(), b, 'a preference goes before the node of the driver');
+  await idle();
+  t.equal(await where.options({ placement: { node: b, soft: true } })(), b);
   t.ok(await where.options({ placement: { node: 'node-000000000000', soft: true } })(), 'elsewhere, when the node is not there');
   const error = await rejection(where.options({ placement: { labels: { disk: { in: ['tape', 'floppy'] } } } })());
   t.match(error.message, /lacks label disk in tape\|floppy/);
