@@ -23,10 +23,18 @@ t.before(async () => {
 t.teardown(() => shutdown());
 
 t.test('mapUnordered delivers each once, the fast before the slow', async (t) => {
+  const latch = await makeLatch();
+  const waitIfFirst = remote(async (x: number) => {
+    if (x === 0) await latch.opened();
+    return x;
+  }, { cpus: 0.5 });
   const seen: number[] = [];
-  for await (const ms of pause.mapUnordered([400, 1, 2, 3])) seen.push(ms);
-  t.equal(seen.length, 4);
-  t.equal(seen.at(-1), 400);
+  for await (const x of waitIfFirst.mapUnordered([0, 1, 2, 3])) {
+    seen.push(x);
+    if (seen.length === 3) await latch.open();
+  }
+  t.same(seen.slice(0, 3).sort(), [1, 2, 3]);
+  t.same(seen.slice(3), [0]);
 });
 
 t.test('generators', async (t) => {

@@ -114,34 +114,6 @@ t.test('limits', async (t) => {
   });
 });
 
-t.test('conditions on labels', async (t) => {
-  await shutdown();
-  const cluster = await TestCluster.start({ nodes: [{ labels: { zone: 'a', disk: 'ssd' } }, { labels: { zone: 'b', disk: 'nvme' } }, { labels: { zone: 'c' } }] });
-  t.teardown(() => cluster.stop());
-  const rows = await Promise.all(cluster.nodes.map((node) => cluster.row(node)));
-  await cluster.connect();
-  const where = remote(() => context().nodeId);
-  const zonesOf = async (placement: Placement): Promise<string> => {
-    const nodeIds = await get(Array.from({ length: 4 }, () => where.options({ placement }).remote()));
-    return [...new Set(nodeIds.map((nodeId) => rows.find((row) => row.nodeId === nodeId)!.labels['zone']))].sort().join();
-  };
-  t.equal(await zonesOf({ labels: { zone: 'b' } }), 'b');
-  t.match(await zonesOf({ labels: { disk: { in: ['ssd', 'nvme'] } } }), /^(a|b|a,b)$/);
-  t.equal(await zonesOf({ labels: { disk: { notIn: ['ssd', 'nvme'] } } }), 'c');
-  t.equal(await zonesOf({ labels: { disk: { exists: true }, zone: { notIn: ['a'] } } }), 'b');
-  t.equal(await zonesOf({ labels: { disk: { exists: false } } }), 'c');
-  const b = rows.find((row) => row.labels['zone'] === 'b')!.nodeId; // they register in any order
-  const idle = (): Promise<void> => eventually('no lease is held', async () => Object.values((await cluster.status()).leases).every((count) => count === 0));
-  await idle();
-  t.equal(await where.options({ placement: { labels: { disk: { in: ['nvme'], weight: 10 } } } })(), b, 'a preference goes before the node of the driver');
-  await idle();
-  t.equal(await where.options({ placement: { node: b, soft: true } })(), b);
-  t.ok(await where.options({ placement: { node: 'node-000000000000', soft: true } })(), 'elsewhere, when the node is not there');
-  const error = await rejection(where.options({ placement: { labels: { disk: { in: ['tape', 'floppy'] } } } })());
-  t.match(error.message, /lacks label disk in tape\|floppy/);
-  await shutdown();
-});
-
 t.test('no deadlock on a single cpu', async (t) => {
   await shutdown();
   await init({ cpus: 1, logs: false });
@@ -179,4 +151,33 @@ t.test('no deadlock on a single cpu', async (t) => {
     t.ok(tookMs < 1500, `waited ${tookMs} ms`);
     for (const ref of refs) cancel(ref);
   });
+});
+
+// Last: with a cluster of its own.
+t.test('conditions on labels', async (t) => {
+  await shutdown();
+  const cluster = await TestCluster.start({ nodes: [{ labels: { zone: 'a', disk: 'ssd' } }, { labels: { zone: 'b', disk: 'nvme' } }, { labels: { zone: 'c' } }] });
+  t.teardown(() => cluster.stop());
+  const rows = await Promise.all(cluster.nodes.map((node) => cluster.row(node)));
+  await cluster.connect();
+  const where = remote(() => context().nodeId);
+  const zonesOf = async (placement: Placement): Promise<string> => {
+    const nodeIds = await get(Array.from({ length: 4 }, () => where.options({ placement }).remote()));
+    return [...new Set(nodeIds.map((nodeId) => rows.find((row) => row.nodeId === nodeId)!.labels['zone']))].sort().join();
+  };
+  t.equal(await zonesOf({ labels: { zone: 'b' } }), 'b');
+  t.match(await zonesOf({ labels: { disk: { in: ['ssd', 'nvme'] } } }), /^(a|b|a,b)$/);
+  t.equal(await zonesOf({ labels: { disk: { notIn: ['ssd', 'nvme'] } } }), 'c');
+  t.equal(await zonesOf({ labels: { disk: { exists: true }, zone: { notIn: ['a'] } } }), 'b');
+  t.equal(await zonesOf({ labels: { disk: { exists: false } } }), 'c');
+  const b = rows.find((row) => row.labels['zone'] === 'b')!.nodeId; // they register in any order
+  const idle = (): Promise<void> => eventually('no lease is held', async () => Object.values((await cluster.status()).leases).every((count) => count === 0));
+  await idle();
+  t.equal(await where.options({ placement: { labels: { disk: { in: ['nvme'], weight: 10 } } } })(), b, 'a preference goes before the node of the driver');
+  await idle();
+  t.equal(await where.options({ placement: { node: b, soft: true } })(), b);
+  t.ok(await where.options({ placement: { node: 'node-000000000000', soft: true } })(), 'elsewhere, when the node is not there');
+  const error = await rejection(where.options({ placement: { labels: { disk: { in: ['tape', 'floppy'] } } } })());
+  t.match(error.message, /lacks label disk in tape\|floppy/);
+  await shutdown();
 });
