@@ -101,7 +101,7 @@ console.log(`${rounds} rounds in ${minutes} minutes\n`);
 console.log('process    pid       samples   first half   second half   growth');
 for (const [pid, { name, rssMb }] of samples) {
   if (rssMb.length < longest / 2) continue; // short-lived actors
-  const warm = rssMb.slice(Math.floor(rssMb.length / 5)); // the first fifth warms up
+  const warm = rssMb.slice(Math.floor(longest / 5)); // warming up takes its time, also for a process that was started late
   const first = median(warm.slice(0, warm.length >> 1));
   const second = median(warm.slice(warm.length >> 1));
   const growth = second - first;
