@@ -228,6 +228,7 @@ class Daemon implements RunningDaemon {
 
   async #answerWithLogs({ requestId, question, logIds }: DaemonEffect & { type: 'readLogs' }): Promise<void> {
     try {
+      await this.#processes.written(logIds);
       const json = JSON.stringify(await readLogs(this.#folder.logPath, logIds, question));
       this.#head.send({ type: 'nodeReply', requestId, failure: null, json });
     } catch (error) {

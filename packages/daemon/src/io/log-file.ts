@@ -14,6 +14,9 @@ export class LogFile {
   readonly #onDrain: () => void;
   #stream: WriteStream | null = null;
   #sizeBytes = 0;
+  /** Outputs on their way to the disk, and who waits for that. */
+  #unwritten = 0;
+  #waiting: (() => void)[] = [];
   /** Of what was set aside, also before. */
   #startOffset = 0;
 
@@ -33,7 +36,8 @@ export class LogFile {
       return true; // without a disk there is nothing to wait for
     }
     this.#sizeBytes += Buffer.byteLength(text);
-    const keepsUp = this.#stream.write(text);
+    this.#unwritten += 1;
+    const keepsUp = this.#stream.write(text, () => this.#wrote());
     if (this.#sizeBytes < LOG_FILE_MAX_BYTES) return keepsUp;
     this.#stream.end(); // what it still holds is written
     this.#stream = null;
@@ -44,6 +48,18 @@ export class LogFile {
   close(): void {
     this.#stream?.end();
     this.#stream = null;
+  }
+
+  /** Resolves when all that was appended is in the file, or is lost with its disk. */
+  async written(): Promise<void> {
+    if (this.#unwritten > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Also told of what could not be written. */
+  #wrote(): void {
+    this.#unwritten -= 1;
+    if (this.#unwritten > 0) return;
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   /** The file and the word about it change in one turn: who reads both in one turn finds them in agreement. */

@@ -9,6 +9,8 @@ import type { SpareWorker } from './spare-worker.js';
 
 /** Output that a process has printed is read within this time, unless it prints without end. */
 const DRAIN_TIMEOUT_MS = 1000;
+/** Who asks for output waits this long for a slow disk; then what has not arrived there is missing from the answer. */
+const WRITE_TIMEOUT_MS = 1000;
 
 /** The one line that a worker reads from its stdin. */
 export interface WorkerLine {
@@ -88,11 +90,13 @@ export class Processes {
   }
 
   /** Resolves when what these workers have printed up to now has been handed on. */
-  async drained(workerIds: readonly string[]): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, DRAIN_TIMEOUT_MS); });
-    await Promise.race([Promise.all(workerIds.map((id) => this.#children.get(id)?.drained())), late]);
-    clearTimeout(timer);
+  drained(workerIds: readonly string[]): Promise<void> {
+    return within(DRAIN_TIMEOUT_MS, workerIds.map((id) => this.#children.get(id)?.drained()));
+  }
+
+  /** Resolves when what these processes have printed up to now can be read from their log files. */
+  written(ids: readonly string[]): Promise<void> {
+    return within(WRITE_TIMEOUT_MS, ids.map((id) => this.#logs.get(id)?.written()));
   }
 
   /** Kills what still runs, and closes the log files. */
@@ -112,9 +116,17 @@ export class Processes {
 
   #forget(id: string): void {
     this.#children.delete(id);
-    this.#logs.get(id)?.close();
-    this.#logs.delete(id);
+    const log = this.#logs.get(id);
+    log?.close();
+    void log?.written().then(() => this.#logs.delete(id));
   }
+}
+
+async function within(timeoutMs: number, promises: readonly (Promise<void> | undefined)[]): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, timeoutMs); });
+  await Promise.race([Promise.all(promises), late]);
+  clearTimeout(timer);
 }
 
 function textOf(spans: readonly OutputSpan[]): string {
