@@ -1,6 +1,7 @@
 /**
  * `node bench/soak.mjs [--minutes 10]`: mixed tasks, actors and objects without pause, and the resident memory of every process of the cluster over time.
- * Memory must be flat: the second half's median of each process is compared with that of the first half, which has warmed up.
+ * Memory must be flat. Prints each process's median in every tenth of the run, where a process that was started late or was given other work in the middle
+ * shows its step, and compares the last fifth with the one before.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { actor, free, get, init, kill, put, remote, shutdown, wait } from '@muster/core';
@@ -8,8 +9,9 @@ import { actor, free, get, init, kill, put, remote, shutdown, wait } from '@must
 const minutes = Number(process.argv[process.argv.indexOf('--minutes') + 1]) || 10;
 const SAMPLE_MS = 2000;
 /** Growth beyond this, in MB and as a share, counts as a leak. */
-const GROWTH_MAX_MB = 20;
-const GROWTH_MAX_SHARE = 0.15;
+const GROWTH_MAX_MB = 6;
+const GROWTH_MAX_SHARE = 0.1;
+const TENTHS = 10;
 
 const add = remote((a, b) => a + b);
 const make = remote((n) => new Float64Array(n).fill(n));
@@ -84,29 +86,28 @@ const startMs = performance.now();
 const samples = new Map();
 let rounds = 0;
 let nextSampleMs = 0;
+const tenth = () => Math.min(TENTHS - 1, Math.floor((performance.now() - startMs) / (minutes * 60_000) * TENTHS));
 while (performance.now() - startMs < minutes * 60_000) {
   await round(counter, rounds++);
   if (performance.now() < nextSampleMs) continue;
   nextSampleMs = performance.now() + SAMPLE_MS;
   for (const [pid, { name, rssMb }] of processes()) {
-    if (!samples.has(pid)) samples.set(pid, { name, rssMb: [] });
-    samples.get(pid).rssMb.push(rssMb);
+    if (!samples.has(pid)) samples.set(pid, { name, rssMb: Array.from({ length: TENTHS }, () => []) });
+    samples.get(pid).rssMb[tenth()].push(rssMb);
   }
 }
 await shutdown();
 
-const longest = Math.max(...[...samples.values()].map(({ rssMb }) => rssMb.length));
 let leaked = false;
-console.log(`${rounds} rounds in ${minutes} minutes\n`);
-console.log('process    pid       samples   first half   second half   growth');
+console.log(`${rounds} rounds in ${minutes} minutes; MB in each tenth of the time\n`);
+console.log(`process    pid     ${Array.from({ length: TENTHS }, (_, i) => String(i + 1).padStart(7)).join('')}   growth at the end`);
 for (const [pid, { name, rssMb }] of samples) {
-  if (rssMb.length < longest / 2) continue; // short-lived actors
-  const warm = rssMb.slice(Math.floor(longest / 5)); // warming up takes its time, also for a process that was started late
-  const first = median(warm.slice(0, warm.length >> 1));
-  const second = median(warm.slice(warm.length >> 1));
-  const growth = second - first;
-  const isLeak = growth > GROWTH_MAX_MB && growth > first * GROWTH_MAX_SHARE;
+  if (rssMb.filter((values) => values.length > 0).length < 2) continue; // short-lived actors
+  const medians = rssMb.map((values) => (values.length > 0 ? median(values).toFixed(1) : '').padStart(7)).join('');
+  const [before, last] = [median(rssMb.slice(-4, -2).flat()), median(rssMb.slice(-2).flat())];
+  const growth = last - before; // NaN: it has ended, or is too young
+  const isLeak = growth > GROWTH_MAX_MB && growth > before * GROWTH_MAX_SHARE;
   leaked ||= isLeak;
-  console.log(`${name.padEnd(10)} ${String(pid).padEnd(9)} ${String(rssMb.length).padEnd(9)} ${first.toFixed(1).padStart(7)} MB   ${second.toFixed(1).padStart(8)} MB   ${growth.toFixed(1).padStart(6)} MB${isLeak ? '   LEAK' : ''}`);
+  console.log(`${name.padEnd(10)} ${String(pid).padEnd(8)}${medians}   ${Number.isNaN(growth) ? '' : `${growth.toFixed(1)} MB`}${isLeak ? '   LEAK' : ''}`);
 }
 process.exitCode = leaked ? 1 : 0;
