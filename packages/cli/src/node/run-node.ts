@@ -12,7 +12,7 @@ import { makeError, MusterError, musterHome, newId, systemRandom, type Clock, ty
 import { startDaemon, type RunningDaemon } from '@muster/daemon';
 import type { SpareWorker } from '@muster/daemon/spare-worker';
 import { startHead, type RunningHead } from '@muster/head';
-import { Channel } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 import { formatAddress, isWildcard, parseAddress } from '../cluster/address.js';
 import { CommandFailure } from '../output/failure.js';
 import { NodeLog, nodeLogFile } from './node-log.js';

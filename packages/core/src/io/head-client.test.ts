@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { RpcServer, type ClientToHead, type HeadToClient, type MessageStream } from '@muster/protocol';
+import type { ClientToHead, HeadToClient, MessageStream } from '@muster/protocol';
+import { RpcServer } from '@muster/protocol/rpc';
 import { HeadClient } from './head-client.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'muster-head-client-'));

@@ -1,6 +1,7 @@
 /** This process's connection to the head. */
 import { makeError, type MusterError } from '@muster/base';
-import { Channel, failureFromMessage, type ClientHello, type ClientToHead, type HeadToClient, type MessageStream, type RequestReply, type Welcome } from '@muster/protocol';
+import { failureFromMessage, type ClientHello, type ClientToHead, type HeadToClient, type MessageStream, type RequestReply, type Welcome } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 
 export interface HeadClientOptions {
   readonly target: string;

@@ -4,7 +4,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatSizeBytes, makeError, MusterError, newId, systemRandom, type JobId, type NodeId, type ProcessId } from '@muster/base';
-import { Composite, isInlineString, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
+import { Composite, isInlineString, type ClientQuery, type ClientToHead, type Endpoint, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
+import type { Handlers, RpcServer } from '@muster/protocol/rpc';
 import { Owner } from '../machine/owner.js';
 import { attachWaiter, EncodedValue, ObjectRef, RefState, StoredObject } from '../machine/reference.js';
 import { storageIdFor } from '../machine/objects.js';
@@ -13,10 +14,10 @@ import { encodeComposite, INLINE_MAX_BYTES, layOutValue, sizeOf } from '../value
 import { completeStack, encodeThrown, freshFailure } from '../values/errors.js';
 import { Serializer, type Serialized, type SpecialForms } from '../values/serializer.js';
 import { WeakForeignRefs } from './foreign-refs.js';
-import { HeadClient } from './head-client.js';
-import { openLender, openLine } from './lines.js';
+import type { HeadClient } from './head-client.js';
+import type { openLine } from './lines.js';
 import { answerQuery } from './queries.js';
-import { StoreClient } from './store-client.js';
+import type { StoreClient } from './store-client.js';
 import { AllSettled, SomeSettled } from './waits.js';
 
 /** The machine's clock: delays, deadlines and idle leases are looked at this often. */
@@ -66,6 +67,7 @@ export class Session {
   ready: Promise<void> = Promise.resolve();
   /** Waits of users' code that are going on; a worker gives back its cpu while its task waits. */
   readonly waits = { count: 0, onChange: (_count: number): void => {} };
+  #connections: typeof import('./connections.js') | null = null;
   #server: RpcServer | null = null;
   #head: HeadClient | null = null;
   #store: StoreClient | null = null;
@@ -89,8 +91,8 @@ export class Session {
       random: () => systemRandom.next(),
       defer: (callback) => process.nextTick(callback),
       toHead: (message) => (this.#head ? this.#head.send(message) : this.#backlog.push(message)),
-      openLine: (target, handlers) => openLine(target, handlers, this.#self()),
-      openLender: (target, handlers) => openLender(target, handlers, this.#self()),
+      openLine: (target, handlers) => this.#connections!.openLine(target, handlers, this.#self()),
+      openLender: (target, handlers) => this.#connections!.openLender(target, handlers, this.#self()),
       judgeError: (error, retryOn, decide) => void this.#judge(error, retryOn).then(decide),
       needed: (needed) => { if (!options.isDriver) this.#store?.sayNeeded(needed); },
       freeStored: (objects) => { for (const stored of objects) this.store.free([stored.storageId], stored.locations); },
@@ -117,7 +119,8 @@ export class Session {
 
   async #connect(targetPromise: SessionTarget | Promise<SessionTarget>): Promise<void> {
     const { options, owner } = this;
-    const target = await targetPromise;
+    const [target, connections] = await Promise.all([targetPromise, import('./connections.js')]);
+    const { RpcServer, StoreClient, HeadClient } = (this.#connections = connections);
     this.#token = target.token;
     this.#server = new RpcServer({
       token: target.token, self: `the process ${options.processId}`,
