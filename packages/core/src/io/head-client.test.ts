@@ -30,10 +30,11 @@ t.teardown(() => {
   rmSync(folder, { recursive: true });
 });
 
-const connect = (): Promise<HeadClient> => HeadClient.connect({
-  target: `unix:${path}`, token: 'token', unref: false, onMessage: () => {}, onClosed: () => {},
-  hello: { processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false },
-});
+async function connect(): Promise<HeadClient> {
+  const client = new HeadClient({ target: `unix:${path}`, token: 'token', unref: false, onMessage: () => {}, onClosed: () => {} });
+  await client.hello({ processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
+  return client;
+}
 const ask = (client: HeadClient): Promise<unknown> => client.request((requestId) => ({ type: 'getActor', requestId, name: 'x' }));
 
 t.test('a request that is open when the connection ends fails', async (t) => {

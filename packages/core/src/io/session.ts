@@ -120,39 +120,50 @@ export class Session {
   async #connect(targetPromise: SessionTarget | Promise<SessionTarget>): Promise<void> {
     const { options, owner } = this;
     const [target, connections] = await Promise.all([targetPromise, import('./connections.js')]);
-    const { RpcServer, StoreClient, HeadClient } = (this.#connections = connections);
+    const { RpcServer, HeadClient } = (this.#connections = connections);
     this.#token = target.token;
     this.#server = new RpcServer({
       token: target.token, self: `the process ${options.processId}`,
       handlers: { ...options.handlers, 'Peer.Objects': (stream) => owner.lending.serve(stream) },
     });
-    const { endpoint } = owner.self;
-    await this.#server.listenUnix(endpoint.unixPath);
+    await this.#server.listenUnix(owner.self.endpoint.unixPath);
     // A worker's daemon takes the store connection as its word that it listens: TCP must be up before.
-    let port = target.listenHost ? await this.#server.listenTcp(target.listenHost, 0) : 0;
-    this.#store = await StoreClient.connect({
+    const port = target.listenHost ? await this.#server.listenTcp(target.listenHost, 0) : 0;
+    const head = new HeadClient({
+      target: target.headTarget, token: target.token, unref: options.isDriver,
+      onMessage: (message) => this.#onHeadMessage(message), onClosed: (failure) => this.#lostConnection('the head', failure),
+    });
+    try {
+      await this.#introduce(target, head, port);
+    } catch (error) {
+      head.close();
+      throw error;
+    }
+    this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
+    if (options.isDriver) this.#server.unref();
+  }
+
+  /** To the daemon first: it says what node this is, which the head must hear. */
+  async #introduce(target: SessionTarget, head: HeadClient, workerPort: number): Promise<void> {
+    const { options, owner } = this;
+    const { endpoint } = owner.self;
+    this.#store = await this.#connections!.StoreClient.connect({
       target: target.daemonTarget, token: target.token, processId: options.processId, jobId: target.jobId, unref: options.isDriver,
-      endpoint: { ...endpoint, host: target.listenHost ?? '', port },
+      endpoint: { ...endpoint, host: target.listenHost ?? '', port: workerPort },
       onCommand: options.onCommand, onClosed: (failure) => this.#lostConnection('its node\'s daemon', failure),
     });
     const { endpoint: daemon, nodeId } = this.store.welcome;
     const host = target.listenHost ?? daemon?.host ?? '';
-    if (target.listenHost === null && host) port = await this.#server.listenTcp(host, 0);
+    const port = target.listenHost === null && host ? await this.#server!.listenTcp(host, 0) : workerPort;
     this.nodeId = nodeId as NodeId;
     owner.self.endpoint = { ...endpoint, nodeId, host, port };
-    this.#head = await HeadClient.connect({
-      target: target.headTarget, token: target.token, unref: options.isDriver,
-      hello: {
-        processId: options.processId, jobId: target.jobId, isDriver: options.isDriver, nodeId, pid: process.pid,
-        endpoint: owner.self.endpoint, entrypoint: options.entrypoint, wantLogs: options.onLog !== null,
-      },
-      onMessage: (message) => this.#onHeadMessage(message),
-      onClosed: (failure) => this.#lostConnection('the head', failure),
+    await head.hello({
+      processId: options.processId, jobId: target.jobId, isDriver: options.isDriver, nodeId, pid: process.pid,
+      endpoint: owner.self.endpoint, entrypoint: options.entrypoint, wantLogs: options.onLog !== null,
     });
-    if (this.#head.welcome.jobId) this.jobId = this.#head.welcome.jobId as JobId; // a worker learns it with its first lease
-    for (const message of this.#backlog.splice(0)) this.#head.send(message);
-    this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
-    if (options.isDriver) this.#server.unref();
+    this.#head = head;
+    if (head.welcome.jobId) this.jobId = head.welcome.jobId as JobId; // a worker learns it with its first lease
+    for (const message of this.#backlog.splice(0)) head.send(message);
   }
 
   /** Asks the head. @throws MusterError the failure that it names */
