@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { credentials, Client, Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { actor, init, remote, shutdown } from '@muster/core';
-import { Channel, MESSAGE_MAX_BYTES, type ClientToHead, type MessageStream, type NodeToHead, type StoreRequest, type BorrowerToOwner } from '@muster/protocol';
+import type { ClientToHead, MessageStream, NodeToHead, StoreRequest, BorrowerToOwner } from '@muster/protocol';
+import { Channel, MESSAGE_MAX_BYTES } from '@muster/protocol/rpc';
 import { descriptorsOf, eventually, isRunning, listeningOf, procFile, TestCluster } from '../support/cluster.js';
 
 t.setTimeout(90_000);

@@ -10,7 +10,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { init, shutdown, type ClusterInfo } from '@muster/core';
 import type { ListAnswer, NodeRow, StatusAnswer } from '@muster/head';
-import { Channel, failureFromMessage } from '@muster/protocol';
+import { failureFromMessage } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 
 const PROGRAM = fileURLToPath(import.meta.resolve('@muster/cli/bin'));
 const POLL_INTERVAL_MS = 20;

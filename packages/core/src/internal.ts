@@ -1,4 +1,5 @@
 /** For @muster/worker and @muster/sim: the parts of core that run in other processes too. Not for users. */
+import './io/connections.js'; // a worker is started ahead of its node: it loads everything before it hears from it
 export { Session, type SessionOptions, type SessionTarget } from './io/session.js';
 export { sessionForms } from './api/init.js';
 export { setSession } from './api/current.js';

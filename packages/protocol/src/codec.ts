@@ -1,49 +1,44 @@
 /**
- * Codecs of all control messages, built from the generated descriptor. In TypeScript a union is one object with a `type`;
- * on the wire it is a protobuf message with one field of `oneof body` set.
+ * Codecs of all control messages. In TypeScript a union is one object with a `type`; on the wire it is a protobuf message with one field of
+ * `oneof body` set.
  */
-import protobuf from 'protobufjs/light.js';
 import { makeError } from '@muster/base';
-import { descriptor, type Messages, type Unions } from './generated/messages.js';
-
-protobuf.util.Long = null as never; // 64-bit integers as numbers: every size and sequence here is below 2^53
-protobuf.configure();
+import { FORMS } from './generated/codecs.js';
+import type { Messages, Unions } from './generated/messages.js';
+import { WireReader, WireWriter } from './wire-format.js';
 
 /** Turns one kind of message into bytes and back. */
 export interface Codec<T> {
   encode(message: T): Uint8Array;
-  /** @throws MusterError PROTOCOL for bytes that are no such message. */
+  /** Every field is present; an absent message is null. @throws MusterError PROTOCOL for bytes that are no such message. */
   decode(bytes: Uint8Array): T;
 }
 
-/** Plain objects in which every field is present; an absent message is null. */
-const COMPLETE = { defaults: true, arrays: true, objects: true };
+type Name = keyof Messages | keyof Unions;
+type Form<T> = { readonly write: (out: WireWriter, message: T) => void; readonly read: (input: WireReader) => T };
 
-const root = protobuf.Root.fromJSON(descriptor as protobuf.INamespace);
-const codecs = new Map<string, Codec<never>>();
-
-function makeCodec(name: string): Codec<never> {
-  const type = root.lookupType(`muster.v1.${name}`);
-  const isUnion = type.oneofs?.['body'] !== undefined;
-  const decode = (bytes: Uint8Array): unknown => {
-    let message: Record<string, { type?: string }>;
-    try {
-      message = type.toObject(type.decode(bytes), COMPLETE);
-    } catch (cause) {
-      throw makeError('PROTOCOL', { what: 'a peer', cause: `not a ${name}: ${(cause as Error).message}` }, { cause });
-    }
-    if (!isUnion) return message;
-    for (const body in message) return { type: body, ...message[body] };
-    throw makeError('PROTOCOL', { what: 'a peer', cause: `a ${name} with no known body` });
+function makeCodec<T>(name: Name, { write, read }: Form<T>): Codec<T> {
+  return {
+    encode: (message) => {
+      const out = new WireWriter();
+      write(out, message);
+      return out.finish();
+    },
+    decode: (bytes) => {
+      try {
+        return read(new WireReader(bytes));
+      } catch (cause) {
+        throw makeError('PROTOCOL', { what: 'a peer', cause: `not a ${name}: ${(cause as Error).message}` }, { cause });
+      }
+    },
   };
-  const encode = (message: { type?: string }): Uint8Array =>
-    type.encode(isUnion ? { [message.type!]: message } : message).finish();
-  return { encode, decode } as unknown as Codec<never>;
 }
 
+const codecs = new Map<Name, Codec<never>>();
+
 /** The codec of a message or union of proto/muster/v1. */
-export function codec<Name extends keyof Messages | keyof Unions>(name: Name): Codec<(Messages & Unions)[Name]> {
+export function codec<N extends Name>(name: N): Codec<(Messages & Unions)[N]> {
   let found = codecs.get(name);
-  if (!found) codecs.set(name, (found = makeCodec(name)));
-  return found as unknown as Codec<(Messages & Unions)[Name]>;
+  if (!found) codecs.set(name, (found = makeCodec(name, FORMS[name] as unknown as Form<never>)));
+  return found as Codec<(Messages & Unions)[N]>;
 }

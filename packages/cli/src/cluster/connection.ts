@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { makeError, type NodeFile } from '@muster/base';
-import type { Channel } from '@muster/protocol';
+import type { Channel } from '@muster/protocol/rpc';
 import { CommandFailure, EXIT, reportOf } from '../output/failure.js';
 import { parseAddress } from './address.js';
 import { byCluster, isOneProgramsOwn, localNodes } from './local-nodes.js';
@@ -97,7 +97,7 @@ export class ClusterConnection {
 export async function withCluster<T>(options: ClusterOptions, work: (connection: ClusterConnection) => Promise<T>): Promise<T> {
   const cluster = await findCluster(options);
   const token = readToken(cluster.tokenFile);
-  const { Channel } = await import('@muster/protocol'); // a tenth of a second, which `--help` and wrong usage need not wait for
+  const { Channel } = await import('@muster/protocol/rpc'); // a tenth of a second, which `--help` and wrong usage need not wait for
   const connection = new ClusterConnection(cluster, new Channel({ target: cluster.address, token, peer: `the head at ${cluster.address}` }));
   try {
     return await work(connection);

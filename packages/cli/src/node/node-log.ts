@@ -1,6 +1,6 @@
 /**
- * A node's own log: structured lines in `logs/node.log` of its folder. The library is loaded when the node is ready, because programs wait
- * for the node; what is logged before waits in memory.
+ * A node's own log: structured lines in `logs/node.log` of its folder. The library is loaded some time after the node is ready, because
+ * programs wait for the node; what is logged before waits in memory.
  */
 import { join } from 'node:path';
 import type { Logger } from '@muster/base';

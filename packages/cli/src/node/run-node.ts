@@ -12,7 +12,7 @@ import { makeError, MusterError, musterHome, newId, systemRandom, type Clock, ty
 import { startDaemon, type RunningDaemon } from '@muster/daemon';
 import type { SpareWorker } from '@muster/daemon/spare-worker';
 import { startHead, type RunningHead } from '@muster/head';
-import { Channel } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 import { formatAddress, isWildcard, parseAddress } from '../cluster/address.js';
 import { CommandFailure } from '../output/failure.js';
 import { NodeLog, nodeLogFile } from './node-log.js';
@@ -24,6 +24,8 @@ const TOKEN_BYTES = 32;
 const HEARTBEATS_PER_TIMEOUT = 10;
 const CONNECT_TIMEOUT_MS = 10_000;
 const STOP_REQUEST_TIMEOUT_MS = 2000;
+/** The log's library is loaded when the program that waited for the node has connected: it would hold up both. */
+const LOG_DELAY_MS = 500;
 
 const systemClock: Clock = { nowMs: () => performance.now(), wallMs: () => Date.now() };
 
@@ -63,7 +65,8 @@ export async function runNode(settings: NodeSettings, beginnings: NodeBeginnings
   const place = new NodePlace(beginnings);
   try {
     const node = settings.role.kind === 'head' ? await runHeadNode(settings, settings.role, place) : await runMemberNode(settings, settings.role, place);
-    void place.openLog(); // programs that wait for the node need not wait for its log
+    const timer = setTimeout(() => void place.openLog(), LOG_DELAY_MS);
+    void node.closed.then(() => clearTimeout(timer));
     return node;
   } catch (error) {
     rmSync(place.folder, { recursive: true, force: true });

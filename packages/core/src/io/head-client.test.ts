@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { RpcServer, type ClientToHead, type HeadToClient, type MessageStream } from '@muster/protocol';
+import type { ClientToHead, HeadToClient, MessageStream } from '@muster/protocol';
+import { RpcServer } from '@muster/protocol/rpc';
 import { HeadClient } from './head-client.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'muster-head-client-'));
@@ -29,10 +30,11 @@ t.teardown(() => {
   rmSync(folder, { recursive: true });
 });
 
-const connect = (): Promise<HeadClient> => HeadClient.connect({
-  target: `unix:${path}`, token: 'token', unref: false, onMessage: () => {}, onClosed: () => {},
-  hello: { processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false },
-});
+async function connect(): Promise<HeadClient> {
+  const client = new HeadClient({ target: `unix:${path}`, token: 'token', unref: false, onMessage: () => {}, onClosed: () => {} });
+  await client.hello({ processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
+  return client;
+}
 const ask = (client: HeadClient): Promise<unknown> => client.request((requestId) => ({ type: 'getActor', requestId, name: 'x' }));
 
 t.test('a request that is open when the connection ends fails', async (t) => {

@@ -1,13 +1,13 @@
 /** This process's connection to the head. */
 import { makeError, type MusterError } from '@muster/base';
-import { Channel, failureFromMessage, type ClientHello, type ClientToHead, type HeadToClient, type MessageStream, type RequestReply, type Welcome } from '@muster/protocol';
+import { failureFromMessage, type ClientHello, type ClientToHead, type HeadToClient, type MessageStream, type RequestReply, type Welcome } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 
 export interface HeadClientOptions {
   readonly target: string;
   readonly token: string;
   /** Does not keep this process alive. */
   readonly unref: boolean;
-  readonly hello: ClientHello;
   readonly onMessage: (message: HeadToClient) => void;
   readonly onClosed: (failure: MusterError | undefined) => void;
 }
@@ -15,32 +15,26 @@ export interface HeadClientOptions {
 export class HeadClient {
   welcome!: Welcome;
   readonly #channel: Channel;
-  readonly #stream: MessageStream<ClientToHead, HeadToClient>;
+  readonly #options: HeadClientOptions;
+  #stream: MessageStream<ClientToHead, HeadToClient> | null = null;
   readonly #requests = new Map<number, { readonly resolve: (reply: RequestReply) => void; readonly reject: (error: MusterError) => void }>();
   #requestCount = 0;
   #onJobEnded: () => void = () => {};
   #closed = false;
 
-  /** Connects and says hello. @throws MusterError */
-  static async connect(options: HeadClientOptions): Promise<HeadClient> {
-    const client = new HeadClient(options);
-    try {
-      client.welcome = await client.#hello(options);
-      return client;
-    } catch (error) {
-      client.#channel.close();
-      throw error;
-    }
-  }
-
-  private constructor(options: HeadClientOptions) {
+  /** Begins to connect: what is said in the hello may become known meanwhile. */
+  constructor(options: HeadClientOptions) {
+    this.#options = options;
     this.#channel = new Channel({ target: options.target, token: options.token, unref: options.unref, peer: `the head at ${options.target}` });
-    this.#stream = this.#channel.open('Head.Client');
+    this.#channel.connect();
   }
 
-  #hello(options: HeadClientOptions): Promise<Welcome> {
-    return new Promise((resolve, reject) => {
-      this.#stream.onMessage = (message) => {
+  /** Says hello, once, and resolves with `welcome` set. @throws MusterError; close it then */
+  async hello(hello: ClientHello): Promise<void> {
+    const options = this.#options;
+    const stream = (this.#stream = this.#channel.open('Head.Client'));
+    this.welcome = await new Promise((resolve, reject) => {
+      stream.onMessage = (message) => {
         switch (message.type) {
           case 'welcome': return message.failure ? reject(failureFromMessage(message.failure)) : resolve(message);
           case 'requestReply': {
@@ -52,14 +46,14 @@ export class HeadClient {
           default: return options.onMessage(message);
         }
       };
-      this.#stream.onEnd = (failure) => {
+      stream.onEnd = (failure) => {
         const error = failure ?? makeError('CONNECTION', { what: 'the head', cause: 'it closed the connection' });
         reject(error);
         this.#end(error);
         this.#onJobEnded();
         options.onClosed(failure);
       };
-      this.send({ type: 'clientHello', ...options.hello });
+      this.send({ type: 'clientHello', ...hello });
     });
   }
 
@@ -71,7 +65,7 @@ export class HeadClient {
   }
 
   send(message: ClientToHead): void {
-    if (!this.#closed) this.#stream.send(message);
+    if (!this.#closed) this.#stream!.send(message);
   }
 
   /** Sends a message that the head answers. @throws MusterError the failure that it names, or why it cannot answer */
@@ -97,7 +91,7 @@ export class HeadClient {
   }
 
   close(): void {
-    if (!this.#closed) this.#stream.end();
+    if (!this.#closed) this.#stream?.end();
     this.#end(closedError());
     this.#channel.close();
   }

@@ -1,5 +1,6 @@
 /** Connections to other processes that run users' code, as gRPC streams: lines to workers, and to the owners of borrowed references. */
-import { Channel, frameMessages, FrameReader, targetOf, type Endpoint } from '@muster/protocol';
+import { frameMessages, FrameReader, targetOf, type Endpoint } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 import type { LenderHandlers, LenderTransport } from '../machine/borrowing.js';
 import type { LineHandlers, LineTarget, LineTransport } from '../machine/line.js';
 

@@ -4,7 +4,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatSizeBytes, makeError, MusterError, newId, systemRandom, type JobId, type NodeId, type ProcessId } from '@muster/base';
-import { Composite, isInlineString, RpcServer, type ClientQuery, type ClientToHead, type Endpoint, type Handlers, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
+import { Composite, isInlineString, type ClientQuery, type ClientToHead, type Endpoint, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
+import type { Handlers, RpcServer } from '@muster/protocol/rpc';
 import { Owner } from '../machine/owner.js';
 import { attachWaiter, EncodedValue, ObjectRef, RefState, StoredObject } from '../machine/reference.js';
 import { storageIdFor } from '../machine/objects.js';
@@ -13,10 +14,10 @@ import { encodeComposite, INLINE_MAX_BYTES, layOutValue, sizeOf } from '../value
 import { completeStack, encodeThrown, freshFailure } from '../values/errors.js';
 import { Serializer, type Serialized, type SpecialForms } from '../values/serializer.js';
 import { WeakForeignRefs } from './foreign-refs.js';
-import { HeadClient } from './head-client.js';
-import { openLender, openLine } from './lines.js';
+import type { HeadClient } from './head-client.js';
+import type { openLine } from './lines.js';
 import { answerQuery } from './queries.js';
-import { StoreClient } from './store-client.js';
+import type { StoreClient } from './store-client.js';
 import { AllSettled, SomeSettled } from './waits.js';
 
 /** The machine's clock: delays, deadlines and idle leases are looked at this often. */
@@ -66,6 +67,7 @@ export class Session {
   ready: Promise<void> = Promise.resolve();
   /** Waits of users' code that are going on; a worker gives back its cpu while its task waits. */
   readonly waits = { count: 0, onChange: (_count: number): void => {} };
+  #connections: typeof import('./connections.js') | null = null;
   #server: RpcServer | null = null;
   #head: HeadClient | null = null;
   #store: StoreClient | null = null;
@@ -89,8 +91,8 @@ export class Session {
       random: () => systemRandom.next(),
       defer: (callback) => process.nextTick(callback),
       toHead: (message) => (this.#head ? this.#head.send(message) : this.#backlog.push(message)),
-      openLine: (target, handlers) => openLine(target, handlers, this.#self()),
-      openLender: (target, handlers) => openLender(target, handlers, this.#self()),
+      openLine: (target, handlers) => this.#connections!.openLine(target, handlers, this.#self()),
+      openLender: (target, handlers) => this.#connections!.openLender(target, handlers, this.#self()),
       judgeError: (error, retryOn, decide) => void this.#judge(error, retryOn).then(decide),
       needed: (needed) => { if (!options.isDriver) this.#store?.sayNeeded(needed); },
       freeStored: (objects) => { for (const stored of objects) this.store.free([stored.storageId], stored.locations); },
@@ -117,39 +119,51 @@ export class Session {
 
   async #connect(targetPromise: SessionTarget | Promise<SessionTarget>): Promise<void> {
     const { options, owner } = this;
-    const target = await targetPromise;
+    const [target, connections] = await Promise.all([targetPromise, import('./connections.js')]);
+    const { RpcServer, HeadClient } = (this.#connections = connections);
     this.#token = target.token;
     this.#server = new RpcServer({
       token: target.token, self: `the process ${options.processId}`,
       handlers: { ...options.handlers, 'Peer.Objects': (stream) => owner.lending.serve(stream) },
     });
-    const { endpoint } = owner.self;
-    await this.#server.listenUnix(endpoint.unixPath);
+    await this.#server.listenUnix(owner.self.endpoint.unixPath);
     // A worker's daemon takes the store connection as its word that it listens: TCP must be up before.
-    let port = target.listenHost ? await this.#server.listenTcp(target.listenHost, 0) : 0;
-    this.#store = await StoreClient.connect({
+    const port = target.listenHost ? await this.#server.listenTcp(target.listenHost, 0) : 0;
+    const head = new HeadClient({
+      target: target.headTarget, token: target.token, unref: options.isDriver,
+      onMessage: (message) => this.#onHeadMessage(message), onClosed: (failure) => this.#lostConnection('the head', failure),
+    });
+    try {
+      await this.#introduce(target, head, port);
+    } catch (error) {
+      head.close();
+      throw error;
+    }
+    this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
+    if (options.isDriver) this.#server.unref();
+  }
+
+  /** To the daemon first: it says what node this is, which the head must hear. */
+  async #introduce(target: SessionTarget, head: HeadClient, workerPort: number): Promise<void> {
+    const { options, owner } = this;
+    const { endpoint } = owner.self;
+    this.#store = await this.#connections!.StoreClient.connect({
       target: target.daemonTarget, token: target.token, processId: options.processId, jobId: target.jobId, unref: options.isDriver,
-      endpoint: { ...endpoint, host: target.listenHost ?? '', port },
+      endpoint: { ...endpoint, host: target.listenHost ?? '', port: workerPort },
       onCommand: options.onCommand, onClosed: (failure) => this.#lostConnection('its node\'s daemon', failure),
     });
     const { endpoint: daemon, nodeId } = this.store.welcome;
     const host = target.listenHost ?? daemon?.host ?? '';
-    if (target.listenHost === null && host) port = await this.#server.listenTcp(host, 0);
+    const port = target.listenHost === null && host ? await this.#server!.listenTcp(host, 0) : workerPort;
     this.nodeId = nodeId as NodeId;
     owner.self.endpoint = { ...endpoint, nodeId, host, port };
-    this.#head = await HeadClient.connect({
-      target: target.headTarget, token: target.token, unref: options.isDriver,
-      hello: {
-        processId: options.processId, jobId: target.jobId, isDriver: options.isDriver, nodeId, pid: process.pid,
-        endpoint: owner.self.endpoint, entrypoint: options.entrypoint, wantLogs: options.onLog !== null,
-      },
-      onMessage: (message) => this.#onHeadMessage(message),
-      onClosed: (failure) => this.#lostConnection('the head', failure),
+    await head.hello({
+      processId: options.processId, jobId: target.jobId, isDriver: options.isDriver, nodeId, pid: process.pid,
+      endpoint: owner.self.endpoint, entrypoint: options.entrypoint, wantLogs: options.onLog !== null,
     });
-    if (this.#head.welcome.jobId) this.jobId = this.#head.welcome.jobId as JobId; // a worker learns it with its first lease
-    for (const message of this.#backlog.splice(0)) this.#head.send(message);
-    this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
-    if (options.isDriver) this.#server.unref();
+    this.#head = head;
+    if (head.welcome.jobId) this.jobId = head.welcome.jobId as JobId; // a worker learns it with its first lease
+    for (const message of this.#backlog.splice(0)) head.send(message);
   }
 
   /** Asks the head. @throws MusterError the failure that it names */

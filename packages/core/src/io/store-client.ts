@@ -6,7 +6,8 @@ import { runInNewContext } from 'node:vm';
 import { setFlagsFromString } from 'node:v8';
 import { makeError, type MusterError } from '@muster/base';
 import { Arena, VIEW_LIMIT, viewCount } from '@muster/native';
-import { Channel, failureFromMessage, type Endpoint, type Fetched, type MessageStream, type StoreReply, type StoreRequest, type StoreWelcome, type WorkerCommand } from '@muster/protocol';
+import { failureFromMessage, type Endpoint, type Fetched, type MessageStream, type StoreReply, type StoreRequest, type StoreWelcome, type WorkerCommand } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 import type { PackedLayout } from '../machine/packed.js';
 
 const PAGE_BYTES = 4096;

@@ -3,13 +3,13 @@
  * else (functions, classes, instances, errors, Map, Set, cycles, references, handles) goes through @muster/closure, which keeps identity and prototypes.
  */
 import { toUSVString, types } from 'node:util';
-import { addExtension, Packr } from 'msgpackr';
 import { capture, preload, revive } from '@muster/closure';
 import { makeError } from '@muster/base';
 import { Composite } from '@muster/protocol';
 import type { RefDescriptor } from '../machine/descriptors.js';
 import { readPacked } from '../machine/packed.js';
 import { ObjectRef } from '../machine/reference.js';
+import { missingBuffer, packPlain, TYPED_ARRAYS, unpackPlain, unpackWithBuffers, type BufferPlace } from './message-pack.js';
 
 /** A value taken apart: everything needed to write it anywhere. Buffers are views of the user's memory, not copies. */
 export interface Serialized {
@@ -33,52 +33,12 @@ const EXACT_LENGTH = 1000;
 /** Buffers smaller than this stay in the head. */
 const OUT_OF_BAND_MIN_BYTES = 256;
 
-const TYPED_ARRAYS = [
-  Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array,
-] as const;
-const KIND_BUFFER = TYPED_ARRAYS.length;
-const KIND_ARRAY_BUFFER = KIND_BUFFER + 1;
-const KIND_DATA_VIEW = KIND_BUFFER + 2;
-
-const packr = new Packr({ useRecords: false, variableMapSize: true, useToJSON: false });
-const NOTHING = packr.pack(null);
-/** The buffers of the value being packed or unpacked: msgpackr's extensions have no context argument. */
-let buffersOut: Uint8Array[] = [];
-let buffersIn: (index: number) => { readonly buffer: ArrayBuffer; readonly offset: number; readonly sizeBytes: number } = () => missingBuffer();
-
-addExtension({ Class: Object.getPrototypeOf(Uint8Array) as never, type: 0x40, write: (value: ArrayBufferView) => packView(value), read: unpackView } as never);
-addExtension({ Class: DataView, type: 0x41, write: (value: ArrayBufferView) => packView(value), read: unpackView } as never);
-addExtension({ Class: ArrayBuffer, type: 0x42, write: (value: ArrayBuffer) => packBytes(KIND_ARRAY_BUFFER, new Uint8Array(value)), read: unpackView } as never);
-
-function packView(view: ArrayBufferView): unknown {
-  const kind = Buffer.isBuffer(view) ? KIND_BUFFER : view instanceof DataView ? KIND_DATA_VIEW : TYPED_ARRAYS.findIndex((Type) => view instanceof Type);
-  return packBytes(kind, new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
-}
-
-function packBytes(kind: number, bytes: Uint8Array): unknown {
-  return [kind, buffersOut.push(bytes) - 1];
-}
-
-function unpackView([kind, index]: [number, number]): unknown {
-  const { buffer, offset, sizeBytes } = buffersIn(index);
-  if (kind === KIND_BUFFER) return Buffer.from(buffer, offset, sizeBytes);
-  if (kind === KIND_ARRAY_BUFFER) return offset === 0 && sizeBytes === buffer.byteLength ? buffer : buffer.slice(offset, offset + sizeBytes);
-  if (kind === KIND_DATA_VIEW) return new DataView(buffer, offset, sizeBytes);
-  const Type = TYPED_ARRAYS[kind];
-  if (!Type) throw makeError('PROTOCOL', { what: 'a peer', cause: `unknown kind of array ${kind}` });
-  return new Type(buffer, offset, sizeBytes / Type.BYTES_PER_ELEMENT);
-}
-
-function missingBuffer(): never {
-  throw makeError('PROTOCOL', { what: 'a peer', cause: 'a value names a buffer that it does not have' });
-}
-
 export class Serializer {
   constructor(readonly special: SpecialForms) {}
 
   /** Takes a value apart. @throws CaptureError for what cannot travel (sockets, promises, …) */
   serialize(value: unknown): Serialized {
-    return isPlainTree(value) ? serializePlain(value) : this.#serializeGraph(value);
+    return isPlainTree(value) ? { tag: Composite.plain, ...packPlain(value), contained: [] } : this.#serializeGraph(value);
   }
 
   #serializeGraph(value: unknown): Serialized {
@@ -107,27 +67,20 @@ export class Serializer {
    * memory), else copies.
    */
   deserialize(tag: number, bytes: Uint8Array, adopt: (descriptor: RefDescriptor) => ObjectRef, shared: boolean): unknown {
-    if (tag === Composite.plain) return packr.unpack(bytes);
+    if (tag === Composite.plain) return unpackPlain(bytes);
     if (tag === Composite.graph) return this.#revive(bytes, [], missingBuffer);
     if (tag !== Composite.packed) throw makeError('PROTOCOL', { what: 'a peer', cause: `unknown composite 0x${tag.toString(16)}` });
     const packed = readPacked(bytes);
     const refs = packed.refs.map(adopt);
-    const buffer = (index: number): { buffer: ArrayBuffer; offset: number; sizeBytes: number } => {
+    const buffer = (index: number): BufferPlace => {
       const at = packed.buffers[index] ?? missingBuffer();
       if (shared) return { buffer: bytes.buffer as ArrayBuffer, offset: bytes.byteOffset + at.offset, sizeBytes: at.sizeBytes };
       return { buffer: copyOf(bytes, at.offset, at.sizeBytes), offset: 0, sizeBytes: at.sizeBytes };
     };
-    if (packed.tag === Composite.graph) return this.#revive(packed.head, refs, buffer);
-    buffersIn = buffer;
-    try {
-      return packr.unpack(packed.head);
-    } finally {
-      buffersIn = missingBuffer;
-      packr.unpack(NOTHING); // it remembers the bytes that it read last, and would keep them mapped
-    }
+    return packed.tag === Composite.graph ? this.#revive(packed.head, refs, buffer) : unpackWithBuffers(packed.head, buffer);
   }
 
-  #revive(head: Uint8Array, refs: readonly ObjectRef[], buffer: typeof buffersIn): unknown {
+  #revive(head: Uint8Array, refs: readonly ObjectRef[], buffer: (index: number) => BufferPlace): unknown {
     return revive(head, {
       restore: (form, parts) => (form === 'ref' ? (refs[parts[0] as number] ?? missingBuffer()) : this.special.make(form, parts)),
       external: (index) => {
@@ -136,14 +89,6 @@ export class Serializer {
       },
     });
   }
-}
-
-function serializePlain(value: unknown): Serialized {
-  buffersOut = [];
-  const head = packr.pack(value);
-  const buffers = buffersOut;
-  buffersOut = [];
-  return { tag: Composite.plain, head, buffers, contained: [] };
 }
 
 function copyOf(bytes: Uint8Array, offset: number, sizeBytes: number): ArrayBuffer {

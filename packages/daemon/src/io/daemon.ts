@@ -4,7 +4,8 @@ import {
   makeError, MusterError, newId, RESOURCE_SCALE, sweepDeadDrivers, systemRandom, type Clock, type Logger, type NodeId, type Random, type ResourceSet,
 } from '@muster/base';
 import { SEGMENT_BYTES, type Arena } from '@muster/native';
-import { failureToMessage, RpcServer, type Endpoint } from '@muster/protocol';
+import { failureToMessage, type Endpoint } from '@muster/protocol';
+import { RpcServer } from '@muster/protocol/rpc';
 import { ObjectStore, SpillFolder } from '@muster/store';
 import { DaemonMachine } from '../machine/daemon-machine.js';
 import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';

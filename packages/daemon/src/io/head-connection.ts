@@ -1,6 +1,7 @@
 /** The daemon's stream to the head: opened anew when the machine says so. Only the newest one speaks. */
 import type { MusterError } from '@muster/base';
-import { Channel, type HeadToNode, type MessageStream, type NodeToHead } from '@muster/protocol';
+import type { HeadToNode, MessageStream, NodeToHead } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 
 /** How long a goodbye may take to get through. */
 const GOODBYE_TIMEOUT_MS = 500;

@@ -3,7 +3,8 @@
  * cluster never returns under its id: what is under way with it ends at once.
  */
 import { formatDurationMs, makeError, type Logger } from '@muster/base';
-import { Channel, targetOf, type Endpoint, type PeerNode } from '@muster/protocol';
+import { targetOf, type Endpoint, type PeerNode } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 import type { Pull, StoreLocation } from '@muster/store';
 
 /** A peer that sends no byte for that long is passed over. */

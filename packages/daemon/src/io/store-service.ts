@@ -2,7 +2,8 @@
 import { rmSync } from 'node:fs';
 import { basename } from 'node:path';
 import { makeError, type MusterError } from '@muster/base';
-import { NO_ENDPOINT, type Endpoint, type Handlers, type MessageStream, type StoreHello, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
+import { NO_ENDPOINT, type Endpoint, type MessageStream, type StoreHello, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
+import type { Handlers } from '@muster/protocol/rpc';
 import type { ObjectStore, StoreConnection } from '@muster/store';
 
 type StoreStream = MessageStream<StoreReply, StoreRequest>;

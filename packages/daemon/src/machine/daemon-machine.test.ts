@@ -165,6 +165,19 @@ t.test('a worker that dies right after its connection tells its own cause', asyn
   t.match(script.sent().find((message) => message.type === 'leaseEnded'), { cause: { kind: 'exit', code: 7, stderrTail: 'bye' } });
 });
 
+t.test('while a worker is new, the others that nobody waits for are not started', async (t) => {
+  const script = new MachineScript({ prestart: 2, startingMax: 2 }).start();
+  t.equal(script.readyAll().length, 1);
+  t.strictSame(script.take('spawnWorker'), [], 'the program that waited for the first one needs the processors');
+  script.wait(TOP_UP_DELAY_MS);
+  t.equal(script.readyAll().length, 1);
+  const other = new MachineScript({ prestart: 2, startingMax: 2 }).start();
+  other.readyAll();
+  other.startLease('lease-1');
+  other.startLease('lease-2');
+  t.equal(other.take('spawnWorker').length, 1, 'a lease does not wait for that');
+});
+
 t.test('idle workers beyond the prestarted number end after a while', async (t) => {
   const script = new MachineScript({ prestart: 1 }).start();
   for (const leaseId of ['lease-1', 'lease-2', 'lease-3']) script.startLease(leaseId);

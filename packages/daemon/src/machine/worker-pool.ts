@@ -154,6 +154,7 @@ export class WorkerPool {
     worker.deadlineMs = Infinity;
     this.#idle.add(worker);
     this.#startFailures = 0;
+    this.#topUpAtMs = Infinity;
     return true;
   }
 
@@ -233,8 +234,8 @@ export class WorkerPool {
   }
 
   /**
-   * How many of the missing workers to start now, though nobody waits for them. Not at once: whoever has just taken a worker needs the
-   * processors, and after a job's end the node's own may follow.
+   * How many of the missing workers to start now, though nobody waits for them. The first at once; others not while one may be needed that
+   * has just become ready or was just taken: its job needs the processors, and after a job's end the node's own may follow.
    */
   #topUp(missing: number, nowMs: number): number {
     if (missing <= 0) this.#topUpAtMs = Infinity;

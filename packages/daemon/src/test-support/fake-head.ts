@@ -1,5 +1,6 @@
 /** A head that accepts every node and does what a test says. It keeps everything that nodes told it. */
-import { RpcServer, type HeadToNode, type MessageStream, type NodeToHead } from '@muster/protocol';
+import type { HeadToNode, MessageStream, NodeToHead } from '@muster/protocol';
+import { RpcServer } from '@muster/protocol/rpc';
 import type { MusterError } from '@muster/base';
 
 type Message<Type extends NodeToHead['type']> = NodeToHead & { readonly type: Type };

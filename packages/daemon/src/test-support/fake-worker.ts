@@ -5,7 +5,8 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { Arena, dieWithParent } from '@muster/native';
-import { RpcServer, type WorkerCommand } from '@muster/protocol';
+import type { WorkerCommand } from '@muster/protocol';
+import { RpcServer } from '@muster/protocol/rpc';
 import type { WorkerLine } from '../io/processes.js';
 import { StoreSession } from './store-session.js';
 

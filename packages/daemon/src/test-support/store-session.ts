@@ -1,9 +1,7 @@
 /** A client of the object store by promises, with its own mapping of the arena. */
 import { Arena } from '@muster/native';
-import {
-  Channel, failureFromMessage, NO_ENDPOINT, type Allocated, type Endpoint, type Fetched, type MessageStream, type StoreReply, type StoreRequest, type StoreWelcome,
-  type Synced, type WorkerCommand,
-} from '@muster/protocol';
+import { failureFromMessage, NO_ENDPOINT, type Allocated, type Endpoint, type Fetched, type MessageStream, type StoreReply, type StoreRequest, type StoreWelcome, type Synced, type WorkerCommand } from '@muster/protocol';
+import { Channel } from '@muster/protocol/rpc';
 import { makeError, MusterError } from '@muster/base';
 
 /** Which process connects where. */

@@ -6,9 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { ERROR_TABLE, makeError, parseResources, systemRandom, type Clock, type Logger, type MusterError } from '@muster/base';
-import {
-  Channel, PROTOCOL_VERSION, resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type MessageStream, type NodeToHead, type QueryReply,
-} from '@muster/protocol';
+import { resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type MessageStream, type NodeToHead, type QueryReply } from '@muster/protocol';
+import { Channel, PROTOCOL_VERSION } from '@muster/protocol/rpc';
 import { startHead, type RunningHead, type StatusAnswer } from '../index.js';
 import { Streams } from './streams.js';
 

@@ -1,6 +1,7 @@
 /** A head in this process: the machine between its gRPC server and its clock. */
 import { assert, makeError, type Clock, type Logger, type MusterError, type Random } from '@muster/base';
-import { RpcServer, targetOf, type QueryReply, type QueryRequest } from '@muster/protocol';
+import { targetOf, type QueryReply, type QueryRequest } from '@muster/protocol';
+import { RpcServer } from '@muster/protocol/rpc';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 import { Streams } from './streams.js';

@@ -32,7 +32,7 @@ export interface ChannelOptions {
   readonly unref?: boolean;
 }
 
-/** A channel to one peer. It connects on the first call. */
+/** A channel to one peer. It connects on the first call, or before. */
 export class Channel {
   readonly #client: Client;
   readonly #options: ChannelOptions;
@@ -42,6 +42,11 @@ export class Channel {
   constructor(options: ChannelOptions) {
     this.#options = options;
     this.#client = new Client(options.target, credentials.createInsecure(), { ...CHANNEL_OPTIONS, 'grpc.default_authority': 'muster' });
+  }
+
+  /** Begins to connect. What becomes of it shows at the first call. */
+  connect(): void {
+    this.#client.getChannel().getConnectivityState(true);
   }
 
   /** Opens a duplex stream. Failures to connect or to authenticate arrive at `onEnd`. */

@@ -2,7 +2,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Metadata, status, type ServiceError, type StatusObject } from '@grpc/grpc-js';
 import { errorFromWire, errorToWire, makeError, MusterError, type ErrorCode } from '@muster/base';
-import type { Endpoint } from '../generated/messages.js';
 
 /** Raised whenever a message changes its meaning. Both sides of a connection must agree. */
 export const PROTOCOL_VERSION = 1;
@@ -75,10 +74,4 @@ export function failureFromStatus(error: ServiceError, peer: string): MusterErro
   if (error.code === status.RESOURCE_EXHAUSTED) return makeError('PROTOCOL', { what: peer, cause: error.details }, { cause: error });
   if (error.code === status.DEADLINE_EXCEEDED) return makeError('CONNECTION', { what: peer, cause: 'no answer in time' }, { cause: error });
   return makeError('CONNECTION', { what: peer, cause: systemReason(error.details) || 'the connection closed' }, { cause: error });
-}
-
-/** The gRPC target of an endpoint: the unix socket for a peer on the same node, else TCP. */
-export function targetOf(endpoint: Endpoint, ownNodeId: string): string {
-  if (endpoint.unixPath && (endpoint.nodeId === ownNodeId || !endpoint.host)) return `unix:${endpoint.unixPath}`;
-  return endpoint.host.includes(':') ? `[${endpoint.host}]:${endpoint.port}` : `${endpoint.host}:${endpoint.port}`;
 }
