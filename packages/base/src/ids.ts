@@ -20,6 +20,8 @@ export type WorkerId = ProcessId;
 export type TaskId = Id<'task'>;
 /** An actor, through all of its restarts: `actor-…`. */
 export type ActorId = Id<'actor'>;
+/** Actors that start together: `gang-…`. */
+export type GangId = Id<'gang'>;
 /** An immutable value, named after its owner: `obj-<owner>-<sequence>`. */
 export type ObjectId = Id<'object'>;
 /** The right of one owner to run on one worker: `lease-…`. */
@@ -31,6 +33,7 @@ interface Prefixes {
   driver: ProcessId;
   worker: ProcessId;
   actor: ActorId;
+  gang: GangId;
   lease: LeaseId;
 }
 

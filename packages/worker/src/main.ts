@@ -2,7 +2,7 @@
 import { readSync } from 'node:fs';
 import type { ActorId, JobId, ProcessId } from '@muster/base';
 import { Arena, dieWithParent } from '@muster/native';
-import type { HeadToClient, WorkerCommand } from '@muster/protocol';
+import type { GangMember, HeadToClient, WorkerCommand } from '@muster/protocol';
 import { encodeThrown, provideContext, Session, sessionForms, setSession } from '@muster/core/internal';
 import { startActor } from './actor-start.js';
 import { Admission } from './admission.js';
@@ -50,6 +50,7 @@ process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)
 let lease: WorkerCommand | null = null;
 /** The actor that lives here, from the moment its constructor begins. */
 let actorId: ActorId | null = null;
+let gang: GangMember | null = null;
 
 const session: Session = new Session({
   processId: config.workerId, isDriver: false, socketPath: `${config.nodeFolder}/${config.workerId}.sock`, entrypoint: '',
@@ -68,6 +69,7 @@ setSession(session);
 provideContext(() => ({
   jobId: session.jobId, nodeId: session.nodeId, taskId: executor.currentTaskId(), actorId,
   gpuIds: lease?.gpuIds ?? [], attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? new AbortController().signal,
+  ...(gang !== null && { gang }),
 }));
 
 function onCommand(command: WorkerCommand): void {
@@ -84,6 +86,7 @@ function onCommand(command: WorkerCommand): void {
 function onHeadMessage(message: HeadToClient): void {
   if (message.type !== 'startActor') return;
   actorId = message.actorId as ActorId;
+  gang = message.gang;
   executor.lastBegun = message.name || message.className;
   void startActor(session, message).then(
     (target) => {

@@ -102,8 +102,7 @@ export async function getActor<T>(name: string): Promise<ActorHandle<T>> {
 }
 
 /** Ends an actor now; calls under way fail with ActorDiedError. Resolves when it is dead. It is not restarted. */
-export async function kill(handle: { readonly actorId: string }): Promise<void> {
-  const session = requireSession();
+export async function killActor(session: Session, handle: object): Promise<void> {
   const client = clientOf(handle);
   await session.ready;
   const dead = session.waiting(new Promise<void>((resolve) => {
@@ -123,7 +122,7 @@ const CLIENT: unique symbol = Symbol('muster.actor-client');
 
 function clientOf(handle: object): ActorClient {
   const client = (handle as { [CLIENT]?: ActorClient })[CLIENT];
-  if (!client) throw makeError('INVALID_ARGUMENT', { what: 'the argument', want: 'an actor handle' });
+  if (!client) throw makeError('INVALID_ARGUMENT', { what: 'the argument of kill()', want: 'the handle of an actor or a gang' });
   return client;
 }
 
@@ -138,7 +137,8 @@ export function handleFromParts(session: Session, [actorId, actorInterface, maxP
   return makeHandle(session, client, JSON.parse(actorInterface as string) as ActorInterface);
 }
 
-function makeHandle(session: Session, client: ActorClient, actorInterface: ActorInterface): object {
+/** The handle of an actor with this interface. */
+export function makeHandle(session: Session, client: ActorClient, actorInterface: ActorInterface): object {
   const form: SpecialForm = { form: 'actor-handle', parts: [client.id, JSON.stringify(actorInterface), client.maxPendingCalls] };
   const handle: Record<PropertyKey, unknown> = Object.create(HANDLE_PROTOTYPE) as Record<PropertyKey, unknown>;
   Object.defineProperties(handle, {

@@ -2,6 +2,23 @@
 import type { ActorId, JobId, NodeId, TaskId } from '@muster/base';
 import { requireSession } from './current.js';
 
+/** A member's place in its gang. Ranks on one node follow each other; nodes are counted in the order of their lowest ranks. */
+export interface GangContext {
+  readonly gangId: string;
+  /** From 0 to size - 1. */
+  readonly rank: number;
+  readonly size: number;
+  /** Among the members on this node, from 0. */
+  readonly localRank: number;
+  /** How many members are on this node. */
+  readonly localSize: number;
+  readonly nodeRank: number;
+  /** How many nodes the gang is on. */
+  readonly nodeCount: number;
+  /** Counts the starts of the gang, from 1. */
+  readonly incarnation: number;
+}
+
 export interface Context {
   readonly jobId: JobId;
   readonly nodeId: NodeId;
@@ -15,6 +32,8 @@ export interface Context {
   readonly attempt: number;
   /** Aborts when the task is cancelled or out of time. */
   readonly signal: AbortSignal;
+  /** In a member of a gang: its place there. */
+  readonly gang?: GangContext;
 }
 
 let provider: (() => Context) | null = null;

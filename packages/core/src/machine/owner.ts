@@ -12,6 +12,7 @@ import { Attempts } from './attempts.js';
 import { Borrowing } from './borrowing.js';
 import { Dispatcher } from './dispatcher.js';
 import { FailureHistory } from './failures.js';
+import { GangClients } from './gangs.js';
 import { Lending } from './lending.js';
 import type { Line } from './line.js';
 import { Lines } from './lines.js';
@@ -45,6 +46,7 @@ export class Owner implements RefHolder {
   readonly objects: ObjectTable;
   readonly dispatcher: Dispatcher;
   readonly actors: ActorClients;
+  readonly gangs: GangClients;
   readonly attempts: Attempts;
   readonly arguments: ArgumentWaits;
   readonly failures = new FailureHistory();
@@ -66,6 +68,7 @@ export class Owner implements RefHolder {
     this.objects = new ObjectTable(this);
     this.dispatcher = new Dispatcher(this);
     this.actors = new ActorClients(this);
+    this.gangs = new GangClients(this);
     this.attempts = new Attempts(this);
     this.arguments = new ArgumentWaits(this);
     this.lines = new Lines(this);
@@ -357,6 +360,7 @@ export class Owner implements RefHolder {
       case 'leaseReclaim': return this.dispatcher.reclaimed(message.leaseId);
       case 'demandStatus': return this.#demandStatus(message.demandId, message.infeasible, message.reasons);
       case 'actorState': return this.actors.onState(message);
+      case 'gangState': return this.gangs.onState(message);
       case 'nodeDied': return this.#nodeDied(message.nodeId);
       case 'processDied': return this.#processDied(message.processId, message.cause);
       default: return; // for the session
@@ -391,6 +395,7 @@ export class Owner implements RefHolder {
     this.borrowing.close(error);
     for (const queue of this.dispatcher.queues) queue.ring.drain();
     this.actors.disconnected(error);
+    this.gangs.disconnected(error);
     for (let slot = 0; slot < this.slots.length; slot++) {
       const state = this.slots.states[slot];
       const ref = this.slots.refs[slot];

@@ -3,7 +3,7 @@
  * that lease and what its loss means.
  */
 import { assert, formatSizeBytes, makeError, MusterError, NODE_LABEL, type ActorId, type DeathCause } from '@muster/base';
-import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
+import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GangMember, type GetActor, type KillActor } from '@muster/protocol';
 import type { PlacementRequest } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
@@ -29,6 +29,23 @@ interface Foundations {
   readonly jobs: Jobs;
 }
 
+/** Decides for members of gangs what is decided for all other actors here. */
+export interface MemberRules {
+  /** Its worker is there; it calls {@link Actors.begin}. */
+  ready(member: Actor): void;
+  /** Its worker was lost before it began; another one follows. */
+  notReady(member: Actor): void;
+  /** Its constructor has run. */
+  alive(member: Actor): void;
+  /** An incarnation that had begun is over. */
+  lost(member: Actor, cause: DeathCause): void;
+  /** It must end for good. */
+  ended(member: Actor, cause: DeathCause, creationError: Uint8Array): void;
+}
+
+/** What {@link Actors.create} and a gang ask for. */
+type ActorSpec = Pick<CreateActor, 'actorId' | 'name' | 'className' | 'maxRestarts' | 'maxConcurrency' | 'maxPendingCalls' | 'interface' | 'creation'>;
+
 /** How often leases of one kind of actor are on each node, for spreading. Shared by all actors of a class and job. */
 interface Spread {
   readonly leasesByNode: Map<string, number>;
@@ -40,6 +57,7 @@ export class Actors {
   readonly live = new Map<string, Actor>();
   readonly dead = new History<Actor>(ACTORS_DEAD_KEPT_MAX);
   readonly #parts: Foundations;
+  readonly #members: MemberRules;
   readonly #detachedDied: (actor: Actor) => void;
   readonly #names = new Map<string, Actor>();
   readonly #spreads = new Map<string, Spread>();
@@ -47,8 +65,9 @@ export class Actors {
   readonly #awaitingWorker = new Set<Actor>();
 
   /** `detachedDied` ends the job of a detached actor. */
-  constructor(parts: Foundations, detachedDied: (actor: Actor) => void) {
+  constructor(parts: Foundations, members: MemberRules, detachedDied: (actor: Actor) => void) {
     this.#parts = parts;
+    this.#members = members;
     this.#detachedDied = detachedDied;
   }
 
@@ -95,7 +114,7 @@ export class Actors {
     const actor = this.live.get(message.actorId);
     if (actor === undefined) return;
     const cause: DeathCause = { kind: 'killed', reason: message.reason || 'kill() was called' };
-    if (message.noRestart) return this.die(actor, cause);
+    if (message.noRestart) return this.#end(actor, cause);
     this.#endLease(actor, cause);
     this.#restartOrDie(actor, cause);
   }
@@ -129,12 +148,18 @@ export class Actors {
     const actor = this.live.get(lease.demand.actorId);
     if (actor === undefined || actor.lease !== lease || actor.hasBegun) return;
     this.#awaitingWorker.delete(actor);
+    if (actor.gangId === '') this.begin(actor, null, NO_BYTES);
+    else this.#members.ready(actor);
+  }
+
+  /** Tells the actor's worker, which is there, to run the constructor. `state`: see GangCheckpoint. */
+  begin(actor: Actor, gang: GangMember | null, state: Uint8Array): void {
     actor.hasBegun = true;
     actor.reasons = '';
     this.#become(actor, 'starting');
-    this.#parts.processes.send(worker, {
+    this.#parts.processes.send(this.#parts.processes.byId.get(actor.lease!.workerId)!, {
       type: 'startActor', actorId: actor.id, incarnation: actor.incarnation, creation: actor.creation, maxConcurrency: actor.maxConcurrency,
-      name: actor.name, className: actor.className,
+      name: actor.name, className: actor.className, gang, state,
     });
   }
 
@@ -145,11 +170,12 @@ export class Actors {
     actor.startAttempts = 0;
     if (!hasRestartsLeft(actor)) actor.creation = NO_BYTES;
     this.#become(actor, 'alive');
+    if (actor.gangId !== '') this.#members.alive(actor);
   }
 
   startFailed(worker: Process, message: ActorStartFailed): void {
     const actor = this.#ofWorker(worker, message);
-    if (actor !== null && actor.state === 'starting') this.die(actor, { kind: 'start-failed', detail: 'its constructor threw' }, message.error);
+    if (actor !== null && actor.state === 'starting') this.#end(actor, { kind: 'start-failed', detail: 'its constructor threw' }, message.error);
   }
 
   /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
@@ -176,6 +202,37 @@ export class Actors {
     if (creationError.length > CREATION_ERROR_KEPT_MAX_BYTES) actor.creationError = NO_BYTES;
     this.#forget(actor);
     if (actor.isDetached) this.#detachedDied(actor);
+  }
+
+  /** A member of a gang, in the bundle of its rank. It wants no worker before {@link want} is called, and does not end with its owner by itself. */
+  addMember(creator: Process, group: Group, rank: number, spec: ActorSpec): Actor {
+    const request = bundleRequest(group, rank);
+    const demand = this.#parts.demands.create({
+      demandId: 0, actorId: spec.actorId, ownerId: creator.id, jobId: creator.jobId, preferredNodeIds: [], request, leasesByNode: null, name: `${readName(spec.className)} ${rank}`,
+    });
+    return this.#add(creator, spec, { jobId: creator.jobId, isDetached: false, demand, gangId: group.id, rank, spreadKey: '', reasons: '' });
+  }
+
+  /** The member's bundle is there. */
+  want(member: Actor): void {
+    this.#parts.demands.want(member.demand, 1);
+  }
+
+  /** Another incarnation follows the one that has begun, which ends if it has not ended yet. */
+  restart(actor: Actor, cause: DeathCause): void {
+    this.#endLease(actor, cause);
+    actor.restarts++;
+    actor.incarnation++;
+    actor.startAttempts = 0;
+    actor.aliveSinceMs = null;
+    actor.hasBegun = false;
+    actor.cause = cause;
+    this.#become(actor, 'restarting');
+  }
+
+  /** An actor that keeps dying must not keep the cluster busy. */
+  delay(actor: Actor, delayMs: number): void {
+    this.#parts.demands.delay(actor.demand, delayMs, 'its last incarnation died soon after its start');
   }
 
   /** Gives up on workers that do not connect. */
@@ -205,17 +262,21 @@ export class Actors {
       demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId], request,
       leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
-    const actor: Actor = {
-      id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,
-      maxRestarts: message.maxRestarts, maxConcurrency: message.maxConcurrency, maxPendingCalls: message.maxPendingCalls,
-      interface: message.interface, creation: message.creation, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0,
-      startAttempts: 0, shortLives: 0, aliveSinceMs: null, endedAtMs: null, lease: null, hasBegun: false, cause: null,
-      creationError: NO_BYTES, reasons, past: [], watchers: new Set(),
-    };
-    this.live.set(actor.id, actor);
+    const actor = this.#add(creator, message, { jobId, isDetached: message.detached, demand, gangId: '', rank: 0, spreadKey, reasons });
     if (actor.name !== '') this.#names.set(actor.name, actor);
     if (!actor.isDetached) creator.actors.add(actor);
     demands.want(demand, 1);
+    return actor;
+  }
+
+  #add(creator: Process, spec: ActorSpec, rest: Pick<Actor, 'jobId' | 'isDetached' | 'demand' | 'gangId' | 'rank' | 'spreadKey' | 'reasons'>): Actor {
+    const actor: Actor = {
+      ...rest, id: spec.actorId as ActorId, name: spec.name, className: readName(spec.className), ownerId: creator.id, maxRestarts: spec.maxRestarts,
+      maxConcurrency: spec.maxConcurrency, maxPendingCalls: spec.maxPendingCalls, interface: spec.interface, creation: spec.creation,
+      createdAtMs: this.#parts.context.nowMs, state: 'pending', incarnation: 1, restarts: 0, startAttempts: 0, shortLives: 0, aliveSinceMs: null,
+      endedAtMs: null, lease: null, hasBegun: false, cause: null, creationError: NO_BYTES, past: [], watchers: new Set(),
+    };
+    this.live.set(actor.id, actor);
     return actor;
   }
 
@@ -236,28 +297,27 @@ export class Actors {
     this.#parts.processes.send(asker, { type: 'requestReply', requestId, actorId, failure: failure === null ? null : failureToMessage(failure) });
   }
 
-  /** The incarnation had begun. */
+  /** The incarnation had begun, and its lease is gone. */
   #restartOrDie(actor: Actor, cause: DeathCause): void {
+    if (actor.gangId !== '') return this.#members.lost(actor, cause);
     if (!hasRestartsLeft(actor)) return this.die(actor, cause);
-    const { context, demands } = this.#parts;
-    const wasShort = actor.aliveSinceMs === null || context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
+    const wasShort = actor.aliveSinceMs === null || this.#parts.context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
     actor.shortLives = wasShort ? actor.shortLives + 1 : 0;
-    actor.restarts++;
-    actor.incarnation++;
-    actor.startAttempts = 0;
-    actor.aliveSinceMs = null;
-    actor.hasBegun = false;
-    actor.cause = cause;
-    this.#become(actor, 'restarting');
-    // The first restart is at once; an actor that keeps dying must not keep the cluster busy.
-    if (actor.shortLives > 1) demands.delay(actor.demand, backoffMs(actor.shortLives - 1), 'its last incarnation died soon after its start');
+    this.restart(actor, cause);
+    if (actor.shortLives > 1) this.delay(actor, backoffMs(actor.shortLives - 1)); // the first restart is at once
+  }
+
+  #end(actor: Actor, cause: DeathCause, creationError: Uint8Array = NO_BYTES): void {
+    if (actor.gangId === '') this.die(actor, cause, creationError);
+    else this.#members.ended(actor, cause, creationError);
   }
 
   /** No code of the user's had run: trying again is free, but not for ever. */
   #startAgainOrDie(actor: Actor, cause: DeathCause): void {
     this.#awaitingWorker.delete(actor);
+    if (actor.gangId !== '') this.#members.notReady(actor);
     if (cause.kind === 'node-lost') return;
-    if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return hasRestartsLeft(actor) ? this.#restartOrDie(actor, cause) : this.die(actor, cause);
+    if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return this.#restartOrDie(actor, cause);
     this.#parts.demands.startFailed(actor.demand, 'its last worker was lost before its constructor began');
   }
 

@@ -13,6 +13,7 @@ import { Actors } from './actors.js';
 import { HeadContext, type HeadSettings } from './context.js';
 import { Demands, type Demand } from './demands.js';
 import { Fairness } from './fairness.js';
+import { Gangs } from './gangs.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
 import { Lifecycle } from './lifecycle.js';
@@ -39,6 +40,7 @@ export class HeadMachine {
   readonly leases: Leases;
   readonly tasks: Tasks;
   readonly actors: Actors;
+  readonly gangs: Gangs;
   readonly #fairness: Fairness;
   readonly #lifecycle: Lifecycle;
   readonly #queries: Queries;
@@ -60,7 +62,8 @@ export class HeadMachine {
       leaseLost: (lease, cause) => (lease.demand.actorId === '' ? this.tasks : this.actors).leaseLost(lease, cause),
     });
     this.tasks = new Tasks(this.processes, this.demands, this.leases);
-    this.actors = new Actors(this, (actor) => {
+    this.gangs = new Gangs(this);
+    this.actors = new Actors(this, this.gangs, (actor) => {
       const job = this.jobs.running.get(actor.jobId);
       if (job !== undefined) this.#lifecycle.jobOver(job, job.isStopping || actor.cause?.kind === 'killed' ? 'stopped' : 'failed', actor.cause);
     });
@@ -255,6 +258,10 @@ export class HeadMachine {
       case 'killActor': return this.actors.kill(message);
       case 'getActor': return this.actors.get(process, message);
       case 'watchActor': return this.actors.watch(process, message.actorId);
+      case 'createGang': return this.gangs.create(process, message);
+      case 'killGang': return this.gangs.kill(message.gangId, message.reason);
+      case 'watchGang': return this.gangs.watch(process, message.gangId);
+      case 'gangCheckpoint': return this.gangs.checkpoint(message);
       case 'clientReply': return this.#queries.answered(process.id, message.requestId, { failure: null, json: message.json });
       case 'endJob': return this.#lifecycle.endJob(process, message.cause);
       case 'watchProcess': return this.processes.watch(process, message.processId);

@@ -8,6 +8,7 @@ import type { Actors } from './actors.js';
 import type { HeadContext } from './context.js';
 import { deathLine } from './death.js';
 import type { Fairness } from './fairness.js';
+import type { Gangs } from './gangs.js';
 import type { Job, Jobs, JobState } from './jobs.js';
 import type { Leases } from './leases.js';
 import { LOG_FLUSH_TIMEOUT_MS } from './limits.js';
@@ -25,6 +26,7 @@ interface Parts {
   readonly fairness: Fairness;
   readonly tasks: Tasks;
   readonly actors: Actors;
+  readonly gangs: Gangs;
 }
 
 /** A driver that has said goodbye and waits until the nodes have sent its job's last output. */
@@ -195,5 +197,6 @@ export class Lifecycle {
   #release(process: Process, reason: string): void {
     this.#parts.tasks.drop(process, reason);
     this.#parts.actors.ownerGone(process, reason);
+    this.#parts.gangs.ownerGone(process, reason);
   }
 }

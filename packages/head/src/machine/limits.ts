@@ -35,6 +35,7 @@ export const SHAPES_KEPT_MAX = 256;
 export const NODES_DEAD_KEPT_MAX = 1_000;
 export const PROCESSES_DEAD_KEPT_MAX = 10_000;
 export const ACTORS_DEAD_KEPT_MAX = 10_000;
+export const GANGS_DEAD_KEPT_MAX = 1_000;
 export const JOBS_FINISHED_KEPT_MAX = 1_000;
 export const INCARNATIONS_KEPT_MAX = 16;
 /** A larger error of a constructor still reaches everyone who watches when it is thrown. */
