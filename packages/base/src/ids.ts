@@ -26,6 +26,8 @@ export type GangId = Id<'gang'>;
 export type ObjectId = Id<'object'>;
 /** The right of one owner to run on one worker: `lease-…`. */
 export type LeaseId = Id<'lease'>;
+/** Bundles that are placed together: `pg-…`. */
+export type GroupId = Id<'group'>;
 
 interface Prefixes {
   node: NodeId;
@@ -35,6 +37,7 @@ interface Prefixes {
   actor: ActorId;
   gang: GangId;
   lease: LeaseId;
+  pg: GroupId;
 }
 
 const RANDOM_ID_DIGITS = 12; // 48 bits: 1e-4 chance of one collision among 240,000 ids of a kind

@@ -178,7 +178,7 @@ export class Leases {
       ? { type: 'endLease', leaseId: lease.id, kill: end.kill, reason: end.reason }
       : {
         type: 'startLease', leaseId: lease.id, jobId: demand.jobId, resources: resourcesToMessage(lease.resources),
-        actorId: demand.actorId, name: demand.actorId === '' ? '' : demand.name, gpuIds: lease.gpuIds,
+        actorId: demand.actorId, name: demand.actorId === '' ? '' : demand.name, gpuIds: lease.gpuIds, bundle: null,
       });
   }
 
