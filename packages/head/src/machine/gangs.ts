@@ -132,11 +132,11 @@ export class Gangs implements MemberRules {
     checkGang(message);
     const className = readName(message.className);
     const name = readName(message.name);
-    const group = groups.create(creator, {
-      groupId: message.gangId, name: `the gang ${name || className}`, bundles: message.actorIds.map(() => message.demand!), strategy: message.strategy,
+    const group = groups.createFor(creator, {
+      groupId: groupIdOf(message.gangId), name: name || className, bundles: message.actorIds.map(() => message.demand!), strategy: message.strategy,
       topology: message.topology, waitForNodes: message.waitForNodes,
     }, (changed) => this.#groupChanged(message.gangId, changed));
-    const members = message.actorIds.map((actorId, rank) => actors.addMember(creator, group, { ...message, actorId, name: '', rank }));
+    const members = message.actorIds.map((actorId, rank) => actors.addMember(creator, { ...message, actorId, name: '' }, { gangId: message.gangId, rank, group }));
     const gang: Gang = {
       id: message.gangId as GangId, name, className, ownerId: creator.id, jobId: creator.jobId, group, members, onFailure: message.onFailure as FailurePolicy,
       maxRestarts: message.maxRestarts, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0, shortLives: 0, aliveSinceMs: null,
@@ -145,6 +145,7 @@ export class Gangs implements MemberRules {
     };
     this.live.set(gang.id, gang);
     creator.gangs.add(gang);
+    groups.place(group);
     return gang;
   }
 
@@ -193,7 +194,7 @@ export class Gangs implements MemberRules {
     this.live.delete(gang.id);
     this.dead.add(gang.id, gang);
     for (const each of gang.members) actors.die(each, each === member ? cause : gang.cause, each === member ? creationError : NO_BYTES);
-    groups.remove(gang.id);
+    groups.end(gang.group, `${gang.id} ended`);
     this.#become(gang, 'dead');
     for (const watcher of gang.watchers) watcher.watchedGangs.delete(gang);
     gang.watchers.clear();
@@ -219,3 +220,24 @@ export class Gangs implements MemberRules {
 
 /** Why all end because of one. */
 const causeOf = (gang: Gang, member: Actor, cause: DeathCause): DeathCause => ({ kind: 'killed', reason: `rank ${member.rank} of ${gang.id} ${deathLine(cause)}` });
+
+/** The group in whose bundles its members run. */
+const groupIdOf = (gangId: string): string => gangId.replace(/^gang-/, 'pg-');
+
+/** What is told of a gang that nobody remembers. */
+function unknownGangState(gangId: string): HeadToClient {
+  return {
+    type: 'gangState', gangId, state: 'dead', incarnation: 0, reasons: '', cause: deathToMessage({ kind: 'killed', reason: 'it is not known to the head' }),
+    creationError: NO_BYTES, restartsTogether: false, actorIds: [], failure: null,
+  };
+}
+
+/** What the group does not check. @throws MusterError INVALID_ARGUMENT */
+function checkGang(message: CreateGang): void {
+  const check = (isValid: boolean, what: string, want: string): void => {
+    if (!isValid) throw makeError('INVALID_ARGUMENT', { what, want });
+  };
+  check(/^gang-\S+$/.test(message.gangId), `the gang id '${message.gangId}'`, 'gang- and a unique name');
+  check((FAILURE_POLICIES as readonly string[]).includes(message.onFailure), `onFailure: '${message.onFailure}'`, `one of ${FAILURE_POLICIES.join(', ')}`);
+  check(new Set(message.actorIds).size === message.actorIds.length, 'the ids of a gang\'s members', 'different');
+}
