@@ -63,25 +63,29 @@ async function createGang(Class: AnyClass, options: GangOptions, args: readonly 
 
 /** Resolves when all constructors have run. @throws what a constructor threw, why the gang cannot be placed, or TimeoutError; then the gang is no more */
 async function alive(session: Session, client: GangClient, what: string, timeoutMs: number | undefined): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const state = await session.waiting(new Promise<GangState | 'late' | null>((resolve) => {
-    if (timeoutMs !== undefined) timer = setTimeout(() => resolve('late'), timeoutMs);
-    client.watch((now) => {
-      if (now !== null && now.state !== 'alive' && now.state !== 'dead') return false;
-      resolve(now);
-      return true;
-    });
-  }));
+  let isLate = false;
+  const timer = timeoutMs === undefined ? undefined : setTimeout(() => {
+    isLate = true;
+    session.head.send({ type: 'killGang', gangId: client.id, reason: 'it was not there in time' });
+  }, timeoutMs);
+  const state = await session.waiting(settled(client, ['alive', 'dead']));
   clearTimeout(timer);
-  if (state === null) throw client.lostWith!;
-  if (state === 'late') {
-    const reasons = client.state?.reasons;
-    session.head.send({ type: 'killGang', gangId: client.id, reason: 'it was not placed in time' });
-    throw makeError('TIMEOUT', { what: reasons ? `${what} (${reasons})` : what, limit: formatDurationMs(timeoutMs!) });
-  }
   if (state.state === 'alive') return;
+  if (isLate) throw makeError('TIMEOUT', { what: state.reasons === '' ? what : `${what} (${state.reasons})`, limit: formatDurationMs(timeoutMs!) });
   if (state.creationError.length > 0) throw await session.decode(state.creationError[0]!, state.creationError.subarray(1), [], false);
   throw client.deadError(what);
+}
+
+/** Resolves when the gang is in one of these states. @throws MusterError when the connection is gone */
+function settled(client: GangClient, states: readonly string[]): Promise<GangState> {
+  return new Promise((resolve, reject) => {
+    client.watch((state) => {
+      if (state === null) reject(client.lostWith!);
+      else if (!states.includes(state.state)) return false;
+      else resolve(state);
+      return true;
+    });
+  });
 }
 
 // ---------------------------------------------------------------- handles
@@ -96,15 +100,8 @@ export function gangClientOf(handle: object): GangClient | undefined {
 /** Ends a gang now: all of its members. Resolves when it is dead. */
 export async function killGang(session: Session, client: GangClient): Promise<void> {
   await session.ready;
-  const dead = session.waiting(new Promise<void>((resolve) => {
-    client.watch((state) => {
-      if (state !== null && state.state !== 'dead') return false;
-      resolve();
-      return true;
-    });
-  }));
   session.head.send({ type: 'killGang', gangId: client.id, reason: `kill() by ${session.options.processId}` });
-  await dead;
+  await session.waiting(settled(client, ['dead'])).catch(() => {}); // without a connection it ends, too
 }
 
 /** A handle that arrived in a value. */

@@ -3,7 +3,7 @@
  * that lease and what its loss means.
  */
 import { assert, formatSizeBytes, makeError, MusterError, NODE_LABEL, type ActorId, type DeathCause } from '@muster/base';
-import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GangMember, type GetActor, type KillActor } from '@muster/protocol';
+import { failureToMessage, NO_PLACEMENT, type ActorStarted, type ActorStartFailed, type CreateActor, type GangMember, type GetActor, type KillActor, type Resources } from '@muster/protocol';
 import type { PlacementRequest } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
@@ -17,6 +17,7 @@ import {
   ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX,
   CREATION_ERROR_KEPT_MAX_BYTES, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
 } from './limits.js';
+import type { Pool } from './pool.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
 
@@ -27,6 +28,9 @@ interface Foundations {
   readonly leases: Leases;
   readonly processes: Processes;
   readonly jobs: Jobs;
+  /** Where leases in a placement group are placed; of the empty id, on the nodes. */
+  readonly poolOf: (groupId: string) => Pool;
+  readonly members: () => MemberRules;
 }
 
 /** Decides for members of gangs what is decided for all other actors here. */
@@ -57,7 +61,6 @@ export class Actors {
   readonly live = new Map<string, Actor>();
   readonly dead = new History<Actor>(ACTORS_DEAD_KEPT_MAX);
   readonly #parts: Foundations;
-  readonly #members: MemberRules;
   readonly #detachedDied: (actor: Actor) => void;
   readonly #names = new Map<string, Actor>();
   readonly #spreads = new Map<string, Spread>();
@@ -65,9 +68,8 @@ export class Actors {
   readonly #awaitingWorker = new Set<Actor>();
 
   /** `detachedDied` ends the job of a detached actor. */
-  constructor(parts: Foundations, members: MemberRules, detachedDied: (actor: Actor) => void) {
+  constructor(parts: Foundations, detachedDied: (actor: Actor) => void) {
     this.#parts = parts;
-    this.#members = members;
     this.#detachedDied = detachedDied;
   }
 
@@ -149,7 +151,7 @@ export class Actors {
     if (actor === undefined || actor.lease !== lease || actor.hasBegun) return;
     this.#awaitingWorker.delete(actor);
     if (actor.gangId === '') this.begin(actor, null, NO_BYTES);
-    else this.#members.ready(actor);
+    else this.#parts.members().ready(actor);
   }
 
   /** Tells the actor's worker, which is there, to run the constructor. `state`: see GangCheckpoint. */
@@ -170,7 +172,7 @@ export class Actors {
     actor.startAttempts = 0;
     if (!hasRestartsLeft(actor)) actor.creation = NO_BYTES;
     this.#become(actor, 'alive');
-    if (actor.gangId !== '') this.#members.alive(actor);
+    if (actor.gangId !== '') this.#parts.members().alive(actor);
   }
 
   startFailed(worker: Process, message: ActorStartFailed): void {
@@ -178,10 +180,10 @@ export class Actors {
     if (actor !== null && actor.state === 'starting') this.#end(actor, { kind: 'start-failed', detail: 'its constructor threw' }, message.error);
   }
 
-  /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
+  /** Tells watchers why the actor waits. One that only a dead node or the bundles of a group that is gone could hold never will run. */
   status(actorId: string, status: DemandStatus): void {
     const actor = this.live.get(actorId)!;
-    if (status.isInfeasible && namesNode(actor.demand.request)) {
+    if (status.isInfeasible && (actor.demand.pool.groupId !== '' || namesNode(actor.demand.request))) {
       return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
     }
     actor.reasons = status.reasons;
@@ -205,12 +207,14 @@ export class Actors {
   }
 
   /** A member of a gang, in the bundle of its rank. It wants no worker before {@link want} is called, and does not end with its owner by itself. */
-  addMember(creator: Process, group: Group, rank: number, spec: ActorSpec): Actor {
-    const request = bundleRequest(group, rank);
-    const demand = this.#parts.demands.create({
-      demandId: 0, actorId: spec.actorId, ownerId: creator.id, jobId: creator.jobId, preferredNodeIds: [], request, leasesByNode: null, name: `${readName(spec.className)} ${rank}`,
+  addMember(creator: Process, spec: ActorSpec, { gangId, rank, groupId, resources }: { gangId: string; rank: number; groupId: string; resources: Resources | null }): Actor {
+    const { demands, poolOf } = this.#parts;
+    const { request } = readDemand({ resources, placement: { ...NO_PLACEMENT, groupId, bundle: rank + 1 } });
+    const demand = demands.create({
+      demandId: 0, actorId: spec.actorId, ownerId: creator.id, jobId: creator.jobId, preferredNodeIds: [], pool: poolOf(groupId), request, capturesChildren: false,
+      leasesByNode: null, name: `${readName(spec.className)} ${rank}`,
     });
-    return this.#add(creator, spec, { jobId: creator.jobId, isDetached: false, demand, gangId: group.id, rank, spreadKey: '', reasons: '' });
+    return this.#add(creator, spec, { jobId: creator.jobId, isDetached: false, demand, gangId, rank, spreadKey: '', reasons: '' });
   }
 
   /** The member's bundle is there. */
@@ -248,19 +252,20 @@ export class Actors {
 
   /** @throws MusterError for a request that cannot be met */
   #make(creator: Process, message: CreateActor): Actor {
-    const { context, demands, jobs } = this.#parts;
+    const { demands, jobs, poolOf } = this.#parts;
     if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
     checkCreation(message);
-    const { request, isSpread } = readDemand(message.demand);
+    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
-    const reasons = this.#waitReasons(what, request);
+    const pool = poolOf(groupId);
+    const reasons = this.#waitReasons(what, pool, request);
     const className = readName(message.className);
     const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
     const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
     const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
     const demand = demands.create({
-      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId], request,
-      leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
+      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId],
+      pool, request, capturesChildren, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
     const actor = this.#add(creator, message, { jobId, isDetached: message.detached, demand, gangId: '', rank: 0, spreadKey, reasons });
     if (actor.name !== '') this.#names.set(actor.name, actor);
@@ -281,9 +286,9 @@ export class Actors {
   }
 
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
-  #waitReasons(what: string, request: PlacementRequest): string {
+  #waitReasons(what: string, pool: Pool, request: PlacementRequest): string {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
-    const status = this.#parts.demands.outlook(request);
+    const status = this.#parts.demands.outlook(pool, request);
     if (status?.isInfeasible === true) throw makeError('UNSCHEDULABLE', { what, reasons: status.reasons });
     return status?.reasons ?? '';
   }
@@ -299,7 +304,7 @@ export class Actors {
 
   /** The incarnation had begun, and its lease is gone. */
   #restartOrDie(actor: Actor, cause: DeathCause): void {
-    if (actor.gangId !== '') return this.#members.lost(actor, cause);
+    if (actor.gangId !== '') return this.#parts.members().lost(actor, cause);
     if (!hasRestartsLeft(actor)) return this.die(actor, cause);
     const wasShort = actor.aliveSinceMs === null || this.#parts.context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
     actor.shortLives = wasShort ? actor.shortLives + 1 : 0;
@@ -309,13 +314,13 @@ export class Actors {
 
   #end(actor: Actor, cause: DeathCause, creationError: Uint8Array = NO_BYTES): void {
     if (actor.gangId === '') this.die(actor, cause, creationError);
-    else this.#members.ended(actor, cause, creationError);
+    else this.#parts.members().ended(actor, cause, creationError);
   }
 
   /** No code of the user's had run: trying again is free, but not for ever. */
   #startAgainOrDie(actor: Actor, cause: DeathCause): void {
     this.#awaitingWorker.delete(actor);
-    if (actor.gangId !== '') this.#members.notReady(actor);
+    if (actor.gangId !== '') this.#parts.members().notReady(actor);
     if (cause.kind === 'node-lost') return;
     if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return this.#restartOrDie(actor, cause);
     this.#parts.demands.startFailed(actor.demand, 'its last worker was lost before its constructor began');

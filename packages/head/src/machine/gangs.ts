@@ -3,7 +3,7 @@
  * what the death of one means for the others. Everything else about a member is an actor's.
  */
 import { makeError, MusterError, type DeathCause, type GangId } from '@muster/base';
-import { failureToMessage, type CreateGang, type GangCheckpoint } from '@muster/protocol';
+import { deathToMessage, failureToMessage, type CreateGang, type GangCheckpoint, type HeadToClient } from '@muster/protocol';
 import { hasRestartsLeft, NO_BYTES, type Actor } from './actor.js';
 import type { Actors, MemberRules } from './actors.js';
 import { backoffMs } from './backoff.js';
@@ -14,7 +14,7 @@ import type { Group } from './group.js';
 import type { Groups } from './groups.js';
 import { History } from './history.js';
 import type { Jobs } from './jobs.js';
-import { ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, CREATION_ERROR_KEPT_MAX_BYTES, GANGS_DEAD_KEPT_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
+import { ACTOR_SETTLED_MS, CREATION_ERROR_KEPT_MAX_BYTES, GANGS_DEAD_KEPT_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
 import { readName, refusal } from './requests.js';
 
@@ -67,6 +67,11 @@ export class Gangs implements MemberRules {
     }
     for (const member of gang.members) this.#parts.actors.watch(watcher, member.id);
     this.#parts.processes.send(watcher, gangState(gang));
+  }
+
+  /** Why its members have not all been placed; empty when they have. */
+  waitsFor({ group, state }: Gang): string {
+    return state === 'pending' || state === 'restarting' ? (this.#parts.groups.waitsFor(group)?.reasons ?? '') : '';
   }
 
   kill(gangId: string, reason: string): void {
@@ -132,11 +137,12 @@ export class Gangs implements MemberRules {
     checkGang(message);
     const className = readName(message.className);
     const name = readName(message.name);
-    const group = groups.createFor(creator, {
+    const group = groups.make(creator, {
       groupId: groupIdOf(message.gangId), name: name || className, bundles: message.actorIds.map(() => message.demand!), strategy: message.strategy,
       topology: message.topology, waitForNodes: message.waitForNodes,
     }, (changed) => this.#groupChanged(message.gangId, changed));
-    const members = message.actorIds.map((actorId, rank) => actors.addMember(creator, { ...message, actorId, name: '' }, { gangId: message.gangId, rank, group }));
+    const members = message.actorIds.map((actorId, rank) =>
+      actors.addMember(creator, { ...message, actorId, name: '' }, { gangId: message.gangId, rank, groupId: group.id, resources: message.demand?.resources ?? null }));
     const gang: Gang = {
       id: message.gangId as GangId, name, className, ownerId: creator.id, jobId: creator.jobId, group, members, onFailure: message.onFailure as FailurePolicy,
       maxRestarts: message.maxRestarts, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0, shortLives: 0, aliveSinceMs: null,
@@ -187,7 +193,7 @@ export class Gangs implements MemberRules {
     const { context, actors, groups, processes } = this.#parts;
     gang.cause = member === null ? cause : causeOf(gang, member, cause);
     gang.creationError = creationError;
-    gang.reasons = '';
+    gang.reasons = this.waitsFor(gang);
     gang.endedAtMs = context.nowMs;
     gang.ready.clear();
     gang.states = [];

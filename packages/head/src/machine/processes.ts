@@ -10,6 +10,7 @@ import type { Actor } from './actor.js';
 import type { HeadContext } from './context.js';
 import type { Demand } from './demands.js';
 import type { Gang } from './gang.js';
+import type { Group } from './group.js';
 import { History } from './history.js';
 import { DEATH_CAUSE_WAIT_MS, PROCESSES_DEAD_KEPT_MAX, PROCESSES_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import { readName, refusal } from './requests.js';
@@ -35,10 +36,12 @@ export interface Process {
   /** Those that die with it. */
   readonly actors: Set<Actor>;
   readonly gangs: Set<Gang>;
+  readonly groups: Set<Group>;
   readonly watchers: Set<Process>;
   readonly watchedProcesses: Set<Process>;
   readonly watchedActors: Set<Actor>;
   readonly watchedGangs: Set<Gang>;
+  readonly watchedGroups: Set<Group>;
 }
 
 /** What is remembered of a process. */
@@ -93,8 +96,8 @@ export class Processes {
     const process: Process = {
       id: hello.processId, kind: hello.isDriver ? 'driver' : 'worker', nodeId: hello.nodeId, pid: hello.pid, endpoint: hello.endpoint,
       entrypoint: readName(hello.entrypoint), wantsLogs: hello.wantLogs, connectedAtMs: this.#context.nowMs, jobId: '', stream, isLeaving: false,
-      demands: new Map(), actors: new Set(), gangs: new Set(), watchers: new Set(), watchedProcesses: new Set(),
-      watchedActors: new Set(), watchedGangs: new Set(),
+      demands: new Map(), actors: new Set(), gangs: new Set(), groups: new Set(), watchers: new Set(), watchedProcesses: new Set(),
+      watchedActors: new Set(), watchedGangs: new Set(), watchedGroups: new Set(),
     };
     this.byId.set(process.id, process);
     this.#byStream.set(stream, process);
@@ -131,6 +134,8 @@ export class Processes {
     process.watchedActors.clear();
     for (const gang of process.watchedGangs) gang.watchers.delete(process);
     process.watchedGangs.clear();
+    for (const group of process.watchedGroups) group.watchers.delete(process);
+    process.watchedGroups.clear();
     this.#lost.set(process, this.#context.nowMs + DEATH_CAUSE_WAIT_MS);
   }
 
