@@ -5,6 +5,9 @@ export { actor, getActor } from './api/actor.js';
 export { gang } from './api/gang.js';
 export { kill } from './api/kill.js';
 export { cancel, free, get, put, wait, type CancelOptions, type Values, type WaitOptions, type WaitResult } from './api/references.js';
+export {
+  placementGroup, type BundleOptions, type GroupStrategy, type PlacedBundle, type PlacementGroup, type PlacementGroupOptions, type TopologyRule,
+} from './api/placement-group.js';
 export { context, type Context, type GangContext } from './api/context.js';
 export type {
   ActorClass, ActorHandle, ActorOptions, Argument, Arguments, CallOptions, GangClass, GangHandle, GangOptions, LabelCondition, MapOptions, Placement, RemoteFunction, RemoteGenerator, RemoteGeneratorMethod,

@@ -1,12 +1,13 @@
 /** `gang(Class)`: actors that start together or not at all, know their ranks, and end or start anew together. */
 import { formatDurationMs, makeError, newId, systemRandom } from '@muster/base';
-import type { GangState } from '@muster/protocol';
+import type { CreateGang, GangState } from '@muster/protocol';
 import type { Session } from '../io/session.js';
 import type { GangClient } from '../machine/gangs.js';
 import { RefState, type ObjectRef, type StoredObject } from '../machine/reference.js';
 import { interfaceOf, makeHandle, type ActorInterface } from './actor.js';
 import { requireSession } from './current.js';
-import { checkGangOptions, demandOf, mergeOptions } from './options.js';
+import { checkGangOptions, mergeOptions } from './options.js';
+import { groupRequestOf } from './placement-group.js';
 import { FORM, type SpecialForm } from './special.js';
 import type { ActorHandle, GangClass, GangHandle, GangOptions } from './types.js';
 
@@ -29,6 +30,7 @@ export function gang<C extends AnyClass>(Class: C, options: GangOptions): GangCl
   if (typeof Class !== 'function') throw makeError('INVALID_ARGUMENT', { what: `gang(${typeof Class})`, want: 'a class' });
   if ((Class as { prototype?: unknown }).prototype === undefined) throw makeError('INVALID_ARGUMENT', { what: `gang(${Class.name || 'a function'})`, want: 'a class' });
   checkGangOptions(options);
+  requestOf(options);
   const form: SpecialForm = { form: 'gang-class', parts: [Class, JSON.stringify(options)] };
   return Object.assign({
     create: (...args: unknown[]) => createGang(Class, options, args),
@@ -47,9 +49,7 @@ async function createGang(Class: AnyClass, options: GangOptions, args: readonly 
   const client = session.owner.gangs.client(gangId);
   client.holdCreation(serialized.contained);
   await session.request((requestId) => ({
-    type: 'createGang', requestId, gangId, name: options.name ?? '', className: actorInterface.className, actorIds, demand: demandOf(memberOptions(options), 1),
-    strategy: options.strategy ?? 'pack', topology: topologyOf(options.topology), waitForNodes: options.waitForNodes ?? false,
-    onFailure, maxRestarts: onFailure === 'fail' ? 0 : (options.maxRestarts ?? RESTARTS_DEFAULT), maxConcurrency: options.maxConcurrency ?? 1,
+    ...requestOf(options), type: 'createGang', requestId, gangId, className: actorInterface.className, actorIds, onFailure, maxRestarts: onFailure === 'fail' ? 0 : (options.maxRestarts ?? RESTARTS_DEFAULT), maxConcurrency: options.maxConcurrency ?? 1,
     maxPendingCalls: options.maxPendingCalls ?? 0, creation, interface: Buffer.from(JSON.stringify(actorInterface)),
   }));
   await alive(session, client, `the creation of the gang ${options.name ?? actorInterface.className}`, options.timeoutMs);
@@ -60,6 +60,14 @@ async function createGang(Class: AnyClass, options: GangOptions, args: readonly 
   });
   return makeGang(session, client, members, actorInterface);
 }
+
+/** How the members are to lie: all bundles of their group are alike. @throws MusterError INVALID_ARGUMENT */
+function requestOf({ cpus = 1, gpus, memory, resources, labels, strategy, topology, name, timeoutMs, waitForNodes }: GangOptions): GangRequest {
+  const { bundles: [demand], ...request } = groupRequestOf([{ cpus, gpus, memory, resources, labels }], { strategy, topology, name, timeoutMs, waitForNodes });
+  return { ...request, demand: demand! };
+}
+
+type GangRequest = Pick<CreateGang, 'demand' | 'strategy' | 'topology' | 'name' | 'waitForNodes'>;
 
 /** Resolves when all constructors have run. @throws what a constructor threw, why the gang cannot be placed, or TimeoutError; then the gang is no more */
 async function alive(session: Session, client: GangClient, what: string, timeoutMs: number | undefined): Promise<void> {

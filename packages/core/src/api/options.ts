@@ -4,6 +4,7 @@ import { writtenAt } from '@muster/closure';
 import type { Demand } from '@muster/protocol';
 import type { TaskOptions as MachineOptions } from '../machine/task-spec.js';
 import { placementOf } from './placement.js';
+import { BUNDLES_MAX } from './placement-group.js';
 import type { ActorOptions, CallOptions, GangOptions, TaskOptions } from './types.js';
 
 const DEFAULT_RETRIES = 3;
@@ -102,10 +103,10 @@ export function checkInitOptions(options: object): void {
   checkKeys(options, INIT_KEYS);
 }
 
-/** What the options ask of a place. */
-export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
+/** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
+export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement) };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement, capturedBy) };
 }
 
 /** A task's options for the machine. */
