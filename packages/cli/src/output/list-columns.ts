@@ -1,11 +1,11 @@
 /** What the tables of `cluster list` show of each kind of thing; the JSON has all fields. */
 import { formatDurationMs, formatSizeBytes } from '@muster/base';
-import type { ActorRow, JobRow, ListKind, NodeRow, OwnedRow, WorkerRow } from '@muster/head';
+import type { ActorRow, GangRow, JobRow, ListKind, NodeRow, OwnedRow, WorkerRow } from '@muster/head';
 import { formatUse } from './amounts.js';
 import type { Column } from './table.js';
 
 export type Kind = ListKind;
-type Rows = { nodes: NodeRow; tasks: OwnedRow; actors: ActorRow; objects: OwnedRow; jobs: JobRow; workers: WorkerRow };
+type Rows = { nodes: NodeRow; tasks: OwnedRow; actors: ActorRow; gangs: GangRow; objects: OwnedRow; jobs: JobRow; workers: WorkerRow };
 
 const text = (row: OwnedRow, field: string): string => {
   const value = row[field];
@@ -40,6 +40,17 @@ export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } 
     { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
     { title: 'STATE', value: (row) => row.state },
     { title: 'NODE', value: (row) => row.nodeId },
+    { title: 'RESTARTS', value: (row) => (row.restarts > 0 ? row.restarts : ''), align: 'right' },
+    age,
+    { title: 'WHY', value: (row) => row.reasons || row.cause, shrinksTo: 12 },
+  ],
+  gangs: [
+    { title: 'GANG', value: (row) => row.gangId },
+    { title: 'CLASS', value: (row) => row.className, shrinksTo: 8 },
+    { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
+    { title: 'STATE', value: (row) => row.state },
+    { title: 'ALIVE', value: (row) => `${row.alive}/${row.size}`, align: 'right' },
+    { title: 'NODES', value: (row) => (row.nodes.length === 1 ? row.nodes[0]! : row.nodes.length || ''), align: 'right' },
     { title: 'RESTARTS', value: (row) => (row.restarts > 0 ? row.restarts : ''), align: 'right' },
     age,
     { title: 'WHY', value: (row) => row.reasons || row.cause, shrinksTo: 12 },

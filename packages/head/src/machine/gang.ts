@@ -81,3 +81,6 @@ export function placesOf(gang: Gang): GangMember[] {
     gangId: id, rank, size: members.length, localRank: localRanks[rank]!, localSize: sizes.get(nodeId)!, nodeRank: nodeRanks.get(nodeId)!, nodeCount: sizes.size, incarnation,
   }));
 }
+
+/** The nodes on which members are, in the order of their ranks. */
+export const nodeIdsOf = (gang: Gang): string[] => [...new Set(gang.members.flatMap(({ lease }) => (lease === null ? [] : [lease.node.id])))];

@@ -3,11 +3,13 @@ import { describeDeath, wholeAmount, type ResourceSet } from '@muster/base';
 import { targetOf } from '@muster/protocol';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
+import { nodeIdsOf, type Gang } from '../machine/gang.js';
+import type { Gangs } from '../machine/gangs.js';
 import type { Job } from '../machine/jobs.js';
 import type { Leases } from '../machine/leases.js';
 import type { DeadNode, Node, Nodes, WorkerRecord } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
-import type { ActorRow, Amounts, JobRow, NodeRow, WorkerRow } from './shapes.js';
+import type { ActorRow, Amounts, GangRow, JobRow, NodeRow, WorkerRow } from './shapes.js';
 
 /** Fixed-point amounts in whole units. */
 export function amounts(set: ResourceSet): Amounts {
@@ -50,8 +52,19 @@ export function actorRow(actor: Actor, context: HeadContext): ActorRow {
   return {
     actorId: actor.id, name: actor.name, className: actor.className, state: actor.state, jobId: actor.jobId, ownerId: actor.ownerId,
     isDetached: actor.isDetached, incarnation: actor.incarnation, restarts: actor.restarts, maxRestarts: actor.maxRestarts,
+    gangId: actor.gangId, rank: actor.rank,
     nodeId: lease?.node.id ?? '', workerId: lease?.workerId ?? '', pid: lease?.pid ?? null, resources: amounts(actor.demand.request.resources),
     reasons: actor.reasons, cause: actor.cause === null ? '' : describeDeath(actor.cause), ageMs: context.nowMs - actor.createdAtMs,
+  };
+}
+
+/** A gang, dead or alive. */
+export function gangRow(gang: Gang, { context, gangs }: { readonly context: HeadContext; readonly gangs: Gangs }): GangRow {
+  return {
+    gangId: gang.id, name: gang.name, className: gang.className, state: gang.state, jobId: gang.jobId, ownerId: gang.ownerId,
+    size: gang.members.length, alive: gang.members.filter((member) => member.state === 'alive').length, nodes: nodeIdsOf(gang), groupId: gang.group.id,
+    strategy: gang.group.request.strategy, onFailure: gang.onFailure, incarnation: gang.incarnation, restarts: gang.restarts, maxRestarts: gang.maxRestarts,
+    reasons: gangs.waitsFor(gang), cause: gang.cause === null ? '' : describeDeath(gang.cause), ageMs: context.nowMs - gang.createdAtMs,
   };
 }
 

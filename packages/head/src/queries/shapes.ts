@@ -59,13 +59,13 @@ export interface SummaryAnswer {
 }
 
 /** What can be listed. */
-export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers'] as const;
+export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'gangs', 'objects', 'jobs', 'workers'] as const;
 /** One of {@link LIST_KINDS}. */
 export type ListKind = (typeof LIST_KINDS)[number];
 
 /** Rows of the kind that was asked for. */
 export interface ListAnswer {
-  readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | OwnedRow)[];
+  readonly rows: readonly (NodeRow | ActorRow | GangRow | JobRow | WorkerRow | OwnedRow)[];
   /** How many rows match, those beyond the limit included. */
   readonly matches: number;
   /** Owners that did not answer in time, because they were busy. Only tasks and objects have owners. */
@@ -109,10 +109,41 @@ export interface ActorRow {
   readonly restarts: number;
   /** -1: always. */
   readonly maxRestarts: number;
+  /** Empty: it is in none. */
+  readonly gangId: string;
+  /** In its gang. */
+  readonly rank: number;
   readonly nodeId: string;
   readonly workerId: string;
   readonly pid: number | null;
   readonly resources: Amounts;
+  /** Why it waits. */
+  readonly reasons: string;
+  /** Why it, or its last incarnation, is dead. */
+  readonly cause: string;
+  readonly ageMs: number;
+}
+
+/** A gang, dead ones included. */
+export interface GangRow {
+  readonly gangId: string;
+  readonly name: string;
+  readonly className: string;
+  readonly state: string;
+  readonly jobId: string;
+  readonly ownerId: string;
+  /** Members, and how many of them are alive. */
+  readonly size: number;
+  readonly alive: number;
+  /** Where members are. */
+  readonly nodes: readonly string[];
+  readonly groupId: string;
+  readonly strategy: string;
+  readonly onFailure: 'fail' | 'restart-all' | 'restart-member';
+  readonly incarnation: number;
+  readonly restarts: number;
+  /** -1: always. */
+  readonly maxRestarts: number;
   /** Why it waits. */
   readonly reasons: string;
   /** Why it, or its last incarnation, is dead. */
@@ -162,7 +193,7 @@ export interface OwnedRow extends Readonly<Record<string, unknown>> {
 /** Why something is as it is. */
 export interface ExplainAnswer {
   readonly id: string;
-  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object';
+  readonly kind: 'node' | 'actor' | 'gang' | 'job' | 'worker' | 'driver' | 'task' | 'object';
   readonly state: string;
   /** For people, one sentence each: where it is or was, what it waits for, why it is dead. */
   readonly lines: readonly string[];
