@@ -109,7 +109,7 @@ export class Groups {
 
   /** What it was for is over. */
   end(group: Group, reason: string): void {
-    if (group.state !== 'removed') this.#end(group, reason, null);
+    if (group.state !== 'removed') this.#end(group, { why: reason });
   }
 
   /** They do not outlive the process that made them. */
