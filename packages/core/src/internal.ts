@@ -14,6 +14,7 @@ export { EncodedValue, ObjectRef, RefState, StoredObject } from './machine/refer
 export { decodeStored, encodeStored, describeStored, readRefDescriptors, type RefDescriptor, type StoredDescriptor } from './machine/descriptors.js';
 export { encodeComposite, INLINE_MAX_BYTES, sizeOf } from './values/composite.js';
 export { encodeThrown } from './values/errors.js';
+export type { GangClient } from './machine/gangs.js';
 export { Search } from './machine/search.js';
 export { STREAM_WINDOW } from './machine/stream.js';
 export type { Serialized } from './values/serializer.js';

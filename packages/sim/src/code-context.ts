@@ -3,7 +3,7 @@
  * variables in which code keeps references: what it holds is held until it ends.
  */
 import { newId, NODE_LABEL, parseResources, taskId, type ActorId, type GroupId, type MusterError, type ResourceOptions } from '@muster/base';
-import { failureFromMessage, NO_PLACEMENT, type ActorState, type BundleRef, type Demand, type GroupState } from '@muster/protocol';
+import { failureFromMessage, NO_PLACEMENT, type ActorState, type BundleRef, type Demand, type GangMember, type GroupState } from '@muster/protocol';
 import { EncodedValue, RefState, type GroupClient, type ObjectRef } from '@muster/core/internal';
 import { until, type Program } from './program.js';
 import type { SimSession } from './sim-session.js';
@@ -54,8 +54,8 @@ export interface TaskIdentity {
 export class CodeContext {
   readonly #held = new Set<ObjectRef>();
 
-  /** `task` is null in a driver. */
-  constructor(readonly session: SimSession, readonly task: TaskIdentity | null) {}
+  /** `task` is null in a driver and in a constructor; `gang` is the place of the member that is constructed. */
+  constructor(readonly session: SimSession, readonly task: TaskIdentity | null, readonly gang: GangMember | null = null) {}
 
   get nodeId(): string {
     return this.session.nodeId;
@@ -247,7 +247,7 @@ export class CodeContext {
   *kill(handle: ActorHandle): Program<void> {
     const { session } = this;
     const client = session.actorClient(handle);
-    session.toHead({ type: 'killActor', actorId: handle.actorId, noRestart: true, reason: `kill() by ${session.options.processId}` });
+    session.toHead({ type: 'killActor', actorId: handle.actorId, noRestart: true, incarnation: 0, reason: `kill() by ${session.options.processId}` });
     yield* session.waiting(until<void>((resume) => {
       client.watch((state) => {
         if (state.state !== 'dead' && !client.lostWith) return false;

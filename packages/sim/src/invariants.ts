@@ -62,11 +62,12 @@ function checkSession(cluster: SimCluster, session: SimSession): void {
 export function checkDisconnected(scene: Scene): void {
   const { cluster } = scene;
   checkProtocol(cluster);
-  const { leases, demands, jobs, actors, groups, nodes, processes } = cluster.head.machine;
+  const { leases, demands, jobs, actors, gangs, groups, nodes, processes } = cluster.head.machine;
   must(cluster, jobs.running.size === 0, () => `the head has ${jobs.running.size} jobs without drivers`);
   must(cluster, leases.byId.size === 0, () => `the head has leases without jobs: ${[...leases.byId.values()].map((lease) => `${lease.id} is ${lease.state}`).join(', ')}`);
   must(cluster, demands.groups.size === 0, () => 'the head has demands without jobs');
   must(cluster, actors.live.size === 0, () => 'the head has actors without jobs');
+  must(cluster, gangs.live.size === 0, () => 'the head has gangs without jobs');
   must(cluster, groups.live.size === 0, () => 'the head has placement groups without jobs');
   for (const process of processes.byId.values()) must(cluster, process.kind === 'worker' && process.jobId === '', () => `the head still counts ${process.id}`);
   for (const node of nodes.byId.values()) {

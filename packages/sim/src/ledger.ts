@@ -3,7 +3,7 @@
  * broken ends it at once.
  */
 import { addResources, fits, formatResources, MusterError, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
-import type { BundleRef } from '@muster/protocol';
+import type { BundleRef, GangMember } from '@muster/protocol';
 import { BundleLedger, keyOf } from './bundle-ledger.js';
 import type { UserError } from './program.js';
 import { Violation } from './violation.js';
@@ -48,6 +48,9 @@ export class Ledger {
   readonly #observations = new Map<string, string>();
   /** The last call of each caller on each incarnation of an actor. */
   readonly #begunCalls = new Map<string, { last: number; readonly sequences: Set<number> }>();
+  /** Gang, incarnation and rank of members that have begun. */
+  readonly #begunMembers = new Set<string>();
+  readonly #restartsAlone = new Set<string>();
   #executionCount = 0;
 
   /** A node is told to start a lease. */
@@ -126,6 +129,18 @@ export class Ledger {
     if (actor.maxRestarts >= 0 && actor.constructions > 1 + actor.maxRestarts) {
       throw new Violation(`${actorId} is constructed for the ${actor.constructions}th time, with ${actor.maxRestarts} restarts`);
     }
+  }
+
+  /** A member of a gang begins. In one incarnation of a gang that restarts together, or not at all, each rank does so once. */
+  memberBegan(actorId: string, { gangId, rank, incarnation }: GangMember): void {
+    const key = `${gangId} ${incarnation} ${rank}`;
+    if (this.#begunMembers.has(key) && !this.#restartsAlone.has(gangId)) throw new Violation(`rank ${rank} of ${gangId} begins again in incarnation ${incarnation}, as ${actorId}`);
+    this.#begunMembers.add(key);
+  }
+
+  /** Members of this gang restart one by one. */
+  restartsAlone(gangId: string): void {
+    this.#restartsAlone.add(gangId);
   }
 
   /**

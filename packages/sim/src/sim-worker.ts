@@ -66,12 +66,15 @@ export class SimWorker {
   #startActor(message: StartActor): void {
     const { actorId, incarnation } = message;
     const Class = this.world.library.classes[message.className]!;
-    const code = new CodeContext(this.session, null);
+    const code = new CodeContext(this.session, null, message.gang);
     const { session, world } = this;
     function* construct(): Program<unknown> {
       const args = session.decode(message.creation[0]!, message.creation.subarray(1), [], code.hold) as never[];
       world.ledger.constructed(actorId);
-      return yield* Class.construct(code, ...args);
+      if (message.gang !== null) world.ledger.memberBegan(actorId, message.gang);
+      const state = yield* Class.construct(code, ...args);
+      if (message.state.length > 0) Class.restore!(state as never, (session.decode(message.state[0]!, message.state.subarray(1), [], code.hold) as never[])[0]!);
+      return state;
     }
     runProgram(this.process, construct(), (ending) => {
       if ('error' in ending) {

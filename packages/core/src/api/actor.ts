@@ -113,7 +113,7 @@ export async function killActor(session: Session, handle: object): Promise<void>
       return true;
     });
   }));
-  session.head.send({ type: 'killActor', actorId: client.id, noRestart: true, reason: `kill() by ${session.options.processId}` });
+  session.head.send({ type: 'killActor', actorId: client.id, noRestart: true, incarnation: 0, reason: `kill() by ${session.options.processId}` });
   await dead;
 }
 

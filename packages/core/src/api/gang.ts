@@ -127,6 +127,7 @@ function makeGang(session: Session, client: GangClient, members: readonly Member
   return Object.defineProperties({} as GangHandle<unknown>, {
     gangId: { value: client.id, enumerable: true },
     size: { value: members.length, enumerable: true },
+    incarnation: { get: () => client.state?.incarnation ?? 1, enumerable: true },
     members: { value: Object.freeze([...members]), enumerable: true },
     all: { value: Object.freeze(all) },
     checkpoint: { value: () => takeCheckpoint(session, client, members, actorInterface) },

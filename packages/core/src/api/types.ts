@@ -176,6 +176,8 @@ type GangMethodForm<F> = F extends (...args: infer A) => infer R
 export interface GangHandle<T> {
   readonly gangId: string;
   readonly size: number;
+  /** Counts its starts, from 1, as far as this process has heard: it grows when all members start anew, also between two calls. */
+  readonly incarnation: number;
   /** By rank. */
   readonly members: readonly ActorHandle<T>[];
   /** Each method, on every member; results by rank. Rejects with the first error. */

@@ -15,6 +15,8 @@ export class ActorClient extends SlotQueue {
   state: ActorState | null = null;
   /** How many calls may be pending; 0: any number. A handle that arrives brings it along: the state comes later. */
   maxPendingCalls = 0;
+  /** It is a member of a gang that restarts together: a call whose fate nobody knows is a reason to. */
+  restartsTogether = false;
   /** Calls made and not ended. */
   pendingCount = 0;
   readonly #watchers = new Set<(state: ActorState) => void>();
@@ -92,8 +94,10 @@ export class ActorClient extends SlotQueue {
   }
 
   lineTimedOut(line: Line): void {
+    const { incarnation } = line.target;
     this.#lineEnded(line);
-    this.owner.ports.toHead({ type: 'watchActor', actorId: this.id });
+    if (!this.restartsTogether) return this.owner.ports.toHead({ type: 'watchActor', actorId: this.id });
+    this.owner.ports.toHead({ type: 'killActor', actorId: this.id, noRestart: false, incarnation, reason: 'the connection to it was lost' });
   }
 
   #lineEnded(line: Line): void {

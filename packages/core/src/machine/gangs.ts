@@ -31,7 +31,11 @@ export class GangClient {
     if (this.state !== null && (state.incarnation < this.state.incarnation || this.state.state === 'dead')) return;
     const restarts = this.state !== null && state.restartsTogether && state.incarnation > this.state.incarnation;
     this.state = state;
-    if (restarts) for (const actorId of state.actorIds) this.owner.actors.client(actorId as ActorId).startAnew(state.cause);
+    for (const actorId of state.actorIds) {
+      const member = this.owner.actors.client(actorId as ActorId);
+      member.restartsTogether = state.restartsTogether;
+      if (restarts) member.startAnew(state.cause);
+    }
     if (state.state === 'dead') this.#letGo();
     for (const watcher of [...this.#watchers]) watcher(state);
   }

@@ -114,7 +114,7 @@ export class Actors {
 
   kill(message: KillActor): void {
     const actor = this.live.get(message.actorId);
-    if (actor === undefined) return;
+    if (actor === undefined || (message.incarnation !== 0 && message.incarnation !== actor.incarnation)) return;
     const cause: DeathCause = { kind: 'killed', reason: message.reason || 'kill() was called' };
     if (message.noRestart) return this.#end(actor, cause);
     this.#endLease(actor, cause);

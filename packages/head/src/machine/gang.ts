@@ -29,6 +29,8 @@ export interface Gang {
   readonly group: Group;
   /** By rank, which is also the number of the bundle. */
   readonly members: readonly Actor[];
+  /** Where their bundles are, or were before they were lost; empty until the group is there. */
+  nodeIds: readonly string[];
   readonly onFailure: FailurePolicy;
   /** Of the whole gang, or of each member; -1: always. */
   readonly maxRestarts: number;
@@ -66,10 +68,8 @@ export function gangState(gang: Gang): HeadToClient {
   };
 }
 
-/** Each member's place, by rank. Every member has a lease. */
-export function placesOf(gang: Gang): GangMember[] {
-  const { id, members, incarnation } = gang;
-  const nodeIds = members.map((member) => member.lease!.node.id);
+/** Each member's place, by rank. */
+export function placesOf({ id, nodeIds, incarnation }: Gang): GangMember[] {
   const sizes = new Map<string, number>();
   const localRanks = nodeIds.map((nodeId) => {
     const localRank = sizes.get(nodeId) ?? 0;
@@ -78,9 +78,6 @@ export function placesOf(gang: Gang): GangMember[] {
   });
   const nodeRanks = new Map([...sizes.keys()].map((nodeId, nodeRank) => [nodeId, nodeRank]));
   return nodeIds.map((nodeId, rank) => ({
-    gangId: id, rank, size: members.length, localRank: localRanks[rank]!, localSize: sizes.get(nodeId)!, nodeRank: nodeRanks.get(nodeId)!, nodeCount: sizes.size, incarnation,
+    gangId: id, rank, size: nodeIds.length, localRank: localRanks[rank]!, localSize: sizes.get(nodeId)!, nodeRank: nodeRanks.get(nodeId)!, nodeCount: sizes.size, incarnation,
   }));
 }
-
-/** The nodes on which members are, in the order of their ranks. */
-export const nodeIdsOf = (gang: Gang): string[] => [...new Set(gang.members.flatMap(({ lease }) => (lease === null ? [] : [lease.node.id])))];

@@ -144,7 +144,7 @@ export class Gangs implements MemberRules {
     const members = message.actorIds.map((actorId, rank) =>
       actors.addMember(creator, { ...message, actorId, name: '' }, { gangId: message.gangId, rank, groupId: group.id, resources: message.demand?.resources ?? null }));
     const gang: Gang = {
-      id: message.gangId as GangId, name, className, ownerId: creator.id, jobId: creator.jobId, group, members, onFailure: message.onFailure as FailurePolicy,
+      id: message.gangId as GangId, name, className, ownerId: creator.id, jobId: creator.jobId, group, members, nodeIds: [], onFailure: message.onFailure as FailurePolicy,
       maxRestarts: message.maxRestarts, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0, shortLives: 0, aliveSinceMs: null,
       endedAtMs: null, ready: new Set(), hasBegun: false, states: [], cause: null, creationError: NO_BYTES, failure: null, reasons: group.reasons,
       watchers: new Set(),
@@ -163,7 +163,10 @@ export class Gangs implements MemberRules {
       gang.failure = group.failure;
       return this.#die(gang, { kind: 'start-failed', detail: group.failure.message }, null);
     }
-    if (group.state === 'created') for (const member of gang.members) this.#parts.actors.want(member);
+    if (group.state === 'created') {
+      gang.nodeIds = group.bundles.map((bundle) => bundle!.share.node.id);
+      for (const member of gang.members) this.#parts.actors.want(member);
+    }
     this.#publish(gang);
   }
 

@@ -121,7 +121,7 @@ export class Lifecycle {
     job.isStopping = true;
     const node = job.program === null ? undefined : nodes.byId.get(job.program.nodeId);
     if (node !== undefined) nodes.send(node, { type: 'stopJobProcess', jobId: job.id });
-    else if (job.kind === 'actor') actors.kill({ actorId: job.actorId, noRestart: true, reason });
+    else if (job.kind === 'actor') actors.kill({ actorId: job.actorId, noRestart: true, incarnation: 0, reason });
     else this.jobOver(job, 'stopped', { kind: 'killed', reason });
   }
 

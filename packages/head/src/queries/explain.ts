@@ -4,7 +4,7 @@ import { formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
-import { nodeIdsOf, type Gang } from '../machine/gang.js';
+import type { Gang } from '../machine/gang.js';
 import type { Gangs } from '../machine/gangs.js';
 import type { Job } from '../machine/jobs.js';
 import type { Lease, Leases } from '../machine/leases.js';
@@ -58,7 +58,7 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
 export function explainGang(gang: Gang, { context: { nowMs }, gangs }: ExplainTables): ExplainAnswer {
   const { members, group } = gang;
   const alive = members.filter((member) => member.state === 'alive').length;
-  const nodeIds = nodeIdsOf(gang);
+  const nodeIds = [...new Set(gang.nodeIds)];
   const restarts = gang.onFailure === 'fail' ? 'it ends with the first member that dies' : `${gang.onFailure}, ${gang.maxRestarts === -1 ? 'any number of times' : `at most ${gang.maxRestarts} times`}`;
   const lines = [
     `${members.length} × ${gang.className}${gang.name === '' ? '' : ` named '${gang.name}'`} in ${group.id}, ${group.request.strategy}, created ${formatDurationMs(nowMs - gang.createdAtMs)} ago by ${gang.ownerId}; ${restarts}`,

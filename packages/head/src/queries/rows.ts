@@ -4,7 +4,7 @@ import { targetOf } from '@muster/protocol';
 import { describeGroup } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
-import { nodeIdsOf, type Gang } from '../machine/gang.js';
+import type { Gang } from '../machine/gang.js';
 import type { Gangs } from '../machine/gangs.js';
 import type { Group } from '../machine/group.js';
 import type { Groups } from '../machine/groups.js';
@@ -65,7 +65,7 @@ export function actorRow(actor: Actor, context: HeadContext): ActorRow {
 export function gangRow(gang: Gang, { context, gangs }: { readonly context: HeadContext; readonly gangs: Gangs }): GangRow {
   return {
     gangId: gang.id, name: gang.name, className: gang.className, state: gang.state, jobId: gang.jobId, ownerId: gang.ownerId,
-    size: gang.members.length, alive: gang.members.filter((member) => member.state === 'alive').length, nodes: nodeIdsOf(gang), groupId: gang.group.id,
+    size: gang.members.length, alive: gang.members.filter((member) => member.state === 'alive').length, nodes: [...new Set(gang.nodeIds)], groupId: gang.group.id,
     strategy: gang.group.request.strategy, onFailure: gang.onFailure, incarnation: gang.incarnation, restarts: gang.restarts, maxRestarts: gang.maxRestarts,
     reasons: gangs.waitsFor(gang), cause: gang.cause === null ? '' : describeDeath(gang.cause), ageMs: context.nowMs - gang.createdAtMs,
   };

@@ -105,7 +105,7 @@ export class ClusterScript {
       case 'actor-threw': return this.#client(name, {
         type: 'actorStartFailed', actorId: `actor-${second}`, incarnation: Number(third), error: TEXT.encode('boom'),
       });
-      case 'kill': return this.#client(name, { type: 'killActor', actorId: `actor-${second}`, noRestart: !has('restart'), reason: '' });
+      case 'kill': return this.#client(name, { type: 'killActor', actorId: `actor-${second}`, noRestart: !has('restart'), incarnation: 0, reason: '' });
       case 'get': return this.#client(name, { type: 'getActor', requestId: 9, name: second });
       case 'watch': return this.#client(name, { type: 'watchActor', actorId: `actor-${second}` });
       case 'watch-process': return this.#client(name, { type: 'watchProcess', processId: second });

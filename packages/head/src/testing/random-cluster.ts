@@ -109,7 +109,7 @@ export class RandomCluster {
     this.#settle();
     const undertaker = this.#connectDriver(this.daemons.at(-1)!);
     for (const { id, isDetached } of this.machine.actors.live.values()) {
-      if (isDetached) this.#say(undertaker, { type: 'killActor', actorId: id, noRestart: true, reason: '' });
+      if (isDetached) this.#say(undertaker, { type: 'killActor', actorId: id, noRestart: true, incarnation: 0, reason: '' });
     }
     this.#settle();
     this.#disconnect(undertaker);
@@ -416,7 +416,7 @@ export class RandomCluster {
     if (roll < 0.5) return lease === undefined ? undefined : this.#return(client, lease);
     if (roll < 0.57) return this.#createActor(client);
     if (roll < 0.71) return this.#actOnGroups(client);
-    if (roll < 0.75) return this.#say(client, { type: 'killActor', actorId, noRestart: this.#random.next() < 0.5, reason: '' });
+    if (roll < 0.75) return this.#say(client, { type: 'killActor', actorId, noRestart: this.#random.next() < 0.5, incarnation: 0, reason: '' });
     if (roll < 0.78) return this.#say(client, { type: 'getActor', requestId: 1, name: this.#name() });
     if (roll < 0.81) return this.#say(client, { type: 'watchActor', actorId });
     if (roll < 0.84) return this.#say(client, { type: 'watchProcess', processId: this.#oneOf(this.#clients()).id });
