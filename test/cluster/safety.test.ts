@@ -235,7 +235,7 @@ t.test('messages out of order, repeated or about things that are not there', asy
   const demand: ClientToHead = { type: 'leaseDemand', demandId: 1, demand: { resources: { amounts: { cpu: NaN } }, placement: null }, count: 4e9, name: '', preferredNodeIds: [] };
 
   t.equal(await toHead(demand), 'PROTOCOL', 'a demand before hello');
-  t.equal(await toHead({ type: 'killActor', actorId: echoId(), noRestart: true, reason: 'a stranger' }), 'PROTOCOL', 'a command before hello');
+  t.equal(await toHead({ type: 'killActor', actorId: echoId(), noRestart: true, incarnation: 0, reason: 'a stranger' }), 'PROTOCOL', 'a command before hello');
   await toHead(hello, hello);
   await toHead(hello, demand, demand, { type: 'leaseReturn', leaseId: 'lease-none', killWorker: true, reason: '' }, { type: 'endJob', cause: null }, { type: 'endJob', cause: null });
   await toHead(hello, { type: 'createActor', requestId: 1, actorId: echoId(), name: '', className: 'X', detached: false, getIfExists: false, demand: null, maxRestarts: 0, maxConcurrency: 1, creation: new Uint8Array(0), maxPendingCalls: 0, interface: new Uint8Array(0) });

@@ -29,7 +29,7 @@ export class Program {
   constructor(source: string, { folder, env, isGroupLeader = false }: ProgramOptions) {
     mkdirSync(folder, { recursive: true });
     const file = join(mkdtempSync(join(folder, 'program-')), 'program.mjs');
-    writeFileSync(file, `import { actor, context, get, getActor, init, kill, put, remote, shutdown } from ${JSON.stringify(CORE)};\n${source}\n`);
+    writeFileSync(file, `import { actor, context, gang, get, getActor, init, kill, put, remote, shutdown } from ${JSON.stringify(CORE)};\n${source}\n`);
     this.child = spawn(process.execPath, [file], { env: { ...env, NO_COLOR: '1' }, stdio: ['ignore', 'pipe', 'pipe'], detached: isGroupLeader });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => { this.stdout += text; this.#heard(); });
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => { this.stderr += text; this.#heard(); });

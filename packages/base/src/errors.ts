@@ -20,6 +20,7 @@ export const ERROR_TABLE = {
   NODE_DIED: { name: 'NodeDiedError', retryable: true, message: '{what} failed because {cause}', remedy: 'Allow more attempts with the option retries; `cluster list nodes` shows what is left.' },
   ACTOR_DIED: { name: 'ActorDiedError', retryable: false, message: '{what} failed because the actor {actor} {cause}', remedy: 'Create the actor again, or let it restart by itself with the option maxRestarts.' },
   ACTOR_UNAVAILABLE: { name: 'ActorUnavailableError', retryable: true, message: '{what} was interrupted because the actor {actor} {cause}; the actor restarts', remedy: 'The call may or may not have run. Make it again if it may run twice, or set the option retries.' },
+  GANG_DIED: { name: 'GangDiedError', retryable: false, message: '{what} failed because the gang {gang} {cause}', remedy: 'Make the gang again, or let it start anew by itself with the option onFailure.' },
   ACTOR_NAME_TAKEN: { name: 'ActorNameTakenError', retryable: false, message: "an actor named '{actorName}' is alive already", remedy: 'Choose another name, fetch it with getActor(), or set getIfExists: true.' },
   ACTOR_NOT_FOUND: { name: 'ActorNotFoundError', retryable: false, message: "no actor is named '{actorName}'", remedy: '`cluster list actors` shows the names in use.' },
   OBJECT_LOST: { name: 'ObjectLostError', retryable: false, message: '{what} was lost: {cause}', remedy: 'A value made by put() or an actor cannot be rebuilt; make it in a task, or put it again.' },
@@ -73,6 +74,7 @@ export class WorkerDiedError extends MusterError { constructor(d?: ErrorDetails,
 export class NodeDiedError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('NODE_DIED', d, o); } }
 export class ActorDiedError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('ACTOR_DIED', d, o); } }
 export class ActorUnavailableError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('ACTOR_UNAVAILABLE', d, o); } }
+export class GangDiedError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('GANG_DIED', d, o); } }
 export class ObjectLostError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('OBJECT_LOST', d, o); } }
 export class OwnerDiedError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('OWNER_DIED', d, o); } }
 export class UnschedulableError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('UNSCHEDULABLE', d, o); } }
@@ -86,7 +88,7 @@ export class BackpressureError extends MusterError { constructor(d?: ErrorDetail
 type DetailedClass = new (details?: ErrorDetails, options?: ErrorOptions) => MusterError;
 const CLASSES: Readonly<Partial<Record<ErrorCode, DetailedClass>>> = {
   TASK_CANCELLED: TaskCancelledError, TIMEOUT: TimeoutError, WORKER_DIED: WorkerDiedError, NODE_DIED: NodeDiedError,
-  ACTOR_DIED: ActorDiedError, ACTOR_UNAVAILABLE: ActorUnavailableError, OBJECT_LOST: ObjectLostError, OWNER_DIED: OwnerDiedError,
+  ACTOR_DIED: ActorDiedError, ACTOR_UNAVAILABLE: ActorUnavailableError, GANG_DIED: GangDiedError, OBJECT_LOST: ObjectLostError, OWNER_DIED: OwnerDiedError,
   UNSCHEDULABLE: UnschedulableError, OBJECT_STORE_FULL: ObjectStoreFullError, CAPTURE: CaptureError, RUNTIME_ENV: RuntimeEnvError,
   AUTHENTICATION: AuthenticationError, VERSION_MISMATCH: VersionMismatchError, BACKPRESSURE: BackpressureError,
 };

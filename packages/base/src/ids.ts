@@ -20,10 +20,14 @@ export type WorkerId = ProcessId;
 export type TaskId = Id<'task'>;
 /** An actor, through all of its restarts: `actor-…`. */
 export type ActorId = Id<'actor'>;
+/** Actors that start together: `gang-…`. */
+export type GangId = Id<'gang'>;
 /** An immutable value, named after its owner: `obj-<owner>-<sequence>`. */
 export type ObjectId = Id<'object'>;
 /** The right of one owner to run on one worker: `lease-…`. */
 export type LeaseId = Id<'lease'>;
+/** Bundles that are placed together: `pg-…`. */
+export type GroupId = Id<'group'>;
 
 interface Prefixes {
   node: NodeId;
@@ -31,7 +35,9 @@ interface Prefixes {
   driver: ProcessId;
   worker: ProcessId;
   actor: ActorId;
+  gang: GangId;
   lease: LeaseId;
+  pg: GroupId;
 }
 
 const RANDOM_ID_DIGITS = 12; // 48 bits: 1e-4 chance of one collision among 240,000 ids of a kind

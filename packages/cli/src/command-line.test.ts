@@ -35,7 +35,7 @@ t.test('wrong usage ends with code 2, says what is wrong and where help is', asy
     [['status', '--foo'], /unknown option '--foo'/],
     [['status', '--adress', 'a:1'], /unknown option '--adress'; did you mean --address\?\n/],
     [['list'], /missing required argument 'KIND'/],
-    [['list', 'foo'], /KIND 'foo' is none of nodes, tasks, actors, objects, jobs, workers/],
+    [['list', 'foo'], /KIND 'foo' is none of nodes, tasks, actors, gangs, objects, jobs, workers/],
     [['list', 'nodes', '--filter', 'state'], /--filter state .*name=value/],
     [['start'], /either --head or --address/],
     [['start', '--head', '--address', 'a:1'], /either --head or --address/],

@@ -13,6 +13,8 @@ export interface SimClass {
   readonly construct: SimFunction;
   /** In the order of their numbers. */
   readonly methods: Readonly<Record<string, SimMethod>>;
+  /** Of members of gangs: takes over the state of a checkpoint, after the constructor. */
+  readonly restore?: (state: never, saved: never) => void;
 }
 
 /** All that the programs of a simulation can call. */

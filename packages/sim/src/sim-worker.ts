@@ -49,6 +49,7 @@ export class SimWorker {
     if (command.exit) return this.process.exit({ code: 0, signal: null });
     this.#lease = command.leaseId ? command : null;
     this.executor.startedTasks = 0;
+    this.session.bundle = command.bundle;
     if (this.#lease) this.session.jobId = command.jobId;
     for (const [line, stream] of [...this.#served]) {
       if (!line.leaseId || line.leaseId === this.leaseId) continue;
@@ -65,12 +66,15 @@ export class SimWorker {
   #startActor(message: StartActor): void {
     const { actorId, incarnation } = message;
     const Class = this.world.library.classes[message.className]!;
-    const code = new CodeContext(this.session, null);
+    const code = new CodeContext(this.session, null, message.gang);
     const { session, world } = this;
     function* construct(): Program<unknown> {
       const args = session.decode(message.creation[0]!, message.creation.subarray(1), [], code.hold) as never[];
       world.ledger.constructed(actorId);
-      return yield* Class.construct(code, ...args);
+      if (message.gang !== null) world.ledger.memberBegan(actorId, message.gang);
+      const state = yield* Class.construct(code, ...args);
+      if (message.state.length > 0) Class.restore!(state as never, (session.decode(message.state[0]!, message.state.subarray(1), [], code.hold) as never[])[0]!);
+      return state;
     }
     runProgram(this.process, construct(), (ending) => {
       if ('error' in ending) {

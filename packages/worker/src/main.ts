@@ -2,7 +2,7 @@
 import { readSync } from 'node:fs';
 import type { ActorId, JobId, ProcessId } from '@muster/base';
 import { Arena, dieWithParent } from '@muster/native';
-import type { HeadToClient, WorkerCommand } from '@muster/protocol';
+import type { GangMember, HeadToClient, WorkerCommand } from '@muster/protocol';
 import { encodeThrown, provideContext, Session, sessionForms, setSession } from '@muster/core/internal';
 import { startActor } from './actor-start.js';
 import { Admission } from './admission.js';
@@ -50,6 +50,7 @@ process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)
 let lease: WorkerCommand | null = null;
 /** The actor that lives here, from the moment its constructor begins. */
 let actorId: ActorId | null = null;
+let gang: GangMember | null = null;
 
 const session: Session = new Session({
   processId: config.workerId, isDriver: false, socketPath: `${config.nodeFolder}/${config.workerId}.sock`, entrypoint: '',
@@ -67,13 +68,15 @@ if (config.progressOffset >= 0) executor.progress = new Float64Array(Arena.open(
 setSession(session);
 provideContext(() => ({
   jobId: session.jobId, nodeId: session.nodeId, taskId: executor.currentTaskId(), actorId,
-  gpuIds: lease?.gpuIds ?? [], attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? new AbortController().signal,
+  gpuIds: lease?.gpuIds ?? [], placementGroup: lease?.bundle ? { id: lease.bundle.groupId, bundle: lease.bundle.index } : null,
+  attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? new AbortController().signal, ...(gang !== null && { gang }),
 }));
 
 function onCommand(command: WorkerCommand): void {
   if (command.exit) process.exit(0);
   lease = command.leaseId ? command : null;
   executor.progress[0] = 0;
+  session.capturedBy = lease?.bundle?.capturesChildren ? lease.bundle.groupId : '';
   if (lease) {
     session.jobId = command.jobId as JobId;
     process.env['CUDA_VISIBLE_DEVICES'] = command.gpuIds.join(',');
@@ -84,6 +87,7 @@ function onCommand(command: WorkerCommand): void {
 function onHeadMessage(message: HeadToClient): void {
   if (message.type !== 'startActor') return;
   actorId = message.actorId as ActorId;
+  gang = message.gang;
   executor.lastBegun = message.name || message.className;
   void startActor(session, message).then(
     (target) => {

@@ -41,6 +41,19 @@ t.test('strategies', async (t) => {
     t.same(['r0n0', 'r0n1', 'r0n2'].map((nodeId) => plan.filter((placed) => placed.nodeId === nodeId).length), [3, 2, 2]);
   });
 
+  t.test('equal bundles that follow each other lie next to each other', async (t) => {
+    const cluster = gpuCluster(3, 2);
+    cluster.hold('r1n0', whole({ gpu: 4 }));
+    for (const strategy of ['pack', 'spread'] as const) {
+      const plan = new GroupShape(cluster, group(40, need({ gpu: 1 }), strategy, fewest('rack'))).plan()!;
+      const runs = (values: readonly (string | number | undefined)[]): number => values.filter((value, i) => value !== values[i - 1]).length;
+      const nodes = plan.map(({ nodeId }) => nodeId);
+      t.equal(runs(nodes), new Set(nodes).size, `${strategy}: each node once`);
+      t.equal(runs(nodes.map((nodeId) => nodeId.slice(0, 2))), 3, `${strategy}: each rack once`);
+      t.ok(plan.every(({ nodeId, gpuIds }, i) => nodeId !== plan[i - 1]?.nodeId || gpuIds[0]! > plan[i - 1]!.gpuIds[0]!), 'by GPU on each node');
+    }
+  });
+
   t.test('strict-pack takes one node or none', async (t) => {
     const cluster = gpuCluster(1, 2);
     t.equal(new GroupShape(cluster, group(5, need({ cpu: 1 }), 'strict-pack')).plan(), null);

@@ -34,15 +34,32 @@ export class GroupShape {
 
   /**
    * A node for every bundle, or null when there is none. Nothing is held: the caller does that, at once.
-   * `fixed` holds the place of those bundles that lie somewhere already; they stay there.
+   * `fixed` holds the place of those bundles that lie somewhere already; they stay there. Of equal bundles, those that follow each other lie next to each
+   * other, as the ranks of a gang should: on one node, then within one value of each level.
    */
   plan(fixed: readonly (Placed | null)[] = this.request.bundles.map(() => null)): readonly Placed[] | null {
+    if (this.classes.some((each) => each.shape.best() === null && each.members.some((member) => fixed[member] === null))) return null;
     const candidates = [...this.#cluster.rows()].filter((node) => this.classes.some((each) => each.shape.fits(node)));
     for (const nodes of this.#sameDomains(candidates, fixed)) {
       const placed = this.#planOn(nodes, fixed);
-      if (placed !== null) return placed;
+      if (placed !== null) return this.#inOrder(placed, fixed);
     }
     return null;
+  }
+
+  /** The same places, changed among equal bundles. */
+  #inOrder(placed: readonly Placed[], fixed: readonly (Placed | null)[]): readonly Placed[] {
+    const nodes = [...new Set(placed.map(({ nodeId }) => nodeId))].map((nodeId) => this.#cluster.rowOf(nodeId)!);
+    const valuesOf = (node: NodeRow): string => JSON.stringify(this.request.topology.map(({ level }) => labelOf(node, level) ?? null));
+    const sorted = nodes.map((node) => ({ node, values: valuesOf(node) })).sort((a, b) => (a.values === b.values ? a.node.row - b.node.row : a.values < b.values ? -1 : 1));
+    const orderOf = new Map(sorted.map(({ node }, order) => [node.nodeId, order]));
+    const ordered = [...placed];
+    for (const { members } of this.classes) {
+      const free = members.filter((member) => fixed[member] === null);
+      const places = free.map((member) => placed[member]!).sort((a, b) => orderOf.get(a.nodeId)! - orderOf.get(b.nodeId)! || (a.gpuIds[0] ?? 0) - (b.gpuIds[0] ?? 0));
+      free.forEach((member, i) => { ordered[member] = places[i]!; });
+    }
+    return ordered;
   }
 
   /** The sets of nodes that have one value in each level of `same`, those with the least room beyond what is needed first. */

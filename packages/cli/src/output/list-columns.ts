@@ -1,11 +1,11 @@
 /** What the tables of `cluster list` show of each kind of thing; the JSON has all fields. */
 import { formatDurationMs, formatSizeBytes } from '@muster/base';
-import type { ActorRow, JobRow, ListKind, NodeRow, OwnedRow, WorkerRow } from '@muster/head';
+import type { ActorRow, GangRow, GroupRow, JobRow, ListKind, NodeRow, OwnedRow, WorkerRow } from '@muster/head';
 import { formatUse } from './amounts.js';
 import type { Column } from './table.js';
 
 export type Kind = ListKind;
-type Rows = { nodes: NodeRow; tasks: OwnedRow; actors: ActorRow; objects: OwnedRow; jobs: JobRow; workers: WorkerRow };
+type Rows = { nodes: NodeRow; tasks: OwnedRow; actors: ActorRow; gangs: GangRow; objects: OwnedRow; jobs: JobRow; workers: WorkerRow; groups: GroupRow };
 
 const text = (row: OwnedRow, field: string): string => {
   const value = row[field];
@@ -44,6 +44,17 @@ export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } 
     age,
     { title: 'WHY', value: (row) => row.reasons || row.cause, shrinksTo: 12 },
   ],
+  gangs: [
+    { title: 'GANG', value: (row) => row.gangId },
+    { title: 'CLASS', value: (row) => row.className, shrinksTo: 8 },
+    { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
+    { title: 'STATE', value: (row) => row.state },
+    { title: 'ALIVE', value: (row) => `${row.alive}/${row.size}`, align: 'right' },
+    { title: 'NODES', value: (row) => (row.nodes.length === 1 ? row.nodes[0]! : row.nodes.length || ''), align: 'right' },
+    { title: 'RESTARTS', value: (row) => (row.restarts > 0 ? row.restarts : ''), align: 'right' },
+    age,
+    { title: 'WHY', value: (row) => row.reasons || row.cause, shrinksTo: 12 },
+  ],
   objects: [
     { title: 'OBJECT', value: (row) => text(row, 'objectId') },
     { title: 'STATE', value: (row) => text(row, 'state') },
@@ -68,6 +79,16 @@ export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } 
     { title: 'PID', value: (row) => row.pid, align: 'right' },
     { title: 'JOB', value: (row) => row.jobId },
     age,
+  ],
+  groups: [
+    { title: 'GROUP', value: (row) => row.groupId },
+    { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
+    { title: 'STATE', value: (row) => row.state },
+    { title: 'BUNDLES', value: (row) => row.nodes.length, align: 'right' },
+    { title: 'STRATEGY', value: (row) => row.strategy },
+    { title: 'NODES', value: (row) => [...new Set(row.nodes.filter((nodeId) => nodeId !== ''))].join(' '), shrinksTo: 17 },
+    age,
+    { title: 'WHY', value: (row) => row.reasons || row.cause, shrinksTo: 12 },
   ],
 };
 

@@ -6,6 +6,7 @@ import type { ActorClient } from '../machine/actors.js';
 import type { ObjectRef } from '../machine/reference.js';
 import { TaskSpec } from '../machine/task-spec.js';
 import { requireSession } from './current.js';
+import { optionsToText } from './placement-group.js';
 import { checkActorOptions, checkCallOptions, demandOf, isGenerator, mergeOptions, nameOf } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { cancelOnAbort } from './remote.js';
@@ -44,7 +45,7 @@ export function actor<C extends AnyClass>(Class: C, options: ActorOptions = {}):
   if (typeof Class !== 'function') throw makeError('INVALID_ARGUMENT', { what: `actor(${typeof Class})`, want: 'a class' });
   if ((Class as { prototype?: unknown }).prototype === undefined) throw makeError('INVALID_ARGUMENT', { what: `actor(${Class.name || 'a function'})`, want: 'a class; remote() makes a function remote' });
   checkActorOptions(options);
-  const form: SpecialForm = { form: 'actor-class', parts: [Class, JSON.stringify(options)] };
+  const form: SpecialForm = { form: 'actor-class', parts: [Class, optionsToText(options)] };
   return Object.assign({
     create: (...args: unknown[]) => createActor(Class, options, args),
     options: (more: ActorOptions) => actor(Class, mergeOptions(options, more)),
@@ -61,7 +62,7 @@ async function createActor(Class: AnyClass, options: ActorOptions, args: readonl
   const actorId = newId('actor', systemRandom);
   const reply = await session.request((requestId) => ({
     type: 'createActor', requestId, actorId, name: options.name ?? '', className: actorInterface.className,
-    detached: options.lifetime === 'detached', getIfExists: options.getIfExists ?? false, demand: demandOf(options, 0),
+    detached: options.lifetime === 'detached', getIfExists: options.getIfExists ?? false, demand: demandOf(options, 0, session.capturedBy),
     maxRestarts: options.maxRestarts ?? 0, maxConcurrency: options.maxConcurrency ?? 1, creation,
     maxPendingCalls: options.maxPendingCalls ?? 0, interface: Buffer.from(JSON.stringify(actorInterface)),
   }));
@@ -102,8 +103,7 @@ export async function getActor<T>(name: string): Promise<ActorHandle<T>> {
 }
 
 /** Ends an actor now; calls under way fail with ActorDiedError. Resolves when it is dead. It is not restarted. */
-export async function kill(handle: { readonly actorId: string }): Promise<void> {
-  const session = requireSession();
+export async function killActor(session: Session, handle: object): Promise<void> {
   const client = clientOf(handle);
   await session.ready;
   const dead = session.waiting(new Promise<void>((resolve) => {
@@ -113,7 +113,7 @@ export async function kill(handle: { readonly actorId: string }): Promise<void> 
       return true;
     });
   }));
-  session.head.send({ type: 'killActor', actorId: client.id, noRestart: true, reason: `kill() by ${session.options.processId}` });
+  session.head.send({ type: 'killActor', actorId: client.id, noRestart: true, incarnation: 0, reason: `kill() by ${session.options.processId}` });
   await dead;
 }
 
@@ -123,7 +123,7 @@ const CLIENT: unique symbol = Symbol('muster.actor-client');
 
 function clientOf(handle: object): ActorClient {
   const client = (handle as { [CLIENT]?: ActorClient })[CLIENT];
-  if (!client) throw makeError('INVALID_ARGUMENT', { what: 'the argument', want: 'an actor handle' });
+  if (!client) throw makeError('INVALID_ARGUMENT', { what: 'the argument of kill()', want: 'the handle of an actor or a gang' });
   return client;
 }
 
@@ -138,7 +138,8 @@ export function handleFromParts(session: Session, [actorId, actorInterface, maxP
   return makeHandle(session, client, JSON.parse(actorInterface as string) as ActorInterface);
 }
 
-function makeHandle(session: Session, client: ActorClient, actorInterface: ActorInterface): object {
+/** The handle of an actor with this interface. */
+export function makeHandle(session: Session, client: ActorClient, actorInterface: ActorInterface): object {
   const form: SpecialForm = { form: 'actor-handle', parts: [client.id, JSON.stringify(actorInterface), client.maxPendingCalls] };
   const handle: Record<PropertyKey, unknown> = Object.create(HANDLE_PROTOTYPE) as Record<PropertyKey, unknown>;
   Object.defineProperties(handle, {

@@ -2,6 +2,23 @@
 import type { ActorId, JobId, NodeId, TaskId } from '@muster/base';
 import { requireSession } from './current.js';
 
+/** A member's place in its gang. Ranks on one node follow each other; nodes are counted in the order of their lowest ranks. */
+export interface GangContext {
+  readonly gangId: string;
+  /** From 0 to size - 1. */
+  readonly rank: number;
+  readonly size: number;
+  /** Among the members on this node, from 0. */
+  readonly localRank: number;
+  /** How many members are on this node. */
+  readonly localSize: number;
+  readonly nodeRank: number;
+  /** How many nodes the gang is on. */
+  readonly nodeCount: number;
+  /** Counts the starts of the gang, from 1. */
+  readonly incarnation: number;
+}
+
 export interface Context {
   readonly jobId: JobId;
   readonly nodeId: NodeId;
@@ -11,10 +28,14 @@ export interface Context {
   readonly actorId: ActorId | null;
   /** The GPUs of this task or actor, as indices on the node; also in CUDA_VISIBLE_DEVICES. */
   readonly gpuIds: readonly number[];
+  /** The placement group in which this task or actor runs, and its bundle there; null: in none. */
+  readonly placementGroup: { readonly id: string; readonly bundle: number } | null;
   /** Counts tries of this task, from 1. */
   readonly attempt: number;
   /** Aborts when the task is cancelled or out of time. */
   readonly signal: AbortSignal;
+  /** In a member of a gang: its place there. */
+  readonly gang?: GangContext;
 }
 
 let provider: (() => Context) | null = null;
@@ -30,5 +51,5 @@ const neverAborted = new AbortController().signal;
 export function context(): Context {
   if (provider) return provider();
   const { jobId, nodeId } = requireSession();
-  return { jobId, nodeId, taskId: null, actorId: null, gpuIds: [], attempt: 1, signal: neverAborted };
+  return { jobId, nodeId, taskId: null, actorId: null, gpuIds: [], placementGroup: null, attempt: 1, signal: neverAborted };
 }

@@ -6,11 +6,13 @@ import { findLocalNode, readToken } from '../io/nodes.js';
 import { newDriverId, Session, type SessionTarget } from '../io/session.js';
 import { actor, handleFromParts } from './actor.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
+import { gang, gangFromParts } from './gang.js';
 import { showLogLines } from './logs.js';
 import { checkInitOptions } from './options.js';
+import { optionsFromText, placementGroupFromParts } from './placement-group.js';
 import { remoteFromParts } from './remote.js';
 import { specialForms } from './special.js';
-import type { ActorOptions } from './types.js';
+import type { ActorOptions, GangOptions } from './types.js';
 
 export interface InitOptions extends ResourceOptions {
   /** `host:port` of a head. Default: MUSTER_ADDRESS; without it, a cluster of this program's own starts on this machine and ends with it. */
@@ -34,8 +36,11 @@ export interface ClusterInfo {
 export function sessionForms(session: Session): ReturnType<typeof specialForms> {
   return specialForms({
     'remote-function': remoteFromParts,
-    'actor-class': ([Class, options]) => actor(Class as never, JSON.parse(options as string) as ActorOptions),
+    'actor-class': ([Class, options]) => actor(Class as never, optionsFromText<ActorOptions>(options as string)),
     'actor-handle': (parts) => handleFromParts(session, parts),
+    'gang-class': ([Class, options]) => gang(Class as never, JSON.parse(options as string) as GangOptions),
+    'gang-handle': (parts) => gangFromParts(session, parts),
+    'placement-group': placementGroupFromParts,
   });
 }
 

@@ -4,12 +4,17 @@ import { writtenAt } from '@muster/closure';
 import type { Demand } from '@muster/protocol';
 import type { TaskOptions as MachineOptions } from '../machine/task-spec.js';
 import { placementOf } from './placement.js';
-import type { ActorOptions, CallOptions, TaskOptions } from './types.js';
+import { BUNDLES_MAX } from './placement-group.js';
+import type { ActorOptions, CallOptions, GangOptions, TaskOptions } from './types.js';
 
 const DEFAULT_RETRIES = 3;
 const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
 const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'retries', 'retryOn', 'timeoutMs', 'signal']);
 const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
+const GANG_KEYS = new Set([
+  'size', 'name', 'cpus', 'gpus', 'memory', 'resources', 'strategy', 'topology', 'labels', 'onFailure', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'timeoutMs', 'waitForNodes',
+]);
+const FAILURE_POLICIES = ['fail', 'restart-all', 'restart-member'];
 const CALL_KEYS = new Set(['retries', 'signal']);
 const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs']);
 
@@ -38,6 +43,10 @@ function checkInteger(name: string, value: number | undefined, least: number, mo
   }
 }
 
+function checkTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31)) throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${timeoutMs}`, want: 'a positive number of milliseconds' });
+}
+
 function checkName(name: unknown): void {
   if (name !== undefined && (typeof name !== 'string' || name === '')) throw makeError('INVALID_ARGUMENT', { what: 'name', want: 'a text that is not empty' });
 }
@@ -46,9 +55,7 @@ function checkName(name: unknown): void {
 export function checkTaskOptions(options: TaskOptions): void {
   checkKeys(options, TASK_KEYS);
   checkInteger('retries', options.retries, 0, RETRIES_MAX);
-  if (options.timeoutMs !== undefined && !(options.timeoutMs > 0 && options.timeoutMs < 2 ** 31)) {
-    throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${options.timeoutMs}`, want: 'a positive number of milliseconds' });
-  }
+  checkTimeout(options.timeoutMs);
   checkName(options.name);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw makeError('INVALID_ARGUMENT', { what: 'signal', want: 'an AbortSignal' });
   if (options.retryOn !== undefined && typeof options.retryOn !== 'function') throw makeError('INVALID_ARGUMENT', { what: 'retryOn', want: 'a function of the error' });
@@ -71,6 +78,21 @@ export function checkActorOptions(options: ActorOptions): void {
 }
 
 /** @throws MusterError INVALID_ARGUMENT */
+export function checkGangOptions(options: GangOptions): void {
+  checkKeys(options, GANG_KEYS);
+  if (options.size === undefined) throw makeError('INVALID_ARGUMENT', { what: 'a gang without size', want: 'given the number of its members' });
+  checkInteger('size', options.size, 1, BUNDLES_MAX);
+  const { onFailure = 'fail' } = options;
+  if (!FAILURE_POLICIES.includes(onFailure)) throw makeError('INVALID_ARGUMENT', { what: `onFailure: ${String(onFailure)}`, want: `one of ${FAILURE_POLICIES.join(', ')}` });
+  if (onFailure === 'fail' && options.maxRestarts !== undefined) throw makeError('INVALID_ARGUMENT', { what: "maxRestarts with onFailure: 'fail'", want: "used with 'restart-all' or 'restart-member'" });
+  checkInteger('maxRestarts', options.maxRestarts, -1, 1e6);
+  checkInteger('maxConcurrency', options.maxConcurrency, 1, 1e5);
+  checkInteger('maxPendingCalls', options.maxPendingCalls, 1, 1e7);
+  checkTimeout(options.timeoutMs);
+  checkName(options.name);
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
 export function checkCallOptions(options: CallOptions): void {
   checkKeys(options, CALL_KEYS);
   checkInteger('retries', options.retries, 0, RETRIES_MAX);
@@ -81,10 +103,10 @@ export function checkInitOptions(options: object): void {
   checkKeys(options, INIT_KEYS);
 }
 
-/** What the options ask of a place. */
-export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
+/** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
+export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement) };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement, capturedBy) };
 }
 
 /** A task's options for the machine. */

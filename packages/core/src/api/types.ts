@@ -1,6 +1,7 @@
 /** The types that carry a function's and a class's own types to the other side. */
 import type { ResourceOptions } from '@muster/base';
 import type { ObjectRef } from '../machine/reference.js';
+import type { GroupStrategy, PlacementGroup, TopologyRule } from './placement-group.js';
 
 /** A value, or a reference to one: a reference as a top-level argument is passed by its value's location. */
 export type Argument<T> = T | ObjectRef<T>;
@@ -13,7 +14,12 @@ export type Placement =
   /** On this node; with `soft`, on others while it has no room or is gone. */
   | { readonly node: string; readonly soft?: boolean }
   /** On nodes whose labels satisfy all of the conditions. A node's id counts as its label `node`. */
-  | { readonly labels: Readonly<Record<string, LabelCondition>> };
+  | { readonly labels: Readonly<Record<string, LabelCondition>> }
+  /**
+   * In this bundle of a placement group, or in any of them. With `captureChildTasks`, tasks and actors that are made there run in the group, too, unless
+   * they name a placement of their own.
+   */
+  | { readonly group: PlacementGroup; readonly bundle?: number; readonly captureChildTasks?: boolean };
 
 /** What a label must be: a text; or one of several, none of several, there or not there. With a weight from 1 to 100, only preferred by that much. */
 export type LabelCondition = string | ((
@@ -127,4 +133,70 @@ export interface ActorClass<C extends new (...args: never[]) => unknown> {
   create(...args: Arguments<ConstructorParameters<C>>): Promise<ActorHandle<InstanceType<C>>>;
   /** The same class with other options. */
   options(options: ActorOptions): ActorClass<C>;
+}
+
+/** How a gang is made, placed and started anew. */
+export interface GangOptions extends ResourceOptions {
+  /** How many members; ranks go from 0 to size - 1. */
+  readonly size: number;
+  /** Shown in `cluster list`, in logs and in errors. Default: the class's name. */
+  readonly name?: string;
+  /** Cpus of each member. Default 1. */
+  readonly cpus?: number;
+  /** How the members lie: see {@link GroupStrategy}. Default `pack`. */
+  readonly strategy?: GroupStrategy;
+  /** How they lie in the levels of the cluster, such as racks. */
+  readonly topology?: Readonly<Record<string, TopologyRule>>;
+  /** Conditions on the labels of every member's node. */
+  readonly labels?: Readonly<Record<string, LabelCondition>>;
+  /**
+   * What happens when a member dies. `fail`: all members end. `restart-all`: all of them start anew, together, from the last checkpoint. `restart-member`:
+   * that one starts anew, from its state in the last checkpoint. Default `fail`.
+   */
+  readonly onFailure?: 'fail' | 'restart-all' | 'restart-member';
+  /** How often all, or each member, may start anew; -1: always. Default 3. */
+  readonly maxRestarts?: number;
+  /** Calls that one member runs at once. Default 1: one after another. */
+  readonly maxConcurrency?: number;
+  /** Calls that one caller may have unfinished on one member before further ones fail with BackpressureError. Default: no limit. */
+  readonly maxPendingCalls?: number;
+  /** How long `create` waits until all members run. Default: no limit. */
+  readonly timeoutMs?: number;
+  /** Wait for nodes that could hold the gang, instead of failing when there are none. Default false. */
+  readonly waitForNodes?: boolean;
+}
+
+type GangMethodForm<F> = F extends (...args: infer A) => infer R
+  ? Yielded<R> extends [infer Y]
+    ? ((...args: Arguments<A>) => AsyncGenerator<Y, void, undefined>[]) & { remote(...args: Arguments<A>): AsyncGenerator<ObjectRef<Y>, void, undefined>[] }
+    : ((...args: Arguments<A>) => Promise<Awaited<R>[]>) & { remote(...args: Arguments<A>): ObjectRef<Awaited<R>>[] }
+  : never;
+
+/** A gang as its holders see it. */
+export interface GangHandle<T> {
+  readonly gangId: string;
+  readonly size: number;
+  /** Counts its starts, from 1, as far as this process has heard: it grows when all members start anew, also between two calls. */
+  readonly incarnation: number;
+  /** By rank. */
+  readonly members: readonly ActorHandle<T>[];
+  /** Each method, on every member; results by rank. Rejects with the first error. */
+  readonly all: { readonly [K in MethodNames<T>]: GangMethodForm<T[K]> };
+  /**
+   * Takes every member's state, by its method `checkpoint()`, between the calls made before and after this one. Members that start anew get theirs by
+   * `restore(state)`, after their constructor. Resolves when the checkpoint counts; the states are kept by this process.
+   * @throws INVALID_ARGUMENT when the class lacks these methods; what `checkpoint` throws; ActorUnavailableError when a member died meanwhile
+   */
+  checkpoint(): Promise<void>;
+}
+
+/** A class whose instances live on the cluster as gangs. */
+export interface GangClass<C extends new (...args: never[]) => unknown> {
+  /**
+   * Makes a gang; resolves when all constructors have run. All are given the same arguments.
+   * @throws what a constructor throws, UnschedulableError, TimeoutError, GangDiedError
+   */
+  create(...args: Arguments<ConstructorParameters<C>>): Promise<GangHandle<InstanceType<C>>>;
+  /** The same class with other options. */
+  options(options: Partial<GangOptions>): GangClass<C>;
 }

@@ -3,7 +3,7 @@
  * Calls wait while the actor starts or restarts; those under way when it dies fail, or are made again if their options say so.
  */
 import { describeDeath, makeError, type ActorId, type MusterError } from '@muster/base';
-import { deathFromMessage, type ActorState } from '@muster/protocol';
+import { deathFromMessage, type ActorState, type Death } from '@muster/protocol';
 import { fillLine } from './fill.js';
 import type { Line } from './line.js';
 import type { Owner } from './owner.js';
@@ -15,6 +15,8 @@ export class ActorClient extends SlotQueue {
   state: ActorState | null = null;
   /** How many calls may be pending; 0: any number. A handle that arrives brings it along: the state comes later. */
   maxPendingCalls = 0;
+  /** It is a member of a gang that restarts together: a call whose fate nobody knows is a reason to. */
+  restartsTogether = false;
   /** Calls made and not ended. */
   pendingCount = 0;
   readonly #watchers = new Set<(state: ActorState) => void>();
@@ -54,6 +56,27 @@ export class ActorClient extends SlotQueue {
     this.owner.markDirty(this);
   }
 
+  /**
+   * Its gang starts anew, and this member with it: the calls made before fail, also those that have not been sent, whatever their options say, because
+   * the other members have lost theirs.
+   */
+  startAnew(cause: Death | null): void {
+    if (this.state === null || this.state.state === 'dead') return;
+    const { owner } = this;
+    const line = this.lines[0];
+    const sent = line === undefined ? [] : owner.lines.slotsOn(line);
+    this.lines.length = 0;
+    if (line !== undefined) owner.lines.forget(line);
+    const waiting = this.ring.drain();
+    this.state = { ...this.state, state: 'restarting', incarnation: this.state.incarnation + 1, cause, endpoint: null };
+    for (const slot of sent) {
+      owner.lines.leave(line!, slot);
+      if (owner.slots.states[slot] === SlotState.abandoned) owner.releaseSlot(slot);
+      else owner.failTaken(slot, this.#interruptedError(owner.slots.specs[slot]!));
+    }
+    for (const slot of waiting) owner.failTaken(slot, this.#interruptedError(owner.slots.specs[slot]!));
+  }
+
   /** The error that ends every wait for this actor, once the connection to the cluster is gone. */
   lostWith: MusterError | null = null;
 
@@ -71,8 +94,10 @@ export class ActorClient extends SlotQueue {
   }
 
   lineTimedOut(line: Line): void {
+    const { incarnation } = line.target;
     this.#lineEnded(line);
-    this.owner.ports.toHead({ type: 'watchActor', actorId: this.id });
+    if (!this.restartsTogether) return this.owner.ports.toHead({ type: 'watchActor', actorId: this.id });
+    this.owner.ports.toHead({ type: 'killActor', actorId: this.id, noRestart: false, incarnation, reason: 'the connection to it was lost' });
   }
 
   #lineEnded(line: Line): void {

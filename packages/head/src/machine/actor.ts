@@ -36,6 +36,10 @@ export interface Actor {
   readonly jobId: string;
   readonly isDetached: boolean;
   readonly demand: Demand;
+  /** Of its gang, which decides when it begins and whether it restarts; empty: it is in none. */
+  readonly gangId: string;
+  /** In its gang. */
+  readonly rank: number;
   /** Which actors it is spread among; empty: it is not spread. */
   readonly spreadKey: string;
   /** -1: always. */

@@ -3,7 +3,7 @@
  * that lease and what its loss means.
  */
 import { assert, formatSizeBytes, makeError, MusterError, NODE_LABEL, type ActorId, type DeathCause } from '@muster/base';
-import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
+import { failureToMessage, NO_PLACEMENT, type ActorStarted, type ActorStartFailed, type CreateActor, type GangMember, type GetActor, type KillActor, type Resources } from '@muster/protocol';
 import type { PlacementRequest } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
@@ -17,6 +17,7 @@ import {
   ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX,
   CREATION_ERROR_KEPT_MAX_BYTES, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
 } from './limits.js';
+import type { Pool } from './pool.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
 
@@ -27,7 +28,27 @@ interface Foundations {
   readonly leases: Leases;
   readonly processes: Processes;
   readonly jobs: Jobs;
+  /** Where leases in a placement group are placed; of the empty id, on the nodes. */
+  readonly poolOf: (groupId: string) => Pool;
+  readonly members: () => MemberRules;
 }
+
+/** Decides for members of gangs what is decided for all other actors here. */
+export interface MemberRules {
+  /** Its worker is there; it calls {@link Actors.begin}. */
+  ready(member: Actor): void;
+  /** Its worker was lost before it began; another one follows. */
+  notReady(member: Actor): void;
+  /** Its constructor has run. */
+  alive(member: Actor): void;
+  /** An incarnation that had begun is over. */
+  lost(member: Actor, cause: DeathCause): void;
+  /** It must end for good. */
+  ended(member: Actor, cause: DeathCause, creationError: Uint8Array): void;
+}
+
+/** What {@link Actors.create} and a gang ask for. */
+type ActorSpec = Pick<CreateActor, 'actorId' | 'name' | 'className' | 'maxRestarts' | 'maxConcurrency' | 'maxPendingCalls' | 'interface' | 'creation'>;
 
 /** How often leases of one kind of actor are on each node, for spreading. Shared by all actors of a class and job. */
 interface Spread {
@@ -93,9 +114,9 @@ export class Actors {
 
   kill(message: KillActor): void {
     const actor = this.live.get(message.actorId);
-    if (actor === undefined) return;
+    if (actor === undefined || (message.incarnation !== 0 && message.incarnation !== actor.incarnation)) return;
     const cause: DeathCause = { kind: 'killed', reason: message.reason || 'kill() was called' };
-    if (message.noRestart) return this.die(actor, cause);
+    if (message.noRestart) return this.#end(actor, cause);
     this.#endLease(actor, cause);
     this.#restartOrDie(actor, cause);
   }
@@ -129,12 +150,18 @@ export class Actors {
     const actor = this.live.get(lease.demand.actorId);
     if (actor === undefined || actor.lease !== lease || actor.hasBegun) return;
     this.#awaitingWorker.delete(actor);
+    if (actor.gangId === '') this.begin(actor, null, NO_BYTES);
+    else this.#parts.members().ready(actor);
+  }
+
+  /** Tells the actor's worker, which is there, to run the constructor. `state`: see GangCheckpoint. */
+  begin(actor: Actor, gang: GangMember | null, state: Uint8Array): void {
     actor.hasBegun = true;
     actor.reasons = '';
     this.#become(actor, 'starting');
-    this.#parts.processes.send(worker, {
+    this.#parts.processes.send(this.#parts.processes.byId.get(actor.lease!.workerId)!, {
       type: 'startActor', actorId: actor.id, incarnation: actor.incarnation, creation: actor.creation, maxConcurrency: actor.maxConcurrency,
-      name: actor.name, className: actor.className,
+      name: actor.name, className: actor.className, gang, state,
     });
   }
 
@@ -145,17 +172,18 @@ export class Actors {
     actor.startAttempts = 0;
     if (!hasRestartsLeft(actor)) actor.creation = NO_BYTES;
     this.#become(actor, 'alive');
+    if (actor.gangId !== '') this.#parts.members().alive(actor);
   }
 
   startFailed(worker: Process, message: ActorStartFailed): void {
     const actor = this.#ofWorker(worker, message);
-    if (actor !== null && actor.state === 'starting') this.die(actor, { kind: 'start-failed', detail: 'its constructor threw' }, message.error);
+    if (actor !== null && actor.state === 'starting') this.#end(actor, { kind: 'start-failed', detail: 'its constructor threw' }, message.error);
   }
 
-  /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
+  /** Tells watchers why the actor waits. One that only a dead node or the bundles of a group that is gone could hold never will run. */
   status(actorId: string, status: DemandStatus): void {
     const actor = this.live.get(actorId)!;
-    if (status.isInfeasible && namesNode(actor.demand.request)) {
+    if (status.isInfeasible && (actor.demand.pool.groupId !== '' || namesNode(actor.demand.request))) {
       return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
     }
     actor.reasons = status.reasons;
@@ -178,6 +206,39 @@ export class Actors {
     if (actor.isDetached) this.#detachedDied(actor);
   }
 
+  /** A member of a gang, in the bundle of its rank. It wants no worker before {@link want} is called, and does not end with its owner by itself. */
+  addMember(creator: Process, spec: ActorSpec, { gangId, rank, groupId, resources }: { gangId: string; rank: number; groupId: string; resources: Resources | null }): Actor {
+    const { demands, poolOf } = this.#parts;
+    const { request } = readDemand({ resources, placement: { ...NO_PLACEMENT, groupId, bundle: rank + 1 } });
+    const demand = demands.create({
+      demandId: 0, actorId: spec.actorId, ownerId: creator.id, jobId: creator.jobId, preferredNodeIds: [], pool: poolOf(groupId), request, capturesChildren: false,
+      leasesByNode: null, name: `${readName(spec.className)} ${rank}`,
+    });
+    return this.#add(creator, spec, { jobId: creator.jobId, isDetached: false, demand, gangId, rank, spreadKey: '', reasons: '' });
+  }
+
+  /** The member's bundle is there. */
+  want(member: Actor): void {
+    this.#parts.demands.want(member.demand, 1);
+  }
+
+  /** Another incarnation follows the one that has begun, which ends if it has not ended yet. */
+  restart(actor: Actor, cause: DeathCause): void {
+    this.#endLease(actor, cause);
+    actor.restarts++;
+    actor.incarnation++;
+    actor.startAttempts = 0;
+    actor.aliveSinceMs = null;
+    actor.hasBegun = false;
+    actor.cause = cause;
+    this.#become(actor, 'restarting');
+  }
+
+  /** An actor that keeps dying must not keep the cluster busy. */
+  delay(actor: Actor, delayMs: number): void {
+    this.#parts.demands.delay(actor.demand, delayMs, 'its last incarnation died soon after its start');
+  }
+
   /** Gives up on workers that do not connect. */
   tick(): void {
     const { nowMs } = this.#parts.context;
@@ -191,38 +252,43 @@ export class Actors {
 
   /** @throws MusterError for a request that cannot be met */
   #make(creator: Process, message: CreateActor): Actor {
-    const { context, demands, jobs } = this.#parts;
+    const { demands, jobs, poolOf } = this.#parts;
     if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
     checkCreation(message);
-    const { request, isSpread } = readDemand(message.demand);
+    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
-    const reasons = this.#waitReasons(what, request);
+    const pool = poolOf(groupId);
+    const reasons = this.#waitReasons(what, pool, request);
     const className = readName(message.className);
     const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
     const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
     const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
     const demand = demands.create({
-      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId], request,
-      leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
+      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId],
+      pool, request, capturesChildren, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
-    const actor: Actor = {
-      id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,
-      maxRestarts: message.maxRestarts, maxConcurrency: message.maxConcurrency, maxPendingCalls: message.maxPendingCalls,
-      interface: message.interface, creation: message.creation, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0,
-      startAttempts: 0, shortLives: 0, aliveSinceMs: null, endedAtMs: null, lease: null, hasBegun: false, cause: null,
-      creationError: NO_BYTES, reasons, past: [], watchers: new Set(),
-    };
-    this.live.set(actor.id, actor);
+    const actor = this.#add(creator, message, { jobId, isDetached: message.detached, demand, gangId: '', rank: 0, spreadKey, reasons });
     if (actor.name !== '') this.#names.set(actor.name, actor);
     if (!actor.isDetached) creator.actors.add(actor);
     demands.want(demand, 1);
     return actor;
   }
 
+  #add(creator: Process, spec: ActorSpec, rest: Pick<Actor, 'jobId' | 'isDetached' | 'demand' | 'gangId' | 'rank' | 'spreadKey' | 'reasons'>): Actor {
+    const actor: Actor = {
+      ...rest, id: spec.actorId as ActorId, name: spec.name, className: readName(spec.className), ownerId: creator.id, maxRestarts: spec.maxRestarts,
+      maxConcurrency: spec.maxConcurrency, maxPendingCalls: spec.maxPendingCalls, interface: spec.interface, creation: spec.creation,
+      createdAtMs: this.#parts.context.nowMs, state: 'pending', incarnation: 1, restarts: 0, startAttempts: 0, shortLives: 0, aliveSinceMs: null,
+      endedAtMs: null, lease: null, hasBegun: false, cause: null, creationError: NO_BYTES, past: [], watchers: new Set(),
+    };
+    this.live.set(actor.id, actor);
+    return actor;
+  }
+
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
-  #waitReasons(what: string, request: PlacementRequest): string {
+  #waitReasons(what: string, pool: Pool, request: PlacementRequest): string {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
-    const status = this.#parts.demands.outlook(request);
+    const status = this.#parts.demands.outlook(pool, request);
     if (status?.isInfeasible === true) throw makeError('UNSCHEDULABLE', { what, reasons: status.reasons });
     return status?.reasons ?? '';
   }
@@ -236,28 +302,27 @@ export class Actors {
     this.#parts.processes.send(asker, { type: 'requestReply', requestId, actorId, failure: failure === null ? null : failureToMessage(failure) });
   }
 
-  /** The incarnation had begun. */
+  /** The incarnation had begun, and its lease is gone. */
   #restartOrDie(actor: Actor, cause: DeathCause): void {
+    if (actor.gangId !== '') return this.#parts.members().lost(actor, cause);
     if (!hasRestartsLeft(actor)) return this.die(actor, cause);
-    const { context, demands } = this.#parts;
-    const wasShort = actor.aliveSinceMs === null || context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
+    const wasShort = actor.aliveSinceMs === null || this.#parts.context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
     actor.shortLives = wasShort ? actor.shortLives + 1 : 0;
-    actor.restarts++;
-    actor.incarnation++;
-    actor.startAttempts = 0;
-    actor.aliveSinceMs = null;
-    actor.hasBegun = false;
-    actor.cause = cause;
-    this.#become(actor, 'restarting');
-    // The first restart is at once; an actor that keeps dying must not keep the cluster busy.
-    if (actor.shortLives > 1) demands.delay(actor.demand, backoffMs(actor.shortLives - 1), 'its last incarnation died soon after its start');
+    this.restart(actor, cause);
+    if (actor.shortLives > 1) this.delay(actor, backoffMs(actor.shortLives - 1)); // the first restart is at once
+  }
+
+  #end(actor: Actor, cause: DeathCause, creationError: Uint8Array = NO_BYTES): void {
+    if (actor.gangId === '') this.die(actor, cause, creationError);
+    else this.#parts.members().ended(actor, cause, creationError);
   }
 
   /** No code of the user's had run: trying again is free, but not for ever. */
   #startAgainOrDie(actor: Actor, cause: DeathCause): void {
     this.#awaitingWorker.delete(actor);
+    if (actor.gangId !== '') this.#parts.members().notReady(actor);
     if (cause.kind === 'node-lost') return;
-    if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return hasRestartsLeft(actor) ? this.#restartOrDie(actor, cause) : this.die(actor, cause);
+    if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return this.#restartOrDie(actor, cause);
     this.#parts.demands.startFailed(actor.demand, 'its last worker was lost before its constructor began');
   }
 

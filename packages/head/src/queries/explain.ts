@@ -4,6 +4,8 @@ import { formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
+import type { Gang } from '../machine/gang.js';
+import type { Gangs } from '../machine/gangs.js';
 import type { Job } from '../machine/jobs.js';
 import type { Lease, Leases } from '../machine/leases.js';
 import type { DeadNode, Node, Nodes } from '../machine/nodes.js';
@@ -18,6 +20,7 @@ export interface ExplainTables {
   readonly demands: Demands;
   readonly leases: Leases;
   readonly processes: Processes;
+  readonly gangs: Gangs;
 }
 
 /** For people: `2 cpu, 1 gpu where zone=a, preferably disk=ssd`. */
@@ -42,12 +45,31 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
     `${actor.className}${actor.name === '' ? '' : ` named '${actor.name}'`}, created ${formatDurationMs(nowMs - actor.createdAtMs)} ago by ${actor.ownerId}`
       + `${actor.isDetached ? ', detached' : ''}; ${actor.restarts} of ${restarts} used`,
   ];
+  if (actor.gangId !== '') lines.push(`it is rank ${actor.rank} of ${actor.gangId}`);
   if (actor.lease !== null) lines.push(`incarnation ${actor.incarnation} runs on ${actor.lease.node.id} in ${actor.lease.workerId} (pid ${actor.lease.pid})`);
   else for (const lease of actor.demand.leases) lines.push(`its worker is being started on ${lease.node.id}`);
   lines.push(...explainDemand(actor.demand, tables.demands));
   for (const past of actor.past) lines.push(`incarnation ${past.incarnation} ran on ${past.nodeId} in ${past.workerId} and ${describeDeath(past.cause)}`);
   if (actor.state === 'dead') lines.push(`${formatDurationMs(nowMs - actor.endedAtMs!)} ago it ${describeDeath(actor.cause!)}`);
   return { id: actor.id, kind: 'actor', state: actor.state, lines };
+}
+
+/** How many members live, where they are, what it waits for, why it died. */
+export function explainGang(gang: Gang, { context: { nowMs }, gangs }: ExplainTables): ExplainAnswer {
+  const { members, group } = gang;
+  const alive = members.filter((member) => member.state === 'alive').length;
+  const nodeIds = [...new Set(gang.nodeIds)];
+  const restarts = gang.onFailure === 'fail' ? 'it ends with the first member that dies' : `${gang.onFailure}, ${gang.maxRestarts === -1 ? 'any number of times' : `at most ${gang.maxRestarts} times`}`;
+  const lines = [
+    `${members.length} × ${gang.className}${gang.name === '' ? '' : ` named '${gang.name}'`} in ${group.id}, ${group.request.strategy}, created ${formatDurationMs(nowMs - gang.createdAtMs)} ago by ${gang.ownerId}; ${restarts}`,
+  ];
+  if (gang.state !== 'dead') lines.push(`${alive} of ${members.length} members are alive${nodeIds.length === 0 ? '' : ` on ${nodeIds.length} node${nodeIds.length === 1 ? '' : 's'}: ${nodeIds.join(', ')}`}`);
+  const reasons = gangs.waitsFor(gang);
+  if (reasons !== '') lines.push(`waits: ${reasons}`);
+  if (gang.restarts > 0) lines.push(`incarnation ${gang.incarnation}: it has started anew ${gang.restarts} times`);
+  if (gang.state === 'restarting') lines.push(`its last incarnation ${describeDeath(gang.cause!)}`);
+  if (gang.state === 'dead') lines.push(`${formatDurationMs(nowMs - gang.endedAtMs!)} ago it ${describeDeath(gang.cause!)}`);
+  return { id: gang.id, kind: 'gang', state: gang.state, lines };
 }
 
 /** What it has, and who holds it. */

@@ -5,15 +5,17 @@ import type { Actor } from '../machine/actor.js';
 import type { Actors } from '../machine/actors.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demands } from '../machine/demands.js';
+import type { Gangs } from '../machine/gangs.js';
+import type { Groups } from '../machine/groups.js';
 import type { Job, Jobs } from '../machine/jobs.js';
 import type { Leases } from '../machine/leases.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
-import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
+import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainGang, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { rowFilter } from './list-fields.js';
-import { actorRow, deadNodeRow, jobRow, nodeRow, workerRow } from './rows.js';
+import { actorRow, deadNodeRow, gangRow, groupRow, jobRow, nodeRow, workerRow } from './rows.js';
 import {
   LIST_KINDS, type DrainAnswer, type ExplainAnswer, type ListAnswer, type ListKind, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
   type SubmitAnswer, type SummaryAnswer,
@@ -30,6 +32,8 @@ export interface QueryTables {
   readonly demands: Demands;
   readonly leases: Leases;
   readonly actors: Actors;
+  readonly gangs: Gangs;
+  readonly groups: Groups;
 }
 
 /** What queries may bring about. */
@@ -106,12 +110,14 @@ export class Queries {
   }
 
   #ownRows(kind: Exclude<ListKind, 'tasks' | 'objects'>): object[] {
-    const { context, nodes, jobs, actors } = this.#tables;
+    const { context, nodes, jobs, actors, gangs, groups } = this.#tables;
     const live = [...nodes.byId.values()];
     switch (kind) {
       case 'nodes': return [...live.map((node) => nodeRow(node, this.#tables)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
       case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
+      case 'gangs': return [...gangs.live.values(), ...gangs.dead.values()].map((gang) => gangRow(gang, this.#tables));
       case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
+      case 'groups': return [...groups.removed.values(), ...groups.live.values()].map((group) => groupRow(group, this.#tables));
       case 'workers': return live.flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
     }
   }
@@ -144,6 +150,8 @@ export class Queries {
     if (deadNode !== undefined) return reply(explainDeadNode(deadNode, tables));
     const actor = tables.actors.find(id);
     if (actor !== undefined) return reply(explainActor(actor, tables));
+    const gang = tables.gangs.find(id);
+    if (gang !== undefined) return reply(explainGang(gang, tables));
     const job = tables.jobs.find(id);
     if (job !== undefined) return reply(explainJob(job, tables));
     const process = tables.processes.byId.get(id);
@@ -158,7 +166,7 @@ export class Queries {
     const { processes, demands } = this.#tables;
     const owner = processes.ofOwnerKey(ownerOf(id as TaskId));
     if (!/^(task|obj)-/.test(id) || owner === undefined || owner.stream === null) {
-      throw invalid(`the id '${id}'`, 'that of a node, worker, driver, job or actor, or of a task or object whose owner is connected');
+      throw invalid(`the id '${id}'`, 'that of a node, worker, driver, job, actor or gang, or of a task or object whose owner is connected');
     }
     const ask: Asked = { id: owner.id, send: (requestId) => processes.send(owner, { type: 'clientQuery', requestId, what: 'explain', argument: id }) };
     this.#fanOut.ask([ask], ({ byId }) => attempt(() => {

@@ -36,6 +36,8 @@ export interface StatusAnswer {
   readonly leases: { readonly starting: number; readonly running: number; readonly ending: number };
   /** Live actors by state. */
   readonly actors: Readonly<Record<string, number>>;
+  /** Live placement groups by state. */
+  readonly groups: Readonly<Record<string, number>>;
   readonly waiting: readonly WaitingRow[];
 }
 
@@ -59,13 +61,13 @@ export interface SummaryAnswer {
 }
 
 /** What can be listed. */
-export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers'] as const;
+export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'gangs', 'objects', 'jobs', 'workers', 'groups'] as const;
 /** One of {@link LIST_KINDS}. */
 export type ListKind = (typeof LIST_KINDS)[number];
 
 /** Rows of the kind that was asked for. */
 export interface ListAnswer {
-  readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | OwnedRow)[];
+  readonly rows: readonly (NodeRow | ActorRow | GangRow | JobRow | WorkerRow | GroupRow | OwnedRow)[];
   /** How many rows match, those beyond the limit included. */
   readonly matches: number;
   /** Owners that did not answer in time, because they were busy. Only tasks and objects have owners. */
@@ -109,10 +111,41 @@ export interface ActorRow {
   readonly restarts: number;
   /** -1: always. */
   readonly maxRestarts: number;
+  /** Empty: it is in none. */
+  readonly gangId: string;
+  /** In its gang. */
+  readonly rank: number;
   readonly nodeId: string;
   readonly workerId: string;
   readonly pid: number | null;
   readonly resources: Amounts;
+  /** Why it waits. */
+  readonly reasons: string;
+  /** Why it, or its last incarnation, is dead. */
+  readonly cause: string;
+  readonly ageMs: number;
+}
+
+/** A gang, dead ones included. */
+export interface GangRow {
+  readonly gangId: string;
+  readonly name: string;
+  readonly className: string;
+  readonly state: string;
+  readonly jobId: string;
+  readonly ownerId: string;
+  /** Members, and how many of them are alive. */
+  readonly size: number;
+  readonly alive: number;
+  /** Where members are. */
+  readonly nodes: readonly string[];
+  readonly groupId: string;
+  readonly strategy: string;
+  readonly onFailure: 'fail' | 'restart-all' | 'restart-member';
+  readonly incarnation: number;
+  readonly restarts: number;
+  /** -1: always. */
+  readonly maxRestarts: number;
   /** Why it waits. */
   readonly reasons: string;
   /** Why it, or its last incarnation, is dead. */
@@ -154,6 +187,27 @@ export interface WorkerRow {
   readonly ageMs: number;
 }
 
+/** A placement group, removed ones included. */
+export interface GroupRow {
+  readonly groupId: string;
+  readonly name: string;
+  readonly state: 'pending' | 'preparing' | 'created' | 'repairing' | 'removed';
+  readonly jobId: string;
+  readonly ownerId: string;
+  readonly strategy: string;
+  /** For people: `8 bundles on a node each, all in one rack`. */
+  readonly request: string;
+  /** Of all bundles together. */
+  readonly resources: Amounts;
+  /** By bundle; empty where one has no place. */
+  readonly nodes: readonly string[];
+  /** Why it waits. */
+  readonly reasons: string;
+  /** Why it was removed, if nobody asked for that. */
+  readonly cause: string;
+  readonly ageMs: number;
+}
+
 /** A task or an object, as its owner tells of it. */
 export interface OwnedRow extends Readonly<Record<string, unknown>> {
   readonly ownerId: string;
@@ -162,7 +216,7 @@ export interface OwnedRow extends Readonly<Record<string, unknown>> {
 /** Why something is as it is. */
 export interface ExplainAnswer {
   readonly id: string;
-  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object';
+  readonly kind: 'node' | 'actor' | 'gang' | 'job' | 'worker' | 'driver' | 'task' | 'object';
   readonly state: string;
   /** For people, one sentence each: where it is or was, what it waits for, why it is dead. */
   readonly lines: readonly string[];
