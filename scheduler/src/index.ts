@@ -1,5 +1,5 @@
 export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSpec, type NodeView } from './cluster.js';
-export { explain, type Explanation } from './explain.js';
+export { explain, type Explanation, type Nearest, type Refusal } from './explain.js';
 export { explainGroup } from './group/explain-group.js';
 export { GroupShape } from './group/plan-group.js';
 export { type Placed } from './group/bundles.js';
