@@ -6,7 +6,7 @@ export { type Placed } from './group/bundles.js';
 export { formatTerm, labelOf, satisfies, type LabelTerm } from './labels.js';
 export { place } from './place.js';
 export {
-  requestKey, type GroupRequest, type GroupStrategy, type PlacementHints, type PlacementRequest, type TopologyTerm,
+  namesNodes, requestKey, type GroupRequest, type GroupStrategy, type PlacementHints, type PlacementRequest, type TopologyTerm,
 } from './request.js';
 export { Shape } from './shape.js';
 export { Reservation, type Ending } from './backfill.js';

@@ -1,5 +1,5 @@
 /** What a lease, and what a group of leases, asks of the nodes it is placed on. */
-import type { ResourceSet } from '@muster/base';
+import { NODE_LABEL, type ResourceSet } from '@muster/base';
 import type { LabelTerm } from './labels.js';
 
 /** What one lease asks of the node it runs on. */
@@ -37,6 +37,11 @@ export interface GroupRequest {
   readonly bundles: readonly PlacementRequest[];
   readonly strategy: GroupStrategy;
   readonly topology: readonly TopologyTerm[];
+}
+
+/** Whether only certain nodes will do. The ids of those that are gone do not return. */
+export function namesNodes(request: PlacementRequest): boolean {
+  return request.labels.some((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
 }
 
 /** Equal for requests that fit the same nodes equally well. */

@@ -215,5 +215,5 @@ export class CodeContext {
 function demandOf(options: ResourceOptions & { readonly nodeId?: string }, defaultCpus: number): Demand {
   const { cpus = defaultCpus, gpus, memory, resources, nodeId = '' } = options;
   const labels = nodeId === '' ? [] : [{ key: NODE_LABEL, operator: 'in', values: [nodeId], weight: 0 }];
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { spread: false, labels } };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { spread: false, labels }, waitForNodes: false };
 }

@@ -8,8 +8,8 @@ import type { ActorOptions, CallOptions, TaskOptions } from './types.js';
 
 const DEFAULT_RETRIES = 3;
 const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
-const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'retries', 'retryOn', 'timeoutMs', 'signal']);
-const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
+const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'waitForNodes', 'retries', 'retryOn', 'timeoutMs', 'signal']);
+const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'waitForNodes', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
 const CALL_KEYS = new Set(['retries', 'signal']);
 const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs']);
 
@@ -38,6 +38,10 @@ function checkInteger(name: string, value: number | undefined, least: number, mo
   }
 }
 
+function checkFlag(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'boolean') throw makeError('INVALID_ARGUMENT', { what: `${name}: ${String(value)}`, want: 'true or false' });
+}
+
 function checkName(name: unknown): void {
   if (name !== undefined && (typeof name !== 'string' || name === '')) throw makeError('INVALID_ARGUMENT', { what: 'name', want: 'a text that is not empty' });
 }
@@ -52,6 +56,7 @@ export function checkTaskOptions(options: TaskOptions): void {
   checkName(options.name);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw makeError('INVALID_ARGUMENT', { what: 'signal', want: 'an AbortSignal' });
   if (options.retryOn !== undefined && typeof options.retryOn !== 'function') throw makeError('INVALID_ARGUMENT', { what: 'retryOn', want: 'a function of the error' });
+  checkFlag('waitForNodes', options.waitForNodes);
   demandOf(options, 1);
 }
 
@@ -67,6 +72,7 @@ export function checkActorOptions(options: ActorOptions): void {
   }
   if (options.getIfExists && !options.name) throw makeError('INVALID_ARGUMENT', { what: 'getIfExists', want: 'used with a name' });
   if (options.lifetime === 'detached' && !options.name) throw makeError('INVALID_ARGUMENT', { what: "lifetime: 'detached'", want: 'used with a name, or nobody could find the actor again' });
+  checkFlag('waitForNodes', options.waitForNodes);
   demandOf(options, 0);
 }
 
@@ -84,7 +90,7 @@ export function checkInitOptions(options: object): void {
 /** What the options ask of a place. */
 export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement) };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement), waitForNodes: options.waitForNodes ?? false };
 }
 
 /** A task's options for the machine. */

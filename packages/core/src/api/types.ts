@@ -26,6 +26,11 @@ interface CommonOptions extends ResourceOptions {
   /** Shown in `cluster list`, in logs and in errors. Default: the function's name. */
   readonly name?: string;
   readonly placement?: Placement;
+  /**
+   * What no node of the cluster could ever hold waits for one that can, such as an autoscaler starts. Default false: it fails at once with
+   * UnschedulableError. What names a node never waits for one.
+   */
+  readonly waitForNodes?: boolean;
 }
 
 /** How a task is placed and tried. */

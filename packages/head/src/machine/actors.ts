@@ -2,9 +2,9 @@
  * The actors: their creation, names, restarts and deaths. An actor is a demand for one lease; here it is decided what runs on
  * that lease and what its loss means.
  */
-import { assert, formatSizeBytes, makeError, MusterError, NODE_LABEL, type ActorId, type DeathCause } from '@muster/base';
+import { assert, formatSizeBytes, makeError, MusterError, type ActorId, type DeathCause } from '@muster/base';
 import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
-import type { PlacementRequest } from '@muster/scheduler';
+import { namesNodes, type PlacementRequest } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
@@ -155,7 +155,7 @@ export class Actors {
   /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
   status(actorId: string, status: DemandStatus): void {
     const actor = this.live.get(actorId)!;
-    if (status.isInfeasible && namesNode(actor.demand.request)) {
+    if (status.isInfeasible && namesNodes(actor.demand.request)) {
       return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
     }
     actor.reasons = status.reasons;
@@ -194,16 +194,16 @@ export class Actors {
     const { context, demands, jobs } = this.#parts;
     if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
     checkCreation(message);
-    const { request, isSpread } = readDemand(message.demand);
+    const { request, isSpread, waitsForNodes } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
-    const reasons = this.#waitReasons(what, request);
+    const reasons = this.#waitReasons(what, request, waitsForNodes);
     const className = readName(message.className);
     const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
     const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
     const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
     const demand = demands.create({
       demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId], request,
-      leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
+      leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, waitsForNodes, name: message.name || className,
     });
     const actor: Actor = {
       id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,
@@ -220,9 +220,9 @@ export class Actors {
   }
 
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
-  #waitReasons(what: string, request: PlacementRequest): string {
+  #waitReasons(what: string, request: PlacementRequest, waitsForNodes: boolean): string {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
-    const status = this.#parts.demands.outlook(request);
+    const status = this.#parts.demands.outlook({ request, waitsForNodes });
     if (status?.isInfeasible === true) throw makeError('UNSCHEDULABLE', { what, reasons: status.reasons });
     return status?.reasons ?? '';
   }
@@ -311,9 +311,6 @@ export class Actors {
     return actor?.lease?.workerId === worker.id && actor.incarnation === message.incarnation ? actor : null;
   }
 }
-
-/** Whether only certain nodes will do. Ids of dead ones do not return. */
-const namesNode = (request: PlacementRequest): boolean => request.labels.some((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
 
 /** @throws MusterError INVALID_ARGUMENT */
 function checkCreation(message: CreateActor): void {

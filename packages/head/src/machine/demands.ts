@@ -14,6 +14,7 @@ import type { Lease } from './leases.js';
 import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNSIZED_LEASES_MAX } from './limits.js';
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
+import type { ReadDemand } from './requests.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
 export interface DemandSpec {
@@ -28,6 +29,8 @@ export interface DemandSpec {
   readonly request: PlacementRequest;
   /** Set: spread, by these counts, which the demand keeps up to date. */
   readonly leasesByNode: Map<string, number> | null;
+  /** What no node could ever hold waits for one that can. */
+  readonly waitsForNodes: boolean;
   readonly name: string;
 }
 
@@ -38,11 +41,12 @@ export interface DemandStatus {
 }
 
 /** A demand, with what it has and how it stands in its queue. */
-export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' | 'leasesByNode' | 'name'>, Queued {
+export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' | 'leasesByNode' | 'waitsForNodes' | 'name'>, Queued {
   preferredNodeIds: readonly string[];
   request: PlacementRequest;
   requestKey: string;
   leasesByNode: Map<string, number> | null;
+  waitsForNodes: boolean;
   name: string;
   /** How many leases it wants in all. */
   count: number;
@@ -108,7 +112,8 @@ export class Demands {
   }
 
   /** The request may change under one number; the leases it has stay. */
-  change(demand: Demand, request: PlacementRequest, isSpread: boolean): void {
+  change(demand: Demand, { request, isSpread, waitsForNodes }: ReadDemand): void {
+    demand.waitsForNodes = waitsForNodes;
     if (!isSpread) demand.leasesByNode = null;
     else demand.leasesByNode ??= countByNode(demand.leases);
     const key = requestKey(request);
@@ -154,16 +159,16 @@ export class Demands {
     if (this.#delayed.has(demand)) {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
-    return this.outlook(demand.request, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
+    return this.outlook(demand, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
   }
 
   /** Why such a request would wait at this moment, or null when some node has room for it. */
-  outlook(request: PlacementRequest, key = requestKey(request)): DemandStatus | null {
+  outlook({ request, waitsForNodes }: Pick<DemandSpec, 'request' | 'waitsForNodes'>, key = requestKey(request)): DemandStatus | null {
     const { cluster, shapes, lost } = this.#nodes;
     const shape = shapes.of(request, key);
     if (shape.best() !== null) return null;
     const awaited = shape.isFeasible ? null : lost.awaitedBy(request);
-    return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(explain(cluster, request).reasons, awaited) };
+    return statusOf({ isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(explain(cluster, request).reasons, awaited) }, waitsForNodes);
   }
 
   /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. */
@@ -207,7 +212,7 @@ export class Demands {
       const waiting = [...group.queue].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
       if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;
       // An actor that is told may die, and take others with it.
-      for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
+      for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(demand, group));
     }
   }
 
@@ -279,14 +284,15 @@ export class Demands {
     this.#hasNew = true;
   }
 
-  #statusOf(group: DemandGroup): DemandStatus {
+  #statusOf({ waitsForNodes }: Demand, group: DemandGroup): DemandStatus {
     const { cluster } = this.#nodes;
     if (group.explained?.version !== cluster.version) group.explained = { version: cluster.version, reasons: explain(cluster, group.shape.request).reasons };
-    return { isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) };
+    return statusOf({ isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) }, waitsForNodes);
   }
 
   #reportFeasibility(demand: Demand, group: DemandGroup): void {
-    if ((demand.told?.isInfeasible ?? false) !== group.isInfeasible) this.#report(demand, this.#statusOf(group));
+    const isInfeasible = group.isInfeasible && !demand.waitsForNodes;
+    if ((demand.told?.isInfeasible ?? false) !== isInfeasible) this.#report(demand, this.#statusOf(demand, group));
   }
 
   #report(demand: Demand, status: DemandStatus): void {
@@ -295,6 +301,11 @@ export class Demands {
     demand.told = status;
     this.#tell(demand, status);
   }
+}
+
+/** What no node could ever hold is still not infeasible for who waits for nodes. */
+function statusOf(status: DemandStatus, waitsForNodes: boolean): DemandStatus {
+  return status.isInfeasible && waitsForNodes ? { isInfeasible: false, reasons: `${status.reasons}; it waits for a node that could hold it` } : status;
 }
 
 function countByNode(leases: Iterable<Lease>): Map<string, number> {

@@ -1,7 +1,7 @@
 /** Reads what others ask for. Nothing that has passed here can upset the head's arithmetic. */
 import { LABEL_WEIGHT_MAX, makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
 import { resourcesFromMessage, type Demand as DemandMessage, type LabelTerm as LabelTermMessage, type Resources } from '@muster/protocol';
-import type { LabelTerm, PlacementRequest } from '@muster/scheduler';
+import { namesNodes, type LabelTerm, type PlacementRequest } from '@muster/scheduler';
 import { LABEL_VALUES_MAX, LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX } from './limits.js';
 
 /** Reads amounts; those of zero are left out. @throws MusterError PROTOCOL */
@@ -18,15 +18,24 @@ export function readResources(message: Resources | null): ResourceSet {
   return set;
 }
 
-/** What a task or actor asks for, and whether it wants to be spread. @throws MusterError PROTOCOL */
-export function readDemand(message: DemandMessage | null): { request: PlacementRequest; isSpread: boolean } {
+/** A task's or actor's request, as the head understands it. */
+export interface ReadDemand {
+  readonly request: PlacementRequest;
+  readonly isSpread: boolean;
+  readonly waitsForNodes: boolean;
+}
+
+/** What a task or actor asks for. @throws MusterError PROTOCOL */
+export function readDemand(message: DemandMessage | null): ReadDemand {
   const resources = readResources(message?.resources ?? null);
   const gpus = resources['gpu'] ?? 0;
   if (gpus > RESOURCE_SCALE && gpus % RESOURCE_SCALE !== 0) throw refusal(`${gpus / RESOURCE_SCALE} gpus, neither a fraction below 1 nor a whole number`);
   const placement = message?.placement ?? null;
   const terms = placement?.labels ?? [];
   if (terms.length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
-  return { request: { resources, labels: terms.map(readTerm) }, isSpread: placement?.spread ?? false };
+  const request = { resources, labels: terms.map(readTerm) };
+  // A node that is named and has gone does not return under its id.
+  return { request, isSpread: placement?.spread ?? false, waitsForNodes: (message?.waitForNodes ?? false) && !namesNodes(request) };
 }
 
 function readTerm({ key, operator, values, weight }: LabelTermMessage): LabelTerm {

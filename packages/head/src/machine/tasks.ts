@@ -22,7 +22,7 @@ export class Tasks {
   /** @throws MusterError PROTOCOL for a demand that is none. */
   demand(owner: Process, message: LeaseDemand): void {
     if (!Number.isSafeInteger(message.count) || message.count < 0) throw refusal(`a demand for ${message.count} leases`);
-    const { request, isSpread } = readDemand(message.demand);
+    const { request, isSpread, waitsForNodes } = readDemand(message.demand);
     const preferredNodeIds = [...message.preferredNodeIds.slice(0, PREFERRED_NODES_MAX), owner.nodeId];
     let demand = owner.demands.get(message.demandId);
     if (demand === undefined) {
@@ -30,13 +30,13 @@ export class Tasks {
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
         demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeIds, request,
-        leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
+        leasesByNode: isSpread ? new Map() : null, waitsForNodes, name: readName(message.name),
       });
       owner.demands.set(message.demandId, demand);
     } else if (message.count > 0) { // a withdrawal need not repeat the request
       if (message.name !== '') demand.name = readName(message.name); // empty: none waits at this moment, and those that run have the last one
       demand.preferredNodeIds = preferredNodeIds;
-      this.#demands.change(demand, request, isSpread);
+      this.#demands.change(demand, { request, isSpread, waitsForNodes });
     }
     this.#demands.want(demand, message.count);
     this.#endSurplus(demand);

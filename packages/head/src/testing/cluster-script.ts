@@ -216,7 +216,7 @@ const labels = (options: Words['options']): Record<string, string> => (options['
 
 const demand = (words: Words): Demand => ({
   resources: resourcesToMessage(resources(words.options)),
-  placement: { spread: words.plain.includes('spread'), labels: terms(words.options) },
+  placement: { spread: words.plain.includes('spread'), labels: terms(words.options) }, waitForNodes: words.plain.includes('wait'),
 });
 
 /** `zone=a`, `on=n1`, `not=zone=a`, `prefer=zone=a`. */

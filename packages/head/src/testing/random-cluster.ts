@@ -428,7 +428,7 @@ export class RandomCluster {
     const weight = this.#oneOf([0, 0, 10]);
     if (this.#random.next() < 0.1) labels.push({ key: 'zone', operator: this.#oneOf(['in', 'not-in']), values: ['a'], weight });
     if (this.#random.next() < 0.05) labels.push({ key: NODE_LABEL, operator: 'in', values: [this.#oneOf(this.daemons).id], weight });
-    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, labels } };
+    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, labels }, waitForNodes: this.#random.next() < 0.2 };
   }
 
   #oneOf<T>(items: readonly T[]): T {
