@@ -21,7 +21,7 @@ export interface Explanation {
   readonly nodeCount: number;
   /** Each node is counted once, by the first reason that applies, the lasting ones before those that pass. That of the most nodes comes first. */
   readonly refusals: readonly Refusal[];
-  /** Of the nodes that could hold it, take leases and are busy: the one where the least must come free. */
+  /** Of the nodes that could hold it and are busy, neither draining nor cut off: the one where the least must come free. */
   readonly nearest: Nearest | null;
   /** All of it in words, such as `of 9 nodes, 8 have at most 2 cpu free of 4 needed; node-x lacks label zone=a`. */
   readonly reasons: string;
@@ -191,7 +191,7 @@ class Verdicts {
     if (never !== null) return never;
     if (node.condition === 'draining') return DRAINING;
     if (node.condition === 'unreachable') return UNREACHABLE;
-    if (node.condition === 'ready') this.#measure(node);
+    this.#measure(node);
     const now = this.#lacking(node, this.#cluster.available, this.#passing, 'free');
     if (now !== null) return now;
     if (this.#device !== null && this.#free(node, this.#device) < this.#device.amount) return inParts(this.#device);

@@ -40,15 +40,19 @@ function describeResources(total: Amounts, available: Amounts): string {
   return formatTable([
     { title: 'RESOURCE', value: (name) => name },
     { title: 'USED', value: (name) => formatAmount(name, used(name)), align: 'right' },
+    { title: 'FREE', value: (name) => formatAmount(name, Math.max(0, available[name] ?? 0)), align: 'right' },
     { title: 'TOTAL', value: (name) => formatAmount(name, total[name]!), align: 'right' },
   ], names);
 }
 
-function describeWaiting({ waiting }: StatusAnswer): string[] {
+function describeWaiting({ waiting, waitingMore }: StatusAnswer): string[] {
   if (waiting.length === 0) return [];
-  return ['', formatTable([
+  const table = formatTable([
     { title: 'WAITING FOR', value: (row) => row.request, shrinksTo: 20 },
-    { title: 'DEMANDS', value: (row) => row.demands, align: 'right' },
+    { title: 'LEASES', value: (row) => row.leases, align: 'right' },
+    { title: 'OWNERS', value: (row) => row.demands, align: 'right' },
+    { title: 'FOR', value: (row) => formatDurationMs(row.waitingMs), align: 'right' },
     { title: 'WHY', value: (row) => `${row.isInfeasible ? 'never possible: ' : ''}${row.reasons}`, shrinksTo: 30 },
-  ], waiting)];
+  ], waiting);
+  return ['', table, ...(waitingMore.requests === 0 ? [] : [`… and ${waitingMore.requests} more kinds of requests, of ${counted(waitingMore.demands, 'owner')}`])];
 }

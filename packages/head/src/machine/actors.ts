@@ -56,6 +56,15 @@ export class Actors {
     return this.live.get(actorId) ?? this.dead.get(actorId);
   }
 
+  /** The living one of that name. */
+  named(name: string): Actor | undefined {
+    return this.#names.get(name);
+  }
+
+  names(): Iterable<string> {
+    return this.#names.keys();
+  }
+
   /** Repeatable: a second request with the same actor id has the same answer. */
   create(creator: Process, message: CreateActor): void {
     const known = this.find(message.actorId);

@@ -153,12 +153,19 @@ export class Demands {
     this.#refresh(demand);
   }
 
+  /** How many more leases the demand wants. */
+  lacking(demand: Demand): number {
+    return Math.max(0, this.#wanted(demand) - demand.leases.size);
+  }
+
   /** Why the demand waits at this moment, or null when it does not. */
   waitsFor(demand: Demand): DemandStatus | null {
     if (demand.leases.size >= this.#wanted(demand)) return null;
     if (this.#delayed.has(demand)) {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
+    const group = demand.level === null ? undefined : this.groups.get(demand.requestKey);
+    if (group !== undefined && this.#isRefused(group)) return this.#statusOf(demand, group);
     return this.outlook(demand, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
   }
 

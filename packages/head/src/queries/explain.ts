@@ -1,15 +1,19 @@
 /** Why pending, why dead, where it ran: sentences about one thing. */
 import { describeDeath, formatDurationMs, formatResources } from '@muster/base';
-import { formatTerm, type PlacementRequest } from '@muster/scheduler';
+import { explain, formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
 import type { Job } from '../machine/jobs.js';
 import type { Lease, Leases } from '../machine/leases.js';
-import type { DeadNode, Node, Nodes } from '../machine/nodes.js';
+import type { DeadNode, Node, Nodes, WorkerRecord } from '../machine/nodes.js';
 import type { DeadProcess, Process, Processes } from '../machine/processes.js';
+import { describeHolders } from './holders.js';
 import { nodeState } from './rows.js';
 import type { ExplainAnswer } from './shapes.js';
+
+/** An answer is read by a person: of more leases or waiting demands than these it tells how many there are. */
+const LINES_OF_A_KIND_MAX = 20;
 
 /** The tables that explanations draw on. */
 export interface ExplainTables {
@@ -26,13 +30,25 @@ export function describeRequest({ resources, labels }: PlacementRequest): string
   return [formatResources(resources), terms.length === 0 ? '' : `where ${terms.join(', ')}`].filter((part) => part !== '').join(' ');
 }
 
-/** What the scheduler says about a demand; nothing when it does not wait. */
-export function explainDemand(demand: Demand, demands: Demands): string[] {
-  const status = demands.waitsFor(demand);
+/** What the scheduler says about a demand, and who holds what it waits for; nothing when it does not wait. */
+export function explainDemand(demand: Demand, tables: ExplainTables): string[] {
+  const status = tables.demands.waitsFor(demand);
   if (status === null) return [];
   const asks = `asks for ${describeRequest(demand.request)}`;
-  return [status.isInfeasible ? `${asks}, which no node could ever give: ${status.reasons}` : `${asks} and waits: ${status.reasons}`];
+  if (status.isInfeasible) return [`${asks}, which no node could ever give: ${status.reasons}`];
+  const { nearest } = explain(tables.nodes.cluster, demand.request);
+  const waits = demand.level === null ? 'waits' : `has waited ${formatDurationMs(tables.context.nowMs - demand.waitingSinceMs)}`;
+  return [`${asks} and ${waits}: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, tables)])];
 }
+
+/** What these demands wait for, each line with the demand's name in front of it. */
+function explainDemands(demands: Iterable<Demand>, tables: ExplainTables, ofWhom = ''): string[] {
+  const waiting = [...demands].filter((demand) => tables.demands.lacking(demand) > 0);
+  const lines = waiting.slice(0, LINES_OF_A_KIND_MAX).flatMap((demand) => explainDemand(demand, tables).map((line, index) => (index === 0 ? `${nameOf(demand)}${ofWhom} ${line}` : line)));
+  return [...lines, ...andMore(waiting.length, 'demands that wait')];
+}
+
+const andMore = (count: number, noun: string): string[] => (count > LINES_OF_A_KIND_MAX ? [`… and ${count - LINES_OF_A_KIND_MAX} more ${noun}`] : []);
 
 /** Where it ran, what it waits for, why it died. */
 export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer {
@@ -44,7 +60,7 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
   ];
   if (actor.lease !== null) lines.push(`incarnation ${actor.incarnation} runs on ${actor.lease.node.id} in ${actor.lease.workerId} (pid ${actor.lease.pid})`);
   else for (const lease of actor.demand.leases) lines.push(`its worker is being started on ${lease.node.id}`);
-  lines.push(...explainDemand(actor.demand, tables.demands));
+  lines.push(...explainDemand(actor.demand, tables));
   for (const past of actor.past) lines.push(`incarnation ${past.incarnation} ran on ${past.nodeId} in ${past.workerId} and ${describeDeath(past.cause)}`);
   if (actor.state === 'dead') lines.push(`${formatDurationMs(nowMs - actor.endedAtMs!)} ago it ${describeDeath(actor.cause!)}`);
   return { id: actor.id, kind: 'actor', state: actor.state, lines };
@@ -60,7 +76,7 @@ export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
   ];
   if (node.isDraining) lines.push('it is draining: it takes no more tasks and actors, and those that are there go on');
   if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request)}`);
-  for (const lease of node.leases) lines.push(describeLease(lease));
+  lines.push(...[...node.leases].slice(0, LINES_OF_A_KIND_MAX).map(describeLease), ...andMore(node.leases.size, 'leases'));
   return { id: node.id, kind: 'node', state: nodeState(node), lines };
 }
 
@@ -76,7 +92,7 @@ export function explainProcess(process: Process, tables: ExplainTables): Explain
   const lines = [`pid ${process.pid}${placeOf(process)}, of ${process.jobId || 'no job yet'}`];
   if (process.stream === null) lines.push('its connection to the head has ended');
   if (lease !== undefined) lines.push(describeLease(lease));
-  for (const demand of process.demands.values()) lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} ${line}`));
+  lines.push(...explainDemands(process.demands.values(), tables));
   return { id: process.id, kind: process.kind, state: process.stream === null ? 'lost' : lease !== undefined ? 'leased' : 'connected', lines };
 }
 
@@ -93,17 +109,31 @@ export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
   const lines = [`${job.kind} job${job.name === '' ? '' : ` '${job.name}'`}${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`];
   if (job.program !== null) lines.push(`its program runs on ${job.program.nodeId}`);
   if (job.parentJobId !== '') lines.push(`it is that of ${job.actorId}, which a process of ${job.parentJobId} created`);
-  for (const process of job.processes) {
-    lines.push(`${process.id} (pid ${process.pid})${placeOf(process)}`);
-    for (const demand of process.demands.values()) {
-      lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} of ${process.id} ${line}`));
-    }
-  }
+  lines.push(...[...job.processes].slice(0, LINES_OF_A_KIND_MAX).flatMap((process) =>
+    [`${process.id} (pid ${process.pid})${placeOf(process)}`, ...explainDemands(process.demands.values(), tables, ` of ${process.id}`)]), ...andMore(job.processes.size, 'processes'));
   if (job.endedAtMs !== null) {
     const cause = job.cause === null ? '' : `: it ${describeDeath(job.cause)}`;
     lines.push(`${job.state} after ${formatDurationMs(job.endedAtMs - job.startedAtMs)}${cause}`);
   }
   return { id: job.id, kind: 'job', state: job.state, lines };
+}
+
+/** Who holds it, where. */
+export function explainLease(lease: Lease, { context }: ExplainTables): ExplainAnswer {
+  const ago = formatDurationMs(context.nowMs - lease.requestedAtMs);
+  return { id: lease.id, kind: 'lease', state: lease.state, lines: [`on ${lease.node.id}, asked for ${ago} ago`, describeLease(lease)] };
+}
+
+/** A worker process that has not said hello yet. */
+export function explainWorkerRecord(worker: WorkerRecord, node: Node, { context }: ExplainTables): ExplainAnswer {
+  const ago = formatDurationMs(context.nowMs - worker.startedAtMs);
+  return { id: worker.workerId, kind: 'worker', state: 'starting', lines: [`pid ${worker.pid} on ${node.id}, started ${ago} ago; it has not connected to the head yet`] };
+}
+
+/** What was known to an owner that is dead. */
+export function explainOrphan(id: string, kind: 'task' | 'object', owner: DeadProcess, { context }: ExplainTables): ExplainAnswer {
+  const ago = formatDurationMs(context.nowMs - owner.diedAtMs);
+  return { id, kind, state: 'gone', lines: [`its owner ${owner.id}${placeOf(owner)} ${describeDeath(owner.cause)} ${ago} ago, and all that it owned has gone with it`] };
 }
 
 /** Where a process is, to follow its name: ` on node-…`, or nothing. */

@@ -7,7 +7,7 @@
  * | status   |                                         |                       | StatusAnswer    |
  * | summary  |                                         |                       | SummaryAnswer   |
  * | list     | kind, filter? (`k=v,k=v`), limit?       |                       | ListAnswer      |
- * | explain  | id                                      |                       | ExplainAnswer   |
+ * | explain  | id (also the name of an actor)          |                       | ExplainAnswer   |
  * | logs     | id (of a worker, an actor or a job)     | LogOffsets, or none   | LogsAnswer      |
  * | drain    | id (of a node), undo? (`true`)          |                       | DrainAnswer     |
  * | submit   |                                         | JobSpec               | SubmitAnswer    |
@@ -36,14 +36,22 @@ export interface StatusAnswer {
   readonly leases: { readonly starting: number; readonly running: number; readonly ending: number };
   /** Live actors by state. */
   readonly actors: Readonly<Record<string, number>>;
+  /** The longest waiting first, and how many there are beyond them. */
   readonly waiting: readonly WaitingRow[];
+  readonly waitingMore: { readonly requests: number; readonly demands: number };
 }
 
 /** What waits for the same thing, and why. */
 export interface WaitingRow {
   /** For people: `2 cpu, 1 gpu`. */
   readonly request: string;
+  /** Owners and actors that wait for it. */
   readonly demands: number;
+  /** How many leases they want, together, beside those that they have. */
+  readonly leases: number;
+  /** How long the first of them has waited for its next lease. */
+  readonly waitingMs: number;
+  /** No node could ever hold it, and it does not wait for one. */
   readonly isInfeasible: boolean;
   readonly reasons: string;
 }
@@ -162,7 +170,7 @@ export interface OwnedRow extends Readonly<Record<string, unknown>> {
 /** Why something is as it is. */
 export interface ExplainAnswer {
   readonly id: string;
-  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object';
+  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object' | 'lease';
   readonly state: string;
   /** For people, one sentence each: where it is or was, what it waits for, why it is dead. */
   readonly lines: readonly string[];

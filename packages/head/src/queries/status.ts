@@ -1,43 +1,74 @@
-/** The cluster at a glance. */
-import { addResources, type ResourceSet } from '@muster/base';
+/** The cluster at a glance: demand against capacity. One look at each node, and the reasons of a few kinds of demands only. */
+import type { DemandGroup, Demands } from '../machine/demands.js';
+import type { Node } from '../machine/nodes.js';
 import { describeRequest } from './explain.js';
 import type { QueryTables } from './queries.js';
 import { amounts, nodeState } from './rows.js';
 import type { StatusAnswer, WaitingRow } from './shapes.js';
 
-/** More different requests than this do not wait in a cluster that anybody looks at by hand. */
-const WAITING_ROWS_MAX = 100;
+/** Kinds of demands that are told of, those that have waited the longest: a reason takes a look at every node. */
+const WAITING_ROWS_MAX = 10;
 
 /** Counts and sums over all tables. */
 export function clusterStatus(tables: QueryTables): StatusAnswer {
   const { context, nodes, processes, jobs, leases, actors } = tables;
-  const all = [...nodes.byId.values()];
-  const inState = (state: ReturnType<typeof nodeState>): number => all.filter((node) => nodeState(node) === state).length;
-  const sum = (amount: (node: (typeof all)[number]) => number): number => all.reduce((total, node) => total + amount(node), 0);
-  const sumOf = (set: (node: (typeof all)[number]) => ResourceSet): ResourceSet => all.reduce<ResourceSet>((total, node) => addResources(total, set(node)), {});
-  const connected = [...processes.byId.values()];
   const states = { starting: 0, running: 0, ending: 0 };
   for (const lease of leases.byId.values()) states[lease.state]++;
+  let drivers = 0;
+  for (const process of processes.byId.values()) if (process.kind === 'driver') drivers++;
   return {
     clusterId: context.settings.clusterId, address: context.settings.address, uptimeMs: context.nowMs - context.startedAtMs,
-    nodes: { alive: inState('alive'), draining: inState('draining'), unreachable: inState('unreachable'), dead: nodes.dead.size },
-    total: amounts(sumOf((node) => node.row.total)), available: amounts(sumOf((node) => nodes.availableOf(node))),
-    objectStore: {
-      totalBytes: sum((node) => node.objectStoreBytes), usedBytes: sum((node) => node.heartbeat?.objectStoreUsedBytes ?? 0),
-      spilledBytes: sum((node) => node.heartbeat?.spilledBytes ?? 0), objects: sum((node) => node.heartbeat?.objectCount ?? 0),
-    },
-    jobs: { running: jobs.running.size, finished: jobs.finished.size },
-    drivers: connected.filter((process) => process.kind === 'driver').length, workers: sum((node) => node.workers.size),
-    leases: states, actors: Object.fromEntries(countStates([...actors.live.values()], null).flatMap(([, counts]) => Object.entries(counts))),
-    waiting: waitingRows(tables),
+    ...sumsOf(nodes.byId.values(), tables), jobs: { running: jobs.running.size, finished: jobs.finished.size }, drivers, leases: states,
+    actors: Object.fromEntries(countStates([...actors.live.values()], null).flatMap(([, counts]) => Object.entries(counts))),
+    ...waitingRows(tables),
   };
 }
 
-function waitingRows({ demands }: QueryTables): WaitingRow[] {
-  return [...demands.groups.values()].slice(0, WAITING_ROWS_MAX).map((group) => ({
-    request: describeRequest(group.shape.request), demands: group.queue.size, isInfeasible: group.isInfeasible,
-    reasons: demands.waitsFor(group.queue.first()!)?.reasons ?? '',
-  }));
+/** What there is of nodes, resources, stores and workers. */
+function sumsOf(all: Iterable<Node>, { nodes }: QueryTables): Pick<StatusAnswer, 'nodes' | 'total' | 'available' | 'objectStore' | 'workers'> {
+  const { cluster } = nodes;
+  const counts = { alive: 0, draining: 0, unreachable: 0, dead: nodes.dead.size };
+  const total: Record<string, number> = {};
+  const available: Record<string, number> = {};
+  const objectStore = { totalBytes: 0, usedBytes: 0, spilledBytes: 0, objects: 0 };
+  let workers = 0;
+  for (const node of all) {
+    counts[nodeState(node)]++;
+    workers += node.workers.size;
+    objectStore.totalBytes += node.objectStoreBytes;
+    objectStore.usedBytes += node.heartbeat?.objectStoreUsedBytes ?? 0;
+    objectStore.spilledBytes += node.heartbeat?.spilledBytes ?? 0;
+    objectStore.objects += node.heartbeat?.objectCount ?? 0;
+    for (const name in node.row.total) {
+      total[name] = (total[name] ?? 0) + node.row.total[name]!;
+      available[name] = (available[name] ?? 0) + cluster.available[node.row.row * cluster.width + cluster.columnOf(name)!]!;
+    }
+  }
+  return { nodes: counts, total: amounts(total), available: amounts(available), objectStore, workers };
+}
+
+/** What waits, by what it asks for, the longest waiting first. */
+function waitingRows({ context, demands }: QueryTables): Pick<StatusAnswer, 'waiting' | 'waitingMore'> {
+  const kinds = [...demands.groups.values()].map((group) => ({ group, ...countWaiting(group, demands) })).sort((a, b) => a.sinceMs - b.sinceMs);
+  const waiting = kinds.slice(0, WAITING_ROWS_MAX).map(({ group, leases, sinceMs }): WaitingRow => {
+    const status = demands.waitsFor(group.queue.first()!);
+    return {
+      request: describeRequest(group.shape.request), demands: group.queue.size, leases, waitingMs: context.nowMs - sinceMs,
+      isInfeasible: status?.isInfeasible ?? false, reasons: status?.reasons ?? '',
+    };
+  });
+  const others = kinds.slice(WAITING_ROWS_MAX);
+  return { waiting, waitingMore: { requests: others.length, demands: others.reduce((sum, { group }) => sum + group.queue.size, 0) } };
+}
+
+function countWaiting(group: DemandGroup, demands: Demands): { leases: number; sinceMs: number } {
+  let leases = 0;
+  let sinceMs = Infinity;
+  for (const demand of group.queue) {
+    leases += demands.lacking(demand);
+    sinceMs = Math.min(sinceMs, demand.waitingSinceMs);
+  }
+  return { leases, sinceMs };
 }
 
 /** Counts things by their state, for each value of a field, or for all together. */
