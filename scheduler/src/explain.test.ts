@@ -79,12 +79,11 @@ t.test('why a group waits', async (t) => {
     cluster.hold('r0n0', whole({ gpu: 1 }));
     for (const nodeId of ['r1n0', 'r1n1']) cluster.hold(nodeId, whole({ gpu: 8 }));
     t.match(explainGroup(cluster, group(3, need({ gpu: 8 }), 'strict-spread', same('rack'))), {
-      isFeasible: true, nodeCount: 6, nearest: { nodeId: 'r0n0', lacks: whole({ gpu: 1 }) },
+      nodeCount: 6, nearest: { nodeId: 'r0n0', lacks: whole({ gpu: 1 }) },
       reasons: '3 bundles on a node each, all in one rack: of 2 racks, r0 comes closest: 3 × (8 gpu): room for 2 now, for 3 if nothing ran; '
         + 'of 3 nodes, 2 have room; r0n0 has 7 gpu free of 8 needed',
     });
     const never = explainGroup(cluster, group(4, need({ gpu: 8 }), 'strict-spread', same('rack')));
-    t.notOk(never.isFeasible);
     t.match(never.reasons, /4 × \(8 gpu\): room for 2 now, for 3 if nothing ran;/);
     t.match(explainGroup(cluster, group(1, need({ gpu: 9 }), 'pack')).reasons, /room for none now, for none if nothing ran; all 6 nodes have 8 gpu in total of 9 needed/);
   });
@@ -93,7 +92,7 @@ t.test('why a group waits', async (t) => {
     const cluster = racks();
     for (let i = 0; i < 6; i++) cluster.hold(`r${i % 2}n${i >> 1}`, whole({ gpu: i === 4 ? 2 : 4 }));
     t.match(explainGroup(cluster, group(8, need({ gpu: 1 }), 'strict-pack')), {
-      isFeasible: true, nearest: { nodeId: 'r0n2' },
+      nearest: { nodeId: 'r0n2' },
       reasons: '8 bundles on one node: of 6 nodes, r0n2 comes closest: 8 × (1 gpu): room for 6 now, for 8 if nothing ran; r0n2 has 6 gpu free of 8 needed',
     });
   });
@@ -225,7 +224,7 @@ t.test('property: the room that is told of for a group of equal bundles is what 
     const strategy = (['pack', 'spread', 'strict-pack', 'strict-spread'] as const)[random(4)]!;
     const request = group(2 + random(5), need(random(2) === 0 ? { cpu: 1 + random(2) } : { cpu: 1, gpu: [0.4, 1, 2][random(3)]! }), strategy, ...topology);
     if (new GroupShape(cluster, request).plan() !== null) continue;
-    const { isFeasible, reasons } = explainGroup(cluster, request);
+    const { reasons } = explainGroup(cluster, request);
     const match = /(?:, (\S+) comes closest: )?\d+ × .*?: room for (\w+) now, for (\w+) if nothing ran/.exec(reasons);
     if (match === null) {
       if ([...cluster.rows()].some((node) => topology.every(({ level }) => labelOf(node, level) !== undefined))) t.fail(`seed ${seed}: ${reasons}`);
@@ -244,7 +243,6 @@ t.test('property: the room that is told of for a group of equal bundles is what 
     const number = (text: string): number => (text === 'none' ? 0 : Number(text));
     if (number(now!) !== most(cluster)) t.fail(`seed ${seed}: ${most(cluster)} fit now: ${reasons}`);
     if (number(idle!) !== most(cluster.emptied())) t.fail(`seed ${seed}: ${most(cluster.emptied())} would fit: ${reasons}`);
-    if (isFeasible !== (new GroupShape(cluster.emptied(), request).plan() !== null)) t.fail(`seed ${seed}: feasible or not?`);
   }
   t.ok(told > 300, `${told} texts`);
 });

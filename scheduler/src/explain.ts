@@ -13,10 +13,8 @@ const REASONS_SHOWN_MAX = 8;
 /** Of a label that no node has as it is asked for: enough to see a slip of the pen. */
 const VALUES_SHOWN_MAX = 5;
 
-/** Why a request waits. */
-export interface Explanation {
-  /** Whether some node could hold the request if nothing else ran on it. */
-  readonly isFeasible: boolean;
+/** Why a request, or a group of them, waits. */
+export interface Reasons {
   /** How many nodes were looked at: all, or those that the request names. */
   readonly nodeCount: number;
   /** Each node is counted once, by the first reason that applies, the lasting ones before those that pass. That of the most nodes comes first. */
@@ -25,6 +23,22 @@ export interface Explanation {
   readonly nearest: Nearest | null;
   /** All of it in words, such as `of 9 nodes, 8 have at most 2 cpu free of 4 needed; node-x lacks label zone=a`. */
   readonly reasons: string;
+}
+
+/** Why a request waits. */
+export interface Explanation extends Reasons {
+  /** Whether some node could hold the request if nothing else ran on it. */
+  readonly isFeasible: boolean;
+}
+
+/** What the rows of a cluster are, for people. */
+export interface RowWords {
+  readonly singular: string;
+  readonly plural: string;
+  /** What they are rows of. */
+  readonly whole: string;
+  /** Said of those that are unreachable. */
+  readonly unreachable: (isMany: boolean) => string;
 }
 
 /** Nodes that refuse for one reason. */
@@ -43,55 +57,57 @@ export interface Nearest {
   readonly lacks: ResourceSet;
 }
 
+const NODES: RowWords = { singular: 'node', plural: 'nodes', whole: 'the cluster', unreachable: (isMany) => `${is(isMany)} cut off at the moment` };
+
 /** Looks at every node. */
-export function explain(cluster: Cluster, request: PlacementRequest): Explanation {
+export function explain(cluster: Cluster, request: PlacementRequest, words = NODES): Explanation {
   const named = request.labels.find((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
   const nodes = named === undefined ? [...cluster.rows()] : named.values.flatMap((nodeId) => cluster.rowOf(nodeId) ?? []);
-  if (nodes.length > 0) return explainOn(cluster, request, nodes);
-  return { isFeasible: false, nodeCount: 0, refusals: [], nearest: null, reasons: ofNoNode(named) };
+  if (nodes.length > 0) return explainOn(cluster, request, nodes, words);
+  return { isFeasible: false, nodeCount: 0, refusals: [], nearest: null, reasons: ofNoNode(named, words) };
 }
 
 /** The same of some nodes, at least one. */
-export function explainOn(cluster: Cluster, request: PlacementRequest, nodes: readonly NodeRow[]): Explanation {
+export function explainOn(cluster: Cluster, request: PlacementRequest, nodes: readonly NodeRow[], words = NODES): Explanation {
   const shape = new Shape(cluster, request);
-  const verdicts = new Verdicts(shape);
+  const verdicts = new Verdicts(shape, words);
   for (const node of nodes) verdicts.look(node);
   const refusals = verdicts.refusals();
   const { isFeasible } = shape;
-  const help = isFeasible ? verdicts.nearestInWords() : [...missingLabels(cluster, request), ...withoutLabels(cluster, request)];
-  return { isFeasible, nodeCount: nodes.length, refusals, nearest: verdicts.nearest, reasons: [join(refusals, nodes.length), ...help].join('; ') };
+  const help = isFeasible ? verdicts.nearestInWords() : [...missingLabels(cluster, request, words), ...withoutLabels(cluster, request, words)];
+  return { isFeasible, nodeCount: nodes.length, refusals, nearest: verdicts.nearest, reasons: [join(refusals, nodes.length, words), ...help].join('; ') };
 }
 
-function ofNoNode(named: LabelTerm | undefined): string {
-  if (named === undefined) return 'the cluster has no nodes';
-  return `${named.values.join(' and ')} ${named.values.length === 1 ? 'is' : 'are'} not in the cluster`;
+function ofNoNode(named: LabelTerm | undefined, { plural, whole }: RowWords): string {
+  if (named === undefined) return `${whole} has no ${plural}`;
+  return `${named.values.join(' and ')} ${named.values.length === 1 ? 'is' : 'are'} not in ${whole}`;
 }
 
-function join(refusals: readonly Refusal[], nodeCount: number): string {
+function join(refusals: readonly Refusal[], nodeCount: number, { plural }: RowWords): string {
   const [only, ...others] = refusals;
-  if (others.length === 0) return `${nodeCount === 1 ? only!.nodeId : nodeCount === 2 ? 'both nodes' : `all ${nodeCount} nodes`} ${only!.why}`;
+  if (others.length === 0) return `${nodeCount === 1 ? only!.nodeId : nodeCount === 2 ? `both ${plural}` : `all ${nodeCount} ${plural}`} ${only!.why}`;
   const shown = refusals.slice(0, REASONS_SHOWN_MAX).map((refusal) => `${refusal.nodeCount === 1 ? refusal.nodeId : refusal.nodeCount} ${refusal.why}`);
   const hidden = refusals.slice(REASONS_SHOWN_MAX).reduce((sum, refusal) => sum + refusal.nodeCount, 0);
-  return `of ${nodeCount} nodes, ${shown.join('; ')}${hidden === 0 ? '' : `; ${hidden} refuse for other reasons`}`;
+  return `of ${nodeCount} ${plural}, ${shown.join('; ')}${hidden === 0 ? '' : `; ${hidden} refuse for other reasons`}`;
 }
 
 /** The values that there are of labels which no node has as the request wants them. */
-function missingLabels(cluster: Cluster, { labels }: PlacementRequest): string[] {
+function missingLabels(cluster: Cluster, { labels }: PlacementRequest, { singular }: RowWords): string[] {
   const rows = [...cluster.rows()];
   return labels.filter((term) => term.weight === 0 && term.operator === 'in' && term.key !== NODE_LABEL && !rows.some((node) => satisfies(node, term))).map(({ key }) => {
     const values = [...new Set(rows.flatMap((node) => labelOf(node, key) ?? []))].sort();
     const shown = values.length > VALUES_SHOWN_MAX ? [...values.slice(0, VALUES_SHOWN_MAX), `${values.length - VALUES_SHOWN_MAX} others`] : values;
-    return values.length === 0 ? `no node has a label ${key}` : `known values of ${key}: ${shown.join(', ')}`;
+    return values.length === 0 ? `no ${singular} has a label ${key}` : `known values of ${key}: ${shown.join(', ')}`;
   });
 }
 
 /** Whether it is only the labels that make the request impossible. Who names nodes wants no others. */
-function withoutLabels(cluster: Cluster, { resources, labels }: PlacementRequest): string[] {
+function withoutLabels(cluster: Cluster, { resources, labels }: PlacementRequest, { singular, plural }: RowWords): string[] {
   if (!labels.some((term) => term.weight === 0) || labels.some((term) => term.key === NODE_LABEL)) return [];
   const bare = new Shape(cluster, { resources, labels: [] });
   let count = 0;
   for (const node of cluster.rows()) if (bare.suits(node)) count++;
-  return count === 0 ? [] : [`without its labels, ${count === 1 ? 'one node' : `${count} nodes`} could hold it`];
+  return count === 0 ? [] : [`without its labels, ${count === 1 ? `one ${singular}` : `${count} ${plural}`} could hold it`];
 }
 
 /** How nodes refuse: the same for all that are told of together. */
@@ -133,6 +149,7 @@ class Verdicts {
   readonly #shape: Shape;
   readonly #cluster: Cluster;
   readonly #request: PlacementRequest;
+  readonly #unreachable: Kind;
   readonly #needs: readonly Need[];
   /** What of a GPU a lease needs at once, beside the sum. */
   readonly #device: Need | null;
@@ -145,11 +162,12 @@ class Verdicts {
   /** Whether busy nodes lack different amounts. */
   #busyDiffer = false;
 
-  constructor(shape: Shape) {
+  constructor(shape: Shape, words: RowWords) {
     const { cluster, request } = shape;
     this.#shape = shape;
     this.#cluster = cluster;
     this.#request = request;
+    this.#unreachable = fixed(words.unreachable);
     this.#needs = Object.entries(request.resources).filter(([, amount]) => amount > 0).map(([name, amount]) => ({ name, amount, column: cluster.columnOf(name) }));
     const gpu = request.resources['gpu'] ?? 0;
     this.#device = gpu === 0 ? null : { name: gpu < RESOURCE_SCALE ? 'of one gpu' : 'whole gpu', amount: gpu, column: gpu < RESOURCE_SCALE ? COLUMN.gpuPart : COLUMN.gpuWhole };
@@ -190,7 +208,7 @@ class Verdicts {
     const never = this.#lacking(node, this.#cluster.total, this.#lasting, 'in total');
     if (never !== null) return never;
     if (node.condition === 'draining') return DRAINING;
-    if (node.condition === 'unreachable') return UNREACHABLE;
+    if (node.condition === 'unreachable') return this.#unreachable;
     this.#measure(node);
     const now = this.#lacking(node, this.#cluster.available, this.#passing, 'free');
     if (now !== null) return now;
@@ -241,11 +259,9 @@ class Verdicts {
 const fixed = (say: (isMany: boolean) => string): Kind => ({ key: say(false), say, lacks: [] });
 
 const is = (isMany: boolean): string => (isMany ? 'are' : 'is');
-const takes = (isMany: boolean): string => (isMany ? 'take' : 'takes');
 
 const ROOM = fixed((isMany) => `${isMany ? 'have' : 'has'} room`);
-const DRAINING = fixed((isMany) => `${is(isMany)} draining and ${takes(isMany)} no more`);
-const UNREACHABLE = fixed((isMany) => `${is(isMany)} cut off at the moment`);
+const DRAINING = fixed((isMany) => `${is(isMany)} draining and ${isMany ? 'take' : 'takes'} no more`);
 const RESERVED = fixed((isMany) => `${is(isMany)} kept free for a demand that has waited longer`);
 const FULL = fixed((isMany) => `${isMany ? 'hold' : 'holds'} ${LEASES_PER_NODE_MAX} leases, the most a node may`);
 

@@ -4,20 +4,19 @@
  */
 import { addResources, formatResources, NODE_LABEL, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
 import type { Cluster, NodeRow } from '../cluster.js';
-import { explain, explainOn, type Explanation } from '../explain.js';
+import { explain, explainOn, type Reasons } from '../explain.js';
 import { formatTerm, labelOf, type LabelTerm } from '../labels.js';
-import type { GroupRequest, PlacementRequest, TopologyTerm } from '../request.js';
+import { requestKey, type GroupRequest, type PlacementRequest, type TopologyTerm } from '../request.js';
 import type { BundleClass } from './bundles.js';
 import { GroupShape } from './plan-group.js';
 
-/** Looks at every node, and plans the group on an idle copy of the cluster. */
-export function explainGroup(cluster: Cluster, request: GroupRequest): Explanation {
-  const isFeasible = new GroupShape(cluster.emptied(), request).plan() !== null;
+/** Looks at every node. Whether the group could ever be placed is for a plan on {@link Cluster.emptied} to say. */
+export function explainGroup(cluster: Cluster, request: GroupRequest): Reasons {
   const { classes } = new GroupShape(cluster, request);
   const candidates = [...cluster.rows()].filter((node) => request.topology.every(({ level }) => labelOf(node, level) !== undefined));
   if (candidates.length === 0) {
     const { nodeCount, refusals, nearest, reasons } = explain(cluster, withLevels(classes[0]!.request, request.topology));
-    return { isFeasible, nodeCount, refusals, nearest, reasons: `${describeRequest(request)}: ${reasons}` };
+    return { nodeCount, refusals, nearest, reasons: `${describeRequest(request)}: ${reasons}` };
   }
   const { domain, text } = closestDomain(candidates, classes, request);
   const rooms = classes.map((each) => roomIn(domain.nodes, each, request));
@@ -26,25 +25,40 @@ export function explainGroup(cluster: Cluster, request: GroupRequest): Explanati
   const clauses = classes.map((each, index) => describeClass(each, rooms[index]!, request));
   const together = rooms.every(({ now, wanted }) => now >= wanted) ? ['each has room by itself, and not all of them together'] : [];
   return {
-    isFeasible, nodeCount: cluster.size, refusals: nodes.refusals, nearest: nodes.nearest,
+    nodeCount: cluster.size, refusals: nodes.refusals, nearest: nodes.nearest,
     reasons: `${describeRequest(request)}: ${text}${[...clauses, ...together, nodes.reasons].join('; ')}`,
   };
 }
 
+/** For people: `3 × (8 gpu) on a node each, all in one rack`. */
+export function formatGroup(request: GroupRequest): string {
+  const counts = new Map<string, { readonly bundle: PlacementRequest; count: number }>();
+  let key = '';
+  request.bundles.forEach((bundle, index) => {
+    if (bundle !== request.bundles[index - 1]) key = requestKey(bundle); // equal ones are mostly one object
+    const known = counts.get(key);
+    if (known === undefined) counts.set(key, { bundle, count: 1 });
+    else known.count++;
+  });
+  return `${[...counts.values()].map(({ bundle, count }) => formatBundles(bundle, count)).join(', ')} ${whereOf(request)}`;
+}
+
 /** `8 bundles on a node each, all in one rack`. */
-function describeRequest({ bundles, strategy, topology }: GroupRequest): string {
-  const count = `${bundles.length} bundle${bundles.length === 1 ? '' : 's'}`;
+const describeRequest = (request: GroupRequest): string => `${request.bundles.length} bundle${request.bundles.length === 1 ? '' : 's'} ${whereOf(request)}`;
+
+const formatBundles = ({ resources, labels }: PlacementRequest, count: number): string => `${count} × (${[formatResources(resources), ...labels.map(formatTerm)].join(', ')})`;
+
+function whereOf({ strategy, topology }: GroupRequest): string {
   const where = { pack: 'close together', spread: 'apart', 'strict-pack': 'on one node', 'strict-spread': 'on a node each' }[strategy];
   const levels = topology.map(({ level, rule, max }) =>
     ({ same: `all in one ${level}`, spread: `at most ${max} in one ${level}`, fewest: `in as few ${level}s as can be` })[rule]);
-  return [`${count} ${where}`, ...levels].join(', ');
+  return [where, ...levels].join(', ');
 }
 
-function describeClass({ members, request: { resources, labels } }: BundleClass, { now, idle }: Room, { topology }: GroupRequest): string {
-  const what = `${members.length} × (${[formatResources(resources), ...labels.map(formatTerm)].join(', ')})`;
+function describeClass({ members, request }: BundleClass, { now, idle }: Room, { topology }: GroupRequest): string {
   const bound = topology.filter(({ rule }) => rule === 'spread').length > 1 ? 'at most ' : ''; // limits of several levels may let in fewer than each of them
   const room = (count: number): string => (count === 0 ? 'none' : `${bound}${count}`);
-  return `${what}: room for ${room(now)} now, for ${room(idle)} if nothing ran`;
+  return `${formatBundles(request, members.length)}: room for ${room(now)} now, for ${room(idle)} if nothing ran`;
 }
 
 /** Nodes among which all of a group must lie. */

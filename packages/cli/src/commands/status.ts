@@ -1,7 +1,7 @@
 /** `cluster status`. */
 import type { Command } from 'commander';
 import { formatDurationMs, formatSizeBytes } from '@muster/base';
-import type { Amounts, StatusAnswer } from '@muster/head';
+import type { StatusAnswer } from '@muster/head';
 import { withCluster } from '../cluster/connection.js';
 import { formatAmount } from '../output/amounts.js';
 import { formatFields, formatTable } from '../output/table.js';
@@ -28,18 +28,19 @@ function describe(status: StatusAnswer): string {
     ['actors', Object.entries(actors).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
     ['objects', `${objectStore.objects} in ${formatSizeBytes(objectStore.usedBytes)} of ${formatSizeBytes(objectStore.totalBytes)}${objectStore.spilledBytes > 0 ? `, ${formatSizeBytes(objectStore.spilledBytes)} on disk` : ''}`],
   ]);
-  return [fields, '', describeResources(status.total, status.available), ...describeWaiting(status)].join('\n');
+  return [fields, '', describeResources(status), ...describeWaiting(status)].join('\n');
 }
 
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-function describeResources(total: Amounts, available: Amounts): string {
+function describeResources({ total, available, reserved }: StatusAnswer): string {
   const names = Object.keys(total);
   if (names.length === 0) return 'No node offers any resource.';
-  const used = (name: string): number => total[name]! - (available[name] ?? 0);
+  const used = (name: string): number => total[name]! - (available[name] ?? 0) - (reserved[name] ?? 0);
   return formatTable([
     { title: 'RESOURCE', value: (name) => name },
     { title: 'USED', value: (name) => formatAmount(name, used(name)), align: 'right' },
+    { title: 'RESERVED', value: (name) => (reserved[name] ? formatAmount(name, reserved[name]) : ''), align: 'right' },
     { title: 'FREE', value: (name) => formatAmount(name, Math.max(0, available[name] ?? 0)), align: 'right' },
     { title: 'TOTAL', value: (name) => formatAmount(name, total[name]!), align: 'right' },
   ], names);
@@ -49,10 +50,10 @@ function describeWaiting({ waiting, waitingMore }: StatusAnswer): string[] {
   if (waiting.length === 0) return [];
   const table = formatTable([
     { title: 'WAITING FOR', value: (row) => row.request, shrinksTo: 20 },
-    { title: 'LEASES', value: (row) => row.leases, align: 'right' },
-    { title: 'OWNERS', value: (row) => row.demands, align: 'right' },
+    { title: 'LEASES', value: (row) => (row.kind === 'group' ? '' : row.leases), align: 'right' },
+    { title: 'GROUPS', value: (row) => (row.kind === 'group' ? row.demands : ''), align: 'right' },
     { title: 'FOR', value: (row) => formatDurationMs(row.waitingMs), align: 'right' },
     { title: 'WHY', value: (row) => `${row.isInfeasible ? 'never possible: ' : ''}${row.reasons}`, shrinksTo: 30 },
   ], waiting);
-  return ['', table, ...(waitingMore.requests === 0 ? [] : [`… and ${waitingMore.requests} more kinds of requests, of ${counted(waitingMore.demands, 'owner')}`])];
+  return ['', table, ...(waitingMore.requests === 0 ? [] : [`… and ${counted(waitingMore.requests, 'more kind')} of requests, of ${waitingMore.demands} that wait`])];
 }

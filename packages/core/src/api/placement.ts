@@ -1,6 +1,6 @@
 /** Users' `placement`, checked and turned into the terms that the head takes. */
 import { LABEL_WEIGHT_MAX, makeError, NODE_LABEL } from '@muster/base';
-import type { LabelTerm, Placement as PlacementMessage } from '@muster/protocol';
+import { NO_PLACEMENT, type LabelTerm, type Placement as PlacementMessage } from '@muster/protocol';
 import type { LabelCondition, Placement } from './types.js';
 
 const NODE_KEYS = new Set(['node', 'soft']);
@@ -10,10 +10,10 @@ const CONDITION_KEYS = new Set([...OPERATORS, 'weight']);
 
 /** @throws MusterError INVALID_ARGUMENT */
 export function placementOf(placement: Placement | undefined): PlacementMessage {
-  if (placement === undefined) return { spread: false, labels: [] };
-  if (placement === 'spread') return { spread: true, labels: [] };
-  if (isObject(placement) && 'node' in placement) return { spread: false, labels: [nodeTerm(placement)] };
-  if (isObject(placement) && 'labels' in placement) return { spread: false, labels: labelTerms(placement) };
+  if (placement === undefined) return NO_PLACEMENT;
+  if (placement === 'spread') return { ...NO_PLACEMENT, spread: true };
+  if (isObject(placement) && 'node' in placement) return { ...NO_PLACEMENT, labels: [nodeTerm(placement)] };
+  if (isObject(placement) && 'labels' in placement) return { ...NO_PLACEMENT, labels: labelTerms(placement) };
   throw invalid('placement', "'spread', { node } or { labels }");
 }
 

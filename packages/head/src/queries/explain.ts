@@ -1,12 +1,15 @@
 /** Why pending, why dead, where it ran: sentences about one thing. */
 import { describeDeath, formatDurationMs, formatResources } from '@muster/base';
-import { explain, formatTerm, type PlacementRequest } from '@muster/scheduler';
+import { explainGroup, formatGroup, formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
+import type { Group, Share } from '../machine/group.js';
+import type { Groups } from '../machine/groups.js';
 import type { Job } from '../machine/jobs.js';
 import type { Lease, Leases } from '../machine/leases.js';
 import type { DeadNode, Node, Nodes, WorkerRecord } from '../machine/nodes.js';
+import type { Pool } from '../machine/pool.js';
 import type { DeadProcess, Process, Processes } from '../machine/processes.js';
 import { describeHolders } from './holders.js';
 import { nodeState } from './rows.js';
@@ -20,25 +23,30 @@ export interface ExplainTables {
   readonly context: HeadContext;
   readonly nodes: Nodes;
   readonly demands: Demands;
+  readonly groups: Groups;
   readonly leases: Leases;
   readonly processes: Processes;
 }
 
-/** For people: `2 cpu, 1 gpu where zone=a, preferably disk=ssd`. */
-export function describeRequest({ resources, labels }: PlacementRequest): string {
+/** For people: `2 cpu, 1 gpu where zone=a, preferably disk=ssd`, `1 cpu in bundle 0 of pg-1`. */
+export function describeRequest({ resources, labels: all }: PlacementRequest, pool: Pool): string {
+  const inGroup = pool.groupId !== '';
+  const labels = inGroup ? [] : all; // what names a bundle is told of otherwise
   const terms = [...labels.filter((term) => term.weight === 0).map(formatTerm), ...labels.filter((term) => term.weight > 0).map((term) => `preferably ${formatTerm(term)}`)];
-  return [formatResources(resources), terms.length === 0 ? '' : `where ${terms.join(', ')}`].filter((part) => part !== '').join(' ');
+  const bundle = all.find((term) => term.operator === 'in')?.values[0];
+  const where = inGroup ? `in ${bundle === undefined ? '' : `${bundle} of `}${pool.groupId}` : terms.length === 0 ? '' : `where ${terms.join(', ')}`;
+  return [formatResources(resources), where].filter((part) => part !== '').join(' ');
 }
 
 /** What the scheduler says about a demand, and who holds what it waits for; nothing when it does not wait. */
 export function explainDemand(demand: Demand, tables: ExplainTables): string[] {
   const status = tables.demands.waitsFor(demand);
   if (status === null) return [];
-  const asks = `asks for ${describeRequest(demand.request)}`;
+  const asks = `asks for ${describeRequest(demand.request, demand.pool)}`;
   if (status.isInfeasible) return [`${asks}, which no node could ever give: ${status.reasons}`];
-  const { nearest } = explain(tables.nodes.cluster, demand.request);
+  const { nearest } = demand.pool.explain(demand.request);
   const waits = demand.level === null ? 'waits' : `has waited ${formatDurationMs(tables.context.nowMs - demand.waitingSinceMs)}`;
-  return [`${asks} and ${waits}: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, tables)])];
+  return [`${asks} and ${waits}: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, demand.pool, tables)])];
 }
 
 /** What these demands wait for, each line with the demand's name in front of it. */
@@ -75,7 +83,9 @@ export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
     `has ${formatResources(row.total)}, of which ${formatResources(tables.nodes.availableOf(node))} is free`,
   ];
   if (node.isDraining) lines.push('it is draining: it takes no more tasks and actors, and those that are there go on');
-  if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request)}`);
+  if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request, reservation.demand.pool)}`);
+  const shares = [...node.shares.values()];
+  lines.push(...shares.slice(0, LINES_OF_A_KIND_MAX).map(describeShare), ...andMore(shares.length, 'shares of placement groups'));
   lines.push(...[...node.leases].slice(0, LINES_OF_A_KIND_MAX).map(describeLease), ...andMore(node.leases.size, 'leases'));
   return { id: node.id, kind: 'node', state: nodeState(node), lines };
 }
@@ -136,6 +146,31 @@ export function explainOrphan(id: string, kind: 'task' | 'object', owner: DeadPr
   return { id, kind, state: 'gone', lines: [`its owner ${owner.id}${placeOf(owner)} ${describeDeath(owner.cause)} ${ago} ago, and all that it owned has gone with it`] };
 }
 
+/** Where its bundles are, what it waits for, and how it ended. */
+export function explainPlacementGroup(group: Group, tables: ExplainTables): ExplainAnswer {
+  const { nowMs } = tables.context;
+  const lines = [`${formatGroup(group.request)}${group.name === '' ? '' : `, named '${group.name}'`}; asked for ${formatDurationMs(nowMs - group.createdAtMs)} ago by ${group.ownerId} of ${group.jobId}`];
+  if (group.state === 'removed') {
+    const why = group.failure === null ? 'it was removed' : group.failure.message;
+    return { id: group.id, kind: 'group', state: group.state, lines: [...lines, `${formatDurationMs(nowMs - group.endedAtMs!)} ago: ${why}`] };
+  }
+  if (group.reasons !== '') lines.push(group.reasons);
+  const status = tables.groups.waitsFor(group);
+  if (status !== null) {
+    const { nearest } = explainGroup(tables.nodes.cluster, group.request);
+    lines.push(`it waits: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, tables.nodes, tables)]));
+  }
+  const shares = [...group.shares];
+  lines.push(...shares.slice(0, LINES_OF_A_KIND_MAX).map((share) => `${bundlesOf(share)} ${share.state} on ${share.node.id}`), ...andMore(shares.length, 'shares of nodes'));
+  return { id: group.id, kind: 'group', state: group.state, lines };
+}
+
+const bundlesOf = ({ holdings }: Share): string => `bundle${holdings.size === 1 ? '' : 's'} ${[...holdings.keys()].join(', ')} ${holdings.size === 1 ? 'is' : 'are'}`;
+
+function describeShare(share: Share): string {
+  return `${bundlesOf(share)} ${share.state} here, of ${share.group.id}${share.group.name === '' ? '' : ` '${share.group.name}'`}`;
+}
+
 /** Where a process is, to follow its name: ` on node-…`, or nothing. */
 export const placeOf = ({ nodeId }: { readonly nodeId: string }): string => (nodeId === '' ? '' : ` on ${nodeId}`);
 
@@ -144,6 +179,7 @@ const nameOf = (demand: Demand): string => (demand.actorId !== '' ? demand.actor
 function describeLease(lease: Lease): string {
   const holder = lease.demand.actorId !== '' ? lease.demand.actorId : `${lease.demand.ownerId} for ${nameOf(lease.demand)}`;
   const worker = lease.workerId === '' ? 'a worker that starts' : lease.workerId;
+  const bundle = lease.place.bundle === null ? '' : ` in ${lease.place.row} of ${lease.place.bundle.groupId}`;
   const blocked = lease.isBlocked ? '; its task waits for others' : '';
-  return `${lease.id} of ${formatResources(lease.resources)} is ${lease.state}, held by ${holder}, on ${worker}${blocked}`;
+  return `${lease.id} of ${formatResources(lease.resources)}${bundle} is ${lease.state}, held by ${holder}, on ${worker}${blocked}`;
 }

@@ -1,9 +1,11 @@
 /** Who holds what a demand waits for: on the node that comes closest, those with the most of what is lacking there. */
-import { formatDurationMs, wholeAmount, formatSizeBytes, type ResourceSet } from '@muster/base';
+import { formatDurationMs, formatSizeBytes, wholeAmount, type ResourceSet } from '@muster/base';
 import type { Nearest } from '@muster/scheduler';
 import type { HeadContext } from '../machine/context.js';
+import type { Groups } from '../machine/groups.js';
 import { taken, type Lease } from '../machine/leases.js';
 import type { Nodes } from '../machine/nodes.js';
+import type { Pool } from '../machine/pool.js';
 
 /** Nobody asks more than this many to make room. */
 const HOLDERS_SHOWN_MAX = 3;
@@ -11,6 +13,7 @@ const HOLDERS_SHOWN_MAX = 3;
 interface Holder {
   readonly name: string;
   amount: number;
+  /** 0 for a placement group. */
   leases: number;
   sinceMs: number;
 }
@@ -19,31 +22,45 @@ interface Holder {
 export interface HolderTables {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly groups: Groups;
 }
 
 /** `of the 8 gpu of node-c, actor-1 holds 6 for 5 m 2 s and 'train' of job-2 1 for 10 s (2 leases); 1 is free`. */
-export function describeHolders({ nodeId, lacks }: Nearest, { context, nodes }: HolderTables): string {
-  const node = nodes.byId.get(nodeId)!;
-  const name = mostLacking(lacks, node.row.total);
-  const holders = new Map<string, Holder>();
-  for (const lease of node.leases) {
-    const amount = taken(lease)[name] ?? 0;
-    if (amount === 0) continue;
-    const key = holderOf(lease);
-    const sinceMs = lease.runningSinceMs ?? lease.requestedAtMs;
-    const known = holders.get(key);
-    if (known === undefined) holders.set(key, { name: key, amount, leases: 1, sinceMs });
-    else Object.assign(known, { amount: known.amount + amount, leases: known.leases + 1, sinceMs: Math.min(known.sinceMs, sinceMs) });
-  }
+export function describeHolders({ nodeId: row, lacks }: Nearest, pool: Pool, tables: HolderTables): string {
+  const { total, available } = pool.cluster.view(pool.cluster.rowOf(row)!);
+  const name = mostLacking(lacks, total);
   const format = (amount: number): string => (name === 'memory' ? formatSizeBytes(wholeAmount(name, amount)) : String(wholeAmount(name, amount)));
-  const inOrder = [...holders.values()].sort((a, b) => b.amount - a.amount || a.sinceMs - b.sinceMs);
-  const clauses = inOrder.slice(0, HOLDERS_SHOWN_MAX).map((holder, index) =>
-    `${holder.name} ${index === 0 ? 'holds ' : ''}${format(holder.amount)} for ${formatDurationMs(context.nowMs - holder.sinceMs)}${holder.leases === 1 ? '' : ` (${holder.leases} leases)`}`);
-  const others = inOrder.slice(HOLDERS_SHOWN_MAX);
+  const holders = [...holdersOf(row, name, pool, tables)].sort((a, b) => b.amount - a.amount || a.sinceMs - b.sinceMs);
+  const clauses = holders.slice(0, HOLDERS_SHOWN_MAX).map((holder, index) =>
+    `${holder.name} ${index === 0 ? 'holds ' : ''}${format(holder.amount)} for ${formatDurationMs(tables.context.nowMs - holder.sinceMs)}${holder.leases < 2 ? '' : ` (${holder.leases} leases)`}`);
+  const others = holders.slice(HOLDERS_SHOWN_MAX);
   if (others.length > 0) clauses.push(`${others.length} more ${format(others.reduce((sum, { amount }) => sum + amount, 0))}`);
-  const free = Math.max(0, nodes.availableOf(node)[name] ?? 0);
+  const free = Math.max(0, available[name] ?? 0);
   const held = clauses.length === 0 ? 'nothing is held' : joinWords(clauses);
-  return `of the ${format(node.row.total[name] ?? 0)} ${name} of ${nodeId}, ${held}; ${free === 0 ? 'none' : format(free)} is free`;
+  return `of the ${format(total[name] ?? 0)} ${name} of ${row}, ${held}; ${free === 0 ? 'none' : format(free)} is free`;
+}
+
+/** Who has something of a resource of the row: leases, and of a node also placement groups. */
+function holdersOf(row: string, name: string, pool: Pool, { nodes, groups }: HolderTables): Iterable<Holder> {
+  const holders = new Map<string, Holder>();
+  const add = (who: string, amount: number, leases: number, sinceMs: number): void => {
+    if (amount === 0) return;
+    const known = holders.get(who);
+    if (known === undefined) holders.set(who, { name: who, amount, leases, sinceMs });
+    else Object.assign(known, { amount: known.amount + amount, leases: known.leases + leases, sinceMs: Math.min(known.sinceMs, sinceMs) });
+  };
+  const group = groups.live.get(pool.groupId);
+  const node = nodes.byId.get(row) ?? group?.bundles.find((bundle, index) => bundle !== null && pool.cluster.rowOf(row)?.row === index)?.share.node;
+  for (const lease of node?.leases ?? []) {
+    const isHere = lease.place.row === row && (lease.place.bundle?.groupId ?? '') === pool.groupId;
+    if (isHere) add(holderOf(lease), taken(lease)[name] ?? 0, 1, lease.runningSinceMs ?? lease.requestedAtMs);
+  }
+  if (pool.groupId === '') {
+    for (const { group: { id, createdAtMs }, holdings } of node?.shares.values() ?? []) {
+      for (const { resources } of holdings.values()) add(id, resources[name] ?? 0, 0, createdAtMs);
+    }
+  }
+  return holders.values();
 }
 
 /** The resource of which the largest share of the node is lacking. */

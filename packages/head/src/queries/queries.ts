@@ -5,13 +5,14 @@ import type { Actor } from '../machine/actor.js';
 import type { Actors } from '../machine/actors.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demands } from '../machine/demands.js';
+import type { Groups } from '../machine/groups.js';
 import type { Job, Jobs } from '../machine/jobs.js';
 import type { Leases } from '../machine/leases.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
 import {
-  explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainLease, explainNode, explainOrphan, explainProcess, explainWorkerRecord, placeOf,
+  explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainLease, explainNode, explainOrphan, explainPlacementGroup, explainProcess, explainWorkerRecord, placeOf,
 } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { unknownId } from './known-ids.js';
@@ -33,6 +34,7 @@ export interface QueryTables {
   readonly demands: Demands;
   readonly leases: Leases;
   readonly actors: Actors;
+  readonly groups: Groups;
 }
 
 /** What queries may bring about. */
@@ -148,7 +150,7 @@ export class Queries {
   /** What the head itself knows. */
   #explainOwn(id: string): ExplainAnswer | null {
     const tables = this.#tables;
-    const { nodes, processes, jobs, leases, actors } = tables;
+    const { nodes, processes, jobs, leases, actors, groups } = tables;
     const node = nodes.byId.get(id);
     if (node !== undefined) return explainNode(node, tables);
     const deadNode = nodes.dead.get(id);
@@ -161,6 +163,8 @@ export class Queries {
     if (process !== undefined) return explainProcess(process, tables);
     const deadProcess = processes.dead.get(id);
     if (deadProcess !== undefined) return explainDeadProcess(deadProcess, tables);
+    const group = groups.find(id);
+    if (group !== undefined) return explainPlacementGroup(group, tables);
     const lease = leases.byId.get(id);
     if (lease !== undefined) return explainLease(lease, tables);
     for (const each of nodes.byId.values()) {

@@ -29,6 +29,8 @@ export interface StatusAnswer {
   readonly nodes: { readonly alive: number; readonly draining: number; readonly unreachable: number; readonly dead: number };
   readonly total: Amounts;
   readonly available: Amounts;
+  /** What placement groups hold and nothing in them uses. Total less this and less what is available is in use. */
+  readonly reserved: Amounts;
   readonly objectStore: { readonly totalBytes: number; readonly usedBytes: number; readonly spilledBytes: number; readonly objects: number };
   readonly jobs: { readonly running: number; readonly finished: number };
   readonly drivers: number;
@@ -43,13 +45,14 @@ export interface StatusAnswer {
 
 /** What waits for the same thing, and why. */
 export interface WaitingRow {
+  readonly kind: 'leases' | 'group';
   /** For people: `2 cpu, 1 gpu`. */
   readonly request: string;
-  /** Owners and actors that wait for it. */
+  /** Owners and actors that wait for it, or placement groups. */
   readonly demands: number;
-  /** How many leases they want, together, beside those that they have. */
+  /** How many leases they want, together, beside those that they have; of groups, how many bundles. */
   readonly leases: number;
-  /** How long the first of them has waited for its next lease. */
+  /** How long the first of them has waited, for its next lease or since the group was asked for. */
   readonly waitingMs: number;
   /** No node could ever hold it, and it does not wait for one. */
   readonly isInfeasible: boolean;
@@ -170,7 +173,7 @@ export interface OwnedRow extends Readonly<Record<string, unknown>> {
 /** Why something is as it is. */
 export interface ExplainAnswer {
   readonly id: string;
-  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object' | 'lease';
+  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object' | 'group' | 'lease';
   readonly state: string;
   /** For people, one sentence each: where it is or was, what it waits for, why it is dead. */
   readonly lines: readonly string[];

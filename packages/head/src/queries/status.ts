@@ -1,5 +1,9 @@
 /** The cluster at a glance: demand against capacity. One look at each node, and the reasons of a few kinds of demands only. */
-import type { DemandGroup, Demands } from '../machine/demands.js';
+import type { ResourceSet } from '@muster/base';
+import { formatGroup } from '@muster/scheduler';
+import type { DemandGroup, Demands, DemandStatus } from '../machine/demands.js';
+import type { Group } from '../machine/group.js';
+import type { Groups } from '../machine/groups.js';
 import type { Node } from '../machine/nodes.js';
 import { describeRequest } from './explain.js';
 import type { QueryTables } from './queries.js';
@@ -11,14 +15,14 @@ const WAITING_ROWS_MAX = 10;
 
 /** Counts and sums over all tables. */
 export function clusterStatus(tables: QueryTables): StatusAnswer {
-  const { context, nodes, processes, jobs, leases, actors } = tables;
+  const { context, nodes, processes, jobs, leases, actors, groups } = tables;
   const states = { starting: 0, running: 0, ending: 0 };
   for (const lease of leases.byId.values()) states[lease.state]++;
   let drivers = 0;
   for (const process of processes.byId.values()) if (process.kind === 'driver') drivers++;
   return {
     clusterId: context.settings.clusterId, address: context.settings.address, uptimeMs: context.nowMs - context.startedAtMs,
-    ...sumsOf(nodes.byId.values(), tables), jobs: { running: jobs.running.size, finished: jobs.finished.size }, drivers, leases: states,
+    ...sumsOf(nodes.byId.values(), tables), reserved: amounts(reservedBy(groups)), jobs: { running: jobs.running.size, finished: jobs.finished.size }, drivers, leases: states,
     actors: Object.fromEntries(countStates([...actors.live.values()], null).flatMap(([, counts]) => Object.entries(counts))),
     ...waitingRows(tables),
   };
@@ -47,28 +51,66 @@ function sumsOf(all: Iterable<Node>, { nodes }: QueryTables): Pick<StatusAnswer,
   return { nodes: counts, total: amounts(total), available: amounts(available), objectStore, workers };
 }
 
-/** What waits, by what it asks for, the longest waiting first. */
-function waitingRows({ context, demands }: QueryTables): Pick<StatusAnswer, 'waiting' | 'waitingMore'> {
-  const kinds = [...demands.groups.values()].map((group) => ({ group, ...countWaiting(group, demands) })).sort((a, b) => a.sinceMs - b.sinceMs);
-  const waiting = kinds.slice(0, WAITING_ROWS_MAX).map(({ group, leases, sinceMs }): WaitingRow => {
-    const status = demands.waitsFor(group.queue.first()!);
-    return {
-      request: describeRequest(group.shape.request), demands: group.queue.size, leases, waitingMs: context.nowMs - sinceMs,
-      isInfeasible: status?.isInfeasible ?? false, reasons: status?.reasons ?? '',
-    };
-  });
-  const others = kinds.slice(WAITING_ROWS_MAX);
-  return { waiting, waitingMore: { requests: others.length, demands: others.reduce((sum, { group }) => sum + group.queue.size, 0) } };
+/** What waits for one thing, before its reasons are worked out. */
+interface Waiting {
+  readonly kind: WaitingRow['kind'];
+  readonly sinceMs: number;
+  readonly demands: number;
+  readonly leases: number;
+  readonly describe: () => string;
+  readonly status: () => DemandStatus | null;
 }
 
-function countWaiting(group: DemandGroup, demands: Demands): { leases: number; sinceMs: number } {
+/** What waits, by what it asks for, the longest waiting first. */
+function waitingRows({ context, demands, groups }: QueryTables): Pick<StatusAnswer, 'waiting' | 'waitingMore'> {
+  const all = [...[...demands.groups.values()].map((group) => waitingDemands(group, demands)), ...waitingGroups(groups)].sort((a, b) => a.sinceMs - b.sinceMs);
+  const waiting = all.slice(0, WAITING_ROWS_MAX).map(({ kind, sinceMs, demands: count, leases, describe, status }): WaitingRow => {
+    const { isInfeasible, reasons } = status() ?? { isInfeasible: false, reasons: '' };
+    return { kind, request: describe(), demands: count, leases, waitingMs: context.nowMs - sinceMs, isInfeasible, reasons };
+  });
+  const others = all.slice(WAITING_ROWS_MAX);
+  return { waiting, waitingMore: { requests: others.length, demands: others.reduce((sum, each) => sum + each.demands, 0) } };
+}
+
+function waitingDemands(group: DemandGroup, demands: Demands): Waiting {
   let leases = 0;
   let sinceMs = Infinity;
   for (const demand of group.queue) {
     leases += demands.lacking(demand);
     sinceMs = Math.min(sinceMs, demand.waitingSinceMs);
   }
-  return { leases, sinceMs };
+  const describe = (): string => describeRequest(group.shape.request, group.pool);
+  return { kind: 'leases', sinceMs, demands: group.queue.size, leases, describe, status: () => demands.waitsFor(group.queue.first()!) };
+}
+
+/** Those that ask for the same, told by the first of them. */
+function waitingGroups(groups: Groups): Waiting[] {
+  const byKey = new Map<string, Group[]>();
+  for (const group of groups.live.values()) {
+    if (!group.bundles.includes(null)) continue;
+    const known = byKey.get(group.key);
+    if (known === undefined) byKey.set(group.key, [group]);
+    else known.push(group);
+  }
+  return [...byKey.values()].map((alike): Waiting => {
+    const first = alike[0]!;
+    const leases = alike.reduce((sum, { bundles }) => sum + bundles.filter((bundle) => bundle === null).length, 0);
+    return { kind: 'group', sinceMs: first.createdAtMs, demands: alike.length, leases, describe: () => formatGroup(first.request), status: () => groups.waitsFor(first) };
+  });
+}
+
+/** What groups hold and nothing in them uses. */
+function reservedBy(groups: Groups): ResourceSet {
+  const reserved: Record<string, number> = {};
+  for (const { bundles, pool } of groups.live.values()) {
+    bundles.forEach((bundle, index) => {
+      if (bundle === null) return;
+      const row = pool?.cluster.at(index) ?? null;
+      const unused = row === null ? bundle.holding.resources : pool!.cluster.view(row).available;
+      for (const name in unused) reserved[name] = (reserved[name] ?? 0) + Math.max(0, unused[name]!);
+    });
+  }
+  return reserved;
 }
 
 /** Counts things by their state, for each value of a field, or for all together. */
