@@ -2,9 +2,9 @@
  * Why a request has no node, for people: how many nodes were looked at, one clause for each reason with how many nodes gave it, and what
  * would help. Worked out when it is asked for, from the cluster as it is then.
  */
-import { formatResources, NODE_LABEL, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
+import { formatResources, NODE_LABEL, RESOURCE_SCALE, type LabelTerm, type ResourceSet } from '@muster/base';
 import { COLUMN, LEASES_PER_NODE_MAX, type Cluster, type NodeRow } from './cluster.js';
-import { formatTerm, labelOf, satisfies, type LabelTerm } from './labels.js';
+import { formatTerm, labelOf, satisfies } from './labels.js';
 import type { PlacementRequest } from './request.js';
 import { offersItself, Shape } from './shape.js';
 

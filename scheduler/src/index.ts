@@ -1,12 +1,13 @@
+export type { GroupStrategy, LabelTerm, TopologyTerm } from '@muster/base';
 export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSpec, type NodeView } from './cluster.js';
 export { explain, type Explanation, type Nearest, type Reasons, type Refusal, type RowWords } from './explain.js';
 export { explainGroup, formatGroup } from './group/explain-group.js';
 export { GroupShape } from './group/plan-group.js';
 export { type Placed } from './group/bundles.js';
-export { formatTerm, labelOf, satisfies, type LabelTerm } from './labels.js';
+export { formatTerm, labelOf, satisfies } from './labels.js';
 export { place } from './place.js';
 export {
-  groupKey, namesNodes, requestKey, type GroupRequest, type GroupStrategy, type PlacementHints, type PlacementRequest, type TopologyTerm,
+  groupKey, namesNodes, requestKey, type GroupRequest, type PlacementHints, type PlacementRequest,
 } from './request.js';
 export { Shape } from './shape.js';
 export { Reservation, type Ending } from './backfill.js';

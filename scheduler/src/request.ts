@@ -1,6 +1,5 @@
 /** What a lease, and what a group of leases, asks of the nodes it is placed on. */
-import { NODE_LABEL, type ResourceSet } from '@muster/base';
-import type { LabelTerm } from './labels.js';
+import { NODE_LABEL, type GroupStrategy, type LabelTerm, type ResourceSet, type TopologyTerm } from '@muster/base';
 
 /** What one lease asks of the node it runs on. */
 export interface PlacementRequest {
@@ -14,22 +13,6 @@ export interface PlacementHints {
   readonly preferredNodeIds: readonly string[];
   /** Set: spread, that is, take the node with the fewest leases by this count, and prefer no node. */
   readonly leasesByNode: ReadonlyMap<string, number> | null;
-}
-
-export type GroupStrategy = 'pack' | 'spread' | 'strict-pack' | 'strict-spread';
-
-/**
- * How a group lies in the levels of the cluster, which are labels: `nvlink-domain`, `rack`, `zone` or any other.
- *   same    all bundles on nodes of one value
- *   spread  at most `max` bundles on nodes of one value
- *   fewest  on nodes of as few values as can be
- * Of `same` and `spread`, nodes without the label are no candidates.
- */
-export interface TopologyTerm {
-  readonly level: string;
-  readonly rule: 'same' | 'spread' | 'fewest';
-  /** Of `spread`; else 0. */
-  readonly max: number;
 }
 
 /** Bundles that are placed together or not at all. */

@@ -2,11 +2,11 @@
  * Why a group has no place, for people: where it comes closest to one, how many bundles of each class would find room there now, and how many if nothing
  * ran; and why the nodes there refuse the class that is the shortest.
  */
-import { addResources, formatResources, NODE_LABEL, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
+import { addResources, formatResources, NODE_LABEL, RESOURCE_SCALE, type LabelTerm, type ResourceSet, type TopologyTerm } from '@muster/base';
 import type { Cluster, NodeRow } from '../cluster.js';
 import { explain, explainOn, type Reasons } from '../explain.js';
-import { formatTerm, labelOf, type LabelTerm } from '../labels.js';
-import { requestKey, type GroupRequest, type PlacementRequest, type TopologyTerm } from '../request.js';
+import { formatTerm, labelOf } from '../labels.js';
+import { requestKey, type GroupRequest, type PlacementRequest } from '../request.js';
 import type { BundleClass } from './bundles.js';
 import { GroupShape } from './plan-group.js';
 

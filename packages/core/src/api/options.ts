@@ -87,10 +87,11 @@ export function checkInitOptions(options: object): void {
   checkKeys(options, INIT_KEYS);
 }
 
-/** What the options ask of a place. */
-export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
+/** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
+export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement), waitForNodes: options.waitForNodes ?? false };
+  const amounts = parseResources({ cpus, gpus, memory, resources });
+  return { resources: { amounts }, placement: placementOf(options.placement, capturedBy), waitForNodes: options.waitForNodes ?? false };
 }
 
 /** A task's options for the machine. */
