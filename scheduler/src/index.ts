@@ -1,5 +1,5 @@
 export type { GroupStrategy, LabelTerm, TopologyTerm } from '@muster/base';
-export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSpec, type NodeView } from './cluster.js';
+export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSnapshot, type NodeSpec, type NodeView } from './cluster.js';
 export { explain, type Explanation, type Nearest, type Reasons, type Refusal, type RowWords } from './explain.js';
 export { explainGroup, formatGroup } from './group/explain-group.js';
 export { GroupShape } from './group/plan-group.js';
@@ -13,3 +13,4 @@ export { Shape } from './shape.js';
 export { Reservation, type Ending } from './backfill.js';
 export { byTurn, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings } from './fair-share.js';
 export { preempt, type Preemption, type Tenant } from './preempt.js';
+export { suggestNodes, SUGGESTED_NODES_MAX, WhatIf, type NodeType, type Outcome, type Plan, type Suggestion, type Wanted, type WantedGroups, type WantedTasks } from './what-if.js';

@@ -40,19 +40,20 @@ export function formatGroup(request: GroupRequest): string {
     if (known === undefined) counts.set(key, { bundle, count: 1 });
     else known.count++;
   });
-  return `${[...counts.values()].map(({ bundle, count }) => formatBundles(bundle, count)).join(', ')} ${whereOf(request)}`;
+  return `${[...counts.values()].map(({ bundle, count }) => formatBundles(bundle, count)).join(', ')}${whereOf(request)}`;
 }
 
 /** `8 bundles on a node each, all in one rack`. */
-const describeRequest = (request: GroupRequest): string => `${request.bundles.length} bundle${request.bundles.length === 1 ? '' : 's'} ${whereOf(request)}`;
+const describeRequest = (request: GroupRequest): string => `${request.bundles.length} bundle${request.bundles.length === 1 ? '' : 's'}${whereOf(request)}`;
 
 const formatBundles = ({ resources, labels }: PlacementRequest, count: number): string => `${count} × (${[formatResources(resources), ...labels.map(formatTerm)].join(', ')})`;
 
-function whereOf({ strategy, topology }: GroupRequest): string {
+/** Follows how many bundles there are. */
+function whereOf({ bundles, strategy, topology }: GroupRequest): string {
   const where = { pack: 'close together', spread: 'apart', 'strict-pack': 'on one node', 'strict-spread': 'on a node each' }[strategy];
   const levels = topology.map(({ level, rule, max }) =>
     ({ same: `all in one ${level}`, spread: `at most ${max} in one ${level}`, fewest: `in as few ${level}s as can be` })[rule]);
-  return [where, ...levels].join(', ');
+  return [bundles.length === 1 ? '' : ` ${where}`, ...levels].join(', '); // one bundle is neither close to others nor apart
 }
 
 function describeClass({ members, request }: BundleClass, { now, idle }: Room, { topology }: GroupRequest): string {
