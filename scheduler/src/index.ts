@@ -1,7 +1,7 @@
 export type { GroupStrategy, LabelTerm, TopologyTerm } from '@muster/base';
 export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSnapshot, type NodeSpec, type NodeView } from './cluster.js';
 export { explain, type Explanation, type Nearest, type Reasons, type Refusal, type RowWords } from './explain.js';
-export { explainGroup, formatGroup } from './group/explain-group.js';
+export { describeGroup, explainGroup, formatGroup } from './group/explain-group.js';
 export { GroupShape } from './group/plan-group.js';
 export { type Placed } from './group/bundles.js';
 export { formatTerm, labelOf, satisfies } from './labels.js';

@@ -189,24 +189,41 @@ export class WhatIf {
 }
 
 /**
- * Few nodes of these types with which all of it would be placed. Greedy, and so not always the fewest that there could be: nodes are added for each kind in
- * turn, of one type, and what is left when all of it is planned anew gets more.
+ * Few nodes of these types with which all of it would be placed: fewer of any one of the types would not do. Greedy, and so not always the fewest that there
+ * could be: nodes are added for each kind in turn, of one type; what is left when all of it is planned anew gets more; and what is not needed goes again.
  */
 export function suggestNodes(cluster: Cluster, wanted: Wanted, types: readonly NodeType[]): Suggestion {
   const nodes = new Map<NodeType, number>();
   for (let round = 0; round < SUGGESTION_ROUNDS_MAX; round++) {
-    const trial = new WhatIf(cluster);
-    for (const [type, count] of nodes) trial.add(type, count);
-    const left = leftOf(wanted, trial.plan(wanted));
-    if (left.groups.length === 0 && left.tasks.length === 0) return { nodes, isComplete: true };
+    const { trial, left } = tryWith(cluster, nodes, wanted);
+    if (isNothing(left)) {
+      for (const type of nodes.keys()) dropNeedless(cluster, nodes, type, wanted);
+      return { nodes, isComplete: true };
+    }
     const more = trial.addFor(left, types);
-    if (more.nodes.size === 0) return { nodes, isComplete: false };
+    if (more.nodes.size === 0) break;
     for (const [type, count] of more.nodes) nodes.set(type, (nodes.get(type) ?? 0) + count);
   }
   return { nodes, isComplete: false };
 }
 
-/** What the plan has not placed. */
+function dropNeedless(cluster: Cluster, nodes: Map<NodeType, number>, type: NodeType, wanted: Wanted): void {
+  for (let count = nodes.get(type)! - 1; count >= 0; count--) {
+    if (!isNothing(tryWith(cluster, new Map([...nodes, [type, count]]), wanted).left)) return;
+    nodes.set(type, count);
+  }
+  nodes.delete(type);
+}
+
+/** A plan with these nodes more, and what it has not placed. */
+function tryWith(cluster: Cluster, nodes: ReadonlyMap<NodeType, number>, wanted: Wanted): { trial: WhatIf; left: Wanted } {
+  const trial = new WhatIf(cluster);
+  for (const [type, count] of nodes) trial.add(type, count);
+  return { trial, left: leftOf(wanted, trial.plan(wanted)) };
+}
+
+const isNothing = ({ groups, tasks }: Wanted): boolean => groups.length === 0 && tasks.length === 0;
+
 function leftOf(wanted: Wanted, plan: Plan): Wanted {
   const left = <Kind extends { readonly count: number }>(kinds: readonly Kind[], outcomes: readonly Outcome[]): Kind[] =>
     kinds.map((kind, index) => ({ ...kind, count: kind.count - outcomes[index]!.placed })).filter(({ count }) => count > 0);

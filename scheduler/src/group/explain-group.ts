@@ -16,7 +16,7 @@ export function explainGroup(cluster: Cluster, request: GroupRequest): Reasons {
   const candidates = [...cluster.rows()].filter((node) => request.topology.every(({ level }) => labelOf(node, level) !== undefined));
   if (candidates.length === 0) {
     const { nodeCount, refusals, nearest, reasons } = explain(cluster, withLevels(classes[0]!.request, request.topology));
-    return { nodeCount, refusals, nearest, reasons: `${describeRequest(request)}: ${reasons}` };
+    return { nodeCount, refusals, nearest, reasons: `${describeGroup(request)}: ${reasons}` };
   }
   const { domain, text } = closestDomain(candidates, classes, request);
   const rooms = classes.map((each) => roomIn(domain.nodes, each, request));
@@ -26,7 +26,7 @@ export function explainGroup(cluster: Cluster, request: GroupRequest): Reasons {
   const together = rooms.every(({ now, wanted }) => now >= wanted) ? ['each has room by itself, and not all of them together'] : [];
   return {
     nodeCount: cluster.size, refusals: nodes.refusals, nearest: nodes.nearest,
-    reasons: `${describeRequest(request)}: ${text}${[...clauses, ...together, nodes.reasons].join('; ')}`,
+    reasons: `${describeGroup(request)}: ${text}${[...clauses, ...together, nodes.reasons].join('; ')}`,
   };
 }
 
@@ -44,7 +44,7 @@ export function formatGroup(request: GroupRequest): string {
 }
 
 /** `8 bundles on a node each, all in one rack`. */
-const describeRequest = (request: GroupRequest): string => `${request.bundles.length} bundle${request.bundles.length === 1 ? '' : 's'}${whereOf(request)}`;
+export const describeGroup = (request: GroupRequest): string => `${request.bundles.length} bundle${request.bundles.length === 1 ? '' : 's'}${whereOf(request)}`;
 
 const formatBundles = ({ resources, labels }: PlacementRequest, count: number): string => `${count} × (${[formatResources(resources), ...labels.map(formatTerm)].join(', ')})`;
 
@@ -72,7 +72,8 @@ interface Domain {
 /** The one that has room for the most of the group if nothing ran, and, of several such, now; and what to say of it. */
 function closestDomain(candidates: readonly NodeRow[], classes: readonly BundleClass[], request: GroupRequest): { domain: Domain; text: string } {
   const levels = request.strategy === 'strict-pack' ? [NODE_LABEL] : request.topology.filter(({ rule }) => rule === 'same').map(({ level }) => level);
-  if (levels.length === 0) return { domain: { name: '', nodes: [...candidates] }, text: '' };
+  const all = { domain: { name: '', nodes: [...candidates] }, text: '' };
+  if (levels.length === 0) return all;
   const domains = new Map<string, Domain>();
   for (const node of candidates) {
     const name = levels.map((level) => labelOf(node, level)!).join(', ');
@@ -87,7 +88,8 @@ function closestDomain(candidates: readonly NodeRow[], classes: readonly BundleC
     const now = rooms.reduce((sum, room) => sum + room.now, 0);
     if (closest === null || idle > closest.idle || (idle === closest.idle && now > closest.now)) closest = { domain, idle, now };
   }
-  const { domain } = closest!;
+  const { domain, idle } = closest!;
+  if (idle === 0) return all; // none comes closer than others
   return { domain, text: domains.size === 1 ? '' : `of ${domains.size} ${levels.join(' and ')}s, ${domain.name} comes closest: ` };
 }
 

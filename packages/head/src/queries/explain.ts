@@ -18,6 +18,9 @@ import type { ExplainAnswer } from './shapes.js';
 /** An answer is read by a person: of more leases or waiting demands than these it tells how many there are. */
 const LINES_OF_A_KIND_MAX = 20;
 
+/** More bundles of one node than these are only counted. */
+const BUNDLES_NAMED_MAX = 8;
+
 /** The tables that explanations draw on. */
 export interface ExplainTables {
   readonly context: HeadContext;
@@ -165,7 +168,10 @@ export function explainPlacementGroup(group: Group, tables: ExplainTables): Expl
   return { id: group.id, kind: 'group', state: group.state, lines };
 }
 
-const bundlesOf = ({ holdings }: Share): string => `bundle${holdings.size === 1 ? '' : 's'} ${[...holdings.keys()].join(', ')} ${holdings.size === 1 ? 'is' : 'are'}`;
+function bundlesOf({ holdings: { size }, holdings }: Share): string {
+  if (size > BUNDLES_NAMED_MAX) return `${size} bundles are`;
+  return `bundle${size === 1 ? '' : 's'} ${[...holdings.keys()].join(', ')} ${size === 1 ? 'is' : 'are'}`;
+}
 
 function describeShare(share: Share): string {
   return `${bundlesOf(share)} ${share.state} here, of ${share.group.id}${share.group.name === '' ? '' : ` '${share.group.name}'`}`;

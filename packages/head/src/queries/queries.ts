@@ -17,11 +17,12 @@ import {
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { unknownId } from './known-ids.js';
 import { rowFilter } from './list-fields.js';
-import { actorRow, deadNodeRow, jobRow, nodeRow, workerRow } from './rows.js';
+import { actorRow, deadNodeRow, groupRow, jobRow, nodeRow, workerRow } from './rows.js';
 import {
   LIST_KINDS, type DrainAnswer, type ExplainAnswer, type ListAnswer, type ListKind, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
   type SubmitAnswer, type SummaryAnswer,
 } from './shapes.js';
+import { clusterSnapshot } from './snapshot.js';
 import { clusterStatus, countStates } from './status.js';
 import { submitJob } from './submit.js';
 
@@ -87,13 +88,14 @@ export class Queries {
       case 'list': return this.#list(argument('kind'), request.arguments, reply);
       case 'explain': return this.#explain(argument('id'), reply, attempt);
       case 'logs': return this.#logs(argument('id'), readOffsets(request.json), reply);
+      case 'snapshot': return reply(clusterSnapshot(this.#tables));
       case 'drain': return reply(this.#drain(argument('id'), argument('undo') !== 'true'));
       case 'submit': return reply({ jobId: submitJob(request.json, this.#tables) } satisfies SubmitAnswer);
       case 'stop-job': return reply(this.#stopJob(argument('id')));
       case 'stop':
         reply({ nodes: this.#tables.nodes.byId.size } satisfies StopAnswer);
         return this.#actions.stopCluster(argument('reason') || 'the cluster was stopped');
-      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, drain, submit, stop-job or stop');
+      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, snapshot, drain, submit, stop-job or stop');
     }
   }
 
@@ -111,12 +113,13 @@ export class Queries {
   }
 
   #ownRows(kind: Exclude<ListKind, 'tasks' | 'objects'>): object[] {
-    const { context, nodes, jobs, actors } = this.#tables;
+    const { context, nodes, jobs, actors, groups } = this.#tables;
     const live = [...nodes.byId.values()];
     switch (kind) {
       case 'nodes': return [...live.map((node) => nodeRow(node, this.#tables)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
       case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
       case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
+      case 'groups': return [...groups.removed.values(), ...groups.live.values()].map((group) => groupRow(group, this.#tables));
       case 'workers': return live.flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
     }
   }

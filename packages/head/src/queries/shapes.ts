@@ -9,6 +9,7 @@
  * | list     | kind, filter? (`k=v,k=v`), limit?       |                       | ListAnswer      |
  * | explain  | id (also the name of an actor)          |                       | ExplainAnswer   |
  * | logs     | id (of a worker, an actor or a job)     | LogOffsets, or none   | LogsAnswer      |
+ * | snapshot |                                         |                       | SnapshotAnswer  |
  * | drain    | id (of a node), undo? (`true`)          |                       | DrainAnswer     |
  * | submit   |                                         | JobSpec               | SubmitAnswer    |
  * | stop-job | id                                      |                       | StopJobAnswer   |
@@ -17,6 +18,7 @@
  * Fails with INVALID_ARGUMENT for an unknown `what`, kind or id, and with BACKPRESSURE while too many queries wait.
  */
 import type { LogPart } from '@muster/protocol';
+import type { NodeSnapshot, WantedGroups, WantedTasks } from '@muster/scheduler';
 
 /** Amounts by resource name, in whole units (`memory` in bytes). */
 export type Amounts = Readonly<Record<string, number>>;
@@ -38,6 +40,8 @@ export interface StatusAnswer {
   readonly leases: { readonly starting: number; readonly running: number; readonly ending: number };
   /** Live actors by state. */
   readonly actors: Readonly<Record<string, number>>;
+  /** Live placement groups by state. */
+  readonly groups: Readonly<Record<string, number>>;
   /** The longest waiting first, and how many there are beyond them. */
   readonly waiting: readonly WaitingRow[];
   readonly waitingMore: { readonly requests: number; readonly demands: number };
@@ -59,6 +63,25 @@ export interface WaitingRow {
   readonly reasons: string;
 }
 
+/** The cluster as a planner sees it. Amounts are in units of 1/10000. */
+export interface SnapshotAnswer {
+  readonly nodes: readonly NodeSnapshot[];
+  /** What waits for nodes, or for room on them. */
+  readonly waiting: { readonly tasks: readonly WaitingTasks[]; readonly groups: readonly WaitingGroups[] };
+}
+
+/** Leases of tasks and actors that ask for the same. */
+export interface WaitingTasks extends WantedTasks {
+  /** Of one of them. */
+  readonly name: string;
+}
+
+/** Placement groups that ask for the same; of one that has lost bundles, these. */
+export interface WaitingGroups extends WantedGroups {
+  /** Of the first of them. */
+  readonly name: string;
+}
+
 /** Tasks and actors, counted. */
 export interface SummaryAnswer {
   /** Counts by state, of the tasks of one name. */
@@ -70,13 +93,13 @@ export interface SummaryAnswer {
 }
 
 /** What can be listed. */
-export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers'] as const;
+export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers', 'groups'] as const;
 /** One of {@link LIST_KINDS}. */
 export type ListKind = (typeof LIST_KINDS)[number];
 
 /** Rows of the kind that was asked for. */
 export interface ListAnswer {
-  readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | OwnedRow)[];
+  readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | GroupRow | OwnedRow)[];
   /** How many rows match, those beyond the limit included. */
   readonly matches: number;
   /** Owners that did not answer in time, because they were busy. Only tasks and objects have owners. */
@@ -162,6 +185,27 @@ export interface WorkerRow {
   readonly actorId: string;
   /** Its task waits for others, and its cpus are lent out. */
   readonly isBlocked: boolean;
+  readonly ageMs: number;
+}
+
+/** A placement group, removed ones included. */
+export interface GroupRow {
+  readonly groupId: string;
+  readonly name: string;
+  readonly state: 'pending' | 'preparing' | 'created' | 'repairing' | 'removed';
+  readonly jobId: string;
+  readonly ownerId: string;
+  readonly strategy: string;
+  /** For people: `8 bundles on a node each, all in one rack`. */
+  readonly request: string;
+  /** Of all bundles together. */
+  readonly resources: Amounts;
+  /** By bundle; empty where one has no place. */
+  readonly nodes: readonly string[];
+  /** Why it waits. */
+  readonly reasons: string;
+  /** Why it was removed, if nobody asked for that. */
+  readonly cause: string;
   readonly ageMs: number;
 }
 

@@ -24,7 +24,7 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
     clusterId: context.settings.clusterId, address: context.settings.address, uptimeMs: context.nowMs - context.startedAtMs,
     ...sumsOf(nodes.byId.values(), tables), reserved: amounts(reservedBy(groups)), jobs: { running: jobs.running.size, finished: jobs.finished.size }, drivers, leases: states,
     actors: Object.fromEntries(countStates([...actors.live.values()], null).flatMap(([, counts]) => Object.entries(counts))),
-    ...waitingRows(tables),
+    groups: countStates([...groups.live.values()], null)[0]?.[1] ?? {}, ...waitingRows(tables),
   };
 }
 
