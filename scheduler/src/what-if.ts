@@ -68,19 +68,20 @@ export interface Suggestion {
 
 /** A copy of a cluster in which things are tried out. */
 export class WhatIf {
-  readonly #cluster: Cluster;
+  /** The copy, with what was placed and added so far. */
+  readonly cluster: Cluster;
   readonly #joined = new Map<NodeType, number>();
 
   /** The cluster itself is left alone. */
   constructor(cluster: Cluster) {
-    this.#cluster = cluster.fork();
+    this.cluster = cluster.fork();
   }
 
   /** Nodes that join, under names of their own. Returns these. */
   add(type: NodeType, count: number): string[] {
     return Array.from({ length: count }, () => {
       const node: NodeSpec = { nodeId: this.#freshName(type), total: type.total, labels: type.labels };
-      this.#cluster.add(node);
+      this.cluster.add(node);
       return node.nodeId;
     });
   }
@@ -89,17 +90,17 @@ export class WhatIf {
   plan({ groups, tasks }: Wanted): Plan {
     const placedGroups = groups.map((wanted) => this.#placeGroups(wanted));
     const placedTasks = tasks.map((wanted) => this.#placeTasks(wanted));
-    const idle = this.#cluster.emptied();
+    const idle = this.cluster.emptied();
     return {
       groups: groups.map(({ request, count }, index): Outcome => {
         const nodeIds = placedGroups[index]!;
         if (nodeIds.length === count) return { placed: count, nodeIds, isFeasible: true, reasons: '' };
-        return { placed: nodeIds.length, nodeIds, isFeasible: new GroupShape(idle, request).plan() !== null, reasons: explainGroup(this.#cluster, request).reasons };
+        return { placed: nodeIds.length, nodeIds, isFeasible: new GroupShape(idle, request).plan() !== null, reasons: explainGroup(this.cluster, request).reasons };
       }),
       tasks: tasks.map(({ request, count }, index): Outcome => {
         const nodeIds = placedTasks[index]!;
         if (nodeIds.length === count) return { placed: count, nodeIds, isFeasible: true, reasons: '' };
-        const { isFeasible, reasons } = explain(this.#cluster, request);
+        const { isFeasible, reasons } = explain(this.cluster, request);
         return { placed: nodeIds.length, nodeIds, isFeasible, reasons };
       }),
     };
@@ -133,24 +134,24 @@ export class WhatIf {
   }
 
   #placeTasks({ request, count }: WantedTasks): string[][] {
-    const shape = new Shape(this.#cluster, request);
+    const shape = new Shape(this.cluster, request);
     const placed: string[][] = [];
     while (placed.length < count) {
-      const nodeId = place(this.#cluster, shape, { preferredNodeIds: [], leasesByNode: null });
+      const nodeId = place(this.cluster, shape, { preferredNodeIds: [], leasesByNode: null });
       if (nodeId === null) break;
-      this.#cluster.hold(nodeId, request.resources);
+      this.cluster.hold(nodeId, request.resources);
       placed.push([nodeId]);
     }
     return placed;
   }
 
   #placeGroups({ request, count }: WantedGroups): string[][] {
-    const shape = new GroupShape(this.#cluster, request);
+    const shape = new GroupShape(this.cluster, request);
     const placed: string[][] = [];
     while (placed.length < count) {
       const plan = shape.plan();
       if (plan === null) break;
-      plan.forEach(({ nodeId, gpuIds }, index) => this.#cluster.holdAt(nodeId, { resources: request.bundles[index]!.resources, gpuIds }));
+      plan.forEach(({ nodeId, gpuIds }, index) => this.cluster.holdAt(nodeId, { resources: request.bundles[index]!.resources, gpuIds }));
       placed.push(plan.map(({ nodeId }) => nodeId));
     }
     return placed;
@@ -159,7 +160,7 @@ export class WhatIf {
   /** The fewest nodes of the type with which all of these groups fit; null: no number of them would do. More nodes never do harm. */
   #nodesForGroups(wanted: WantedGroups, type: NodeType): number | null {
     const isEnough = (count: number): boolean => {
-      const trial = new WhatIf(this.#cluster);
+      const trial = new WhatIf(this.cluster);
       trial.add(type, count);
       return trial.#placeGroups(wanted).length === wanted.count;
     };
@@ -183,7 +184,7 @@ export class WhatIf {
       const number = (this.#joined.get(type) ?? 0) + 1;
       this.#joined.set(type, number);
       const nodeId = `new-${type.name}-${number}`;
-      if (!this.#cluster.has(nodeId)) return nodeId;
+      if (!this.cluster.has(nodeId)) return nodeId;
     }
   }
 }

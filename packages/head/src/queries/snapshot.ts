@@ -10,7 +10,7 @@ export function clusterSnapshot({ nodes, demands, groups }: QueryTables): Snapsh
     if (pool.groupId !== '') continue; // more nodes would not help
     let count = 0;
     for (const demand of queue) count += demands.lacking(demand);
-    tasks.push({ name: queue.first()!.name, count, request: shape.request });
+    tasks.push({ name: queue.first()!.name || 'unnamed', count, request: shape.request });
   }
   const byKey = new Map<string, WaitingGroups>();
   for (const group of groups.live.values()) {
