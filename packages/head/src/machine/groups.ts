@@ -259,13 +259,10 @@ export class Groups {
     const { actors, leases } = this.#parts;
     pool.close(reason);
     group.pool = null;
-    for (const { node } of group.shares) {
-      for (const lease of [...node.leases]) {
-        if (lease.place.bundle?.groupId !== group.id) continue;
-        const actor = actors.live.get(lease.demand.actorId);
-        if (actor !== undefined) actors.die(actor, { kind: 'killed', reason });
-        else leases.end(lease, { kill: true, reason, tell: true });
-      }
+    for (const lease of [...pool.leases]) {
+      const actor = actors.live.get(lease.demand.actorId);
+      if (actor !== undefined) actors.die(actor, { kind: 'killed', reason });
+      else leases.end(lease, { kill: true, reason, tell: true });
     }
   }
 }

@@ -13,6 +13,7 @@ import { Actors } from './actors.js';
 import { HeadContext, type HeadSettings } from './context.js';
 import { Demands, type Demand } from './demands.js';
 import { Fairness } from './fairness.js';
+import { GroupTurns } from './group-turns.js';
 import { Groups } from './groups.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
@@ -43,6 +44,7 @@ export class HeadMachine {
   readonly actors: Actors;
   readonly groups: Groups;
   readonly #fairness: Fairness;
+  readonly #turns: GroupTurns;
   readonly #lifecycle: Lifecycle;
   readonly #queries: Queries;
   readonly #strangers = new Map<number, Stranger>();
@@ -70,6 +72,7 @@ export class HeadMachine {
     });
     this.groups = new Groups({ ...this.#foundations(), actors: this.actors });
     this.#fairness = new Fairness(context, this.nodes, this.demands, (lease) => this.tasks.askBack(lease));
+    this.#turns = new GroupTurns(context, this.demands, this.groups, (lease) => this.tasks.askBack(lease));
     this.#lifecycle = new Lifecycle({ ...this.#parts(), fairness: this.#fairness });
     this.#queries = new Queries(this.#parts(), {
       stopJob: (job) => this.#lifecycle.stopJob(job),
@@ -341,6 +344,7 @@ export class HeadMachine {
     this.#queries.tick();
     this.demands.tick();
     this.#fairness.tick();
+    this.#turns.tick();
     if (this.#stopping === null || this.#hasStopped || (this.nodes.byId.size > 0 && nowMs < this.#stopping.untilMs)) return;
     this.#hasStopped = true;
     this.context.stop(this.#stopping.reason);

@@ -100,6 +100,7 @@ export class Leases {
     };
     this.byId.set(lease.id, lease);
     node.leases.add(lease);
+    pool.leases.add(lease);
     this.#demands.hold(demand, lease);
     this.#request(lease);
     return lease;
@@ -195,6 +196,7 @@ export class Leases {
     this.#unsettled.delete(lease);
     if (this.#byWorker.get(lease.workerId) === lease) this.#byWorker.delete(lease.workerId);
     lease.node.leases.delete(lease);
+    lease.pool.leases.delete(lease);
     lease.pool.release(lease.place, taken(lease));
     this.#demands.release(lease.demand, lease);
     if (lease.end === null) this.#listener.leaseLost(lease, cause ?? { kind: 'killed', reason: `${lease.node.id} took it back` });
