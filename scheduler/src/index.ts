@@ -10,5 +10,5 @@ export {
 } from './request.js';
 export { Shape } from './shape.js';
 export { Reservation, type Ending } from './backfill.js';
-export { byTurn, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings } from './fair-share.js';
-export { preempt, type Preemption, type Tenant } from './preempt.js';
+export { compareTurns, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings, type Ranked } from './fair-share.js';
+export { Preemptor, type Preemption, type Tenant } from './preempt.js';

@@ -38,6 +38,7 @@ export interface TaskIdentity {
   readonly taskId: string;
   readonly attempt: number;
   readonly isCancelled: () => boolean;
+  readonly isPreempted: () => boolean;
   readonly adopt: (ref: ObjectRef) => void;
 }
 

@@ -49,6 +49,7 @@ export class SimWorker {
     if (command.exit) return this.process.exit({ code: 0, signal: null });
     this.#lease = command.leaseId ? command : null;
     this.executor.startedTasks = 0;
+    this.executor.isPreempted = false;
     if (this.#lease) this.session.jobId = command.jobId;
     for (const [line, stream] of [...this.#served]) {
       if (!line.leaseId || line.leaseId === this.leaseId) continue;
@@ -60,6 +61,7 @@ export class SimWorker {
 
   #takeHeadMessage(message: HeadToClient): void {
     if (message.type === 'startActor') this.#startActor(message);
+    if (message.type === 'leasePreempted' && message.leaseId === this.leaseId) this.executor.preempt();
   }
 
   #startActor(message: StartActor): void {

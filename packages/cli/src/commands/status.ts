@@ -28,7 +28,7 @@ function describe(status: StatusAnswer): string {
     ['actors', Object.entries(actors).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
     ['objects', `${objectStore.objects} in ${formatSizeBytes(objectStore.usedBytes)} of ${formatSizeBytes(objectStore.totalBytes)}${objectStore.spilledBytes > 0 ? `, ${formatSizeBytes(objectStore.spilledBytes)} on disk` : ''}`],
   ]);
-  return [fields, '', describeResources(status.total, status.available), ...describeWaiting(status)].join('\n');
+  return [fields, '', describeResources(status.total, status.available), ...describeQueues(status), ...describeWaiting(status)].join('\n');
 }
 
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
@@ -42,6 +42,20 @@ function describeResources(total: Amounts, available: Amounts): string {
     { title: 'USED', value: (name) => formatAmount(name, used(name)), align: 'right' },
     { title: 'TOTAL', value: (name) => formatAmount(name, total[name]!), align: 'right' },
   ], names);
+}
+
+/** The default queue alone, without a quota, is nothing to look at. */
+function describeQueues({ queues }: StatusAnswer): string[] {
+  if (queues.length === 1 && Object.keys(queues[0]!.quota).length === 0) return [];
+  const list = (amounts: Amounts): string => Object.entries(amounts).map(([name, amount]) => `${formatAmount(name, amount)} ${name}`).join(', ');
+  return ['', formatTable([
+    { title: 'QUEUE', value: (row) => row.name },
+    { title: 'HOLDS', value: (row) => list(row.held), shrinksTo: 16 },
+    { title: 'QUOTA', value: (row) => list(row.quota), shrinksTo: 12 },
+    { title: 'SHARE', value: (row) => `${(100 * row.share).toFixed(0)}%${row.weight === 1 ? '' : ` (weight ${row.weight})`}`, align: 'right' },
+    { title: 'JOBS', value: (row) => row.jobs, align: 'right' },
+    { title: 'WAITING', value: (row) => row.waiting, align: 'right' },
+  ], queues)];
 }
 
 function describeWaiting({ waiting }: StatusAnswer): string[] {

@@ -11,7 +11,7 @@ const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
 const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'retries', 'retryOn', 'timeoutMs', 'signal']);
 const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
 const CALL_KEYS = new Set(['retries', 'signal']);
-const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs']);
+const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs', 'queue', 'priority']);
 
 /** The first options with the others over them. @throws MusterError INVALID_ARGUMENT for what spreading would silently make nothing of */
 export function mergeOptions<Options extends object>(first: Options, others: Options): Options {
@@ -77,8 +77,11 @@ export function checkCallOptions(options: CallOptions): void {
 }
 
 /** @throws MusterError INVALID_ARGUMENT for options that init() does not know */
-export function checkInitOptions(options: object): void {
+export function checkInitOptions(options: { readonly queue?: string; readonly priority?: number }): void {
   checkKeys(options, INIT_KEYS);
+  const { queue, priority } = options;
+  if (queue !== undefined && (typeof queue !== 'string' || queue === '')) throw makeError('INVALID_ARGUMENT', { what: 'queue', want: 'the name of a queue' });
+  checkInteger('priority', priority, -(2 ** 31), 2 ** 31 - 1);
 }
 
 /** What the options ask of a place. */

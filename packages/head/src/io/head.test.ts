@@ -62,7 +62,7 @@ const registration = (nodeId: string): NodeToHead => ({
 });
 
 const hello = (processId: string, isDriver: boolean): ClientToHead => ({
-  type: 'clientHello', processId, jobId: '', isDriver, nodeId: 'node-1', pid: 1, endpoint: null, entrypoint: 'test', wantLogs: true,
+  type: 'clientHello', processId, jobId: '', isDriver, nodeId: 'node-1', pid: 1, endpoint: null, entrypoint: 'test', wantLogs: true, queue: '', priority: 0,
 });
 
 const read = <Answer>(reply: QueryReply): Answer => {

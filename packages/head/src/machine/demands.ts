@@ -1,9 +1,10 @@
 /**
  * Who waits for how many leases of what, in which order they are served, and what they are told meanwhile.
  *
- * Demands whose requests fit the same nodes form a group: when one of them is refused, all are, until a node changes. So a
- * step costs time in proportion to the number of different requests that wait, not to the number of waiting owners.
- * Among all groups the demand with the fewest leases is next, and among equals it goes in turn.
+ * Demands of one queue and priority whose requests fit the same nodes form a group: when one of them is refused, all are, until a node
+ * changes. So a step costs time in proportion to the number of different requests that wait, not to the number of waiting owners.
+ * Among all groups that of the highest priority is next, then that of the queue with the smallest share, then the demand with the fewest
+ * leases, and among equals it goes in turn.
  */
 import { formatDurationMs } from '@muster/base';
 import { explain, place, requestKey, type PlacementRequest, type Shape } from '@muster/scheduler';
@@ -14,9 +15,10 @@ import type { Lease } from './leases.js';
 import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNSIZED_LEASES_MAX } from './limits.js';
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
+import type { Queues, Ranked } from './queues.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
-export interface DemandSpec {
+export interface DemandSpec extends Ranked {
   /** The owner's number for it; 0 for an actor. */
   readonly demandId: number;
   /** Empty for tasks. */
@@ -42,6 +44,7 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' 
   preferredNodeIds: readonly string[];
   request: PlacementRequest;
   requestKey: string;
+  groupKey: string;
   leasesByNode: Map<string, number> | null;
   name: string;
   /** How many leases it wants in all. */
@@ -59,18 +62,27 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' 
   told: DemandStatus | null;
 }
 
-/** The waiting demands whose requests fit the same nodes. */
-export interface DemandGroup {
+/** The waiting demands of one queue and priority whose requests fit the same nodes. */
+export interface DemandGroup extends Ranked {
   readonly shape: Shape;
-  readonly queue: FairQueue<Demand>;
+  readonly waiting: FairQueue<Demand>;
   /** The nodes' revision and the cluster's epoch at the last refusal; -1 before the first. */
   refusedRevision: number;
   refusedEpoch: number;
   /** Why, as it was told last. Worked out when it is asked for, because that takes a look at every node. */
   explained: { readonly version: number; readonly reasons: string } | null;
   isInfeasible: boolean;
+  /** It was refused for its queue's quota, whatever the nodes have. */
+  isOverQuota: boolean;
   /** Set: it would be infeasible, but a node that was lost lately could have held it. */
   awaited: AwaitedNode | null;
+}
+
+/** The tables that demands are served from. */
+interface DemandTables {
+  readonly context: HeadContext;
+  readonly nodes: Nodes;
+  readonly queues: Queues;
 }
 
 const NEVER = -1;
@@ -80,6 +92,7 @@ export class Demands {
   readonly groups = new Map<string, DemandGroup>();
   readonly #context: HeadContext;
   readonly #nodes: Nodes;
+  readonly #queues: Queues;
   readonly #tell: (demand: Demand, status: DemandStatus) => void;
   readonly #delayed = new Set<Demand>();
   #turns = 0;
@@ -88,15 +101,17 @@ export class Demands {
   #nextReportMs = 0;
 
   /** `tell` is called at once when a demand becomes infeasible, and at most once a second while it waits. */
-  constructor(context: HeadContext, nodes: Nodes, tell: (demand: Demand, status: DemandStatus) => void) {
+  constructor({ context, nodes, queues }: DemandTables, tell: (demand: Demand, status: DemandStatus) => void) {
     this.#context = context;
     this.#nodes = nodes;
+    this.#queues = queues;
     this.#tell = tell;
   }
 
   create(spec: DemandSpec): Demand {
+    const key = requestKey(spec.request);
     return {
-      ...spec, requestKey: requestKey(spec.request), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
+      ...spec, requestKey: key, groupKey: groupKey(spec, key), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
       failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
     };
   }
@@ -116,6 +131,7 @@ export class Demands {
     this.#leaveQueue(demand);
     demand.request = request;
     demand.requestKey = key;
+    demand.groupKey = groupKey(demand, key);
     this.#refresh(demand);
   }
 
@@ -154,24 +170,36 @@ export class Demands {
     if (this.#delayed.has(demand)) {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
-    return this.outlook(demand.request, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
+    return this.outlook(demand, demand.request, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
   }
 
-  /** Why such a request would wait at this moment, or null when some node has room for it. */
-  outlook(request: PlacementRequest, key = requestKey(request)): DemandStatus | null {
+  /** Why such a request would wait at this moment, or null when some node has room for it and its queue may hold it. */
+  outlook({ queue }: Pick<Ranked, 'queue'>, request: PlacementRequest, key = requestKey(request)): DemandStatus | null {
     const { cluster, shapes, lost } = this.#nodes;
+    const never = queue.neverHolds(request.resources);
+    const reasons = never ?? queue.overQuota(request.resources);
+    if (reasons !== null) return { isInfeasible: never !== null, reasons };
     const shape = shapes.of(request, key);
     if (shape.best() !== null) return null;
     const awaited = shape.isFeasible ? null : lost.awaitedBy(request);
     return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(explain(cluster, request).reasons, awaited) };
   }
 
-  /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. */
-  schedule(grant: (demand: Demand, nodeId: string) => void): void {
+  /** How many more leases the demand would take. */
+  missing(demand: Demand): number {
+    return this.#wanted(demand) - demand.leases.size;
+  }
+
+  /**
+   * Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. `admit` names a node that is kept for others and has
+   * room all the same.
+   */
+  schedule(grant: (demand: Demand, nodeId: string) => void, admit: (demand: Demand, shape: Shape) => string | null): void {
     if (!this.#hasNew && this.#scheduledRevision === this.#nodes.revision) return;
     for (let demand = this.#next(); demand !== null; demand = this.#next()) {
-      const group = this.groups.get(demand.requestKey)!;
-      const nodeId = place(this.#nodes.cluster, group.shape, demand);
+      const group = this.groups.get(demand.groupKey)!;
+      group.isOverQuota = demand.queue.overQuota(demand.request.resources) !== null;
+      const nodeId = group.isOverQuota ? null : (place(this.#nodes.cluster, group.shape, demand) ?? admit(demand, group.shape));
       if (nodeId !== null) grant(demand, nodeId);
       else this.#refuse(group);
     }
@@ -204,7 +232,7 @@ export class Demands {
     for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
       if (nodesLeft <= 0) break;
       if (!this.#isRefused(group)) continue; // it is tried again in this step
-      const waiting = [...group.queue].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
+      const waiting = [...group.waiting].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
       if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;
       // An actor that is told may die, and take others with it.
       for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
@@ -224,34 +252,37 @@ export class Demands {
   }
 
   #queue(demand: Demand): void {
-    let group = this.groups.get(demand.requestKey);
+    let group = this.groups.get(demand.groupKey);
     if (group === undefined) {
+      const { queue, priority } = demand;
       const shape = this.#nodes.shapes.of(demand.request, demand.requestKey);
-      group = { shape, queue: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null, isInfeasible: false, awaited: null };
-      this.groups.set(demand.requestKey, group);
+      group = {
+        queue, priority, shape, waiting: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null, isInfeasible: false, isOverQuota: false, awaited: null,
+      };
+      this.groups.set(demand.groupKey, group);
     }
     const level = demand.leases.size;
     if (demand.level === null || demand.level < level) demand.waitingSinceMs = this.#context.nowMs;
-    group.queue.put(demand, level, this.#turns++);
+    group.waiting.put(demand, level, this.#turns++);
     if (!this.#isRefused(group)) this.#hasNew = true;
     else if (group.isInfeasible) this.#reportFeasibility(demand, group);
   }
 
   #leaveQueue(demand: Demand): void {
     demand.told = null;
-    const group = this.groups.get(demand.requestKey);
+    const group = this.groups.get(demand.groupKey);
     if (demand.level === null || group === undefined) return;
-    group.queue.remove(demand);
-    if (group.queue.size === 0) this.groups.delete(demand.requestKey);
+    group.waiting.remove(demand);
+    if (group.waiting.size === 0) this.groups.delete(demand.groupKey);
   }
 
-  /** The neediest demand of those groups that have not been refused since the nodes last changed. */
+  /** Whose turn it is among those groups that have not been refused since the nodes last changed. */
   #next(): Demand | null {
     let next: Demand | null = null;
     for (const group of this.groups.values()) {
       if (this.#isRefused(group)) continue;
-      const demand = group.queue.first()!;
-      if (next === null || demand.level! < next.level! || (demand.level === next.level && demand.turn < next.turn)) next = demand;
+      const demand = group.waiting.first()!;
+      if (next === null || (this.#queues.compare(demand, next) || demand.level! - next.level! || demand.turn - next.turn) < 0) next = demand;
     }
     return next;
   }
@@ -262,14 +293,15 @@ export class Demands {
   }
 
   #refuse(group: DemandGroup): void {
-    const { shape, isInfeasible: wasInfeasible } = group;
+    const { shape, queue, isInfeasible: wasInfeasible } = group;
+    const isBarred = group.isOverQuota && queue.neverHolds(shape.request.resources) !== null;
     group.refusedRevision = this.#nodes.revision;
     group.refusedEpoch = this.#nodes.cluster.epoch;
-    group.awaited = shape.isFeasible ? null : this.#nodes.lost.awaitedBy(shape.request);
-    group.isInfeasible = !shape.isFeasible && group.awaited === null;
+    group.awaited = isBarred || shape.isFeasible ? null : this.#nodes.lost.awaitedBy(shape.request);
+    group.isInfeasible = isBarred || (!shape.isFeasible && group.awaited === null);
     if (!wasInfeasible && !group.isInfeasible) return;
     // An actor that is told may die, and take others with it.
-    for (const demand of [...group.queue]) if (demand.level !== null) this.#reportFeasibility(demand, group);
+    for (const demand of [...group.waiting]) if (demand.level !== null) this.#reportFeasibility(demand, group);
   }
 
   /** Its last refusal holds no longer, though the nodes are the same. */
@@ -281,7 +313,11 @@ export class Demands {
 
   #statusOf(group: DemandGroup): DemandStatus {
     const { cluster } = this.#nodes;
-    if (group.explained?.version !== cluster.version) group.explained = { version: cluster.version, reasons: explain(cluster, group.shape.request).reasons };
+    const { shape: { request }, queue } = group;
+    if (group.explained?.version !== cluster.version) {
+      const quota = group.isOverQuota ? (queue.neverHolds(request.resources) ?? queue.overQuota(request.resources)) : null;
+      group.explained = { version: cluster.version, reasons: quota ?? explain(cluster, request).reasons };
+    }
     return { isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) };
   }
 
@@ -296,6 +332,8 @@ export class Demands {
     this.#tell(demand, status);
   }
 }
+
+const groupKey = ({ queue, priority }: Ranked, key: string): string => `${priority} ${queue.settings.name} ${key}`;
 
 function countByNode(leases: Iterable<Lease>): Map<string, number> {
   const leasesByNode = new Map<string, number>();

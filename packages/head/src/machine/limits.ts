@@ -27,6 +27,10 @@ export const ACTOR_CREATION_MAX_BYTES = 16 * 2 ** 20;
 export const RESOURCE_NAMES_MAX = 64;
 export const LABELS_MAX = 64;
 export const LABEL_VALUES_MAX = 10_000;
+/** An administrator writes them by hand. Each decision looks at the waiting demands of each. */
+export const QUEUES_MAX = 256;
+/** Groups of waiting demands are told apart by it: any number would do, and nobody needs more. */
+export const PRIORITY_MAX = 1_000;
 
 /** Of requests that wait or waited lately. Each takes eight bytes for each node. */
 export const SHAPES_KEPT_MAX = 256;
@@ -69,6 +73,17 @@ export const FAIRNESS_INTERVAL_MS = 100;
 export const DEMAND_STATUS_INTERVAL_MS = 1_000;
 /** Nodes that are looked at for it in one interval; a few dozen milliseconds. Where there are more nodes and demands, these take turns. */
 export const STATUS_NODES_MAX = 100_000;
+
+// Preemption.
+/** A demand that waits this long takes from lower priorities: before, they were asked, and short tasks have ended. */
+export const PREEMPT_AFTER_MS = 1_000;
+export const PREEMPTION_INTERVAL_MS = 500;
+/** Leases that one demand may take in one round. */
+export const PREEMPTIONS_PER_DEMAND_MAX = 16;
+/** Workers that are killed take a moment to go; then their room is claimed no longer. */
+export const PREEMPTION_SLACK_MS = 10_000;
+/** What is preempted has this long to save its work, unless its queue says otherwise. */
+export const GRACE_PERIOD_MS = 30_000;
 
 // Waits.
 /** A longer pause between two ticks is the head's own fault. */

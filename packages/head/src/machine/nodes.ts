@@ -4,11 +4,11 @@
  *   registered ──stream breaks──> unreachable ──the same daemon registers again──> registered
  *       └──────────silent for nodeTimeoutMs, or said goodbye──────────> dead (for good: a new daemon has a new id)
  */
-import { makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
+import { addResources, makeError, RESOURCE_SCALE, subtractResources, type MusterError, type ResourceSet } from '@muster/base';
 import type { Endpoint, Heartbeat, HeadToNode, RegisterNode } from '@muster/protocol';
 import { Cluster, COLUMN, type Holding, type NodeRow } from '@muster/scheduler';
+import type { Claim } from './claims.js';
 import type { HeadContext } from './context.js';
-import type { Demand } from './demands.js';
 import { History } from './history.js';
 import type { Lease } from './leases.js';
 import { LABELS_MAX, NODES_DEAD_KEPT_MAX, NODES_MAX } from './limits.js';
@@ -44,9 +44,9 @@ export interface Node {
   readonly row: NodeRow;
   readonly leases: Set<Lease>;
   readonly workers: Map<string, WorkerRecord>;
-  /** The demand that freed room is kept for. */
-  reservation: { readonly demand: Demand; readonly untilMs: number } | null;
-  /** No reservation before this. */
+  /** For whom room is kept. */
+  claims: readonly Claim[];
+  /** No claims for lack of turns before this. */
   openUntilMs: number;
   /** It takes no more leases. */
   isDraining: boolean;
@@ -73,6 +73,8 @@ export class Nodes {
   /** What the scheduler sees of all of them. Changed only here. */
   readonly cluster = new Cluster();
   readonly shapes = new Shapes(this.cluster);
+  /** Of all nodes together. */
+  totals: ResourceSet = {};
   /** Grows whenever an earlier refusal may no longer hold or may have become final: it is worth another try. */
   revision = 0;
   readonly #context: HeadContext;
@@ -93,11 +95,8 @@ export class Nodes {
     return null;
   }
 
-  /** Of all nodes together. */
   get totalCpus(): number {
-    let sum = 0;
-    for (const { row } of this.byId.values()) sum += row.total['cpu'] ?? 0;
-    return sum / RESOURCE_SCALE;
+    return (this.totals['cpu'] ?? 0) / RESOURCE_SCALE;
   }
 
   /** What no lease holds. */
@@ -128,10 +127,11 @@ export class Nodes {
     const node: Node = {
       id: message.nodeId, instanceId: message.instanceId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
       registeredAtMs: this.#context.nowMs, endpoint: message.endpoint, stream, lastHeardMs: this.#context.nowMs, heartbeat: null,
-      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), workers: new Map(), reservation: null, openUntilMs: 0, isDraining: false,
+      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), workers: new Map(), claims: [], openUntilMs: 0, isDraining: false,
     };
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
+    this.totals = addResources(this.totals, total);
     this.revision++;
     return { type: 'new', node };
   }
@@ -153,6 +153,7 @@ export class Nodes {
     this.byId.delete(node.id);
     this.dead.add(node.id, { id: node.id, hostname: node.hostname, detail, diedAtMs: this.#context.nowMs });
     this.lost.add(node.row, `was lost (${detail})`);
+    this.totals = subtractResources(this.totals, node.row.total);
     this.cluster.remove(node.id);
     this.revision++;
   }
@@ -208,10 +209,10 @@ export class Nodes {
     this.#setCondition(node);
   }
 
-  /** Keeps the node's free room for one demand; null opens it to all. */
-  reserve(node: Node, reservation: Node['reservation']): void {
-    node.reservation = reservation;
-    if (reservation === null) this.revision++;
+  /** Keeps the node's free room for those who have claimed it; without claims it is open to all. */
+  setClaims(node: Node, claims: readonly Claim[]): void {
+    if (claims.length < node.claims.length) this.revision++;
+    node.claims = claims;
     this.#setCondition(node);
   }
 
@@ -247,7 +248,7 @@ export class Nodes {
   }
 
   #setCondition(node: Node): void {
-    const whenItTakes = node.reservation !== null ? 'reserved' : 'ready';
+    const whenItTakes = node.claims.length > 0 ? 'reserved' : 'ready';
     this.cluster.setCondition(node.id, node.isDraining ? 'draining' : node.stream === null ? 'unreachable' : whenItTakes);
   }
 }

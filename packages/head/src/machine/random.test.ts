@@ -94,11 +94,11 @@ class Invariants implements Observer {
   #demands(): void {
     const { demands, nodes, processes } = this.#machine;
     for (const [key, group] of demands.groups) {
-      for (const demand of group.queue) {
-        const isRight = demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
+      for (const demand of group.waiting) {
+        const isRight = demand.groupKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
         must(isRight, `${demand.ownerId}/${demand.demandId} waits wrongly`);
       }
-      must(group.queue.size > 0 && new Shape(nodes.cluster, group.shape.request).best() === null, `${key} waits but fits`);
+      must(group.waiting.size > 0 && new Shape(nodes.cluster, group.shape.request).best() === null, `${key} waits but fits`);
     }
     for (const process of processes.byId.values()) {
       for (const demand of process.demands.values()) {
@@ -114,7 +114,7 @@ class Invariants implements Observer {
     for (const actor of this.#machine.actors.live.values()) {
       must(actor.state !== 'dead', `${actor.id} is dead and alive`);
       must(actor.maxRestarts === -1 || actor.restarts <= actor.maxRestarts, `${actor.id} restarted ${actor.restarts} times`);
-      must(actor.incarnation === actor.restarts + 1, `${actor.id} has incarnation ${actor.incarnation} after ${actor.restarts} restarts`);
+      must(actor.incarnation === actor.restarts + actor.preemptions + 1, `${actor.id} has incarnation ${actor.incarnation} after ${actor.restarts} restarts and ${actor.preemptions} preemptions`);
       must(actor.name === '' || !names.has(actor.name), `two actors are named ${actor.name}`);
       names.add(actor.name);
       must(actor.demand.leases.size <= 1, `${actor.id} has ${actor.demand.leases.size} leases`);

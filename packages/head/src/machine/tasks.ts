@@ -2,6 +2,7 @@
 import { describeDeath, type DeathCause } from '@muster/base';
 import { deathToMessage, type LeaseDemand, type LeaseReturn } from '@muster/protocol';
 import type { Demand, Demands, DemandStatus } from './demands.js';
+import type { Job } from './jobs.js';
 import type { Lease, Leases } from './leases.js';
 import { DEMANDS_PER_PROCESS_MAX, PREFERRED_NODES_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
@@ -20,7 +21,7 @@ export class Tasks {
   }
 
   /** @throws MusterError PROTOCOL for a demand that is none. */
-  demand(owner: Process, message: LeaseDemand): void {
+  demand(owner: Process, { queue, priority }: Job, message: LeaseDemand): void {
     if (!Number.isSafeInteger(message.count) || message.count < 0) throw refusal(`a demand for ${message.count} leases`);
     const { request, isSpread } = readDemand(message.demand);
     const preferredNodeIds = [...message.preferredNodeIds.slice(0, PREFERRED_NODES_MAX), owner.nodeId];
@@ -29,7 +30,7 @@ export class Tasks {
       if (message.count === 0) return;
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
-        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeIds, request,
+        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, queue, priority, preferredNodeIds, request,
         leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
       });
       owner.demands.set(message.demandId, demand);

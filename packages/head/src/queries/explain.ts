@@ -40,7 +40,7 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
   const restarts = actor.maxRestarts === -1 ? 'any number of restarts' : `${actor.maxRestarts} restarts`;
   const lines = [
     `${actor.className}${actor.name === '' ? '' : ` named '${actor.name}'`}, created ${formatDurationMs(nowMs - actor.createdAtMs)} ago by ${actor.ownerId}`
-      + `${actor.isDetached ? ', detached' : ''}; ${actor.restarts} of ${restarts} used`,
+      + `${actor.isDetached ? ', detached' : ''}; ${actor.restarts} of ${restarts} used${actor.preemptions > 0 ? `; preempted ${actor.preemptions === 1 ? 'once' : `${actor.preemptions} times`}` : ''}`,
   ];
   if (actor.lease !== null) lines.push(`incarnation ${actor.incarnation} runs on ${actor.lease.node.id} in ${actor.lease.workerId} (pid ${actor.lease.pid})`);
   else for (const lease of actor.demand.leases) lines.push(`its worker is being started on ${lease.node.id}`);
@@ -52,14 +52,14 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
 
 /** What it has, and who holds it. */
 export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
-  const { row, reservation } = node;
+  const { row, claims } = node;
   const heardOf = formatDurationMs(tables.context.nowMs - node.lastHeardMs);
   const lines = [
     `${node.hostname}, pid ${node.pid}${node.isHeadNode ? ', with the head' : ''}; last heard of ${heardOf} ago`,
     `has ${formatResources(row.total)}, of which ${formatResources(tables.nodes.availableOf(node))} is free`,
   ];
   if (node.isDraining) lines.push('it is draining: it takes no more tasks and actors, and those that are there go on');
-  if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request)}`);
+  for (const { demand } of claims) lines.push(`free room is kept for ${nameOf(demand)}, which asks for ${describeRequest(demand.request)}`);
   for (const lease of node.leases) lines.push(describeLease(lease));
   return { id: node.id, kind: 'node', state: nodeState(node), lines };
 }
@@ -90,7 +90,10 @@ export function explainDeadProcess(process: DeadProcess, tables: ExplainTables):
 /** Who runs for it, what they wait for, and how it ended. */
 export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
   const { nowMs } = tables.context;
-  const lines = [`${job.kind} job${job.name === '' ? '' : ` '${job.name}'`}${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`];
+  const lines = [
+    `${job.kind} job${job.name === '' ? '' : ` '${job.name}'`}${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`,
+    `in the queue ${job.queue.settings.name}, of priority ${job.priority}`,
+  ];
   if (job.program !== null) lines.push(`its program runs on ${job.program.nodeId}`);
   if (job.parentJobId !== '') lines.push(`it is that of ${job.actorId}, which a process of ${job.parentJobId} created`);
   for (const process of job.processes) {
@@ -115,5 +118,6 @@ function describeLease(lease: Lease): string {
   const holder = lease.demand.actorId !== '' ? lease.demand.actorId : `${lease.demand.ownerId} for ${nameOf(lease.demand)}`;
   const worker = lease.workerId === '' ? 'a worker that starts' : lease.workerId;
   const blocked = lease.isBlocked ? '; its task waits for others' : '';
-  return `${lease.id} of ${formatResources(lease.resources)} is ${lease.state}, held by ${holder}, on ${worker}${blocked}`;
+  const preempted = lease.preemption === null ? '' : `; it is preempted: ${lease.preemption}`;
+  return `${lease.id} of ${formatResources(lease.resources)} is ${lease.state}, held by ${holder}, on ${worker}${blocked}${preempted}`;
 }

@@ -10,6 +10,7 @@ import type { Leases } from '../machine/leases.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
+import type { Queues } from '../machine/queues.js';
 import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { rowFilter } from './list-fields.js';
@@ -25,6 +26,7 @@ import { submitJob } from './submit.js';
 export interface QueryTables {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly queues: Queues;
   readonly processes: Processes;
   readonly jobs: Jobs;
   readonly demands: Demands;

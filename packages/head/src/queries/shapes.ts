@@ -36,13 +36,31 @@ export interface StatusAnswer {
   readonly leases: { readonly starting: number; readonly running: number; readonly ending: number };
   /** Live actors by state. */
   readonly actors: Readonly<Record<string, number>>;
+  readonly queues: readonly QueueRow[];
   readonly waiting: readonly WaitingRow[];
+}
+
+/** A queue, and what its jobs have and want. */
+export interface QueueRow {
+  readonly name: string;
+  readonly weight: number;
+  /** The most it may hold; a resource that is absent is not limited. */
+  readonly quota: Amounts;
+  readonly held: Amounts;
+  /** The largest share that it holds of any of the cluster's resources, divided by its weight. */
+  readonly share: number;
+  /** Those that run. */
+  readonly jobs: number;
+  /** Demands that wait. */
+  readonly waiting: number;
 }
 
 /** What waits for the same thing, and why. */
 export interface WaitingRow {
   /** For people: `2 cpu, 1 gpu`. */
   readonly request: string;
+  readonly queue: string;
+  readonly priority: number;
   readonly demands: number;
   readonly isInfeasible: boolean;
   readonly reasons: string;
@@ -126,6 +144,8 @@ export interface JobRow {
   readonly kind: 'driver' | 'submitted' | 'actor';
   /** What its submitter calls it. */
   readonly name: string;
+  readonly queue: string;
+  readonly priority: number;
   readonly state: 'running' | 'succeeded' | 'failed' | 'stopped';
   readonly entrypoint: string;
   /** Where a submitted job's program runs. */
@@ -195,6 +215,9 @@ export interface JobSpec {
   readonly argv: readonly string[];
   /** For people; need not be unique. Empty: none. */
   readonly name: string;
+  /** Empty: the default one. */
+  readonly queue: string;
+  readonly priority: number;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
 }

@@ -3,7 +3,7 @@ import { addResources, type ResourceSet } from '@muster/base';
 import { describeRequest } from './explain.js';
 import type { QueryTables } from './queries.js';
 import { amounts, nodeState } from './rows.js';
-import type { StatusAnswer, WaitingRow } from './shapes.js';
+import type { QueueRow, StatusAnswer, WaitingRow } from './shapes.js';
 
 /** More different requests than this do not wait in a cluster that anybody looks at by hand. */
 const WAITING_ROWS_MAX = 100;
@@ -29,15 +29,28 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
     jobs: { running: jobs.running.size, finished: jobs.finished.size },
     drivers: connected.filter((process) => process.kind === 'driver').length, workers: sum((node) => node.workers.size),
     leases: states, actors: Object.fromEntries(countStates([...actors.live.values()], null).flatMap(([, counts]) => Object.entries(counts))),
-    waiting: waitingRows(tables),
+    queues: queueRows(tables), waiting: waitingRows(tables),
   };
 }
 
 function waitingRows({ demands }: QueryTables): WaitingRow[] {
   return [...demands.groups.values()].slice(0, WAITING_ROWS_MAX).map((group) => ({
-    request: describeRequest(group.shape.request), demands: group.queue.size, isInfeasible: group.isInfeasible,
-    reasons: demands.waitsFor(group.queue.first()!)?.reasons ?? '',
+    request: describeRequest(group.shape.request), queue: group.queue.settings.name, priority: group.priority, demands: group.waiting.size,
+    isInfeasible: group.isInfeasible, reasons: demands.waitsFor(group.waiting.first()!)?.reasons ?? '',
   }));
+}
+
+function queueRows({ queues, nodes, jobs, demands }: QueryTables): QueueRow[] {
+  return [...queues.byName.values()].map((queue) => {
+    const { settings: { name, weight, quota } } = queue;
+    const held = Object.entries(queue.held).filter(([, amount]) => amount > 0);
+    const isOfIt = (other: { readonly queue: object }): boolean => other.queue === queue;
+    return {
+      name, weight, quota: amounts(quota), held: amounts(Object.fromEntries(held)), share: queue.dominantShare(nodes.totals),
+      jobs: [...jobs.running.values()].filter(isOfIt).length,
+      waiting: [...demands.groups.values()].filter(isOfIt).reduce((sum, group) => sum + group.waiting.size, 0),
+    };
+  });
 }
 
 /** Counts things by their state, for each value of a field, or for all together. */

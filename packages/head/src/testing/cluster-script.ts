@@ -6,6 +6,8 @@ import { NODE_LABEL, parseResources, type DeathCause, type Random, type Resource
 import { deathToMessage, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type LabelTerm, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
+import type { QueueRules } from '../machine/queues.js';
+import { readQueueFile } from '../queue-file.js';
 import { printMessage, shortenIds } from './print.js';
 
 const HEARTBEAT_MS = 500;
@@ -17,6 +19,13 @@ function countingRandom(): Random {
   return { next: () => 0.5, hex: (digits) => String(++count).padStart(digits, '0') };
 }
 
+function newMachine(queues: readonly QueueRules[]): HeadMachine {
+  return new HeadMachine(
+    { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: 'unix:/muster/head.sock', tokenFile: '/muster/token', queues },
+    countingRandom(), 0,
+  );
+}
+
 /** The words of one command: what stands alone, and what is `key=value`. */
 interface Words {
   readonly plain: readonly string[];
@@ -25,7 +34,7 @@ interface Words {
 
 /** One cluster, which commands change. */
 export class ClusterScript {
-  readonly machine: HeadMachine;
+  machine = newMachine([]);
   #nowMs = 0;
   #streamCount = 0;
   #queryCount = 0;
@@ -34,13 +43,6 @@ export class ClusterScript {
   readonly #nameOf = new Map<number, string>();
   readonly #registrations = new Map<string, NodeToHead>();
   readonly #silent = new Set<string>();
-
-  constructor() {
-    this.machine = new HeadMachine(
-      { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: 'unix:/muster/head.sock', tokenFile: '/muster/token' },
-      countingRandom(), 0,
-    );
-  }
 
   run(command: string): string[] {
     const [verb = '', ...words] = command.split(' ').filter((word) => word !== '');
@@ -58,6 +60,9 @@ export class ClusterScript {
     const cause = (at: number): Death => deathToMessage(death(words.plain.slice(at)));
     const has = (word: string): boolean => words.plain.includes(word);
     switch (verb) {
+      case 'queues': // before anything else
+        this.machine = newMachine(readQueueFile(command.slice(verb.length)));
+        return [];
       case 'tick': return this.#tick(durationMs(name));
       case 'stall': this.#nowMs += durationMs(name); return [];
       case 'silence': this.#silent.add(name); return [];
@@ -164,6 +169,7 @@ export class ClusterScript {
     return this.#client(name, {
       type: 'clientHello', processId: `${isDriver ? 'driver' : 'worker'}-${name}`, jobId: id(job), isDriver, nodeId: node && `node-${node}`, pid: 1,
       endpoint: endpoint(node, `${name}.sock`), entrypoint: options['entrypoint'] ?? '', wantLogs: options['logs'] !== 'no',
+      queue: options['queue'] ?? '', priority: Number(options['priority'] ?? 0),
     });
   }
 

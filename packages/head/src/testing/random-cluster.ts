@@ -11,7 +11,7 @@ const NO_BYTES = new Uint8Array(0);
 const CRASH = deathToMessage({ kind: 'signal', signal: 'SIGKILL' });
 const STEP_MS = 50;
 const HEARTBEAT_MS = 500;
-const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '' };
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '', queues: [] };
 /** Enough to keep up with what acts bring about, in the mean. */
 const MESSAGES_PER_ACT = 9;
 
@@ -336,7 +336,7 @@ export class RandomCluster {
     this.#step({ type: 'clientOpened', stream });
     this.#say(client, {
       type: 'clientHello', processId: client.id, jobId: '', isDriver: client.isDriver, nodeId: client.daemon.id, pid: 1, endpoint: null,
-      entrypoint: '', wantLogs: true,
+      entrypoint: '', wantLogs: true, queue: '', priority: 0,
     });
   }
 
