@@ -76,9 +76,9 @@ export class Cluster {
   /** By row: 1 when the node takes leases. */
   isReady = new Uint8Array(0);
   /** The rows of the last changes; that of version v stands at v modulo the length. */
-  readonly changes = new Int32Array(CHANGES_KEPT);
+  readonly changes: Int32Array;
   /** The same of epochs: the rows whose node has come, gone, or could hold other things than before. */
-  readonly natureChanges = new Int32Array(CHANGES_KEPT);
+  readonly natureChanges: Int32Array;
   /** Grows with every change of any node. */
   version = 0;
   /** Grows when nodes join, leave, or change what they could ever hold. */
@@ -87,6 +87,12 @@ export class Cluster {
   readonly #rows: (NodeRow | null)[] = [];
   readonly #byId = new Map<string, NodeRow>();
   readonly #freeRows: number[] = [];
+
+  /** @param changesKept how many of the last changes are named; few for a small cluster, of which there are many */
+  constructor(changesKept = CHANGES_KEPT) {
+    this.changes = new Int32Array(changesKept);
+    this.natureChanges = new Int32Array(changesKept);
+  }
 
   get size(): number {
     return this.#byId.size;
@@ -271,11 +277,11 @@ export class Cluster {
   }
 
   #changed(row: number): void {
-    this.changes[this.version++ % CHANGES_KEPT] = row;
+    this.changes[this.version++ % this.changes.length] = row;
   }
 
   #natureChanged(row: number): void {
-    this.natureChanges[this.epoch++ % CHANGES_KEPT] = row;
+    this.natureChanges[this.epoch++ % this.natureChanges.length] = row;
   }
 
   #grow(): void {

@@ -3,7 +3,7 @@
  * variables in which code keeps references: what it holds is held until it ends.
  */
 import { newId, NODE_LABEL, parseResources, taskId, type ActorId, type MusterError, type ResourceOptions } from '@muster/base';
-import type { ActorState, Demand } from '@muster/protocol';
+import { NO_PLACEMENT, type ActorState, type Demand } from '@muster/protocol';
 import { EncodedValue, RefState, type ObjectRef } from '@muster/core/internal';
 import { until, type Program } from './program.js';
 import type { SimSession } from './sim-session.js';
@@ -216,5 +216,5 @@ export class CodeContext {
 function demandOf(options: ResourceOptions & { readonly nodeId?: string }, defaultCpus: number): Demand {
   const { cpus = defaultCpus, gpus, memory, resources, nodeId = '' } = options;
   const labels = nodeId === '' ? [] : [{ key: NODE_LABEL, operator: 'in', values: [nodeId], weight: 0 }];
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { spread: false, labels } };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { ...NO_PLACEMENT, labels } };
 }

@@ -84,10 +84,10 @@ export function checkInitOptions(options: { readonly queue?: string; readonly pr
   checkInteger('priority', priority, -(2 ** 31), 2 ** 31 - 1);
 }
 
-/** What the options ask of a place. */
-export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
+/** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
+export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement) };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement, capturedBy) };
 }
 
 /** A task's options for the machine. */

@@ -123,10 +123,11 @@ export class Claims {
 }
 
 /** The node alone, when all that is about to leave has left. What is lent is counted: whoever lends it may go on. */
-function clusterOf({ row, leases }: Node): Cluster {
+function clusterOf({ row, leases, shares }: Node): Cluster {
   const cluster = new Cluster();
   cluster.add(row);
   const stays = (lease: Lease): boolean => !isLeaving(lease);
-  for (const lease of leases) if (stays(lease)) cluster.holdAt(row.nodeId, lease);
+  for (const lease of leases) if (lease.place.bundle === null && stays(lease)) cluster.holdAt(row.nodeId, { resources: lease.resources, gpuIds: lease.place.gpuIds });
+  for (const { holdings } of shares.values()) for (const holding of holdings.values()) cluster.holdAt(row.nodeId, holding);
   return cluster;
 }

@@ -7,7 +7,7 @@
  * leases, and among equals it goes in turn.
  */
 import { formatDurationMs } from '@muster/base';
-import { explain, place, requestKey, type PlacementRequest, type Shape } from '@muster/scheduler';
+import { place, requestKey, type PlacementRequest, type Shape } from '@muster/scheduler';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
 import { FairQueue, type Queued } from './fair-queue.js';
@@ -15,6 +15,7 @@ import type { Lease } from './leases.js';
 import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNSIZED_LEASES_MAX } from './limits.js';
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
+import type { Pool } from './pool.js';
 import type { Queues, Ranked } from './queues.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
@@ -27,7 +28,11 @@ export interface DemandSpec extends Ranked {
   readonly jobId: string;
   /** See PlacementHints. */
   readonly preferredNodeIds: readonly string[];
+  /** On whose rows its leases are placed. */
+  readonly pool: Pool;
   readonly request: PlacementRequest;
+  /** In a placement group: what is made there runs in the group, too. */
+  readonly capturesChildren: boolean;
   /** Set: spread, by these counts, which the demand keeps up to date. */
   readonly leasesByNode: Map<string, number> | null;
   readonly name: string;
@@ -40,9 +45,12 @@ export interface DemandStatus {
 }
 
 /** A demand, with what it has and how it stands in its queue. */
-export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' | 'leasesByNode' | 'name'>, Queued {
+export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | 'request' | 'capturesChildren' | 'leasesByNode' | 'name'>, Queued {
   preferredNodeIds: readonly string[];
+  pool: Pool;
   request: PlacementRequest;
+  capturesChildren: boolean;
+  /** Equal for demands that fit the same rows of the same pool. */
   requestKey: string;
   groupKey: string;
   leasesByNode: Map<string, number> | null;
@@ -62,11 +70,15 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' 
   told: DemandStatus | null;
 }
 
-/** The waiting demands of one queue and priority whose requests fit the same nodes. */
+/** What a demand may change to. */
+export type DemandChange = Pick<DemandSpec, 'pool' | 'request' | 'capturesChildren'> & { readonly isSpread: boolean };
+
+/** The waiting demands of one queue and priority whose requests fit the same rows. */
 export interface DemandGroup extends Ranked {
+  readonly pool: Pool;
   readonly shape: Shape;
   readonly waiting: FairQueue<Demand>;
-  /** The nodes' revision and the cluster's epoch at the last refusal; -1 before the first. */
+  /** The pool's revision and its cluster's epoch at the last refusal; -1 before the first. */
   refusedRevision: number;
   refusedEpoch: number;
   /** Why, as it was told last. Worked out when it is asked for, because that takes a look at every node. */
@@ -109,7 +121,7 @@ export class Demands {
   }
 
   create(spec: DemandSpec): Demand {
-    const key = requestKey(spec.request);
+    const key = keyIn(spec.pool, spec.request);
     return {
       ...spec, requestKey: key, groupKey: groupKey(spec, key), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
       failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
@@ -123,12 +135,14 @@ export class Demands {
   }
 
   /** The request may change under one number; the leases it has stay. */
-  change(demand: Demand, request: PlacementRequest, isSpread: boolean): void {
+  change(demand: Demand, { pool, request, capturesChildren, isSpread }: DemandChange): void {
     if (!isSpread) demand.leasesByNode = null;
     else demand.leasesByNode ??= countByNode(demand.leases);
-    const key = requestKey(request);
+    demand.capturesChildren = capturesChildren;
+    const key = keyIn(pool, request);
     if (key === demand.requestKey) return;
     this.#leaveQueue(demand);
+    demand.pool = pool;
     demand.request = request;
     demand.requestKey = key;
     demand.groupKey = groupKey(demand, key);
@@ -170,19 +184,18 @@ export class Demands {
     if (this.#delayed.has(demand)) {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
-    return this.outlook(demand, demand.request, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
+    return this.outlook(demand, demand.request) ?? { isInfeasible: false, reasons: 'it is next' };
   }
 
-  /** Why such a request would wait at this moment, or null when some node has room for it and its queue may hold it. */
-  outlook({ queue }: Pick<Ranked, 'queue'>, request: PlacementRequest, key = requestKey(request)): DemandStatus | null {
-    const { cluster, shapes, lost } = this.#nodes;
-    const never = queue.neverHolds(request.resources);
-    const reasons = never ?? queue.overQuota(request.resources);
+  /** Why such a request would wait at this moment, or null when some row has room for it and its queue may hold it. */
+  outlook({ pool, queue }: Pick<Demand, 'pool' | 'queue'>, request: PlacementRequest): DemandStatus | null {
+    const never = pool === this.#nodes ? queue.neverHolds(request.resources) : null;
+    const reasons = never ?? this.#overQuota({ pool, queue }, request);
     if (reasons !== null) return { isInfeasible: never !== null, reasons };
-    const shape = shapes.of(request, key);
+    const shape = pool.shapes.of(request, keyIn(pool, request));
     if (shape.best() !== null) return null;
-    const awaited = shape.isFeasible ? null : lost.awaitedBy(request);
-    return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(explain(cluster, request).reasons, awaited) };
+    const awaited = shape.isFeasible ? null : pool.awaitedBy(request);
+    return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(pool.explain(request), awaited) };
   }
 
   /** How many more leases the demand would take. */
@@ -190,19 +203,27 @@ export class Demands {
     return this.#wanted(demand) - demand.leases.size;
   }
 
+  /** A placement group's rows have changed, so that demands in it are worth another try. */
+  wake(): void {
+    this.#hasNew = true;
+  }
+
   /**
-   * Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. `admit` names a node that is kept for others and has
-   * room all the same.
+   * Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease, on that row of its pool. `admit` names a node that is kept
+   * for others and has room all the same. Only priorities from `least` on are served; those below must be in the same step.
    */
-  schedule(grant: (demand: Demand, nodeId: string) => void, admit: (demand: Demand, shape: Shape) => string | null): void {
+  schedule(grant: (demand: Demand, row: string) => void, admit: (demand: Demand, shape: Shape) => string | null, least: number): void {
     if (!this.#hasNew && this.#scheduledRevision === this.#nodes.revision) return;
-    for (let demand = this.#next(); demand !== null; demand = this.#next()) {
+    for (let demand = this.#next(least); demand !== null; demand = this.#next(least)) {
       const group = this.groups.get(demand.groupKey)!;
-      group.isOverQuota = demand.queue.overQuota(demand.request.resources) !== null;
-      const nodeId = group.isOverQuota ? null : (place(this.#nodes.cluster, group.shape, demand) ?? admit(demand, group.shape));
-      if (nodeId !== null) grant(demand, nodeId);
+      const { pool, shape } = group;
+      group.isOverQuota = this.#overQuota(group, demand.request) !== null;
+      let row = group.isOverQuota ? null : place(pool.cluster, shape, pool.hintsFor(demand));
+      if (row === null && !group.isOverQuota && pool === this.#nodes) row = admit(demand, shape);
+      if (row !== null) grant(demand, row);
       else this.#refuse(group);
     }
+    if (least > -Infinity) return;
     this.#hasNew = false;
     this.#scheduledRevision = this.#nodes.revision;
   }
@@ -227,16 +248,21 @@ export class Demands {
 
   /** Those that were told the longest ago first, because a look at every node takes its time. */
   #tellWaiting(): void {
-    const { cluster } = this.#nodes;
     let nodesLeft = STATUS_NODES_MAX;
     for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
       if (nodesLeft <= 0) break;
       if (!this.#isRefused(group)) continue; // it is tried again in this step
       const waiting = [...group.waiting].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
+      const { cluster } = group.pool;
       if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;
       // An actor that is told may die, and take others with it.
       for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
     }
+  }
+
+  /** Why the queue may not hold it; null when it may. What a placement group holds, it holds already. */
+  #overQuota({ pool, queue }: Pick<Demand, 'pool' | 'queue'>, { resources }: PlacementRequest): string | null {
+    return pool === this.#nodes ? queue.overQuota(resources) : null;
   }
 
   #wanted(demand: Demand): number {
@@ -254,10 +280,11 @@ export class Demands {
   #queue(demand: Demand): void {
     let group = this.groups.get(demand.groupKey);
     if (group === undefined) {
-      const { queue, priority } = demand;
-      const shape = this.#nodes.shapes.of(demand.request, demand.requestKey);
+      const { queue, priority, pool } = demand;
+      const shape = pool.shapes.of(demand.request, demand.requestKey);
       group = {
-        queue, priority, shape, waiting: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null, isInfeasible: false, isOverQuota: false, awaited: null,
+        queue, priority, pool, shape, waiting: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null,
+        isInfeasible: false, isOverQuota: false, awaited: null,
       };
       this.groups.set(demand.groupKey, group);
     }
@@ -277,10 +304,10 @@ export class Demands {
   }
 
   /** Whose turn it is among those groups that have not been refused since the nodes last changed. */
-  #next(): Demand | null {
+  #next(least: number): Demand | null {
     let next: Demand | null = null;
     for (const group of this.groups.values()) {
-      if (this.#isRefused(group)) continue;
+      if (group.priority < least || this.#isRefused(group)) continue;
       const demand = group.waiting.first()!;
       if (next === null || (this.#queues.compare(demand, next) || demand.level! - next.level! || demand.turn - next.turn) < 0) next = demand;
     }
@@ -288,16 +315,16 @@ export class Demands {
   }
 
   /** Whether the group's last refusal still holds: until anything changes, or, of an infeasible one, until nodes come or go. */
-  #isRefused(group: DemandGroup): boolean {
-    return group.isInfeasible ? group.refusedEpoch === this.#nodes.cluster.epoch : group.refusedRevision === this.#nodes.revision;
+  #isRefused({ pool, isInfeasible, refusedEpoch, refusedRevision }: DemandGroup): boolean {
+    return isInfeasible ? refusedEpoch === pool.cluster.epoch : refusedRevision === pool.revision;
   }
 
   #refuse(group: DemandGroup): void {
-    const { shape, queue, isInfeasible: wasInfeasible } = group;
+    const { pool, shape, queue, isInfeasible: wasInfeasible } = group;
     const isBarred = group.isOverQuota && queue.neverHolds(shape.request.resources) !== null;
-    group.refusedRevision = this.#nodes.revision;
-    group.refusedEpoch = this.#nodes.cluster.epoch;
-    group.awaited = isBarred || shape.isFeasible ? null : this.#nodes.lost.awaitedBy(shape.request);
+    group.refusedRevision = pool.revision;
+    group.refusedEpoch = pool.cluster.epoch;
+    group.awaited = isBarred || shape.isFeasible ? null : pool.awaitedBy(shape.request);
     group.isInfeasible = isBarred || (!shape.isFeasible && group.awaited === null);
     if (!wasInfeasible && !group.isInfeasible) return;
     // An actor that is told may die, and take others with it.
@@ -312,11 +339,10 @@ export class Demands {
   }
 
   #statusOf(group: DemandGroup): DemandStatus {
-    const { cluster } = this.#nodes;
-    const { shape: { request }, queue } = group;
-    if (group.explained?.version !== cluster.version) {
+    const { pool, shape: { request }, queue } = group;
+    if (group.explained?.version !== pool.cluster.version) {
       const quota = group.isOverQuota ? (queue.neverHolds(request.resources) ?? queue.overQuota(request.resources)) : null;
-      group.explained = { version: cluster.version, reasons: quota ?? explain(cluster, request).reasons };
+      group.explained = { version: pool.cluster.version, reasons: quota ?? pool.explain(request) };
     }
     return { isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) };
   }
@@ -334,6 +360,9 @@ export class Demands {
 }
 
 const groupKey = ({ queue, priority }: Ranked, key: string): string => `${priority} ${queue.settings.name} ${key}`;
+
+/** Requests of placement groups are those of one group, whose rows no others have. */
+const keyIn = ({ groupId }: Pool, request: PlacementRequest): string => (groupId === '' ? requestKey(request) : `${groupId} ${requestKey(request)}`);
 
 function countByNode(leases: Iterable<Lease>): Map<string, number> {
   const leasesByNode = new Map<string, number>();

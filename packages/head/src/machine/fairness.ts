@@ -109,8 +109,8 @@ export class Fairness {
 
   #neediest(): Needy[] {
     const needy: Needy[] = [];
-    for (const { isInfeasible, isOverQuota, waiting } of this.#demands.groups.values()) {
-      if (isInfeasible) continue;
+    for (const { isInfeasible, isOverQuota, pool, waiting } of this.#demands.groups.values()) {
+      if (isInfeasible || pool !== this.#nodes) continue;
       let looked = 0;
       for (const demand of waiting) {
         if (looked++ === FAIRNESS_DEMANDS_MAX) break;
@@ -124,6 +124,7 @@ export class Fairness {
   #roomOf(node: Node): Room {
     const room: Room = { node, free: freeOf(node, this.#nodes.availableOf(node)), askable: [], isSorted: false, asked: [], late: [] };
     for (const lease of node.leases) {
+      if (lease.pool !== this.#nodes) continue; // what it gives back stays its placement group's
       if (lease.state === 'ending' || lease.preemption !== null) {
         shift(room.free, byDevice(taken(lease), lease), 1);
         continue;

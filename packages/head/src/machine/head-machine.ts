@@ -8,12 +8,14 @@ import { makeError, MusterError, type DeathCause, type Random } from '@muster/ba
 import {
   deathFromMessage, failureToMessage, type ClientHello, type ClientToHead, type Death, type LeaseDemand, type NodeToHead, type RegisterNode, type WorkerStarted,
 } from '@muster/protocol';
+import type { Shape } from '@muster/scheduler';
 import { Queries } from '../queries/queries.js';
 import { Actors } from './actors.js';
 import { Claims } from './claims.js';
 import { HeadContext, type HeadSettings } from './context.js';
 import { Demands, type Demand } from './demands.js';
 import { Fairness } from './fairness.js';
+import { Groups } from './groups.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
 import { Lifecycle } from './lifecycle.js';
@@ -22,6 +24,7 @@ import { TICK_MS, type HeadEffect, type HeadEvent } from './messages.js';
 import { Nodes, type Node, type WorkerRecord } from './nodes.js';
 import { Preemptions } from './preemptions.js';
 import { Processes, type Process } from './processes.js';
+import type { Pool } from './pool.js';
 import { Queues } from './queues.js';
 import { readName, refusal } from './requests.js';
 import { Tasks } from './tasks.js';
@@ -43,7 +46,10 @@ export class HeadMachine {
   readonly leases: Leases;
   readonly tasks: Tasks;
   readonly actors: Actors;
+  readonly groups: Groups;
   readonly claims: Claims;
+  /** Where leases in a placement group are placed; of the empty id, on the nodes. */
+  readonly poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
   readonly #fairness: Fairness;
   readonly #preemptions: Preemptions;
   readonly #lifecycle: Lifecycle;
@@ -67,11 +73,12 @@ export class HeadMachine {
       leaseStarted: (lease) => this.#leaseStarted(lease),
       leaseLost: (lease, cause) => (lease.demand.actorId === '' ? this.tasks : this.actors).leaseLost(lease, cause),
     });
-    this.tasks = new Tasks(this.processes, this.demands, this.leases);
+    this.tasks = new Tasks(this);
     this.actors = new Actors(this, (actor) => {
       const job = this.jobs.running.get(actor.jobId);
       if (job !== undefined) this.#lifecycle.jobOver(job, job.isStopping || actor.cause?.kind === 'killed' ? 'stopped' : 'failed', actor.cause);
     });
+    this.groups = new Groups(this);
     this.#fairness = new Fairness(this, (lease) => this.tasks.askBack(lease));
     this.#preemptions = new Preemptions(this, { askBack: (lease) => this.#fairness.ask(lease), warn: (lease, graceMs) => this.#warn(lease, graceMs) });
     this.#lifecycle = new Lifecycle(this);
@@ -86,9 +93,14 @@ export class HeadMachine {
     this.context.nowMs = nowMs;
     this.#handle(event);
     if (this.#stopping === null) {
-      const grant = (demand: Demand, nodeId: string): void => { this.leases.start(demand, this.nodes.byId.get(nodeId)!); };
+      const grant = (demand: Demand, row: string): void => { this.leases.start(demand, row); };
+      const admit = (demand: Demand, shape: Shape): string | null => this.claims.admit(demand, shape);
       this.claims.serve(grant);
-      this.demands.schedule(grant, (demand, shape) => this.claims.admit(demand, shape));
+      for (const priority of this.groups.waitingPriorities()) {
+        this.demands.schedule(grant, admit, priority + 1);
+        this.groups.schedule(priority);
+      }
+      this.demands.schedule(grant, admit, -Infinity);
     }
     return this.context.takeEffects();
   }
@@ -135,6 +147,7 @@ export class HeadMachine {
     const node = this.nodes.ofStream(stream);
     if (node === undefined) return;
     this.nodes.disconnect(node);
+    this.groups.reachabilityChanged(node);
     if (orderly) this.#lifecycle.nodeLost(node, 'it left the cluster');
     else this.context.log('warn', 'node-unreachable', { nodeId: node.id });
   }
@@ -168,6 +181,8 @@ export class HeadMachine {
       case 'jobProcessExited': return this.#jobProcessExited(node, message.jobId, message.cause);
       case 'nodeReply': return this.#queries.answered(node.id, message.requestId, { failure: message.failure, json: message.json });
       case 'storedOwners': return this.#tellEndedOwners(node, message.ownerKeys);
+      case 'bundlesPrepared': return this.groups.prepared(node, message);
+      case 'bundlesReturned': return this.groups.returned(node, message);
       case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
     }
@@ -189,6 +204,8 @@ export class HeadMachine {
 
   /** All that a node may have missed while it was cut off. Everything of it may be repeated. */
   #repeatTo(node: Node): void {
+    this.groups.repeat(node); // before the leases that are in its bundles
+    this.groups.reachabilityChanged(node);
     this.leases.repeat(node);
     for (const job of this.jobs.running.values()) {
       if (job.program?.nodeId !== node.id) continue;
@@ -269,6 +286,9 @@ export class HeadMachine {
       case 'watchActor': return this.actors.watch(process, message.actorId);
       case 'clientReply': return this.#queries.answered(process.id, message.requestId, { failure: null, json: message.json });
       case 'endJob': return this.#lifecycle.endJob(process, message.cause);
+      case 'createGroup': return this.groups.create(process, message);
+      case 'removeGroup': return this.groups.remove(process, message.groupId);
+      case 'watchGroup': return this.groups.watch(process, message.groupId);
       case 'watchProcess': return this.processes.watch(process, message.processId);
     }
   }
@@ -346,6 +366,7 @@ export class HeadMachine {
     for (const node of this.nodes.silent()) this.#lifecycle.nodeLost(node, `no heartbeat for ${settings.nodeTimeoutMs / 1000} s`);
     this.leases.tick();
     this.actors.tick();
+    this.groups.tick();
     this.#lifecycle.tick();
     this.#queries.tick();
     this.demands.tick();

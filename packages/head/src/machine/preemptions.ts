@@ -6,7 +6,7 @@
  *
  * The room is claimed for who it is freed for. Nobody takes from its own priority or from a higher one.
  */
-import { Preemptor, Shape, type Cluster, type Preemption, type Tenant } from '@muster/scheduler';
+import { Preemptor, Shape, type Cluster, type Holding, type Preemption, type Tenant } from '@muster/scheduler';
 import type { Claim, Claims } from './claims.js';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
@@ -72,10 +72,10 @@ export class Preemptions {
 
   /** Those that have waited for long enough, and for whom somebody might have to go: in the order in which they are served. */
   #waiting(): Demand[] {
-    const { context, queues, demands } = this.#parts;
+    const { context, nodes, queues, demands } = this.#parts;
     const waiting: Demand[] = [];
     for (const group of demands.groups.values()) {
-      if (group.isInfeasible || group.isOverQuota || !queues.hasBelow(group.priority)) continue;
+      if (group.isInfeasible || group.isOverQuota || group.pool !== nodes || !queues.hasBelow(group.priority)) continue;
       let looked = 0;
       for (const demand of group.waiting) {
         if (looked++ === FAIRNESS_DEMANDS_MAX) break;
@@ -90,7 +90,7 @@ export class Preemptions {
     const { nodes, claims } = this.#parts;
     const later = nodes.cluster.fork();
     for (const node of nodes.byId.values()) {
-      for (const lease of node.leases) if (isLeaving(lease)) later.release(node.id, { resources: taken(lease), gpuIds: lease.gpuIds });
+      for (const lease of node.leases) if (lease.pool === nodes && isLeaving(lease)) later.release(node.id, holdingOf(lease));
       if (node.row.condition === 'reserved') later.setCondition(node.id, 'ready');
     }
     const shapes = new Map<string, Shape>();
@@ -108,9 +108,9 @@ export class Preemptions {
   #tenantsBelow(priority: number): LeaseTenant[] {
     const tenants: LeaseTenant[] = [];
     for (const lease of this.#parts.leases.byId.values()) {
-      if (lease.state !== 'running' || isLeaving(lease) || lease.demand.priority >= priority) continue;
-      const holding = { nodeId: lease.node.id, resources: taken(lease), gpuIds: lease.gpuIds };
-      tenants.push({ id: lease.id, priority: lease.demand.priority, startedAtMs: lease.runningSinceMs!, holdings: [holding], lease });
+      if (lease.state !== 'running' || lease.pool !== this.#parts.nodes || isLeaving(lease) || lease.demand.priority >= priority) continue;
+      const holdings = [{ nodeId: lease.node.id, ...holdingOf(lease) }];
+      tenants.push({ id: lease.id, priority: lease.demand.priority, startedAtMs: lease.runningSinceMs!, holdings, lease });
     }
     return tenants;
   }
@@ -154,3 +154,5 @@ export class Preemptions {
     if (!isGone && isNeeded) leases.end(lease, { kill: true, reason: `it was preempted: ${lease.preemption}`, tell: true });
   }
 }
+
+const holdingOf = (lease: Lease): Holding => ({ resources: taken(lease), gpuIds: lease.place.gpuIds });

@@ -65,18 +65,21 @@ class Invariants implements Observer {
 
   #nodes(): void {
     const { nodes, leases } = this.#machine;
-    let held = 0;
+    let leaseCount = 0;
     for (const node of nodes.byId.values()) {
       const available = nodes.availableOf(node);
-      const sum = [...node.leases].reduce<ResourceSet>((total, lease) => addResources(total, taken(lease)), available);
-      must(equal(sum, node.row.total), `${node.id} has ${JSON.stringify(available)}, and with its leases ${JSON.stringify(sum)}`);
-      must(node.row.leaseCount === node.leases.size, `${node.id} counts ${node.row.leaseCount} leases`);
+      const own = [...node.leases].filter((lease) => lease.pool === nodes);
+      const bundles = [...node.shares.values()].flatMap((share) => [...share.holdings.values()]);
+      const held = [...own.map((lease) => ({ resources: taken(lease), gpuIds: lease.place.gpuIds })), ...bundles];
+      const sum = held.reduce<ResourceSet>((total, { resources }) => addResources(total, resources), available);
+      must(equal(sum, node.row.total), `${node.id} has ${JSON.stringify(available)}, and with its leases and bundles ${JSON.stringify(sum)}`);
+      must(node.row.leaseCount === held.length, `${node.id} counts ${node.row.leaseCount} leases`);
       const gpuShares: number[] = [];
-      for (const { gpuIds, resources } of node.leases) for (const id of gpuIds) gpuShares[id] = (gpuShares[id] ?? 0) + Math.min(resources['gpu']!, RESOURCE_SCALE);
+      for (const { gpuIds, resources } of held) for (const id of gpuIds) gpuShares[id] = (gpuShares[id] ?? 0) + Math.min(resources['gpu']!, RESOURCE_SCALE);
       must(gpuShares.every((share) => share <= RESOURCE_SCALE), `${node.id} gives GPUs away more than once: ${gpuShares.join()}`);
-      held += node.leases.size;
+      leaseCount += node.leases.size;
     }
-    must(held === leases.byId.size, 'a lease is on no node');
+    must(leaseCount === leases.byId.size, 'a lease is on no node');
     must(nodes.cluster.size === nodes.byId.size, 'the scheduler sees other nodes');
   }
 

@@ -3,7 +3,7 @@
  * and `tick 5s`. Each command returns what the head sends because of it, one line each.
  */
 import { NODE_LABEL, parseResources, type DeathCause, type Random, type ResourceSet } from '@muster/base';
-import { deathToMessage, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type LabelTerm, type NodeToHead } from '@muster/protocol';
+import { deathToMessage, NO_PLACEMENT, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type LabelTerm, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 import type { QueueRules } from '../machine/queues.js';
@@ -222,7 +222,7 @@ const labels = (options: Words['options']): Record<string, string> => (options['
 
 const demand = (words: Words): Demand => ({
   resources: resourcesToMessage(resources(words.options)),
-  placement: { spread: words.plain.includes('spread'), labels: terms(words.options) },
+  placement: { ...NO_PLACEMENT, spread: words.plain.includes('spread'), labels: terms(words.options) },
 });
 
 /** `zone=a`, `on=n1`, `not=zone=a`, `prefer=zone=a`. */

@@ -3,7 +3,7 @@
  * themselves and answer late. Each stream keeps its order, a break loses what is under way. One seed gives one history.
  */
 import { NODE_LABEL, RESOURCE_SCALE, seededRandom, type Random } from '@muster/base';
-import { deathToMessage, type ClientToHead, type Demand, type LabelTerm, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
+import { deathToMessage, NO_PLACEMENT, type ClientToHead, type Demand, type LabelTerm, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import type { HeadEffect, HeadEvent } from '../machine/messages.js';
 
@@ -428,7 +428,7 @@ export class RandomCluster {
     const weight = this.#oneOf([0, 0, 10]);
     if (this.#random.next() < 0.1) labels.push({ key: 'zone', operator: this.#oneOf(['in', 'not-in']), values: ['a'], weight });
     if (this.#random.next() < 0.05) labels.push({ key: NODE_LABEL, operator: 'in', values: [this.#oneOf(this.daemons).id], weight });
-    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, labels } };
+    return { resources: { amounts }, placement: { ...NO_PLACEMENT, spread: this.#random.next() < 0.2, labels } };
   }
 
   #oneOf<T>(items: readonly T[]): T {
