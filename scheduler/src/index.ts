@@ -1,6 +1,6 @@
 export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSpec, type NodeView } from './cluster.js';
 export { explain, type Explanation, type RowWords } from './explain.js';
-export { explainGroup } from './group/explain-group.js';
+export { describeGroup, explainGroup } from './group/explain-group.js';
 export { GroupShape } from './group/plan-group.js';
 export { type Placed } from './group/bundles.js';
 export { formatTerm, labelOf, satisfies, type LabelTerm } from './labels.js';

@@ -13,8 +13,10 @@ import type { Queues } from './queues.js';
 /** Hears what becomes of shares. */
 export interface ShareListener {
   prepared(share: Share): void;
-  /** The node has not kept it, or was cut off before it said so. The share is no longer the group's. */
-  prepareFailed(share: Share, cause: string): void;
+  /** The node has refused to keep it. The share is no longer the group's. */
+  refused(share: Share, cause: string): void;
+  /** The node was cut off before it had prepared. The share is no longer the group's. */
+  cutOff(share: Share): void;
   /** Room is free that groups held. */
   roomReturned(): void;
 }
@@ -84,7 +86,7 @@ export class BundleShares {
     if (failure !== null) {
       this.#leaveGroup(share);
       this.#forget(share);
-      return this.#listener.prepareFailed(share, failureFromMessage(failure).message);
+      return this.#listener.refused(share, String(failureFromMessage(failure).details['reasons']));
     }
     share.state = 'prepared';
     share.group.preparingCount--;
@@ -123,7 +125,7 @@ export class BundleShares {
     for (const share of this.#unsettled) {
       if (share.state === 'preparing' && share.node.stream === null && nowMs - share.sentAtMs >= PREPARE_PATIENCE_MS) {
         this.return(share, 'the node was cut off before it had prepared them');
-        this.#listener.prepareFailed(share, `${share.node.id} is cut off`);
+        this.#listener.cutOff(share);
       } else if (nowMs - share.sentAtMs >= LEASE_RESEND_MS) this.#request(share);
     }
   }

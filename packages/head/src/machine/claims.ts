@@ -66,7 +66,7 @@ export class Claims {
   serve(grant: (demand: Demand, nodeId: string) => void): void {
     for (const claim of this.#all) {
       const { demand, node } = claim;
-      const isVoid = node.isDraining || demand.level === null || (claim.isForFirst && demand.level > 0);
+      const isVoid = node.isDraining || demand.level === null || demand.pool !== this.#nodes || (claim.isForFirst && demand.level > 0);
       if (!isVoid && !this.#isRipe(claim)) continue;
       this.drop(claim);
       if (!isVoid) grant(demand, node.id);

@@ -51,7 +51,8 @@ export class Groups {
     this.#parts = parts;
     this.#shares = new BundleShares(parts, {
       prepared: ({ group }) => this.#completeIfWhole(group),
-      prepareFailed: (share, cause) => this.#prepareFailed(share, cause),
+      refused: (share, cause) => this.#prepareRefused(share, cause),
+      cutOff: ({ group }) => this.#lostBundles(group),
       roomReturned: () => this.#line.roomReturned(),
     });
     this.#line = new GroupLine(parts, {
@@ -60,7 +61,7 @@ export class Groups {
         this.#shares.prepare(group, plan);
       },
       repairRefused: (group) => this.#repairRefused(group),
-      infeasible: (group, reasons) => this.#end(group, 'it could never be placed', makeError('UNSCHEDULABLE', { what: describe(group), reasons })),
+      infeasible: (group, reasons) => this.#end(group, { why: 'it could never be placed', failure: makeError('UNSCHEDULABLE', { what: describe(group), reasons }) }),
     });
   }
 
@@ -103,15 +104,16 @@ export class Groups {
   remove(asker: Process, groupId: string): void {
     const group = this.live.get(groupId);
     if (group === undefined) return this.watch(asker, groupId);
-    const isWaiting = group.state === 'pending';
-    if (isWaiting) group.reasons = this.waitsFor(group)?.reasons ?? '';
+    const reasons = group.state === 'pending' ? this.waitsFor(group)?.reasons : '';
     this.#watch(asker, group);
-    this.#end(group, 'it was removed', null);
+    this.#end(group, { why: 'it was removed', reasons });
   }
 
   /** They do not outlive the process that made them. */
   ownerGone(owner: Process, reason: string): void {
-    for (const group of [...owner.groups]) this.#end(group, reason, makeError('OWNER_DIED', { what: describe(group), owner: owner.id, cause: reason }));
+    for (const group of [...owner.groups]) {
+      this.#end(group, { why: reason, failure: makeError('OWNER_DIED', { what: describe(group), cause: `${owner.id} has ended` }) });
+    }
   }
 
   /** Why the group waits at this moment, or null when it does not. */
@@ -150,9 +152,8 @@ export class Groups {
 
   nodeLost(node: Node, detail: string): void {
     for (const group of this.#shares.nodeLost(node)) {
-      if (group.shares.size === 0 && !isEstablished(group)) group.state = 'pending';
       if (isEstablished(group)) this.#become(group, 'repairing', `${node.id}, which had bundles of it, was lost (${detail})`);
-      if (!this.#delayed.has(group)) this.#line.add(group);
+      this.#lostBundles(group);
     }
     this.#line.roomReturned();
   }
@@ -202,10 +203,17 @@ export class Groups {
     this.#become(group, 'created', '');
   }
 
-  #prepareFailed({ group, node }: Share, cause: string): void {
-    this.#parts.context.log('warn', 'bundles-not-prepared', { groupId: group.id, nodeId: node.id, cause });
+  /** What has no place any more is planned anew. */
+  #lostBundles(group: Group): void {
+    if (group.shares.size === 0 && !isEstablished(group)) group.state = 'pending';
+    if (!this.#delayed.has(group)) this.#line.add(group);
+  }
+
+  /** The node may have a reason that lasts: the group is tried again later, and less and less often. */
+  #prepareRefused({ group, node }: Share, cause: string): void {
+    this.#parts.context.log('warn', 'bundles-refused', { groupId: group.id, nodeId: node.id, cause });
     if (!isEstablished(group)) this.#giveUp(group, cause);
-    group.reasons = cause;
+    group.reasons = `${node.id} refused: ${cause}`;
     group.delayedUntilMs = this.#parts.context.nowMs + backoffMs(++group.failures);
     this.#delayed.add(group);
     this.#line.remove(group);
@@ -236,8 +244,8 @@ export class Groups {
     for (const watcher of group.watchers) this.#parts.processes.send(watcher, message);
   }
 
-  /** Its bundles are free, and what runs in them ends. */
-  #end(group: Group, reason: string, failure: MusterError | null): void {
+  /** Its bundles are free, and what runs in them ends. `reasons`: what it waited for. */
+  #end(group: Group, { why, reasons = '', failure = null }: { readonly why: string; readonly reasons?: string; readonly failure?: MusterError | null }): void {
     const { context, processes } = this.#parts;
     this.#line.remove(group);
     this.#delayed.delete(group);
@@ -245,14 +253,15 @@ export class Groups {
     this.removed.add(group.id, group);
     processes.byId.get(group.ownerId)?.groups.delete(group);
     group.state = 'removed';
+    group.reasons = reasons;
     group.failure = failure;
     group.endedAtMs = context.nowMs;
     this.#publish(group);
     for (const watcher of group.watchers) watcher.watchedGroups.delete(group);
     group.watchers.clear();
-    const why = `${describe(group)} ended: ${reason}`;
-    if (group.pool !== null) this.#endLeases(group, group.pool, why);
-    for (const share of [...group.shares]) this.#shares.return(share, why);
+    const reason = `${describe(group)} ended: ${why}`;
+    if (group.pool !== null) this.#endLeases(group, group.pool, reason);
+    for (const share of [...group.shares]) this.#shares.return(share, reason);
   }
 
   #endLeases(group: Group, pool: GroupPool, reason: string): void {
