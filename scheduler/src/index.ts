@@ -9,6 +9,6 @@ export {
   groupKey, requestKey, type GroupRequest, type GroupStrategy, type PlacementHints, type PlacementRequest, type TopologyTerm,
 } from './request.js';
 export { Shape } from './shape.js';
-export { Reservation, type Ending } from './backfill.js';
+export { haveRoom, reserve, type Ending, type Reservation } from './backfill.js';
 export { compareTurns, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings, type Ranked } from './fair-share.js';
 export { Preemptor, type Preemption, type Tenant } from './preempt.js';

@@ -17,6 +17,7 @@ export interface CallOptions extends ResourceOptions {
   readonly timeoutMs?: number;
   /** Only on this node. */
   readonly nodeId?: string;
+  readonly expectedDurationMs?: number;
 }
 
 /** Options of an actor. */
@@ -213,8 +214,8 @@ export class CodeContext {
   }
 }
 
-function demandOf(options: ResourceOptions & { readonly nodeId?: string }, defaultCpus: number): Demand {
-  const { cpus = defaultCpus, gpus, memory, resources, nodeId = '' } = options;
+function demandOf(options: ResourceOptions & { readonly nodeId?: string; readonly expectedDurationMs?: number }, defaultCpus: number): Demand {
+  const { cpus = defaultCpus, gpus, memory, resources, nodeId = '', expectedDurationMs = 0 } = options;
   const labels = nodeId === '' ? [] : [{ key: NODE_LABEL, operator: 'in', values: [nodeId], weight: 0 }];
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { ...NO_PLACEMENT, labels } };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { ...NO_PLACEMENT, labels }, expectedDurationMs };
 }

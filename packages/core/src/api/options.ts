@@ -8,8 +8,8 @@ import type { ActorOptions, CallOptions, TaskOptions } from './types.js';
 
 const DEFAULT_RETRIES = 3;
 const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
-const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'retries', 'retryOn', 'timeoutMs', 'signal']);
-const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
+const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'expectedDurationMs', 'retries', 'retryOn', 'timeoutMs', 'signal']);
+const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'expectedDurationMs', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
 const CALL_KEYS = new Set(['retries', 'signal']);
 const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs', 'queue', 'priority']);
 
@@ -50,6 +50,7 @@ export function checkTaskOptions(options: TaskOptions): void {
     throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${options.timeoutMs}`, want: 'a positive number of milliseconds' });
   }
   checkName(options.name);
+  checkInteger('expectedDurationMs', options.expectedDurationMs, 1);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw makeError('INVALID_ARGUMENT', { what: 'signal', want: 'an AbortSignal' });
   if (options.retryOn !== undefined && typeof options.retryOn !== 'function') throw makeError('INVALID_ARGUMENT', { what: 'retryOn', want: 'a function of the error' });
   demandOf(options, 1);
@@ -62,6 +63,7 @@ export function checkActorOptions(options: ActorOptions): void {
   checkInteger('maxConcurrency', options.maxConcurrency, 1, 1e5);
   checkInteger('maxPendingCalls', options.maxPendingCalls, 1, 1e7);
   checkName(options.name);
+  checkInteger('expectedDurationMs', options.expectedDurationMs, 1);
   if (options.lifetime !== undefined && options.lifetime !== 'job' && options.lifetime !== 'detached') {
     throw makeError('INVALID_ARGUMENT', { what: `lifetime: ${String(options.lifetime)}`, want: "'job' or 'detached'" });
   }
@@ -87,7 +89,7 @@ export function checkInitOptions(options: { readonly queue?: string; readonly pr
 /** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
 export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement, capturedBy) };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement, capturedBy), expectedDurationMs: options.expectedDurationMs ?? 0 };
 }
 
 /** A task's options for the machine. */

@@ -198,7 +198,7 @@ export class Actors {
     if (job === undefined || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
     const { queue, priority } = job;
     checkCreation(message);
-    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
+    const { request, isSpread, groupId, capturesChildren, expectedDurationMs } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
     const pool = poolOf(groupId);
     const reasons = this.#waitReasons(what, { pool, queue }, request);
@@ -208,7 +208,7 @@ export class Actors {
     const jobId = message.detached ? jobs.create(ownJob, null).id : job.id;
     const demand = demands.create({
       demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, queue, priority, preferredNodeIds: [creator.nodeId],
-      pool, request, capturesChildren, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
+      pool, request, capturesChildren, expectedDurationMs, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
     const actor: Actor = {
       id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,

@@ -1,8 +1,8 @@
 /**
  * Who waits for how many leases of what, in which order they are served, and what they are told meanwhile.
  *
- * Demands of one queue and priority whose requests fit the same nodes form a group: when one of them is refused, all are, until a node
- * changes. So a step costs time in proportion to the number of different requests that wait, not to the number of waiting owners.
+ * Demands of one queue, priority and expected duration whose requests fit the same nodes form a group: when one of them is refused, all
+ * are, until a node changes. So a step costs time in proportion to the number of different requests that wait, not to the number of waiting owners.
  * Among all groups that of the highest priority is next, then that of the queue with the smallest share, then the demand with the fewest
  * leases, and among equals it goes in turn.
  */
@@ -33,6 +33,8 @@ export interface DemandSpec extends Ranked {
   readonly request: PlacementRequest;
   /** In a placement group: what is made there runs in the group, too. */
   readonly capturesChildren: boolean;
+  /** Of one task, or of an actor's life; null: nobody knows. */
+  readonly expectedDurationMs: number | null;
   /** Set: spread, by these counts, which the demand keeps up to date. */
   readonly leasesByNode: Map<string, number> | null;
   readonly name: string;
@@ -73,7 +75,7 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | '
 /** What a demand may change to. */
 export type DemandChange = Pick<DemandSpec, 'pool' | 'request' | 'capturesChildren'> & { readonly isSpread: boolean };
 
-/** The waiting demands of one queue and priority whose requests fit the same rows. */
+/** The waiting demands of one queue, priority and expected duration whose requests fit the same rows. */
 export interface DemandGroup extends Ranked {
   readonly pool: Pool;
   readonly shape: Shape;
@@ -359,7 +361,8 @@ export class Demands {
   }
 }
 
-const groupKey = ({ queue, priority }: Ranked, key: string): string => `${priority} ${queue.settings.name} ${key}`;
+const groupKey = ({ queue, priority, expectedDurationMs }: Pick<DemandSpec, 'queue' | 'priority' | 'expectedDurationMs'>, key: string): string =>
+  `${priority} ${queue.settings.name} ${expectedDurationMs ?? ''} ${key}`;
 
 /** Requests of placement groups are those of one group, whose rows no others have. */
 const keyIn = ({ groupId }: Pool, request: PlacementRequest): string => (groupId === '' ? requestKey(request) : `${groupId} ${requestKey(request)}`);

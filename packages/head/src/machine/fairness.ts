@@ -37,6 +37,8 @@ interface Parts {
   readonly claims: Claims;
 }
 
+const NOBODY: ReadonlySet<Lease> = new Set();
+
 /** Rounds of asking back. */
 export class Fairness {
   readonly #context: HeadContext;
@@ -148,7 +150,7 @@ export class Fairness {
   #makeRoom(demand: Demand, rooms: readonly Room[], shares: RoundShares): void {
     const { nowMs } = this.#context;
     const shape = this.#shapeOf(demand);
-    const claimed = rooms.filter((room) => room.node.claims.some((claim) => claim.demand === demand));
+    const claimed = rooms.filter((room) => room.node.claims.some((claim) => claim.holder === demand));
     const plan = bestPlan(demand, claimed.length > 0 ? claimed : rooms.filter(({ node }) => this.#isOpenTo(demand, node) && shape.suits(node.row)), shares);
     if (plan === null) return;
     const { room } = plan;
@@ -195,14 +197,14 @@ export class Fairness {
 
   /** Whether the node takes leases, and nobody has claimed it who goes first. */
   #isOpenTo({ priority }: Demand, { row, claims }: Node): boolean {
-    return row.condition === 'ready' || (row.condition === 'reserved' && claims.every((claim) => claim.demand.priority < priority));
+    return row.condition === 'ready' || (row.condition === 'reserved' && claims.every((claim) => claim.holder.priority < priority));
   }
 
   #reserveFor(demand: Demand, node: Node): void {
     const { nowMs } = this.#context;
     if (demand.level !== 0 || nowMs - demand.waitingSinceMs < RESERVE_AFTER_MS) return;
     if (!this.#isOpenTo(demand, node) || node.openUntilMs > nowMs) return;
-    this.#claims.add({ demand, node, startsAtMs: nowMs, untilMs: nowMs + RESERVATION_MS, isForFirst: true });
+    this.#claims.add({ holder: demand, request: demand.request, node, startsAtMs: nowMs, untilMs: nowMs + RESERVATION_MS, awaited: NOBODY, isForFirst: true });
   }
 
   /** Asks for a lease, for the first time or once more. */

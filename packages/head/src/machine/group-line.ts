@@ -1,6 +1,6 @@
 /**
- * The groups that wait for a place, and the order in which they are planned: first those that were created and have lost bundles, then by priority, then those
- * of the queue with the smallest share, then first come first served, as far as they fit. Groups that ask for the same stand in line together: when the first of them is refused, all are, until the cluster changes.
+ * The groups that wait for a place, and the order in which they are planned: by priority; first those that were created and have lost bundles, then
+ * those of the queue with the smallest share, then first come first served, as far as they fit. Groups that ask for the same stand in line together: when the first of them is refused, all are, until the cluster changes.
  *
  * A plan looks at every node, so a refused one is not made again for each lease that ends, but in the next round: there is one each tick, and one when
  * another group's room comes back.
@@ -101,6 +101,16 @@ export class GroupLine {
     if (line.groups.size === 0) this.#lines.delete(line.key);
   }
 
+  has(group: Group): boolean {
+    return this.#lineOf.has(group);
+  }
+
+  /** The first of each line, unless it has some bundles, or waits for something other than room on the nodes. In the order in which they are planned. */
+  firsts(): readonly Group[] {
+    const lines = [...this.#lines.values()].filter((line) => !line.isInfeasible && !line.isOverQuota && line.awaited === null && first(line).bundles.every((bundle) => bundle === null));
+    return lines.map(first).sort((a, b) => this.#queues.compare(a, b) || a.turn - b.turn);
+  }
+
   /** Those of all that wait, the highest first. */
   priorities(): readonly number[] {
     return [...new Set(Array.from(this.#lines.values(), (line) => line.priority))].sort((a, b) => b - a);
@@ -108,17 +118,18 @@ export class GroupLine {
 
   /** Plans for all groups of this priority or a higher one that fit, in their order. */
   schedule(least: number): void {
-    for (let line = this.#next(least); line !== null; line = this.#next(least)) {
-      const group = first(line);
-      line.isOverQuota = group.queue.overQuota(missingResources(group)) !== null;
-      const plan = line.isOverQuota ? null : line.shape.plan(group.bundles.map((bundle) => bundle && { nodeId: bundle.share.node.id, gpuIds: bundle.holding.gpuIds }));
-      if (plan === null) {
-        this.#refuse(line);
-        continue;
-      }
-      this.remove(group);
-      this.#listener.planned(group, plan);
-    }
+    for (let line = this.#next(least); line !== null; line = this.#next(least)) if (!this.plan(first(line))) this.#refuse(line);
+  }
+
+  /** Plans for one group that waits. False: there is no room, or it may not have it. */
+  plan(group: Group): boolean {
+    const line = this.#lineOf.get(group)!;
+    line.isOverQuota = group.queue.overQuota(missingResources(group)) !== null;
+    const plan = line.isOverQuota ? null : line.shape.plan(group.bundles.map((bundle) => bundle && { nodeId: bundle.share.node.id, gpuIds: bundle.holding.gpuIds }));
+    if (plan === null) return false;
+    this.remove(group);
+    this.#listener.planned(group, plan);
+    return true;
   }
 
   /** Room is free that was held for groups. */
@@ -153,7 +164,7 @@ export class GroupLine {
     if (this.#refusals >= GROUP_REFUSALS_PER_ROUND_MAX) return null;
     const isCrowded = this.#lines.size > GROUP_REFUSALS_PER_ROUND_MAX; // then those that were tried the longest ago go first, or some never would
     const isBefore = (a: Line, b: Line): boolean => {
-      if (a.isRepair !== b.isRepair) return a.isRepair;
+      if (a.priority === b.priority && a.isRepair !== b.isRepair) return a.isRepair;
       const turn = this.#queues.compare(a, b);
       if (turn !== 0) return turn < 0;
       if (isCrowded && a.refusedRound !== b.refusedRound) return a.refusedRound < b.refusedRound;

@@ -60,6 +60,12 @@ export interface Group extends Ranked {
   /** The order in which groups were asked for. */
   readonly turn: number;
   readonly createdAtMs: number;
+  /** Of its life, from its creation on; null: nobody knows. */
+  readonly expectedDurationMs: number | null;
+  /** Since when it waits for a place. */
+  waitingSinceMs: number;
+  /** Set: what runs in it was told that others need its room, and why. */
+  preemption: string | null;
   state: GroupStateName;
   /** Grows whenever bundles are placed. */
   epoch: number;

@@ -16,7 +16,7 @@ import { GroupPool } from './group-pool.js';
 import { groupState, isEstablished, refusedGroupState, type Group, type Share } from './group.js';
 import { History } from './history.js';
 import type { Jobs } from './jobs.js';
-import type { Leases } from './leases.js';
+import type { Lease, Leases } from './leases.js';
 import { GROUPS_MAX, GROUPS_REMOVED_KEPT_MAX, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
 import type { Pool } from './pool.js';
@@ -132,6 +132,36 @@ export class Groups {
     this.#line.schedule(least);
   }
 
+  /** Those of each line that go first and have nothing yet; not those that wait for their queue's quota, or for other nodes. In the order in which they are served. */
+  firstInLine(): readonly Group[] {
+    return this.#line.firsts();
+  }
+
+  /** Whether it waits for its place and nothing else. */
+  isWaiting(group: Group): boolean {
+    return this.#line.has(group);
+  }
+
+  /** Places it before all others, if there is room. */
+  place(group: Group): void {
+    this.#line.plan(group);
+  }
+
+  /** The leases in its bundles. */
+  leasesIn(group: Group): Lease[] {
+    return [...group.shares].flatMap(({ node }) => [...node.leases].filter((lease) => lease.place.bundle?.groupId === group.id));
+  }
+
+  /** It loses all that it has, and what runs in it, and waits for another place. */
+  evict(group: Group, reason: string): void {
+    for (const lease of this.leasesIn(group)) this.#parts.leases.end(lease, { kill: true, reason, tell: true });
+    for (const share of [...group.shares]) this.#shares.return(share, reason);
+    group.preemption = null;
+    group.waitingSinceMs = this.#parts.context.nowMs;
+    this.#become(group, 'repairing', reason);
+    if (!this.#delayed.has(group)) this.#line.add(group);
+  }
+
   prepared(node: Node, message: BundlesPrepared): void {
     this.#shares.prepared(node, message);
   }
@@ -178,7 +208,8 @@ export class Groups {
     const group: Group = {
       id: message.groupId as GroupId, name: message.name, ownerId: creator.id, jobId: job.id, queue: job.queue, priority: job.priority, request,
       total: request.bundles.reduce<ResourceSet>((sum, { resources }) => addResources(sum, resources), {}), key: groupKey(request),
-      waitsForNodes: message.waitForNodes, turn: this.#turns++, createdAtMs: context.nowMs, state: 'pending', epoch: 0,
+      waitsForNodes: message.waitForNodes, turn: this.#turns++, createdAtMs: context.nowMs, waitingSinceMs: context.nowMs, preemption: null,
+      expectedDurationMs: Math.max(...message.bundles.map((bundle) => bundle.expectedDurationMs)) || null, state: 'pending', epoch: 0,
       bundles: request.bundles.map(() => null), shares: new Set(), preparingCount: 0, failures: 0, delayedUntilMs: 0, reasons: '', failure: null,
       endedAtMs: null, pool: null, watchers: new Set(),
     };
@@ -268,13 +299,10 @@ export class Groups {
     const { actors, leases } = this.#parts;
     pool.close(reason);
     group.pool = null;
-    for (const { node } of group.shares) {
-      for (const lease of [...node.leases]) {
-        if (lease.place.bundle?.groupId !== group.id) continue;
-        const actor = actors.live.get(lease.demand.actorId);
-        if (actor !== undefined) actors.die(actor, { kind: 'killed', reason });
-        else leases.end(lease, { kill: true, reason, tell: true });
-      }
+    for (const lease of this.leasesIn(group)) {
+      const actor = actors.live.get(lease.demand.actorId);
+      if (actor !== undefined) actors.die(actor, { kind: 'killed', reason });
+      else leases.end(lease, { kill: true, reason, tell: true });
     }
   }
 }

@@ -27,6 +27,7 @@ import { Processes, type Process } from './processes.js';
 import type { Pool } from './pool.js';
 import { Queues } from './queues.js';
 import { readName, refusal } from './requests.js';
+import { Reservations } from './reservations.js';
 import { Tasks } from './tasks.js';
 
 /** A stream that has not said who it is. */
@@ -51,6 +52,7 @@ export class HeadMachine {
   /** Where leases in a placement group are placed; of the empty id, on the nodes. */
   readonly poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
   readonly #fairness: Fairness;
+  readonly #reservations: Reservations;
   readonly #preemptions: Preemptions;
   readonly #lifecycle: Lifecycle;
   readonly #queries: Queries;
@@ -80,6 +82,7 @@ export class HeadMachine {
     });
     this.groups = new Groups(this);
     this.#fairness = new Fairness(this, (lease) => this.tasks.askBack(lease));
+    this.#reservations = new Reservations(this, (lease) => this.#fairness.ask(lease));
     this.#preemptions = new Preemptions(this, { askBack: (lease) => this.#fairness.ask(lease), warn: (lease, graceMs) => this.#warn(lease, graceMs) });
     this.#lifecycle = new Lifecycle(this);
     this.#queries = new Queries(this, {
@@ -95,7 +98,7 @@ export class HeadMachine {
     if (this.#stopping === null) {
       const grant = (demand: Demand, row: string): void => { this.leases.start(demand, row); };
       const admit = (demand: Demand, shape: Shape): string | null => this.claims.admit(demand, shape);
-      this.claims.serve(grant);
+      this.claims.serve({ grant, isWaiting: (group) => this.groups.isWaiting(group), place: (group) => this.groups.place(group) });
       for (const priority of this.groups.waitingPriorities()) {
         this.demands.schedule(grant, admit, priority + 1);
         this.groups.schedule(priority);
@@ -371,6 +374,7 @@ export class HeadMachine {
     this.#queries.tick();
     this.demands.tick();
     this.claims.tick();
+    this.#reservations.tick();
     this.#fairness.tick();
     this.#preemptions.tick();
     if (this.#stopping === null || this.#hasStopped || (this.nodes.byId.size > 0 && nowMs < this.#stopping.untilMs)) return;

@@ -12,6 +12,7 @@ import { newId, type DeathCause, type LeaseId, type ResourceSet } from '@muster/
 import { deathFromMessage, resourcesToMessage, type Death, type Endpoint, type LeaseStarted } from '@muster/protocol';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
+import type { Group } from './group.js';
 import { LEASE_RESEND_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
 import type { Place, Pool } from './pool.js';
@@ -221,9 +222,19 @@ export class Leases {
   }
 }
 
-/** Whether its room is expected back: it ends, its worker has been told to, or its owner has been asked and is not late. */
-export const isLeaving = ({ state, preemption, askedBackAtMs, isLate }: Lease): boolean =>
-  state === 'ending' || preemption !== null || (askedBackAtMs !== null && !isLate);
+/** Whether its room is expected back soon: it ends, it has been told to, or its owner has been asked and is not late. */
+export function isLeaving(who: Lease | Group): boolean {
+  if (who.preemption !== null || who.state === 'ending') return true;
+  return 'place' in who && who.askedBackAtMs !== null && !who.isLate;
+}
+
+/** When its room would be expected back if its owner were asked for it now, by what users have said; Infinity: nobody knows. */
+export function endsAtMs(who: Lease | Group, nowMs: number): number {
+  if (!('place' in who)) return who.createdAtMs + (who.expectedDurationMs ?? Infinity);
+  const { demand, askedFirstAtMs, runningSinceMs } = who;
+  const sinceMs = demand.actorId !== '' ? (runningSinceMs ?? nowMs) : (askedFirstAtMs ?? nowMs);
+  return sinceMs + (demand.expectedDurationMs ?? Infinity);
+}
 
 /** What a lease holds of its node at this moment. */
 export function taken(lease: Lease): ResourceSet {

@@ -82,6 +82,11 @@ export const STATUS_NODES_MAX = 100_000;
 
 /** A refused plan takes up to a few milliseconds where there are thousands of nodes. Where more different groups wait, these take turns. */
 export const GROUP_REFUSALS_PER_ROUND_MAX = 64;
+// Reservations.
+export const RESERVATION_INTERVAL_MS = 500;
+/** Stands for the duration of tasks of which none is known: longer than any that users would say. */
+export const UNKNOWN_DURATION_MS = 10 * 365 * 24 * 3_600_000;
+
 // Preemption.
 /** A demand that waits this long takes from lower priorities: before, they were asked, and short tasks have ended. */
 export const PREEMPT_AFTER_MS = 1_000;

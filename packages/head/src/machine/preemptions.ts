@@ -1,19 +1,22 @@
 /**
- * Takes leases from jobs of lower priority for demands that wait, when asking for them has not helped: the fewest and the least important, with notice.
+ * Takes room from jobs of lower priority for those that wait, when asking has not helped: from the fewest and the least important, with notice.
  *
  *   running ──notice (its AbortSignal fires)──> leaving ──gives up by itself, or is ended after the grace period──> gone
  *                                                  └──nobody needs its room any more──> goes on
  *
- * The room is claimed for who it is freed for. Nobody takes from its own priority or from a higher one.
+ * The room is claimed for who it is freed for. Nobody takes from its own priority or from a higher one. A placement group goes whole.
  */
-import { Preemptor, Shape, type Cluster, type Holding, type Preemption, type Tenant } from '@muster/scheduler';
-import type { Claim, Claims } from './claims.js';
+import { requestKey, type GroupRequest, type Preemption, Preemptor, Shape, type Tenant } from '@muster/scheduler';
+import { isGroup, type Claim, type Claimant, type Claims } from './claims.js';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
-import { isLeaving, taken, type Lease, type Leases } from './leases.js';
+import type { Group } from './group.js';
+import type { Groups } from './groups.js';
+import { isLeaving, type Lease, type Leases } from './leases.js';
 import { FAIRNESS_DEMANDS_MAX, PREEMPT_AFTER_MS, PREEMPTION_INTERVAL_MS, PREEMPTION_SLACK_MS, PREEMPTIONS_PER_DEMAND_MAX } from './limits.js';
 import type { Nodes } from './nodes.js';
 import type { Queues } from './queues.js';
+import { laterCluster, tenantsOf, type HeadTenant } from './tenants.js';
 
 /** The parts of the machine that a preemption concerns. */
 interface Parts {
@@ -23,6 +26,7 @@ interface Parts {
   readonly demands: Demands;
   readonly claims: Claims;
   readonly leases: Leases;
+  readonly groups: Groups;
 }
 
 /** How those concerned hear of it. */
@@ -33,17 +37,12 @@ export interface PreemptionNotices {
   warn(lease: Lease, graceMs: number): void;
 }
 
-/** A lease as the scheduler sees it here. */
-interface LeaseTenant extends Tenant {
-  readonly lease: Lease;
-}
+type Victim = HeadTenant & Tenant;
 
-/** A lease whose time is running out, for whom, and until when. */
+/** Somebody whose time is running out, for whom, and until when. */
 interface Notice {
-  readonly lease: Lease;
-  /** Null: for its queue's quota. */
-  readonly claim: Claim | null;
-  readonly demand: Demand;
+  readonly who: Lease | Group;
+  readonly claims: readonly Claim[];
   readonly killAtMs: number;
 }
 
@@ -64,14 +63,14 @@ export class Preemptions {
     for (const notice of this.#pending) this.#carryOut(notice);
     if (nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = nowMs + PREEMPTION_INTERVAL_MS;
-    const waiting = this.#waiting();
+    const waiting = [...this.#waitingGroups(), ...this.#waitingDemands()].sort((a, b) => this.#parts.queues.compare(a, b));
     if (waiting.length === 0) return;
     const preemptor = new Preemptor(this.#later(), this.#tenantsBelow(waiting[0]!.priority));
-    for (const demand of waiting) this.#makeRoom(demand, preemptor);
+    for (const holder of waiting) this.#makeRoom(holder, preemptor);
   }
 
   /** Those that have waited for long enough, and for whom somebody might have to go: in the order in which they are served. */
-  #waiting(): Demand[] {
+  #waitingDemands(): Demand[] {
     const { context, nodes, queues, demands } = this.#parts;
     const waiting: Demand[] = [];
     for (const group of demands.groups.values()) {
@@ -85,74 +84,95 @@ export class Preemptions {
     return waiting.sort((a, b) => queues.compare(a, b) || a.level! - b.level! || a.turn - b.turn).slice(0, FAIRNESS_DEMANDS_MAX);
   }
 
+  #waitingGroups(): Group[] {
+    const { context, queues, groups } = this.#parts;
+    return groups.firstInLine().filter((group) => queues.hasBelow(group.priority) && context.nowMs - group.waitingSinceMs >= PREEMPT_AFTER_MS).slice(0, FAIRNESS_DEMANDS_MAX);
+  }
+
   /** The cluster when all that is about to leave has left, and those for whom it does have its room. */
-  #later(): Cluster {
+  #later(): ReturnType<typeof laterCluster> {
     const { nodes, claims } = this.#parts;
-    const later = nodes.cluster.fork();
-    for (const node of nodes.byId.values()) {
-      for (const lease of node.leases) if (lease.pool === nodes && isLeaving(lease)) later.release(node.id, holdingOf(lease));
-      if (node.row.condition === 'reserved') later.setCondition(node.id, 'ready');
-    }
+    const later = laterCluster(nodes);
     const shapes = new Map<string, Shape>();
-    for (const { demand, node, isForFirst } of claims.all) {
+    for (const { request, node, isForFirst } of claims.all) {
       if (isForFirst) continue; // nobody leaves for it
-      const { request, requestKey } = demand;
-      const shape = shapes.get(requestKey) ?? new Shape(later, request);
-      shapes.set(requestKey, shape);
+      const key = requestKey(request);
+      const shape = shapes.get(key) ?? new Shape(later, request);
+      shapes.set(key, shape);
       if (shape.hasRoom(later.rowOf(node.id)!)) later.hold(node.id, request.resources);
       else later.setCondition(node.id, 'reserved'); // what it waits for cannot be foreseen
     }
     return later;
   }
 
-  #tenantsBelow(priority: number): LeaseTenant[] {
-    const tenants: LeaseTenant[] = [];
-    for (const lease of this.#parts.leases.byId.values()) {
-      if (lease.state !== 'running' || lease.pool !== this.#parts.nodes || isLeaving(lease) || lease.demand.priority >= priority) continue;
-      const holdings = [{ nodeId: lease.node.id, ...holdingOf(lease) }];
-      tenants.push({ id: lease.id, priority: lease.demand.priority, startedAtMs: lease.runningSinceMs!, holdings, lease });
-    }
-    return tenants;
+  #tenantsBelow(priority: number): Victim[] {
+    const { nodes, leases, groups } = this.#parts;
+    return tenantsOf(nodes, leases.byId.values(), groups.live.values()).filter(({ who }) => !isLeaving(who) && rankOf(who).priority < priority)
+      .map((tenant) => ({ ...tenant, id: tenant.who.id, priority: rankOf(tenant.who).priority }));
   }
 
-  #makeRoom(demand: Demand, preemptor: Preemptor<LeaseTenant>): void {
+  #makeRoom(holder: Claimant, preemptor: Preemptor<Victim>): void {
     const { demands, claims } = this.#parts;
-    const missing = demands.missing(demand) - claims.of(demand).filter((claim) => !claim.isForFirst).length;
-    const request = { bundles: [demand.request], strategy: 'pack', topology: [] } as const;
-    for (let count = Math.min(missing, PREEMPTIONS_PER_DEMAND_MAX); count > 0; count--) {
-      const preemption = preemptor.preempt(request, demand.priority);
-      if (preemption === null) return;
-      if (preemption.victims.length > 0) this.#notify(demand, preemption);
+    const claimed = claims.of(holder).filter((claim) => !claim.isForFirst).length;
+    if (isGroup(holder)) {
+      if (claimed === 0) this.#take(holder, holder.request, preemptor);
+      return;
     }
+    const request = { bundles: [holder.request], strategy: 'pack', topology: [] } as const;
+    for (let count = Math.min(demands.missing(holder) - claimed, PREEMPTIONS_PER_DEMAND_MAX); count > 0; count--) {
+      if (!this.#take(holder, request, preemptor)) return;
+    }
+  }
+
+  /** False: nobody can make room. */
+  #take(holder: Claimant, request: GroupRequest, preemptor: Preemptor<Victim>): boolean {
+    const preemption = preemptor.preempt(request, holder.priority);
+    if (preemption !== null && preemption.victims.length > 0) this.#notify(holder, request, preemption);
+    return preemption !== null;
   }
 
   /** Room that was only hoped for is claimed no longer: now it is known where it will be. */
-  #notify(demand: Demand, { victims, placed }: Preemption<LeaseTenant>): void {
+  #notify(holder: Claimant, request: GroupRequest, { victims, placed }: Preemption<Victim>): void {
     const { context, nodes, claims } = this.#parts;
-    const graceMs = Math.max(...victims.map(({ lease }) => lease.demand.queue.settings.gracePeriodMs));
-    const startsAtMs = context.nowMs + graceMs;
-    const node = nodes.byId.get(placed[0]!.nodeId)!;
-    for (const hope of claims.of(demand)) if (hope.isForFirst) claims.drop(hope);
-    const claim = claims.add({ demand, node, startsAtMs, untilMs: startsAtMs + PREEMPTION_SLACK_MS, isForFirst: false });
-    for (const { lease } of victims) {
-      const { gracePeriodMs } = lease.demand.queue.settings;
-      lease.preemption = `${demand.jobId} of priority ${demand.priority} needs its room`;
-      this.#pending.add({ lease, claim, demand, killAtMs: context.nowMs + gracePeriodMs });
-      context.log('info', 'lease-preempted', { leaseId: lease.id, jobId: lease.demand.jobId, byJobId: demand.jobId, gracePeriodMs });
-      if (lease.demand.actorId === '') this.#notices.askBack(lease);
-      this.#notices.warn(lease, gracePeriodMs);
+    const startsAtMs = context.nowMs + Math.max(...victims.map(({ who }) => rankOf(who).queue.settings.gracePeriodMs));
+    const made = placed.map(({ nodeId }, index): Claim => ({
+      holder, request: request.bundles[index]!, node: nodes.byId.get(nodeId)!, startsAtMs, untilMs: startsAtMs + PREEMPTION_SLACK_MS, awaited: new Set(), isForFirst: false,
+    }));
+    claims.drop(...claims.of(holder).filter((claim) => claim.isForFirst));
+    claims.add(...made);
+    for (const { who } of victims) {
+      const graceMs = rankOf(who).queue.settings.gracePeriodMs;
+      this.#pending.add({ who, claims: made, killAtMs: context.nowMs + graceMs });
+      context.log('info', 'preempted', { id: who.id, by: holder.jobId, priority: holder.priority, graceMs });
+      this.#warn(who, `${holder.jobId} of priority ${holder.priority} needs its room`, graceMs);
     }
   }
 
+  #warn(who: Lease | Group, reason: string, graceMs: number): void {
+    who.preemption = reason;
+    if (isLease(who)) {
+      if (who.demand.actorId === '') this.#notices.askBack(who);
+      return this.#notices.warn(who, graceMs);
+    }
+    for (const lease of this.#parts.groups.leasesIn(who)) this.#warn(lease, reason, graceMs);
+  }
+
   #carryOut(notice: Notice): void {
-    const { context, leases, claims } = this.#parts;
-    const { lease, claim, killAtMs } = notice;
-    const isGone = leases.byId.get(lease.id) !== lease;
+    const { context, leases, groups, claims } = this.#parts;
+    const { who, killAtMs } = notice;
+    const isGone = isLease(who) ? leases.byId.get(who.id) !== who : groups.live.get(who.id) !== who;
     if (!isGone && context.nowMs < killAtMs) return;
     this.#pending.delete(notice);
-    const isNeeded = claim === null || claims.has(claim);
-    if (!isGone && isNeeded) leases.end(lease, { kill: true, reason: `it was preempted: ${lease.preemption}`, tell: true });
+    if (isGone) return;
+    const isNeeded = notice.claims.some((claim) => claims.has(claim));
+    if (isLease(who)) {
+      if (isNeeded) leases.end(who, { kill: true, reason: `it was preempted: ${who.preemption}`, tell: true });
+    } else if (isNeeded) groups.evict(who, `it was preempted: ${who.preemption}`);
+    else who.preemption = null; // what runs in it was told, and may go on
   }
 }
 
-const holdingOf = (lease: Lease): Holding => ({ resources: taken(lease), gpuIds: lease.place.gpuIds });
+const isLease = (who: Lease | Group): who is Lease => 'place' in who;
+
+/** Whose queue and priority a tenant counts for. */
+const rankOf = (who: Lease | Group): Demand | Group => (isLease(who) ? who.demand : who);

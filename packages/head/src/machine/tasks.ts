@@ -27,7 +27,7 @@ export class Tasks {
   /** @throws MusterError PROTOCOL for a demand that is none. */
   demand(owner: Process, { queue, priority }: Job, message: LeaseDemand): void {
     if (!Number.isSafeInteger(message.count) || message.count < 0) throw refusal(`a demand for ${message.count} leases`);
-    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
+    const { request, isSpread, groupId, capturesChildren, expectedDurationMs } = readDemand(message.demand);
     const preferredNodeIds = [...message.preferredNodeIds.slice(0, PREFERRED_NODES_MAX), owner.nodeId];
     let demand = owner.demands.get(message.demandId);
     if (demand === undefined) {
@@ -35,7 +35,7 @@ export class Tasks {
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
         demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, queue, priority, preferredNodeIds,
-        pool: this.#poolOf(groupId), request, capturesChildren, leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
+        pool: this.#poolOf(groupId), request, capturesChildren, expectedDurationMs, leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
       });
       owner.demands.set(message.demandId, demand);
     } else if (message.count > 0) { // a withdrawal need not repeat the request

@@ -2,6 +2,7 @@
 import { describeDeath, formatDurationMs, formatResources } from '@muster/base';
 import { formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
+import { isGroup } from '../machine/claims.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
 import type { Job } from '../machine/jobs.js';
@@ -59,7 +60,7 @@ export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
     `has ${formatResources(row.total)}, of which ${formatResources(tables.nodes.availableOf(node))} is free`,
   ];
   if (node.isDraining) lines.push('it is draining: it takes no more tasks and actors, and those that are there go on');
-  for (const { demand } of claims) lines.push(`free room is kept for ${nameOf(demand)}, which asks for ${describeRequest(demand.request)}`);
+  for (const { holder, request } of claims) lines.push(`free room is kept for ${isGroup(holder) ? holder.id : nameOf(holder)}, which asks for ${describeRequest(request)}`);
   for (const lease of node.leases) lines.push(describeLease(lease));
   return { id: node.id, kind: 'node', state: nodeState(node), lines };
 }

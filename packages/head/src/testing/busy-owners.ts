@@ -65,7 +65,7 @@ export class BusyOwners {
     send({ type: 'clientHello', processId: 'driver-measured', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 });
     const timesUs = Array.from({ length: samples }, (_, index) => {
       const startMs = performance.now();
-      const effects = send({ type: 'leaseDemand', demandId: index, demand: { resources: resourcesToMessage(resources), placement: null }, count: 1, name: '', preferredNodeIds: [] });
+      const effects = send({ type: 'leaseDemand', demandId: index, demand: { resources: resourcesToMessage(resources), placement: null, expectedDurationMs: 0 }, count: 1, name: '', preferredNodeIds: [] });
       const elapsedMs = performance.now() - startMs;
       assert(effects.some((effect) => effect.type === 'sendToNode' && effect.message.type === 'startLease'), 'the demand is served');
       return elapsedMs * 1_000;
@@ -134,6 +134,6 @@ export class BusyOwners {
       runTask(message.leaseId);
     });
     send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 });
-    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null }, count: spec.count ?? 100, name: '', preferredNodeIds: [] });
+    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null, expectedDurationMs: 0 }, count: spec.count ?? 100, name: '', preferredNodeIds: [] });
   }
 }

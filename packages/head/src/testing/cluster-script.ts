@@ -193,7 +193,7 @@ export class ClusterScript {
   /** `group d1 g1 spread cpu=1 x3`: with equal bundles. */
   #group(name: string, group: string, words: Words): HeadEffect[] {
     const { same } = words.options;
-    const bundle: Demand = { resources: resourcesToMessage(resources(words.options)), placement: { ...NO_PLACEMENT, labels: terms(words.options) } };
+    const bundle: Demand = { resources: resourcesToMessage(resources(words.options)), placement: { ...NO_PLACEMENT, labels: terms(words.options) }, expectedDurationMs: expected(words.options) };
     return this.#client(name, {
       type: 'createGroup', groupId: `pg-${group}`, name: words.options['name'] ?? '', bundles: Array.from({ length: countOf(words) }, () => bundle),
       strategy: words.plain[2]!, topology: same === undefined ? [] : [{ level: same, rule: 'same', max: 0 }], waitForNodes: words.plain.includes('wait'),
@@ -248,8 +248,11 @@ function demand(words: Words): Demand {
     spread: words.plain.includes('spread'), labels: terms(words.options), groupId: group === '' ? '' : `pg-${group}`,
     bundle: bundle === undefined ? 0 : Number(bundle) + 1, capturesChildren: words.plain.includes('captures'),
   };
-  return { resources: resourcesToMessage(resources(words.options)), placement };
+  return { resources: resourcesToMessage(resources(words.options)), placement, expectedDurationMs: expected(words.options) };
 }
+
+/** `for=5s` */
+const expected = (options: Words['options']): number => (options['for'] === undefined ? 0 : durationMs(options['for']));
 
 /** `zone=a`, `on=n1`, `not=zone=a`, `prefer=zone=a`. */
 function terms({ zone, on, not, prefer }: Words['options']): LabelTerm[] {
