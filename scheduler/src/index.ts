@@ -10,7 +10,7 @@ export {
   groupKey, namesNodes, requestKey, type GroupRequest, type PlacementHints, type PlacementRequest,
 } from './request.js';
 export { Shape } from './shape.js';
-export { Reservation, type Ending } from './backfill.js';
-export { byTurn, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings } from './fair-share.js';
-export { preempt, type Preemption, type Tenant } from './preempt.js';
+export { haveRoom, reserve, type Ending, type Reservation } from './backfill.js';
+export { compareTurns, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings, type Ranked } from './fair-share.js';
+export { Preemptor, type Preemption, type Tenant } from './preempt.js';
 export { suggestNodes, SUGGESTED_NODES_MAX, WhatIf, type NodeType, type Outcome, type Plan, type Suggestion, type Wanted, type WantedGroups, type WantedTasks } from './what-if.js';

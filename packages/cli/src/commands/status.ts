@@ -1,7 +1,7 @@
 /** `cluster status`. */
 import type { Command } from 'commander';
 import { formatDurationMs, formatSizeBytes } from '@muster/base';
-import type { StatusAnswer } from '@muster/head';
+import type { Amounts, StatusAnswer } from '@muster/head';
 import { withCluster } from '../cluster/connection.js';
 import { formatAmount } from '../output/amounts.js';
 import { formatFields, formatTable } from '../output/table.js';
@@ -29,7 +29,7 @@ function describe(status: StatusAnswer): string {
     ['groups', Object.entries(status.groups).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
     ['objects', `${objectStore.objects} in ${formatSizeBytes(objectStore.usedBytes)} of ${formatSizeBytes(objectStore.totalBytes)}${objectStore.spilledBytes > 0 ? `, ${formatSizeBytes(objectStore.spilledBytes)} on disk` : ''}`],
   ]);
-  return [fields, '', describeResources(status), ...describeWaiting(status)].join('\n');
+  return [fields, '', describeResources(status), ...describeQueues(status), ...describeWaiting(status)].join('\n');
 }
 
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
@@ -45,6 +45,20 @@ function describeResources({ total, available, reserved }: StatusAnswer): string
     { title: 'FREE', value: (name) => formatAmount(name, Math.max(0, available[name] ?? 0)), align: 'right' },
     { title: 'TOTAL', value: (name) => formatAmount(name, total[name]!), align: 'right' },
   ], names);
+}
+
+/** The default queue alone, without a quota, is nothing to look at. */
+function describeQueues({ queues }: StatusAnswer): string[] {
+  if (queues.length === 1 && Object.keys(queues[0]!.quota).length === 0) return [];
+  const list = (amounts: Amounts): string => Object.entries(amounts).map(([name, amount]) => `${formatAmount(name, amount)} ${name}`).join(', ');
+  return ['', formatTable([
+    { title: 'QUEUE', value: (row) => row.name },
+    { title: 'HOLDS', value: (row) => list(row.held), shrinksTo: 16 },
+    { title: 'QUOTA', value: (row) => list(row.quota), shrinksTo: 12 },
+    { title: 'SHARE', value: (row) => `${(100 * row.share).toFixed(0)}%${row.weight === 1 ? '' : ` (weight ${row.weight})`}`, align: 'right' },
+    { title: 'JOBS', value: (row) => row.jobs, align: 'right' },
+    { title: 'WAITING', value: (row) => row.waiting, align: 'right' },
+  ], queues)];
 }
 
 function describeWaiting({ waiting, waitingMore }: StatusAnswer): string[] {

@@ -27,6 +27,8 @@ export interface PlacementGroupOptions {
   readonly name?: string;
   /** How long it may wait for room before it is given up with a TimeoutError. Default: no limit. */
   readonly timeoutMs?: number;
+  /** How long it will be there at most, as far as you know: others that wait for its room are promised it by then. Default: nobody knows. */
+  readonly expectedDurationMs?: number;
   /** Wait for nodes that could hold it, where those that there are never could. Default: fail at once. */
   readonly waitForNodes?: boolean;
 }
@@ -50,7 +52,7 @@ export interface PlacementGroup extends AsyncDisposable {
   remove(): Promise<void>;
 }
 
-const OPTION_KEYS = new Set(['strategy', 'topology', 'name', 'timeoutMs', 'waitForNodes']);
+const OPTION_KEYS = new Set(['strategy', 'topology', 'name', 'timeoutMs', 'waitForNodes', 'expectedDurationMs']);
 const BUNDLE_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'labels']);
 /** As in the head. */
 const BUNDLES_MAX = 10_000;
@@ -175,17 +177,21 @@ export function optionsFromText<Options extends { readonly placement?: Placement
 function requestOf(bundles: readonly BundleOptions[], options: PlacementGroupOptions): Omit<CreateGroup, 'groupId'> {
   if (!isObject(options)) throw invalid(`options: ${String(options)}`, "an object such as { strategy: 'spread' }");
   checkKeys('options', options, OPTION_KEYS);
-  const { strategy = 'pack', topology = {}, name = '', timeoutMs, waitForNodes = false } = options;
+  const { strategy = 'pack', topology = {}, name = '', timeoutMs, waitForNodes = false, expectedDurationMs = 0 } = options;
   if (!Array.isArray(bundles) || bundles.length === 0) throw invalid('bundles', 'an array of at least one bundle such as { cpus: 1 }');
   if (bundles.length > BUNDLES_MAX) throw invalid(`${bundles.length} bundles`, `at most ${BUNDLES_MAX}`);
   if (!GROUP_STRATEGIES.includes(strategy)) throw invalid(`strategy: ${String(strategy)}`, `one of ${GROUP_STRATEGIES.join(', ')}`);
   if (typeof name !== 'string') throw invalid(`name: ${String(name)}`, 'a text');
   if (typeof waitForNodes !== 'boolean') throw invalid(`waitForNodes: ${String(waitForNodes)}`, 'true or false');
   if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31)) throw invalid(`timeoutMs: ${timeoutMs}`, 'a positive number of milliseconds');
-  return { name, bundles: bundles.map(bundleOf), strategy, topology: parseTopology(topology), waitForNodes };
+  if (options.expectedDurationMs !== undefined && !(Number.isSafeInteger(expectedDurationMs) && expectedDurationMs > 0)) {
+    throw invalid(`expectedDurationMs: ${expectedDurationMs}`, 'a whole number of milliseconds above 0');
+  }
+  const made = bundles.map((bundle, index) => ({ ...bundleOf(bundle, index), expectedDurationMs }));
+  return { name, bundles: made, strategy, topology: parseTopology(topology), waitForNodes };
 }
 
-function bundleOf(bundle: BundleOptions, index: number): Demand {
+function bundleOf(bundle: BundleOptions, index: number): Omit<Demand, 'expectedDurationMs'> {
   const what = `bundle ${index}`;
   if (!isObject(bundle)) throw invalid(`${what}: ${String(bundle)}`, 'an object such as { cpus: 1 }');
   checkKeys(what, bundle, BUNDLE_KEYS);

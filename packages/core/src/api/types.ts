@@ -30,6 +30,11 @@ interface CommonOptions extends ResourceOptions {
    * UnschedulableError. What names a node never waits for one.
    */
   readonly waitForNodes?: boolean;
+  /**
+   * How long one run of the task, or the actor's life, takes at most, as far as you know. Others that wait for its room are promised it by then, and it may run in
+   * room that is kept for them until then. Default: nobody knows.
+   */
+  readonly expectedDurationMs?: number;
 }
 
 /** How a task is placed and tried. */

@@ -155,7 +155,6 @@ export class Actors {
     if (actor === null || actor.state !== 'starting') return;
     actor.aliveSinceMs = this.#parts.context.nowMs;
     actor.startAttempts = 0;
-    if (!hasRestartsLeft(actor)) actor.creation = NO_BYTES;
     this.#become(actor, 'alive');
   }
 
@@ -204,24 +203,26 @@ export class Actors {
   /** @throws MusterError for a request that cannot be met */
   #make(creator: Process, message: CreateActor): Actor {
     const { context, demands, jobs, poolOf } = this.#parts;
-    if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
+    const job = jobs.running.get(creator.jobId);
+    if (job === undefined || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
+    const { queue, priority } = job;
     checkCreation(message);
-    const { request, isSpread, waitsForNodes, groupId, capturesChildren } = readDemand(message.demand);
+    const { request, isSpread, waitsForNodes, groupId, capturesChildren, expectedDurationMs } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
     const pool = poolOf(groupId);
-    const reasons = this.#waitReasons(what, { pool, request, waitsForNodes });
+    const reasons = this.#waitReasons(what, { pool, queue, request, waitsForNodes });
     const className = readName(message.className);
     const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
-    const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
-    const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
+    const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: job.id, queue, priority } as const;
+    const jobId = message.detached ? jobs.create(ownJob, null).id : job.id;
     const demand = demands.create({
-      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId],
-      pool, request, capturesChildren, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, waitsForNodes, name: message.name || className,
+      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, queue, priority, preferredNodeIds: [creator.nodeId], waitsForNodes,
+      pool, request, capturesChildren, expectedDurationMs, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
     const actor: Actor = {
       id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,
       maxRestarts: message.maxRestarts, maxConcurrency: message.maxConcurrency, maxPendingCalls: message.maxPendingCalls,
-      interface: message.interface, creation: message.creation, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0,
+      interface: message.interface, creation: message.creation, createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0, preemptions: 0,
       startAttempts: 0, shortLives: 0, aliveSinceMs: null, endedAtMs: null, lease: null, hasBegun: false, cause: null,
       creationError: NO_BYTES, reasons, past: [], watchers: new Set(),
     };
@@ -233,7 +234,7 @@ export class Actors {
   }
 
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
-  #waitReasons(what: string, wanted: Pick<DemandSpec, 'pool' | 'request' | 'waitsForNodes'>): string {
+  #waitReasons(what: string, wanted: Pick<DemandSpec, 'pool' | 'queue' | 'request' | 'waitsForNodes'>): string {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
     const status = this.#parts.demands.outlook(wanted);
     if (status?.isInfeasible === true) throw makeError('UNSCHEDULABLE', { what, reasons: status.reasons });
@@ -251,11 +252,13 @@ export class Actors {
 
   /** The incarnation had begun. */
   #restartOrDie(actor: Actor, cause: DeathCause): void {
-    if (!hasRestartsLeft(actor)) return this.die(actor, cause);
+    const isPreempted = cause.kind === 'preempted'; // which is not its fault
+    if (!isPreempted && !hasRestartsLeft(actor)) return this.die(actor, cause);
     const { context, demands } = this.#parts;
-    const wasShort = actor.aliveSinceMs === null || context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
+    const wasShort = !isPreempted && (actor.aliveSinceMs === null || context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS);
     actor.shortLives = wasShort ? actor.shortLives + 1 : 0;
-    actor.restarts++;
+    if (isPreempted) actor.preemptions++;
+    else actor.restarts++;
     actor.incarnation++;
     actor.startAttempts = 0;
     actor.aliveSinceMs = null;
@@ -269,7 +272,7 @@ export class Actors {
   /** No code of the user's had run: trying again is free, but not for ever. */
   #startAgainOrDie(actor: Actor, cause: DeathCause): void {
     this.#awaitingWorker.delete(actor);
-    if (cause.kind === 'node-lost') return;
+    if (cause.kind === 'node-lost' || cause.kind === 'preempted') return;
     if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return hasRestartsLeft(actor) ? this.#restartOrDie(actor, cause) : this.die(actor, cause);
     this.#parts.demands.startFailed(actor.demand, 'its last worker was lost before its constructor began');
   }

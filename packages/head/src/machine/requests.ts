@@ -31,17 +31,22 @@ export interface DemandRequest {
   readonly groupId: string;
   /** Whether what is made there runs in the group, too. */
   readonly capturesChildren: boolean;
+  /** Of one task, or of an actor's life; null: nobody knows. */
+  readonly expectedDurationMs: number | null;
 }
 
 /** @throws MusterError PROTOCOL */
 export function readDemand(message: DemandMessage | null): DemandRequest {
   const request = readRequest(message);
+  const expectedDurationMs = message?.expectedDurationMs || null;
   const { groupId = '', bundle = 0, spread: isSpread = false, capturesChildren = false } = message?.placement ?? {};
   if (groupId === '') { // ids of nodes that are gone do not return, so that who names one waits in vain
-    return { request, isSpread, waitsForNodes: (message?.waitForNodes ?? false) && !namesNodes(request), groupId, capturesChildren: false };
+    const waitsForNodes = (message?.waitForNodes ?? false) && !namesNodes(request);
+    return { request, isSpread, waitsForNodes, groupId, capturesChildren: false, expectedDurationMs };
   }
   if (isSpread || request.labels.length > 0) throw refusal('a demand in a placement group that is spread or names labels');
-  return { request: { ...request, labels: [termForBundle(bundle === 0 ? null : bundle - 1)] }, isSpread, waitsForNodes: false, groupId, capturesChildren };
+  const inBundle = { ...request, labels: [termForBundle(bundle === 0 ? null : bundle - 1)] };
+  return { request: inBundle, isSpread, waitsForNodes: false, groupId, capturesChildren, expectedDurationMs };
 }
 
 /** @throws MusterError INVALID_ARGUMENT for a group that is none, and PROTOCOL */

@@ -2,6 +2,7 @@
 import { describeDeath, formatDurationMs, formatResources } from '@muster/base';
 import { explainGroup, formatGroup, formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
+import { isGroup } from '../machine/claims.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
 import type { Group, Share } from '../machine/group.js';
@@ -54,7 +55,7 @@ export function explainDemand(demand: Demand, tables: ExplainTables): string[] {
 
 /** What these demands wait for, each line with the demand's name in front of it. */
 function explainDemands(demands: Iterable<Demand>, tables: ExplainTables, ofWhom = ''): string[] {
-  const waiting = [...demands].filter((demand) => tables.demands.lacking(demand) > 0);
+  const waiting = [...demands].filter((demand) => tables.demands.missing(demand) > 0);
   const lines = waiting.slice(0, LINES_OF_A_KIND_MAX).flatMap((demand) => explainDemand(demand, tables).map((line, index) => (index === 0 ? `${nameOf(demand)}${ofWhom} ${line}` : line)));
   return [...lines, ...andMore(waiting.length, 'demands that wait')];
 }
@@ -67,7 +68,7 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
   const restarts = actor.maxRestarts === -1 ? 'any number of restarts' : `${actor.maxRestarts} restarts`;
   const lines = [
     `${actor.className}${actor.name === '' ? '' : ` named '${actor.name}'`}, created ${formatDurationMs(nowMs - actor.createdAtMs)} ago by ${actor.ownerId}`
-      + `${actor.isDetached ? ', detached' : ''}; ${actor.restarts} of ${restarts} used`,
+      + `${actor.isDetached ? ', detached' : ''}; ${actor.restarts} of ${restarts} used${actor.preemptions > 0 ? `; preempted ${actor.preemptions === 1 ? 'once' : `${actor.preemptions} times`}` : ''}`,
   ];
   if (actor.lease !== null) lines.push(`incarnation ${actor.incarnation} runs on ${actor.lease.node.id} in ${actor.lease.workerId} (pid ${actor.lease.pid})`);
   else for (const lease of actor.demand.leases) lines.push(`its worker is being started on ${lease.node.id}`);
@@ -79,14 +80,14 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
 
 /** What it has, and who holds it. */
 export function explainNode(node: Node, tables: ExplainTables): ExplainAnswer {
-  const { row, reservation } = node;
+  const { row, claims } = node;
   const heardOf = formatDurationMs(tables.context.nowMs - node.lastHeardMs);
   const lines = [
     `${node.hostname}, pid ${node.pid}${node.isHeadNode ? ', with the head' : ''}; last heard of ${heardOf} ago`,
     `has ${formatResources(row.total)}, of which ${formatResources(tables.nodes.availableOf(node))} is free`,
   ];
   if (node.isDraining) lines.push('it is draining: it takes no more tasks and actors, and those that are there go on');
-  if (reservation !== null) lines.push(`free room is kept for ${nameOf(reservation.demand)}, which asks for ${describeRequest(reservation.demand.request, reservation.demand.pool)}`);
+  for (const { holder, request } of claims) lines.push(`free room is kept for ${isGroup(holder) ? holder.id : nameOf(holder)}, which asks for ${describeRequest(request, tables.nodes)}`);
   const shares = [...node.shares.values()];
   lines.push(...shares.slice(0, LINES_OF_A_KIND_MAX).map(describeShare), ...andMore(shares.length, 'shares of placement groups'));
   lines.push(...[...node.leases].slice(0, LINES_OF_A_KIND_MAX).map(describeLease), ...andMore(node.leases.size, 'leases'));
@@ -119,7 +120,10 @@ export function explainDeadProcess(process: DeadProcess, tables: ExplainTables):
 /** Who runs for it, what they wait for, and how it ended. */
 export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
   const { nowMs } = tables.context;
-  const lines = [`${job.kind} job${job.name === '' ? '' : ` '${job.name}'`}${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`];
+  const lines = [
+    `${job.kind} job${job.name === '' ? '' : ` '${job.name}'`}${job.entrypoint === '' ? '' : `: ${job.entrypoint}`}; started ${formatDurationMs(nowMs - job.startedAtMs)} ago`,
+    `in the queue ${job.queue.settings.name}, of priority ${job.priority}`,
+  ];
   if (job.program !== null) lines.push(`its program runs on ${job.program.nodeId}`);
   if (job.parentJobId !== '') lines.push(`it is that of ${job.actorId}, which a process of ${job.parentJobId} created`);
   lines.push(...[...job.processes].slice(0, LINES_OF_A_KIND_MAX).flatMap((process) =>
@@ -187,5 +191,6 @@ function describeLease(lease: Lease): string {
   const worker = lease.workerId === '' ? 'a worker that starts' : lease.workerId;
   const bundle = lease.place.bundle === null ? '' : ` in ${lease.place.row} of ${lease.place.bundle.groupId}`;
   const blocked = lease.isBlocked ? '; its task waits for others' : '';
-  return `${lease.id} of ${formatResources(lease.resources)}${bundle} is ${lease.state}, held by ${holder}, on ${worker}${blocked}`;
+  const preempted = lease.preemption === null ? '' : `; it is preempted: ${lease.preemption}`;
+  return `${lease.id} of ${formatResources(lease.resources)}${bundle} is ${lease.state}, held by ${holder}, on ${worker}${blocked}${preempted}`;
 }

@@ -11,6 +11,7 @@ import type { Leases } from '../machine/leases.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
+import type { Queues } from '../machine/queues.js';
 import {
   explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainLease, explainNode, explainOrphan, explainPlacementGroup, explainProcess, explainWorkerRecord, placeOf,
 } from './explain.js';
@@ -30,6 +31,7 @@ import { submitJob } from './submit.js';
 export interface QueryTables {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly queues: Queues;
   readonly processes: Processes;
   readonly jobs: Jobs;
   readonly demands: Demands;

@@ -42,9 +42,25 @@ export interface StatusAnswer {
   readonly actors: Readonly<Record<string, number>>;
   /** Live placement groups by state. */
   readonly groups: Readonly<Record<string, number>>;
+  readonly queues: readonly QueueRow[];
   /** The longest waiting first, and how many there are beyond them. */
   readonly waiting: readonly WaitingRow[];
   readonly waitingMore: { readonly requests: number; readonly demands: number };
+}
+
+/** A queue, and what its jobs have and want. */
+export interface QueueRow {
+  readonly name: string;
+  readonly weight: number;
+  /** The most it may hold; a resource that is absent is not limited. */
+  readonly quota: Amounts;
+  readonly held: Amounts;
+  /** The largest share that it holds of any of the cluster's resources, divided by its weight. */
+  readonly share: number;
+  /** Those that run. */
+  readonly jobs: number;
+  /** Demands that wait. */
+  readonly waiting: number;
 }
 
 /** What waits for the same thing, and why. */
@@ -52,6 +68,8 @@ export interface WaitingRow {
   readonly kind: 'leases' | 'group';
   /** For people: `2 cpu, 1 gpu`. */
   readonly request: string;
+  readonly queue: string;
+  readonly priority: number;
   /** Owners and actors that wait for it, or placement groups. */
   readonly demands: number;
   /** How many leases they want, together, beside those that they have; of groups, how many bundles. */
@@ -160,6 +178,8 @@ export interface JobRow {
   readonly kind: 'driver' | 'submitted' | 'actor';
   /** What its submitter calls it. */
   readonly name: string;
+  readonly queue: string;
+  readonly priority: number;
   readonly state: 'running' | 'succeeded' | 'failed' | 'stopped';
   readonly entrypoint: string;
   /** Where a submitted job's program runs. */
@@ -250,6 +270,9 @@ export interface JobSpec {
   readonly argv: readonly string[];
   /** For people; need not be unique. Empty: none. */
   readonly name: string;
+  /** Empty: the default one. */
+  readonly queue: string;
+  readonly priority: number;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
 }

@@ -6,11 +6,11 @@ import type { SnapshotAnswer, WaitingGroups, WaitingTasks } from './shapes.js';
 /** One look at each node, demand and group. */
 export function clusterSnapshot({ nodes, demands, groups }: QueryTables): SnapshotAnswer {
   const tasks: WaitingTasks[] = [];
-  for (const { pool, shape, queue } of demands.groups.values()) {
+  for (const { pool, shape, waiting } of demands.groups.values()) {
     if (pool.groupId !== '') continue; // more nodes would not help
     let count = 0;
-    for (const demand of queue) count += demands.lacking(demand);
-    tasks.push({ name: queue.first()!.name || 'unnamed', count, request: shape.request });
+    for (const demand of waiting) count += demands.missing(demand);
+    tasks.push({ name: waiting.first()!.name || 'unnamed', count, request: shape.request });
   }
   const byKey = new Map<string, WaitingGroups>();
   for (const group of groups.live.values()) {

@@ -1,6 +1,6 @@
 /** The cluster at a glance: demand against capacity. One look at each node, and the reasons of a few kinds of demands only. */
 import type { ResourceSet } from '@muster/base';
-import { formatGroup } from '@muster/scheduler';
+import { formatGroup, type Ranked } from '@muster/scheduler';
 import type { DemandGroup, Demands, DemandStatus } from '../machine/demands.js';
 import type { Group } from '../machine/group.js';
 import type { Groups } from '../machine/groups.js';
@@ -8,7 +8,7 @@ import type { Node } from '../machine/nodes.js';
 import { describeRequest } from './explain.js';
 import type { QueryTables } from './queries.js';
 import { amounts, nodeState } from './rows.js';
-import type { StatusAnswer, WaitingRow } from './shapes.js';
+import type { QueueRow, StatusAnswer, WaitingRow } from './shapes.js';
 
 /** Kinds of demands that are told of, those that have waited the longest: a reason takes a look at every node. */
 const WAITING_ROWS_MAX = 10;
@@ -24,7 +24,7 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
     clusterId: context.settings.clusterId, address: context.settings.address, uptimeMs: context.nowMs - context.startedAtMs,
     ...sumsOf(nodes.byId.values(), tables), reserved: amounts(reservedBy(groups)), jobs: { running: jobs.running.size, finished: jobs.finished.size }, drivers, leases: states,
     actors: Object.fromEntries(countStates([...actors.live.values()], null).flatMap(([, counts]) => Object.entries(counts))),
-    groups: countStates([...groups.live.values()], null)[0]?.[1] ?? {}, ...waitingRows(tables),
+    groups: countStates([...groups.live.values()], null)[0]?.[1] ?? {}, queues: queueRows(tables), ...waitingRows(tables),
   };
 }
 
@@ -54,6 +54,7 @@ function sumsOf(all: Iterable<Node>, { nodes }: QueryTables): Pick<StatusAnswer,
 /** What waits for one thing, before its reasons are worked out. */
 interface Waiting {
   readonly kind: WaitingRow['kind'];
+  readonly ranked: Ranked;
   readonly sinceMs: number;
   readonly demands: number;
   readonly leases: number;
@@ -64,9 +65,11 @@ interface Waiting {
 /** What waits, by what it asks for, the longest waiting first. */
 function waitingRows({ context, demands, groups }: QueryTables): Pick<StatusAnswer, 'waiting' | 'waitingMore'> {
   const all = [...[...demands.groups.values()].map((group) => waitingDemands(group, demands)), ...waitingGroups(groups)].sort((a, b) => a.sinceMs - b.sinceMs);
-  const waiting = all.slice(0, WAITING_ROWS_MAX).map(({ kind, sinceMs, demands: count, leases, describe, status }): WaitingRow => {
+  const waiting = all.slice(0, WAITING_ROWS_MAX).map(({ kind, ranked: { queue, priority }, sinceMs, demands: count, leases, describe, status }): WaitingRow => {
     const { isInfeasible, reasons } = status() ?? { isInfeasible: false, reasons: '' };
-    return { kind, request: describe(), demands: count, leases, waitingMs: context.nowMs - sinceMs, isInfeasible, reasons };
+    return {
+      kind, request: describe(), queue: queue.settings.name, priority, demands: count, leases, waitingMs: context.nowMs - sinceMs, isInfeasible, reasons,
+    };
   });
   const others = all.slice(WAITING_ROWS_MAX);
   return { waiting, waitingMore: { requests: others.length, demands: others.reduce((sum, each) => sum + each.demands, 0) } };
@@ -75,12 +78,12 @@ function waitingRows({ context, demands, groups }: QueryTables): Pick<StatusAnsw
 function waitingDemands(group: DemandGroup, demands: Demands): Waiting {
   let leases = 0;
   let sinceMs = Infinity;
-  for (const demand of group.queue) {
-    leases += demands.lacking(demand);
+  for (const demand of group.waiting) {
+    leases += demands.missing(demand);
     sinceMs = Math.min(sinceMs, demand.waitingSinceMs);
   }
   const describe = (): string => describeRequest(group.shape.request, group.pool);
-  return { kind: 'leases', sinceMs, demands: group.queue.size, leases, describe, status: () => demands.waitsFor(group.queue.first()!) };
+  return { kind: 'leases', ranked: group, sinceMs, demands: group.waiting.size, leases, describe, status: () => demands.waitsFor(group.waiting.first()!) };
 }
 
 /** Those that ask for the same, told by the first of them. */
@@ -88,14 +91,16 @@ function waitingGroups(groups: Groups): Waiting[] {
   const byKey = new Map<string, Group[]>();
   for (const group of groups.live.values()) {
     if (!group.bundles.includes(null)) continue;
-    const known = byKey.get(group.key);
-    if (known === undefined) byKey.set(group.key, [group]);
+    const key = `${group.queue.settings.name} ${group.priority} ${group.key}`;
+    const known = byKey.get(key);
+    if (known === undefined) byKey.set(key, [group]);
     else known.push(group);
   }
   return [...byKey.values()].map((alike): Waiting => {
     const first = alike[0]!;
     const leases = alike.reduce((sum, { bundles }) => sum + bundles.filter((bundle) => bundle === null).length, 0);
-    return { kind: 'group', sinceMs: first.createdAtMs, demands: alike.length, leases, describe: () => formatGroup(first.request), status: () => groups.waitsFor(first) };
+    const describe = (): string => formatGroup(first.request);
+    return { kind: 'group', ranked: first, sinceMs: first.createdAtMs, demands: alike.length, leases, describe, status: () => groups.waitsFor(first) };
   });
 }
 
@@ -111,6 +116,19 @@ function reservedBy(groups: Groups): ResourceSet {
     });
   }
   return reserved;
+}
+
+function queueRows({ queues, nodes, jobs, demands }: QueryTables): QueueRow[] {
+  return [...queues.byName.values()].map((queue) => {
+    const { settings: { name, weight, quota } } = queue;
+    const held = Object.entries(queue.held).filter(([, amount]) => amount > 0);
+    const isOfIt = (other: { readonly queue: object }): boolean => other.queue === queue;
+    return {
+      name, weight, quota: amounts(quota), held: amounts(Object.fromEntries(held)), share: queue.dominantShare(nodes.totals),
+      jobs: [...jobs.running.values()].filter(isOfIt).length,
+      waiting: [...demands.groups.values()].filter(isOfIt).reduce((sum, group) => sum + group.waiting.size, 0),
+    };
+  });
 }
 
 /** Counts things by their state, for each value of a field, or for all together. */
