@@ -2,7 +2,7 @@
 import { describeDeath, formatDurationMs, formatResources } from '@muster/base';
 import { explainGroup, formatGroup, formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
-import { isGroup } from '../machine/claims.js';
+import { isGroup, type Claimant, type Claims } from '../machine/claims.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
 import type { Group, Share } from '../machine/group.js';
@@ -22,12 +22,16 @@ const LINES_OF_A_KIND_MAX = 20;
 /** More bundles of one node than these are only counted. */
 const BUNDLES_NAMED_MAX = 8;
 
+/** More nodes than these are only counted. */
+const NODES_NAMED_MAX = 4;
+
 /** The tables that explanations draw on. */
 export interface ExplainTables {
   readonly context: HeadContext;
   readonly nodes: Nodes;
   readonly demands: Demands;
   readonly groups: Groups;
+  readonly claims: Claims;
   readonly leases: Leases;
   readonly processes: Processes;
 }
@@ -50,7 +54,18 @@ export function explainDemand(demand: Demand, tables: ExplainTables): string[] {
   if (status.isInfeasible) return [`${asks}, which no node could ever give: ${status.reasons}`];
   const { nearest } = demand.pool.explain(demand.request);
   const waits = demand.level === null ? 'waits' : `has waited ${formatDurationMs(tables.context.nowMs - demand.waitingSinceMs)}`;
-  return [`${asks} and ${waits}: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, demand.pool, tables)])];
+  return [`${asks} and ${waits}: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, demand.pool, tables)]), ...explainClaims(demand, tables)];
+}
+
+/** The room that is kept for one that waits, and when all of it should be there. */
+function explainClaims(holder: Claimant, { claims, context: { nowMs } }: ExplainTables): string[] {
+  const own = claims.of(holder);
+  if (own.length === 0) return [];
+  const nodeIds = [...new Set(own.map(({ node }) => node.id))];
+  const where = nodeIds.length > NODES_NAMED_MAX ? `${nodeIds.length} nodes` : nodeIds.join(', ');
+  const startsAtMs = Math.max(...own.map((claim) => claim.startsAtMs));
+  const when = startsAtMs > nowMs && startsAtMs < Infinity ? `; by what is known it is there in about ${formatDurationMs(startsAtMs - nowMs)}` : '';
+  return [`room is kept for it on ${where}${when}`];
 }
 
 /** What these demands wait for, each line with the demand's name in front of it. */
@@ -165,7 +180,7 @@ export function explainPlacementGroup(group: Group, tables: ExplainTables): Expl
   const status = tables.groups.waitsFor(group);
   if (status !== null) {
     const { nearest } = explainGroup(tables.nodes.cluster, group.request);
-    lines.push(`it waits: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, tables.nodes, tables)]));
+    lines.push(`it waits: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, tables.nodes, tables)]), ...explainClaims(group, tables));
   }
   const shares = [...group.shares];
   lines.push(...shares.slice(0, LINES_OF_A_KIND_MAX).map((share) => `${bundlesOf(share)} ${share.state} on ${share.node.id}`), ...andMore(shares.length, 'shares of nodes'));

@@ -2,8 +2,7 @@
 import { formatDurationMs, formatSizeBytes, wholeAmount, type ResourceSet } from '@muster/base';
 import type { Nearest } from '@muster/scheduler';
 import type { HeadContext } from '../machine/context.js';
-import type { Groups } from '../machine/groups.js';
-import { taken, type Lease } from '../machine/leases.js';
+import { endsAtMs, taken, type Lease } from '../machine/leases.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Pool } from '../machine/pool.js';
 
@@ -16,23 +15,24 @@ interface Holder {
   /** 0 for a placement group. */
   leases: number;
   sinceMs: number;
+  /** When all of it is expected back; Infinity: nobody knows. */
+  endsAtMs: number;
 }
 
 /** The tables in which holders are found. */
 export interface HolderTables {
   readonly context: HeadContext;
   readonly nodes: Nodes;
-  readonly groups: Groups;
 }
 
-/** `of the 8 gpu of node-c, actor-1 holds 6 for 5 m 2 s and 'train' of job-2 1 for 10 s (2 leases); 1 is free`. */
+/** `of the 8 gpu of node-c, actor-1 holds 6 for 5 m 2 s and 'train' of job-2 1 for 10 s, back in about 4 s; 1 is free`. */
 export function describeHolders({ nodeId: row, lacks }: Nearest, pool: Pool, tables: HolderTables): string {
   const { total, available } = pool.cluster.view(pool.cluster.rowOf(row)!);
   const name = mostLacking(lacks, total);
   const format = (amount: number): string => (name === 'memory' ? formatSizeBytes(wholeAmount(name, amount)) : String(wholeAmount(name, amount)));
   const holders = [...holdersOf(row, name, pool, tables)].sort((a, b) => b.amount - a.amount || a.sinceMs - b.sinceMs);
   const clauses = holders.slice(0, HOLDERS_SHOWN_MAX).map((holder, index) =>
-    `${holder.name} ${index === 0 ? 'holds ' : ''}${format(holder.amount)} for ${formatDurationMs(tables.context.nowMs - holder.sinceMs)}${holder.leases < 2 ? '' : ` (${holder.leases} leases)`}`);
+    `${holder.name} ${index === 0 ? 'holds ' : ''}${format(holder.amount)}${describeTimes(holder, tables.context.nowMs)}`);
   const others = holders.slice(HOLDERS_SHOWN_MAX);
   if (others.length > 0) clauses.push(`${others.length} more ${format(others.reduce((sum, { amount }) => sum + amount, 0))}`);
   const free = Math.max(0, available[name] ?? 0);
@@ -41,26 +41,35 @@ export function describeHolders({ nodeId: row, lacks }: Nearest, pool: Pool, tab
 }
 
 /** Who has something of a resource of the row: leases, and of a node also placement groups. */
-function holdersOf(row: string, name: string, pool: Pool, { nodes, groups }: HolderTables): Iterable<Holder> {
+function holdersOf(row: string, name: string, pool: Pool, { context: { nowMs }, nodes }: HolderTables): Iterable<Holder> {
   const holders = new Map<string, Holder>();
-  const add = (who: string, amount: number, leases: number, sinceMs: number): void => {
-    if (amount === 0) return;
-    const known = holders.get(who);
-    if (known === undefined) holders.set(who, { name: who, amount, leases, sinceMs });
-    else Object.assign(known, { amount: known.amount + amount, leases: known.leases + leases, sinceMs: Math.min(known.sinceMs, sinceMs) });
-  };
-  const group = groups.live.get(pool.groupId);
-  const node = nodes.byId.get(row) ?? group?.bundles.find((bundle, index) => bundle !== null && pool.cluster.rowOf(row)?.row === index)?.share.node;
-  for (const lease of node?.leases ?? []) {
-    const isHere = lease.place.row === row && (lease.place.bundle?.groupId ?? '') === pool.groupId;
-    if (isHere) add(holderOf(lease), taken(lease)[name] ?? 0, 1, lease.runningSinceMs ?? lease.requestedAtMs);
-  }
-  if (pool.groupId === '') {
-    for (const { group: { id, createdAtMs }, holdings } of node?.shares.values() ?? []) {
-      for (const { resources } of holdings.values()) add(id, resources[name] ?? 0, 0, createdAtMs);
+  const add = (holder: Holder): void => {
+    const known = holders.get(holder.name);
+    if (holder.amount === 0) return;
+    if (known === undefined) holders.set(holder.name, holder);
+    else {
+      known.amount += holder.amount;
+      known.leases += holder.leases;
+      known.sinceMs = Math.min(known.sinceMs, holder.sinceMs);
+      known.endsAtMs = Math.max(known.endsAtMs, holder.endsAtMs);
     }
+  };
+  const node = nodes.byId.get(row);
+  for (const lease of node?.leases ?? pool.leases) {
+    if (lease.place.row !== row) continue; // it is in a placement group, or in another of its bundles
+    add({ name: holderOf(lease), amount: taken(lease)[name] ?? 0, leases: 1, sinceMs: lease.runningSinceMs ?? lease.requestedAtMs, endsAtMs: endsAtMs(lease, nowMs) });
+  }
+  for (const { group, holdings } of node?.shares.values() ?? []) {
+    for (const { resources } of holdings.values()) add({ name: group.id, amount: resources[name] ?? 0, leases: 0, sinceMs: group.createdAtMs, endsAtMs: endsAtMs(group, nowMs) });
   }
   return holders.values();
+}
+
+/** ` for 5 m (2 leases), back in about 4 s`: the last part only where users have said how long it takes. */
+function describeTimes({ leases, sinceMs, endsAtMs: untilMs }: Holder, nowMs: number): string {
+  const count = leases < 2 ? '' : ` (${leases} leases)`;
+  const end = untilMs === Infinity ? '' : untilMs > nowMs ? `, back in about ${formatDurationMs(untilMs - nowMs)}` : `, overdue by ${formatDurationMs(nowMs - untilMs)}`;
+  return ` for ${formatDurationMs(nowMs - sinceMs)}${count}${end}`;
 }
 
 /** The resource of which the largest share of the node is lacking. */

@@ -3,6 +3,7 @@ import { makeError, MusterError, ownerOf, type TaskId } from '@muster/base';
 import { failureToMessage, type LogOffsets, type LogPart, type LogsQuestion, type QueryRequest } from '@muster/protocol';
 import type { Actor } from '../machine/actor.js';
 import type { Actors } from '../machine/actors.js';
+import type { Claims } from '../machine/claims.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demands } from '../machine/demands.js';
 import type { Groups } from '../machine/groups.js';
@@ -38,6 +39,7 @@ export interface QueryTables {
   readonly leases: Leases;
   readonly actors: Actors;
   readonly groups: Groups;
+  readonly claims: Claims;
 }
 
 /** What queries may bring about. */
