@@ -32,7 +32,7 @@ export function* makeGang({ session }: CodeContext, className: string, args: rea
   const creation = session.encodeCreation(args);
   const client = session.owner.gangs.client(gangId);
   yield* session.request((requestId) => ({
-    type: 'createGang', requestId, gangId, name: '', className, actorIds, demand: { resources: { amounts }, placement: NO_PLACEMENT }, strategy, topology: [],
+    type: 'createGang', requestId, gangId, name: '', className, actorIds, demand: { resources: { amounts }, placement: NO_PLACEMENT, waitForNodes: false, expectedDurationMs: 0 }, strategy, topology: [],
     waitForNodes: false, onFailure, maxRestarts, maxConcurrency: 1, maxPendingCalls: 0, creation: creation.bytes, interface: Buffer.from(className),
   }));
   const { state, creationError } = yield* reached(session, client, ['alive', 'dead']);

@@ -54,7 +54,10 @@ async function typesHold(): Promise<void> {
   // @ts-expect-error too few arguments
   void square();
   square.options({ placement: { labels: { zone: 'a', disk: { in: ['ssd', 'nvme'] }, arch: { notIn: ['arm'] }, gpu: { exists: true }, rack: { in: ['r1'], weight: 10 } } } });
-  square.options({ placement: { node: 'node-1', soft: true } });
+  square.options({ placement: { node: 'node-1', soft: true }, waitForNodes: true });
+  actor(Counter, { waitForNodes: true });
+  // @ts-expect-error it waits or it does not
+  square.options({ waitForNodes: 60_000 });
   // @ts-expect-error one value is no list of values
   square.options({ placement: { labels: { disk: { in: 'ssd' } } } });
   // @ts-expect-error a weight alone is no condition

@@ -32,7 +32,7 @@ t.teardown(() => {
 
 async function connect(): Promise<HeadClient> {
   const client = new HeadClient({ target: `unix:${path}`, token: 'token', unref: false, onMessage: () => {}, onClosed: () => {} });
-  await client.hello({ processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
+  await client.hello({ processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 });
   return client;
 }
 const ask = (client: HeadClient): Promise<unknown> => client.request((requestId) => ({ type: 'getActor', requestId, name: 'x' }));

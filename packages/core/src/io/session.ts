@@ -54,6 +54,9 @@ export interface SessionTarget {
   readonly token: string;
   /** Set for a submitted driver. */
   readonly jobId: string;
+  /** Of a driver's job; an empty queue is the default one. */
+  readonly queue: string;
+  readonly priority: number;
   /** The address for TCP; empty: unix sockets only. A driver leaves it to its daemon (null). */
   readonly listenHost: string | null;
 }
@@ -162,6 +165,7 @@ export class Session {
     await head.hello({
       processId: options.processId, jobId: target.jobId, isDriver: options.isDriver, nodeId, pid: process.pid,
       endpoint: owner.self.endpoint, entrypoint: options.entrypoint, wantLogs: options.onLog !== null,
+      queue: target.queue, priority: target.priority,
     });
     this.#head = head;
     if (head.welcome.jobId) this.jobId = head.welcome.jobId as JobId; // a worker learns it with its first lease

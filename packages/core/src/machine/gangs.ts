@@ -29,7 +29,7 @@ export class GangClient {
 
   onState(state: GangState): void {
     if (this.state !== null && (state.incarnation < this.state.incarnation || this.state.state === 'dead')) return;
-    const restarts = this.state !== null && state.restartsTogether && state.incarnation > this.state.incarnation;
+    const restarts = this.state !== null && state.incarnation > this.state.incarnation;
     this.state = state;
     for (const actorId of state.actorIds) {
       const member = this.owner.actors.client(actorId as ActorId);

@@ -118,9 +118,10 @@ export class Gangs implements MemberRules {
 
   lost(member: Actor, cause: DeathCause): void {
     const gang = this.#of(member);
-    if (gang.onFailure === 'restart-member' && hasRestartsLeft(member)) return this.#parts.actors.restart(member, cause);
-    const hasRestarts = gang.maxRestarts === -1 || gang.restarts < gang.maxRestarts;
-    if (gang.onFailure === 'restart-all' && hasRestarts) this.#restart(gang, member, cause);
+    const isPreempted = cause.kind === 'preempted'; // all of it, which is nobody's fault
+    if (gang.onFailure === 'restart-member' && (isPreempted || hasRestartsLeft(member))) return this.#parts.actors.restart(member, cause);
+    const hasRestarts = gang.onFailure === 'restart-all' && (gang.maxRestarts === -1 || gang.restarts < gang.maxRestarts);
+    if (isPreempted || hasRestarts) this.#restart(gang, member, cause);
     else this.#die(gang, cause, member);
   }
 
@@ -151,7 +152,7 @@ export class Gangs implements MemberRules {
     };
     this.live.set(gang.id, gang);
     creator.gangs.add(gang);
-    groups.place(group);
+    groups.enqueue(group);
     return gang;
   }
 
@@ -178,14 +179,15 @@ export class Gangs implements MemberRules {
   /** All members end and start anew. The gang's watchers hear of it first: calls made before must not reach a member that is back already. */
   #restart(gang: Gang, member: Actor, cause: DeathCause): void {
     const { context, actors } = this.#parts;
-    const wasShort = gang.aliveSinceMs === null || context.nowMs - gang.aliveSinceMs < ACTOR_SETTLED_MS;
+    const isPreempted = cause.kind === 'preempted';
+    const wasShort = !isPreempted && (gang.aliveSinceMs === null || context.nowMs - gang.aliveSinceMs < ACTOR_SETTLED_MS);
     gang.shortLives = wasShort ? gang.shortLives + 1 : 0;
-    gang.restarts++;
+    if (!isPreempted) gang.restarts++;
     gang.incarnation++;
     gang.aliveSinceMs = null;
     gang.hasBegun = false;
     gang.ready.clear();
-    gang.cause = causeOf(gang, member, cause);
+    gang.cause = isPreempted ? cause : causeOf(gang, member, cause);
     this.#become(gang, 'restarting');
     for (const each of gang.members) actors.restart(each, each === member ? cause : gang.cause);
     if (gang.shortLives > 1) for (const each of gang.members) actors.delay(each, backoffMs(gang.shortLives - 1));

@@ -1,7 +1,7 @@
 /** Where leases are placed: on the nodes of the cluster, or in the bundles of one placement group. Both are rows of a scheduler's cluster. */
 import type { ResourceSet } from '@muster/base';
 import type { BundleRef } from '@muster/protocol';
-import type { Cluster, Holding, PlacementHints, PlacementRequest } from '@muster/scheduler';
+import type { Cluster, Explanation, Holding, PlacementHints, PlacementRequest } from '@muster/scheduler';
 import type { Lease } from './leases.js';
 import type { AwaitedNode } from './lost-nodes.js';
 import type { Node } from './nodes.js';
@@ -40,7 +40,7 @@ export interface Pool {
   /** A demand's hints, which speak of nodes, in the names of the rows. */
   hintsFor(hints: PlacementHints): PlacementHints;
   /** Why no row has room. Looks at all of them. */
-  explain(request: PlacementRequest): string;
+  explain(request: PlacementRequest): Explanation;
   /** What a request that no row could ever hold waits for; null: nothing. */
   awaitedBy(request: PlacementRequest): AwaitedNode | null;
 }

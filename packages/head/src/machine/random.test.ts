@@ -63,6 +63,7 @@ class Invariants implements Observer {
   after(_event: HeadEvent, effects: readonly HeadEffect[]): void {
     this.#steps++;
     this.#nodes();
+    this.#queues();
     this.#grants(effects);
     this.#demands();
     this.#actors();
@@ -89,6 +90,19 @@ class Invariants implements Observer {
     must(nodes.cluster.size === nodes.byId.size, 'the scheduler sees other nodes');
   }
 
+  /** What a queue holds is what its leases and groups hold; and only work that goes on after a block may leave it beyond its quota. */
+  #queues(): void {
+    const { queues, leases, nodes } = this.#machine;
+    for (const queue of queues.byName.values()) {
+      let held: ResourceSet = {};
+      for (const lease of leases.byId.values()) if (lease.demand.queue === queue && lease.place.bundle === null) held = addResources(held, taken(lease));
+      for (const node of nodes.byId.values()) {
+        for (const share of node.shares.values()) if (share.group.queue === queue) for (const { resources } of share.holdings.values()) held = addResources(held, resources);
+      }
+      must(equal(held, queue.held), `the queue ${queue.settings.name} holds ${JSON.stringify(held)}, and counts ${JSON.stringify(queue.held)}`);
+    }
+  }
+
   /** Only a worker that goes on after a block may leave its node with less than nothing; a new lease must fit. */
   #grants(effects: readonly HeadEffect[]): void {
     for (const effect of effects) {
@@ -97,6 +111,8 @@ class Invariants implements Observer {
       const lease = this.#machine.leases.byId.get(effect.message.leaseId)!;
       const { cluster } = lease.pool;
       const { available } = cluster.view(cluster.rowOf(lease.place.row)!);
+      const { settings: { quota, name: queueName }, held } = lease.demand.queue;
+      if (lease.place.bundle === null) for (const name in lease.resources) must(held[name]! <= (quota[name] ?? Infinity), `${lease.id} is beyond the quota of ${queueName} in ${name}`);
       for (const name in lease.resources) must(available[name]! >= 0, `${lease.id} oversubscribes ${lease.place.row} on ${lease.node.id} in ${name}`);
     }
   }
@@ -105,11 +121,12 @@ class Invariants implements Observer {
   #demands(): void {
     const { demands, processes } = this.#machine;
     for (const [key, group] of demands.groups) {
-      for (const demand of group.queue) {
-        const isRight = demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
+      for (const demand of group.waiting) {
+        const isRight = demand.groupKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
         must(isRight, `${demand.ownerId}/${demand.demandId} waits wrongly`);
       }
-      must(group.queue.size > 0 && new Shape(group.pool.cluster, group.shape.request).best() === null, `${key} waits but fits`);
+      const isOverQuota = group.pool.groupId === '' && group.queue.overQuota(group.shape.request.resources) !== null;
+      must(group.waiting.size > 0 && (isOverQuota || new Shape(group.pool.cluster, group.shape.request).best() === null), `${key} waits but fits`);
     }
     for (const process of processes.byId.values()) {
       for (const demand of process.demands.values()) {
@@ -125,7 +142,7 @@ class Invariants implements Observer {
     for (const actor of this.#machine.actors.live.values()) {
       must(actor.state !== 'dead', `${actor.id} is dead and alive`);
       must(actor.maxRestarts === -1 || actor.restarts <= actor.maxRestarts, `${actor.id} restarted ${actor.restarts} times`);
-      must(actor.incarnation === actor.restarts + 1, `${actor.id} has incarnation ${actor.incarnation} after ${actor.restarts} restarts`);
+      must(actor.incarnation === actor.restarts + actor.preemptions + 1, `${actor.id} has incarnation ${actor.incarnation} after ${actor.restarts} restarts and ${actor.preemptions} preemptions`);
       must(actor.name === '' || !names.has(actor.name), `two actors are named ${actor.name}`);
       names.add(actor.name);
       must(actor.demand.leases.size <= 1, `${actor.id} has ${actor.demand.leases.size} leases`);
