@@ -9,7 +9,7 @@ const DISTANCE_MAX = 2;
 /** Says which kinds of ids there are, and which known ones are the nearest. */
 export function unknownId(id: string, tables: QueryTables): MusterError {
   const near = nearestIds(id, tables);
-  const want = 'that of a node, worker, driver, job, actor, placement group or lease, the name of an actor, or that of a task or object whose owner is connected';
+  const want = 'that of a node, worker, driver, job, actor, gang, placement group or lease, the name of an actor, or that of a task or object whose owner is connected';
   return makeError('INVALID_ARGUMENT', { what: `the id '${id}'`, want: near.length === 0 ? want : `${want} (the nearest: ${near.join(', ')})` });
 }
 
@@ -24,13 +24,14 @@ function nearestIds(id: string, tables: QueryTables): string[] {
 }
 
 /** Those of the kind that the id's prefix says; of all kinds, when it says none. */
-function* knownIds(id: string, { nodes, processes, jobs, actors, groups, leases }: QueryTables): Generator<string> {
+function* knownIds(id: string, { nodes, processes, jobs, actors, gangs, groups, leases }: QueryTables): Generator<string> {
   const kinds: Readonly<Record<string, readonly (() => Iterable<string>)[]>> = {
     node: [() => nodes.byId.keys(), () => nodes.dead.keys()],
     driver: [() => processes.byId.keys(), () => processes.dead.keys()],
     worker: [() => processes.byId.keys(), () => processes.dead.keys()],
     job: [() => jobs.running.keys(), () => jobs.finished.keys()],
     actor: [() => actors.live.keys(), () => actors.dead.keys()],
+    gang: [() => gangs.live.keys(), () => gangs.dead.keys()],
     pg: [() => groups.live.keys(), () => groups.removed.keys()],
     lease: [() => leases.byId.keys()],
   };
