@@ -22,6 +22,7 @@ const STOP_TIMEOUT_MS = 15_000;
 /** What a node offers. */
 export interface NodeOptions {
   readonly cpus?: number;
+  readonly gpus?: number;
   readonly labels?: Readonly<Record<string, string>>;
   readonly objectStore?: string;
   /** Added to the environment of its process. */
@@ -175,6 +176,7 @@ export class TestCluster {
 async function startNode(role: readonly string[], home: string, secrets: object, options: NodeOptions): Promise<TestNode> {
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const args = [...role, '--cpus', String(options.cpus ?? 1), '--object-store', options.objectStore ?? '256MiB'];
+  if (options.gpus !== undefined) args.push('--gpus', String(options.gpus));
   for (const [key, value] of Object.entries(options.labels ?? {})) args.push('--labels', `${key}=${value}`);
   const child = spawn(process.execPath, [PROGRAM, 'start', ...args, '--background'], {
     stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...options.env, MUSTER_HOME: home },

@@ -50,6 +50,7 @@ export class SimWorker {
     this.#lease = command.leaseId ? command : null;
     this.executor.startedTasks = 0;
     this.executor.isPreempted = false;
+    this.session.bundle = command.bundle;
     if (this.#lease) this.session.jobId = command.jobId;
     for (const [line, stream] of [...this.#served]) {
       if (!line.leaseId || line.leaseId === this.leaseId) continue;

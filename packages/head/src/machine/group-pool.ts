@@ -2,6 +2,7 @@
 import { NODE_LABEL, type ResourceSet } from '@muster/base';
 import { Cluster, explain, type LabelTerm, type PlacementHints, type PlacementRequest, type RowWords } from '@muster/scheduler';
 import type { Group } from './group.js';
+import type { Lease } from './leases.js';
 import type { Place, Pool } from './pool.js';
 import { Shapes } from './shapes.js';
 
@@ -22,6 +23,7 @@ export class GroupPool implements Pool {
   readonly cluster = new Cluster(CHANGES_KEPT);
   readonly shapes = new Shapes(this.cluster);
   revision = 0;
+  readonly leases = new Set<Lease>();
   readonly #group: Pick<Group, 'bundles' | 'state'>;
   readonly #indexOf = new Map<string, number>();
   readonly #onChange: () => void;

@@ -15,6 +15,7 @@ import { Claims } from './claims.js';
 import { HeadContext, type HeadSettings } from './context.js';
 import { Demands, type Demand } from './demands.js';
 import { Fairness } from './fairness.js';
+import { GroupTurns } from './group-turns.js';
 import { Groups } from './groups.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
@@ -54,6 +55,7 @@ export class HeadMachine {
   readonly #fairness: Fairness;
   readonly #reservations: Reservations;
   readonly #preemptions: Preemptions;
+  readonly #turns: GroupTurns;
   readonly #lifecycle: Lifecycle;
   readonly #queries: Queries;
   readonly #strangers = new Map<number, Stranger>();
@@ -82,6 +84,7 @@ export class HeadMachine {
     });
     this.groups = new Groups(this);
     this.#fairness = new Fairness(this, (lease) => this.tasks.askBack(lease));
+    this.#turns = new GroupTurns(context, this.demands, this.groups, (lease) => this.tasks.askBack(lease));
     this.#reservations = new Reservations(this, (lease) => this.#fairness.ask(lease));
     this.#preemptions = new Preemptions(this, { askBack: (lease) => this.#fairness.ask(lease), warn: (lease, graceMs) => this.#warn(lease, graceMs) });
     this.#lifecycle = new Lifecycle(this);
@@ -376,6 +379,7 @@ export class HeadMachine {
     this.claims.tick();
     this.#reservations.tick();
     this.#fairness.tick();
+    this.#turns.tick();
     this.#preemptions.tick();
     if (this.#stopping === null || this.#hasStopped || (this.nodes.byId.size > 0 && nowMs < this.#stopping.untilMs)) return;
     this.#hasStopped = true;

@@ -78,6 +78,7 @@ export class Nodes implements Pool {
   /** What the scheduler sees of all of them. Changed only here. */
   readonly cluster = new Cluster();
   readonly shapes = new Shapes(this.cluster);
+  readonly leases = new Set<Lease>();
   /** Of all nodes together. */
   totals: ResourceSet = {};
   /** Grows whenever an earlier refusal may no longer hold or may have become final: it is worth another try. */

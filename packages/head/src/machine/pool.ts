@@ -2,6 +2,7 @@
 import type { ResourceSet } from '@muster/base';
 import type { BundleRef } from '@muster/protocol';
 import type { Cluster, Holding, PlacementHints, PlacementRequest } from '@muster/scheduler';
+import type { Lease } from './leases.js';
 import type { AwaitedNode } from './lost-nodes.js';
 import type { Node } from './nodes.js';
 import type { Shapes } from './shapes.js';
@@ -26,6 +27,8 @@ export interface Pool {
   /** The rows, by their names. */
   readonly cluster: Cluster;
   readonly shapes: Shapes;
+  /** Those that are placed on its rows. */
+  readonly leases: Set<Lease>;
   /** Grows whenever an earlier refusal may no longer hold or may have become final: it is worth another try. */
   readonly revision: number;
   /** A share of the row, which the scheduler has seen to fit. */
