@@ -7,7 +7,7 @@ import type { Library } from './library.js';
 import { Network, type NetworkOptions, type Range } from './network.js';
 import { SimProcess } from './process.js';
 import type { Program } from './program.js';
-import { SimDriver } from './sim-driver.js';
+import { SimDriver, type JobOptions } from './sim-driver.js';
 import { SimHead, type HeadOptions } from './sim-head.js';
 import { SimNode } from './sim-node.js';
 import { Trace } from './trace.js';
@@ -77,8 +77,8 @@ export class SimCluster {
   }
 
   /** Starts a driver beside a node's daemon. */
-  addDriver(node: SimNode, program: (code: CodeContext) => Program, driverId: ProcessId = newId('driver', this.world.workload)): SimDriver {
-    const driver = new SimDriver(this.world, { driverId, node, headAddress: HEAD_ADDRESS }, program);
+  addDriver(node: SimNode, program: (code: CodeContext) => Program, job: JobOptions = {}, driverId: ProcessId = newId('driver', this.world.workload)): SimDriver {
+    const driver = new SimDriver(this.world, { driverId, node, headAddress: HEAD_ADDRESS, ...job }, program);
     this.drivers.push(driver);
     return driver;
   }

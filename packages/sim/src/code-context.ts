@@ -28,6 +28,9 @@ export interface GroupPlacement {
   readonly captures?: boolean;
 }
 
+/** What any demand may ask for. */
+type DemandOptions = ResourceOptions & Pick<CallOptions, 'nodeId' | 'group' | 'expectedDurationMs'>;
+
 /** Options of an actor. */
 export interface ActorOptions extends ResourceOptions {
   readonly maxRestarts?: number;
@@ -216,10 +219,10 @@ export class CodeContext {
   // ---------------------------------------------------------------- placement groups
 
   /** Has bundles placed together. @throws why they cannot be */
-  *placementGroup(bundles: readonly ResourceOptions[], strategy: string): Program<string> {
+  *placementGroup(bundles: readonly ResourceOptions[], strategy: string, expectedDurationMs = 0): Program<string> {
     const { session } = this;
     const groupId = newId('pg', session.world.workload);
-    const demands = bundles.map((bundle): Demand => ({ resources: { amounts: parseResources(bundle) }, placement: NO_PLACEMENT, waitForNodes: false, expectedDurationMs: 0 }));
+    const demands = bundles.map((bundle): Demand => ({ resources: { amounts: parseResources(bundle) }, placement: NO_PLACEMENT, waitForNodes: false, expectedDurationMs }));
     session.world.ledger.bundles.groupCreated(groupId, demands.map(({ resources }) => resources!.amounts));
     const client = session.owner.groups.create(groupId, { name: '', bundles: demands, strategy, topology: [], waitForNodes: false });
     const { state, failure } = yield* this.#reached(client, ({ state }) => state === 'created' || state === 'removed');
@@ -260,15 +263,8 @@ export class CodeContext {
   }
 }
 
-/** What a program asks of the place of a task or an actor. */
-interface PlaceOptions extends ResourceOptions {
-  readonly nodeId?: string;
-  readonly group?: GroupPlacement;
-  readonly expectedDurationMs?: number;
-}
-
 /** What code in a bundle that captures children makes runs in its group, unless it names a placement. */
-function demandOf(options: PlaceOptions, defaultCpus: number, home: BundleRef | null): Demand {
+function demandOf(options: DemandOptions, defaultCpus: number, home: BundleRef | null): Demand {
   const { cpus = defaultCpus, gpus, memory, resources, nodeId = '', group, expectedDurationMs = 0 } = options;
   const captured = home?.capturesChildren && nodeId === '' ? { groupId: home.groupId, captures: true } : undefined;
   const { groupId = '', bundle, captures: capturesChildren = false }: Partial<GroupPlacement> = group ?? captured ?? {};

@@ -3,6 +3,7 @@
  * healed everything must come to an end in bounded time, and when all is over nothing may be left.
  */
 import { seededRandom, type Random } from '@muster/base';
+import type { QueueRules } from '@muster/head';
 import { integer, oneOf, SimCluster, type NodeSpec } from './cluster.js';
 import type { CodeContext } from './code-context.js';
 import type { Faults } from './faults.js';
@@ -12,17 +13,21 @@ import type { Library } from './library.js';
 import type { NetworkOptions, Range } from './network.js';
 import type { SimProcess } from './process.js';
 import type { Program } from './program.js';
-import type { SimDriver } from './sim-driver.js';
+import type { JobOptions, SimDriver } from './sim-driver.js';
 import type { SimNode } from './sim-node.js';
 
 /** What programs do on the cluster, and what must have come of it. */
 export interface Workload {
   readonly name: string;
   readonly library: Library;
+  /** The head's queues; the default one alone when absent. */
+  readonly queues?: readonly QueueRules[];
   /** The nodes to begin with. Drivers run on the first one, which faults spare. */
   readonly nodes: (random: Random) => readonly NodeSpec[];
   /** Starts the drivers, whose programs check what comes of their work. */
   readonly start: (scene: Scene) => void;
+  /** What must hold after every event. */
+  readonly check?: (scene: Scene) => void;
 }
 
 /** After the last fault everything must end within this time. It covers a node's timeout, restarts and their pauses. */
@@ -54,21 +59,21 @@ export class Scene {
   constructor(readonly workload: Workload, readonly faults: Faults, seed: number, sink: ((line: string) => void) | null) {
     this.random = seededRandom(seed ^ 0x27d4eb2f);
     this.cluster = new SimCluster({
-      seed, sink, library: workload.library, network: networkOptions(this.random), head: { heartbeatIntervalMs: 500, nodeTimeoutMs: NODE_TIMEOUT_MS },
+      seed, sink, library: workload.library, network: networkOptions(this.random), head: { heartbeatIntervalMs: 500, nodeTimeoutMs: NODE_TIMEOUT_MS, queues: workload.queues ?? [] },
       workerStartMs: oneOf(this.random, [[5, 20], [50, 150], [100, 1000]] as const),
     });
     const nodes = workload.nodes(this.random).map((spec, index) => this.cluster.addNode(`n${index}`, spec));
     this.home = nodes[0]!;
   }
 
-  driver(program: (code: CodeContext) => Program): SimDriver {
-    return this.cluster.addDriver(this.home, program);
+  driver(program: (code: CodeContext) => Program, job: JobOptions = {}): SimDriver {
+    return this.cluster.addDriver(this.home, program, job);
   }
 
   /** @throws Violation unless the condition holds */
-  expect(condition: boolean, what: string): void {
+  readonly expect = (condition: boolean, what: string): void => {
     if (!condition) throw new Violation(what);
-  }
+  };
 }
 
 function networkOptions(random: Random): NetworkOptions {
@@ -98,11 +103,12 @@ function play(scene: Scene): void {
 
   workload.start(scene);
   const faultsEndMs = cluster.nowMs + faults.start(scene);
-  cluster.run(faultsEndMs - cluster.nowMs);
+  const check = (): void => workload.check?.(scene);
+  cluster.run(faultsEndMs - cluster.nowMs, check);
   cluster.world.network.healAll();
   for (const process of scene.stopped) process.resume();
 
-  const isDone = cluster.runUntil(() => drivers.every((driver) => driver.ending !== null || driver.isGone), cluster.nowMs + LIVENESS_MS);
+  const isDone = cluster.runUntil(() => drivers.every((driver) => driver.ending !== null || driver.isGone), cluster.nowMs + LIVENESS_MS, check);
   if (!isDone) throw new Violation(`after ${LIVENESS_MS / 1000} s without faults the work is not done: ${whyNotDone(scene)}`);
   for (const driver of drivers) {
     if (!driver.isGone && driver.ending && 'error' in driver.ending) throw new Violation(`a program failed: ${driver.ending.error.message}`);

@@ -12,6 +12,7 @@ import { groups } from './workloads/groups.js';
 import { mixture } from './workloads/mixture.js';
 import { nested } from './workloads/nested.js';
 import { pressure } from './workloads/pressure.js';
+import { queues } from './workloads/queues.js';
 import { tasks } from './workloads/tasks.js';
 import { tenants } from './workloads/tenants.js';
 
@@ -23,7 +24,7 @@ export interface Scenario {
   readonly faults: Faults;
 }
 
-const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure, devices, groups, gangs];
+const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure, devices, groups, gangs, queues];
 
 /** All of them. */
 export const SCENARIOS: readonly Scenario[] = WORKLOADS.flatMap((workload) => FAULTS.map((faults) => ({ name: `${workload.name}/${faults.name}`, workload, faults })));

@@ -146,7 +146,7 @@ export class ClusterScript {
   }
 
   #addDriver(name: string, node: string): void {
-    this.#drivers.set(name, this.#cluster.addDriver(this.#node(node), () => until(() => {}), `driver-${name}` as ProcessId));
+    this.#drivers.set(name, this.#cluster.addDriver(this.#node(node), () => until(() => {}), {}, `driver-${name}` as ProcessId));
   }
 
   #create(driver: string, name: string, count: number, maxRestarts: number): void {

@@ -7,8 +7,14 @@ import type { SimNode } from './sim-node.js';
 import { SimSession } from './sim-session.js';
 import { record, type World } from './world.js';
 
+/** Of its job. */
+export interface JobOptions {
+  readonly queue?: string;
+  readonly priority?: number;
+}
+
 /** Which driver, and where it runs. */
-export interface DriverOptions {
+export interface DriverOptions extends JobOptions {
   readonly driverId: ProcessId;
   readonly node: SimNode;
   readonly headAddress: string;
@@ -25,10 +31,10 @@ export class SimDriver {
   isGone = false;
 
   constructor(readonly world: World, readonly options: DriverOptions, program: (code: CodeContext) => Program) {
-    const { driverId, node, headAddress } = options;
+    const { driverId, node, headAddress, queue, priority } = options;
     this.process = new SimProcess(driverId, node.options.host, world.clock);
     this.session = new SimSession(world, this.process, {
-      processId: driverId, isDriver: true, daemonAddress: node.daemonAddress, headAddress, arena: node.store.arena, handlers: {},
+      processId: driverId, isDriver: true, queue, priority, daemonAddress: node.daemonAddress, headAddress, arena: node.store.arena, handlers: {},
       endpoint: { nodeId: node.id, unixPath: `/${node.id}/${driverId}.sock`, host: node.options.host, port: world.network.newPort() },
       onCommand: () => {}, onHeadMessage: () => {}, onReady: () => {}, roots: () => [],
       onClosed: () => { this.isGone = true; },

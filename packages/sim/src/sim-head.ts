@@ -2,6 +2,7 @@
 import type { MessageStream } from '@muster/protocol';
 import { HeadMachine, TICK_MS, type HeadEffect, type HeadEvent, type QueueRules } from '@muster/head';
 import type { SimProcess } from './process.js';
+import { Violation } from './violation.js';
 import { record, type World } from './world.js';
 
 /** As in @muster/head. */
@@ -69,6 +70,13 @@ export class SimHead {
     this.#isStepping = false;
   }
 
+  /** @throws Violation when it serves a job of no higher priority */
+  #checkPreemption({ id, by }: { readonly id: string; readonly by: string }): void {
+    const { leases, groups, jobs } = this.machine;
+    const victim = jobs.find((leases.byId.get(id)?.demand ?? groups.live.get(id)!).jobId)!;
+    if (victim.priority >= jobs.find(by)!.priority) throw new Violation(`${id} of ${victim.id} was preempted for ${by}, which is of no higher priority`);
+  }
+
   #perform(effect: HeadEffect): void {
     switch (effect.type) {
       case 'sendToNode':
@@ -91,6 +99,7 @@ export class SimHead {
         return;
       }
       case 'log':
+        if (effect.event === 'preempted') this.#checkPreemption(effect.fields as { readonly id: string; readonly by: string });
         if (effect.event === 'node-died') this.nodeDeaths.set(String(effect.fields['nodeId']), this.world.clock.nowMs());
         return record(this.world, `head: ${effect.event} ${JSON.stringify(effect.fields)}`);
       case 'stop': return;

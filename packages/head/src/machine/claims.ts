@@ -29,8 +29,11 @@ export interface Claim {
   readonly untilMs: number;
   /** What stands in its way, as far as it is on the node. */
   readonly awaited: ReadonlySet<Lease | Group>;
-  /** For a demand that holds nothing: over as soon as it holds something, wherever. */
-  readonly isForFirst: boolean;
+  /**
+   * `fairness` and `reservation`: in the hope that enough comes back; of a demand, over as soon as it holds something, wherever. `preemption`: somebody has to leave
+   * for it.
+   */
+  readonly origin: 'fairness' | 'reservation' | 'preemption';
 }
 
 /** What serves claims whose room is there. */
@@ -93,7 +96,7 @@ export class Claims {
         if (!groups.has(holder)) this.#serveGroup(holder, server);
         groups.add(holder);
       } else if (this.#isVoid(claim, holder)) this.drop(claim);
-      else if (holder.queue.overQuota(holder.request.resources) === null && this.#isRipe([claim])) {
+      else if (this.#isRipe([claim])) {
         this.drop(claim);
         server.grant(holder, claim.node.id);
       }
@@ -109,6 +112,11 @@ export class Claims {
       if (this.#endsBefore(claims, demand) || this.#fit(node, claims, [demand.request])) return node.id;
     }
     return null;
+  }
+
+  /** Whether these claims will have room when all has left that they count on. */
+  willHaveRoom(claims: readonly Claim[]): boolean {
+    return [...new Set(claims.map((claim) => claim.node))].every((node) => this.#fit(node, claims.filter((claim) => claim.node === node), []));
   }
 
   nodeLost(node: Node): void {
@@ -128,14 +136,16 @@ export class Claims {
 
   #serveGroup(group: Group, server: ClaimServer): void {
     const claims = this.of(group);
-    const isVoid = !server.isWaiting(group) || claims.some(({ node }) => node.isDraining);
-    if (!isVoid && (group.queue.overQuota(group.total) !== null || !this.#isRipe(claims))) return;
+    const isVoid = !server.isWaiting(group) || claims.some(({ node }) => node.isDraining) || group.queue.overQuota(group.total) !== null;
+    if (!isVoid && !this.#isRipe(claims)) return;
     this.drop(...claims);
     if (!isVoid) server.place(group);
   }
 
-  #isVoid({ node, isForFirst }: Claim, demand: Demand): boolean {
-    return node.isDraining || demand.level === null || demand.pool !== this.#nodes || (isForFirst && demand.level > 0);
+  /** Room that its queue may not have is not kept from others. */
+  #isVoid({ node, origin }: Claim, demand: Demand): boolean {
+    if (node.isDraining || demand.level === null || demand.pool !== this.#nodes || (origin !== 'preemption' && demand.level > 0)) return true;
+    return demand.queue.overQuota(demand.request.resources) !== null;
   }
 
   /** Whether there is room now for all of these claims of one holder, and for those before them there will be. */

@@ -204,7 +204,7 @@ export class Fairness {
     const { nowMs } = this.#context;
     if (demand.level !== 0 || nowMs - demand.waitingSinceMs < RESERVE_AFTER_MS) return;
     if (!this.#isOpenTo(demand, node) || node.openUntilMs > nowMs) return;
-    this.#claims.add({ holder: demand, request: demand.request, node, startsAtMs: nowMs, untilMs: nowMs + RESERVATION_MS, awaited: NOBODY, isForFirst: true });
+    this.#claims.add({ holder: demand, request: demand.request, node, startsAtMs: nowMs, untilMs: nowMs + RESERVATION_MS, awaited: NOBODY, origin: 'fairness' });
   }
 
   /** Asks for a lease, for the first time or once more. */

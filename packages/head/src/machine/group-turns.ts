@@ -42,8 +42,8 @@ export class GroupTurns {
     if (this.#context.nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = this.#context.nowMs + FAIRNESS_INTERVAL_MS;
     const waiting = new Map<string, Demand>();
-    for (const { pool: { groupId }, isInfeasible, waiting: demands } of this.#demands.groups.values()) {
-      const demand = demands.first()!;
+    for (const { pool: { groupId }, isInfeasible, waiting: inLine } of this.#demands.groups.values()) {
+      const demand = inLine.first()!;
       const other = waiting.get(groupId);
       if (groupId !== '' && !isInfeasible && (other === undefined || isNeedier(demand, other))) waiting.set(groupId, demand);
     }

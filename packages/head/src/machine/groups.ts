@@ -154,7 +154,7 @@ export class Groups {
 
   /** The leases in its bundles. */
   leasesIn(group: Group): Lease[] {
-    return [...group.shares].flatMap(({ node }) => [...node.leases].filter((lease) => lease.place.bundle?.groupId === group.id));
+    return [...group.pool?.leases ?? []];
   }
 
   /** It loses all that it has, and what runs in it, and waits for another place. */
@@ -310,7 +310,7 @@ export class Groups {
     const { actors, leases } = this.#parts;
     pool.close(reason);
     group.pool = null;
-    for (const lease of this.leasesIn(group)) {
+    for (const lease of [...pool.leases]) {
       const actor = actors.live.get(lease.demand.actorId);
       if (actor !== undefined) actors.die(actor, { kind: 'killed', reason });
       else leases.end(lease, { kill: true, reason, tell: true });

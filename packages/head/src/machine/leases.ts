@@ -224,11 +224,8 @@ export class Leases {
   }
 }
 
-/** Whether its room is expected back soon: it ends, it has been told to, or its owner has been asked and is not late. */
-export function isLeaving(who: Lease | Group): boolean {
-  if (who.preemption !== null || who.state === 'ending') return true;
-  return 'place' in who && who.askedBackAtMs !== null && !who.isLate;
-}
+/** Whether it will be gone soon, whatever happens: it ends, or it was told that it will be ended. */
+export const isLeaving = ({ state, preemption }: Lease | Group): boolean => state === 'ending' || preemption !== null;
 
 /** When its room would be expected back if its owner were asked for it now, by what users have said; Infinity: nobody knows. */
 export function endsAtMs(who: Lease | Group, nowMs: number): number {

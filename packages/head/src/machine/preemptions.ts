@@ -94,8 +94,8 @@ export class Preemptions {
     const { nodes, claims } = this.#parts;
     const later = laterCluster(nodes);
     const shapes = new Map<string, Shape>();
-    for (const { request, node, isForFirst } of claims.all) {
-      if (isForFirst) continue; // nobody leaves for it
+    for (const { request, node, origin } of claims.all) {
+      if (origin !== 'preemption') continue; // nobody leaves for it
       const key = requestKey(request);
       const shape = shapes.get(key) ?? new Shape(later, request);
       shapes.set(key, shape);
@@ -112,8 +112,8 @@ export class Preemptions {
   }
 
   #makeRoom(holder: Claimant, preemptor: Preemptor<Victim>): void {
-    const { demands, claims } = this.#parts;
-    const claimed = claims.of(holder).filter((claim) => !claim.isForFirst).length;
+    const { demands } = this.#parts;
+    const claimed = this.#claimedBy(holder);
     if (isGroup(holder)) {
       if (claimed === 0) this.#take(holder, holder.request, preemptor);
       return;
@@ -122,6 +122,15 @@ export class Preemptions {
     for (let count = Math.min(demands.missing(holder) - claimed, PREEMPTIONS_PER_DEMAND_MAX); count > 0; count--) {
       if (!this.#take(holder, request, preemptor)) return;
     }
+  }
+
+  /** How many claims it has for which somebody leaves. If that is not enough, because others got ahead of it, they count no longer. */
+  #claimedBy(holder: Claimant): number {
+    const { claims } = this.#parts;
+    const own = claims.of(holder).filter((claim) => claim.origin === 'preemption');
+    if (claims.willHaveRoom(own)) return own.length;
+    claims.drop(...own);
+    return 0;
   }
 
   /** False: nobody can make room. */
@@ -135,10 +144,11 @@ export class Preemptions {
   #notify(holder: Claimant, request: GroupRequest, { victims, placed }: Preemption<Victim>): void {
     const { context, nodes, claims } = this.#parts;
     const startsAtMs = context.nowMs + Math.max(...victims.map(({ who }) => rankOf(who).queue.settings.gracePeriodMs));
+    const awaited = new Set(victims.map(({ who }) => who));
     const made = placed.map(({ nodeId }, index): Claim => ({
-      holder, request: request.bundles[index]!, node: nodes.byId.get(nodeId)!, startsAtMs, untilMs: startsAtMs + PREEMPTION_SLACK_MS, awaited: new Set(), isForFirst: false,
+      holder, request: request.bundles[index]!, node: nodes.byId.get(nodeId)!, startsAtMs, untilMs: startsAtMs + PREEMPTION_SLACK_MS, awaited, origin: 'preemption',
     }));
-    claims.drop(...claims.of(holder).filter((claim) => claim.isForFirst));
+    claims.drop(...claims.of(holder).filter((claim) => claim.origin !== 'preemption'));
     claims.add(...made);
     for (const { who } of victims) {
       const graceMs = rankOf(who).queue.settings.gracePeriodMs;

@@ -7,7 +7,7 @@
  * that need the same room. A promise that counts on something that does so later is made anew.
  */
 import { reserve, type Ending, type GroupRequest, type Reservation } from '@muster/scheduler';
-import { isGroup, type Claimant, type Claims } from './claims.js';
+import { isGroup, type Claim, type Claimant, type Claims } from './claims.js';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import type { Group } from './group.js';
@@ -49,29 +49,40 @@ export class Reservations {
 
   tick(): void {
     const { nowMs } = this.#parts.context;
-    this.#review();
+    this.#askForDue();
     if (nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = nowMs + RESERVATION_INTERVAL_MS;
+    this.#review();
     for (const holder of this.#firsts()) this.#reserveFor(holder);
   }
 
-  /** Asks for what has to come back by now, and gives up promises that are served, dropped, or count on what does not come. */
-  #review(): void {
-    const { claims } = this.#parts;
+  /** What has to come back in time is asked for. */
+  #askForDue(): void {
     for (const [holder, awaited] of this.#made) {
-      const own = claims.of(holder);
-      const isUncertain = awaited.some(({ who }) => isLease(who) && who.isBlocked);
-      if (own.length === 0 || isUncertain) {
-        claims.drop(...own);
-        this.#made.delete(holder);
-        continue;
-      }
+      const own = this.#claimsOf(holder);
+      if (own.length === 0) continue;
       const { startsAtMs } = own[0]!;
       for (const node of new Set(own.map((claim) => claim.node))) {
         for (const lease of node.leases) if (this.#isDue(lease, holder, startsAtMs)) this.#askBack(lease);
       }
       for (const { who } of awaited) if (isLease(who) && this.#isOverdue(who)) this.#askBack(who);
     }
+  }
+
+  /** Promises that were served or dropped are forgotten; those that count on what does not come, or that others got ahead of, are made anew. */
+  #review(): void {
+    const { claims, groups } = this.#parts;
+    for (const [holder, awaited] of this.#made) {
+      const own = this.#claimsOf(holder);
+      if (own.length > 0 && !awaited.some(({ who }) => isLease(who) && who.isBlocked) && claims.willHaveRoom(own)) continue;
+      claims.drop(...own);
+      this.#made.delete(holder);
+      if (own.length > 0 && (isGroup(holder) ? groups.isWaiting(holder) : holder.level === 0)) this.#reserveFor(holder);
+    }
+  }
+
+  #claimsOf(holder: Claimant): Claim[] {
+    return this.#parts.claims.of(holder).filter((claim) => claim.origin === 'reservation');
   }
 
   /** Whether the lease was asked for long enough ago to be asked for again. */
@@ -89,12 +100,12 @@ export class Reservations {
     return lease.demand.expectedDurationMs === null ? isAwaited : endsAtMs(lease, context.nowMs) >= startsAtMs;
   }
 
-  /** The first in line of each priority that has waited for a while and has no claims. */
+  /** The first in line of each priority that has waited for a while and has no claims: groups before demands, which need less. */
   #firsts(): Claimant[] {
-    const { context, queues, claims, groups } = this.#parts;
+    const { context, claims, groups } = this.#parts;
     const hasWaited = (holder: Claimant): boolean => context.nowMs - holder.waitingSinceMs >= RESERVE_AFTER_MS;
     const firsts = new Map<number, Claimant>();
-    for (const holder of [...groups.firstInLine(), ...this.#needyDemands()].sort((a, b) => queues.compare(a, b))) {
+    for (const holder of [...groups.firstInLine(), ...this.#needyDemands()]) {
       if (!firsts.has(holder.priority) && hasWaited(holder)) firsts.set(holder.priority, holder);
     }
     const served = new Set([...this.#made.keys()].map((holder) => holder.priority));
@@ -119,9 +130,9 @@ export class Reservations {
     const { startsAtMs, placed, awaited } = reservation;
     const isKnown = startsAtMs < context.nowMs + UNKNOWN_DURATION_MS;
     this.#made.set(holder, awaited);
-    claims.add(...placed.map(({ nodeId }, index) => ({
+    claims.add(...placed.map(({ nodeId }, index): Claim => ({
       holder, request: request.bundles[index]!, node: nodes.byId.get(nodeId)!, startsAtMs: isKnown ? startsAtMs : context.nowMs, untilMs: Infinity,
-      awaited: new Set(awaited.filter((each) => each.nodeId === nodeId).map(({ who }) => who)), isForFirst: !isGroup(holder),
+      awaited: new Set(awaited.filter((each) => each.nodeId === nodeId).map(({ who }) => who)), origin: 'reservation',
     })));
   }
 
@@ -139,8 +150,8 @@ export class Reservations {
   #later({ priority }: Claimant): ReturnType<typeof laterCluster> {
     const { nodes, claims } = this.#parts;
     const later = laterCluster(nodes);
-    for (const { holder, node, isForFirst } of claims.all) {
-      if (holder.priority > priority || (holder.priority === priority && !isForFirst)) later.setCondition(node.id, 'reserved');
+    for (const { holder, node, origin } of claims.all) {
+      if (holder.priority > priority || (holder.priority === priority && origin !== 'fairness')) later.setCondition(node.id, 'reserved');
     }
     return later;
   }
