@@ -19,6 +19,8 @@ interface Queue {
   readonly shape: GroupShape;
   /** In their turn. */
   groups: Set<Group>;
+  /** The highest that was ever in it. */
+  lastTurn: number;
   /** Its group has bundles that stay where they are. */
   readonly isRepair: boolean;
   /** The nodes' revision and the round at the last refusal; -1 before the first. */
@@ -73,9 +75,9 @@ export class GroupLine {
     const isRepair = group.bundles.some((bundle) => bundle !== null) || isEstablished(group);
     const key = isRepair ? group.id : group.key;
     const queue = this.#queues.get(key) ?? this.#open(key, group, isRepair);
-    const last = [...queue.groups].at(-1);
     queue.groups.add(group);
-    if (last !== undefined && last.turn > group.turn) queue.groups = new Set([...queue.groups].sort((a, b) => a.turn - b.turn));
+    if (group.turn < queue.lastTurn) queue.groups = new Set([...queue.groups].sort((a, b) => a.turn - b.turn)); // it was there before
+    queue.lastTurn = Math.max(queue.lastTurn, group.turn);
     this.#queueOf.set(group, queue);
     if (queue.isInfeasible && this.#isRefused(queue) && !group.waitsForNodes) this.#listener.infeasible(group, this.#reasonsOf(queue));
   }
@@ -119,11 +121,10 @@ export class GroupLine {
     return queue === undefined ? null : { isInfeasible: queue.isInfeasible, reasons: this.#reasonsOf(queue) };
   }
 
-  #open(key: string, { request }: Group, isRepair: boolean): Queue {
-    const { cluster, shapes } = this.#nodes;
+  #open(key: string, group: Group, isRepair: boolean): Queue {
     const queue: Queue = {
-      key, shape: new GroupShape(cluster, request, (each, shapeKey) => shapes.of(each, shapeKey)), groups: new Set(), isRepair, refusedRevision: NEVER,
-      refusedRound: NEVER, judgedEpoch: NEVER, isInfeasible: false, awaited: null, explained: null,
+      key, shape: this.#nodes.shapes.ofGroup(group.request, group.key), groups: new Set(), lastTurn: NEVER, isRepair, refusedRevision: NEVER, refusedRound: NEVER,
+      judgedEpoch: NEVER, isInfeasible: false, awaited: null, explained: null,
     };
     this.#queues.set(key, queue);
     return queue;
