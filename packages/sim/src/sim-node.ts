@@ -163,8 +163,11 @@ export class SimNode {
 
   #send(message: NodeToHead): void {
     const { bundles } = this.world.ledger;
-    if (message.type === 'bundlesPrepared' && message.failure === null) bundles.prepared(this.id, this.#prepares.get(shareKey(message))!);
-    else if (message.type === 'bundlesReturned') bundles.returned(this.id, message);
+    if (message.type === 'bundlesPrepared' && message.failure === null) {
+      const prepare = this.#prepares.get(shareKey(message))!;
+      bundles.prepared(this.id, prepare);
+      if (prepare.commit) bundles.committing(prepare.groupId);
+    } else if (message.type === 'bundlesReturned') bundles.returned(this.id, message);
     this.#head?.send(message);
   }
 

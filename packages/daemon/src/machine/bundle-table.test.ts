@@ -8,14 +8,14 @@ const bundle = { ...share, index: 0, capturesChildren: true };
 function prepared(): { script: MachineScript; workerId: string } {
   const script = new MachineScript({ prestart: 1, gpus: 2 }).start();
   const [workerId] = script.readyAll();
-  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [1] }, { index: 2, gpuIds: [] }] });
+  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [1] }, { index: 2, gpuIds: [] }], commit: false });
   script.sent();
   return { script, workerId: workerId! };
 }
 
 t.test('bundles are prepared, committed and returned, and each of these may be repeated', async (t) => {
   const { script } = prepared();
-  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [1] }, { index: 2, gpuIds: [] }] });
+  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [1] }, { index: 2, gpuIds: [] }], commit: false });
   t.match(script.sent(), [{ type: 'bundlesPrepared', ...share, failure: null }]);
   for (let count = 0; count < 2; count++) script.head({ type: 'commitBundles', ...share });
   t.same(script.sent(), [], 'a commit is not answered');
@@ -31,7 +31,7 @@ t.test('bundles are prepared, committed and returned, and each of these may be r
 t.test('GPUs that the node has not got are refused', async (t) => {
   const script = new MachineScript({ gpus: 2 }).start();
   script.sent();
-  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [1, 2] }] });
+  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [1, 2] }], commit: false });
   t.match(script.sent(), [{ type: 'bundlesPrepared', ...share, failure: { details: { reasons: 'they were given the GPUs 2 of a node that has 2' } } }]);
 });
 
@@ -58,9 +58,17 @@ t.test('what runs in returned bundles is killed, and they are returned when it i
   script.head({ type: 'returnBundles', ...share, reason: 'it was removed' });
   t.match(script.take('killWorker'), [{ workerId }]);
   t.match(script.sent(), [{ type: 'leaseEnded', leaseId: 'lease-2' }], 'the one that had no worker ends at once');
-  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [] }] });
+  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [] }], commit: false });
   script.startLease('lease-4', { bundle });
   t.match(script.sent(), [{ type: 'leaseFailed', leaseId: 'lease-4' }], 'nothing starts there meanwhile');
   script.exit(workerId, { signal: 'SIGKILL' });
   t.match(script.sent().slice(0, 2), [{ type: 'leaseEnded', leaseId: 'lease-1', cause: null }, { type: 'bundlesReturned', ...share }], 'in this order');
+});
+
+t.test('what nobody else has to prepare is committed at once', async (t) => {
+  const script = new MachineScript({ prestart: 1 }).start();
+  const [workerId] = script.readyAll();
+  script.head({ type: 'prepareBundles', ...share, bundles: [{ index: 0, gpuIds: [] }], commit: true });
+  script.startLease('lease-1', { bundle });
+  t.match(script.sent().slice(-2), [{ type: 'bundlesPrepared', ...share, failure: null }, { type: 'leaseStarted', leaseId: 'lease-1', workerId }]);
 });

@@ -33,12 +33,12 @@ export class BundleTable {
     this.#send = options.send;
   }
 
-  prepare({ groupId, epoch, bundles }: PrepareBundles): void {
+  prepare({ groupId, epoch, bundles, commit }: PrepareBundles): void {
     const known = this.#shares.get(keyOf({ groupId, epoch }));
     if (known?.state === 'returning') return; // answered by bundlesReturned
     const refusal = known !== undefined ? null : this.#refusalOf(bundles.flatMap(({ gpuIds }) => gpuIds));
     if (!known && refusal === null) {
-      this.#shares.set(keyOf({ groupId, epoch }), { groupId, epoch, indices: new Set(bundles.map(({ index }) => index)), leaseIds: new Set(), state: 'prepared' });
+      this.#shares.set(keyOf({ groupId, epoch }), { groupId, epoch, indices: new Set(bundles.map(({ index }) => index)), leaseIds: new Set(), state: commit ? 'committed' : 'prepared' });
     }
     const failure = refusal === null ? null : failureToMessage(makeError('UNSCHEDULABLE', { what: `the bundles of ${groupId}`, reasons: refusal }));
     this.#send({ type: 'bundlesPrepared', groupId, epoch, failure });

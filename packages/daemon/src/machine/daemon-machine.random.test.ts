@@ -100,7 +100,7 @@ class RandomLife {
 
   #askShare({ groupId, epoch, wants }: HeadShare): void {
     if (!this.#isConnected) return;
-    if (wants === 'prepare') this.#script.head({ type: 'prepareBundles', groupId, epoch, bundles: [{ index: 0, gpuIds: [] }] });
+    if (wants === 'prepare') this.#script.head({ type: 'prepareBundles', groupId, epoch, bundles: [{ index: 0, gpuIds: [] }], commit: false });
     else if (wants === 'commit') this.#script.head({ type: 'commitBundles', groupId, epoch });
     else this.#script.head({ type: 'returnBundles', groupId, epoch, reason: 'it was removed' });
   }

@@ -55,14 +55,17 @@ export class BundleShares {
       if (ofNode === undefined) holdings.set(nodeId, new Map([[index, holding]]));
       else ofNode.set(index, holding);
     });
-    for (const [nodeId, ofNode] of holdings) this.#begin({ group, node: this.#nodes.byId.get(nodeId)!, epoch, holdings: ofNode, state: 'preparing', reason: '', sentAtMs: 0 });
+    const isLast = holdings.size === 1 && [...group.shares].every(({ state }) => state === 'committed');
+    for (const [nodeId, ofNode] of holdings) {
+      this.#begin({ group, node: this.#nodes.byId.get(nodeId)!, epoch, holdings: ofNode, isLast, state: 'preparing', reason: '', sentAtMs: 0 });
+    }
   }
 
   /** All nodes have prepared: the group is there. */
   commit(share: Share): void {
     if (share.state !== 'prepared') return;
     share.state = 'committed';
-    this.#request(share);
+    if (!share.isLast) this.#request(share);
   }
 
   /** The group gives the share up. The node's room is free when its daemon has answered. */
@@ -166,10 +169,10 @@ export class BundleShares {
   }
 }
 
-function requestOf({ group: { id: groupId }, epoch, holdings, state, reason }: Share): HeadToNode {
+function requestOf({ group: { id: groupId }, epoch, holdings, isLast, state, reason }: Share): HeadToNode {
   switch (state) {
     case 'preparing':
-    case 'prepared': return { type: 'prepareBundles', groupId, epoch, bundles: Array.from(holdings, ([index, { gpuIds }]) => ({ index, gpuIds })) };
+    case 'prepared': return { type: 'prepareBundles', groupId, epoch, bundles: Array.from(holdings, ([index, { gpuIds }]) => ({ index, gpuIds })), commit: isLast };
     case 'committed': return { type: 'commitBundles', groupId, epoch };
     case 'returning': return { type: 'returnBundles', groupId, epoch, reason };
   }

@@ -32,6 +32,8 @@ export interface Share {
   readonly epoch: number;
   /** By the bundle's index. */
   readonly holdings: ReadonlyMap<number, Holding>;
+  /** It is all that the group still needs: the node commits as soon as it has prepared. */
+  readonly isLast: boolean;
   state: 'preparing' | 'prepared' | 'committed' | 'returning';
   /** Why it is returned. */
   reason: string;

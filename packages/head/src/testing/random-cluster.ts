@@ -272,7 +272,7 @@ export class RandomCluster {
   #prepareBundles(daemon: Daemon, message: NodeMessage<'prepareBundles'>): void {
     const { groupId, epoch } = message;
     const isRefused = !this.#isCalm && !daemon.bundles.has(keyOf(message)) && this.#random.next() < 0.1;
-    if (!isRefused && !daemon.bundles.has(keyOf(message))) daemon.bundles.set(keyOf(message), false);
+    if (!isRefused && !daemon.bundles.has(keyOf(message))) daemon.bundles.set(keyOf(message), message.commit);
     this.#report(daemon, { type: 'bundlesPrepared', groupId, epoch, failure: isRefused ? { code: 'UNSCHEDULABLE', details: { reasons: 'no luck' } } : null });
   }
 
