@@ -23,6 +23,8 @@ interface Line extends Ranked {
   groups: Set<Group>;
   /** It was refused for its queue's quota. */
   isOverQuota: boolean;
+  /** The highest that was ever in it. */
+  lastTurn: number;
   /** Its group has bundles that stay where they are. */
   readonly isRepair: boolean;
   /** The nodes' revision and the round at the last refusal; -1 before the first. */
@@ -86,9 +88,9 @@ export class GroupLine {
     const isRepair = group.bundles.some((bundle) => bundle !== null) || isEstablished(group);
     const key = isRepair ? group.id : `${group.priority} ${group.queue.settings.name} ${group.key}`;
     const line = this.#lines.get(key) ?? this.#open(key, group, isRepair);
-    const last = [...line.groups].at(-1);
     line.groups.add(group);
-    if (last !== undefined && last.turn > group.turn) line.groups = new Set([...line.groups].sort((a, b) => a.turn - b.turn));
+    if (group.turn < line.lastTurn) line.groups = new Set([...line.groups].sort((a, b) => a.turn - b.turn)); // it was there before
+    line.lastTurn = Math.max(line.lastTurn, group.turn);
     this.#lineOf.set(group, line);
     if (line.isInfeasible && this.#isRefused(line) && !group.waitsForNodes) this.#listener.infeasible(group, this.#reasonsOf(line));
   }
@@ -152,11 +154,11 @@ export class GroupLine {
     return { isInfeasible: false, reasons: `${reasons}; it waits for nodes that could hold it` };
   }
 
-  #open(key: string, { queue, priority, request }: Group, isRepair: boolean): Line {
-    const { cluster, shapes } = this.#nodes;
+  #open(key: string, group: Group, isRepair: boolean): Line {
+    const { queue, priority } = group;
     const line: Line = {
-      key, queue, priority, isOverQuota: false, shape: new GroupShape(cluster, request, (each, shapeKey) => shapes.of(each, shapeKey)), groups: new Set(), isRepair, refusedRevision: NEVER,
-      refusedRound: NEVER, judgedEpoch: NEVER, isInfeasible: false, awaited: null, explained: null,
+      key, queue, priority, isOverQuota: false, shape: this.#nodes.shapes.ofGroup(group.request, group.key), groups: new Set(), lastTurn: NEVER, isRepair,
+      refusedRevision: NEVER, refusedRound: NEVER, judgedEpoch: NEVER, isInfeasible: false, awaited: null, explained: null,
     };
     this.#lines.set(key, line);
     return line;

@@ -40,6 +40,9 @@ export const PRIORITY_MAX = 1_000;
 /** Of requests that wait or waited lately. Each takes eight bytes for each node. */
 export const SHAPES_KEPT_MAX = 256;
 
+/** Groups are asked for in loops, and by gangs that are made again. Each refers to a few shapes, and to a group's bundles. */
+export const GROUP_SHAPES_KEPT_MAX = 16;
+
 // Histories, for `explain`, `list` and late watchers.
 export const NODES_DEAD_KEPT_MAX = 1_000;
 export const PROCESSES_DEAD_KEPT_MAX = 10_000;

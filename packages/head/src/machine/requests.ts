@@ -61,7 +61,7 @@ export function readGroup({ groupId, bundles, strategy, topology }: CreateGroup)
   check(topology.length <= TOPOLOGY_TERMS_MAX, `with ${topology.length} levels`, `with at most ${TOPOLOGY_TERMS_MAX}`);
   const requests = new Map<string, PlacementRequest>(); // one object for equal bundles, of which there may be thousands
   const read = bundles.map((bundle, index) => {
-    const key = JSON.stringify(bundle);
+    const key = JSON.stringify([bundle.resources?.amounts, bundle.placement?.labels]);
     const known = requests.get(key);
     if (known !== undefined) return known;
     const request = readRequest(bundle);
