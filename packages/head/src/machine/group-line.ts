@@ -6,7 +6,7 @@
  * another group's room comes back.
  */
 import { addResources, type ResourceSet } from '@muster/base';
-import { explainGroup, GroupShape, type Cluster, type GroupRequest, type Placed } from '@muster/scheduler';
+import { explainGroup, GroupShape, type Cluster, type GroupRequest, type Placed, type Reasons } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { DemandStatus } from './demands.js';
 import { isEstablished, type Group } from './group.js';
@@ -154,9 +154,10 @@ export class GroupLine {
     return { isInfeasible: false, reasons: `${reasons}; it waits for nodes that could hold it` };
   }
 
-  #open(key: string, { queue, priority, request, key: groupKey }: Group, isRepair: boolean): Line {
+  #open(key: string, group: Group, isRepair: boolean): Line {
+    const { queue, priority } = group;
     const line: Line = {
-      key, queue, priority, isOverQuota: false, shape: this.#nodes.shapes.ofGroup(request, groupKey), groups: new Set(), lastTurn: NEVER, isRepair,
+      key, queue, priority, isOverQuota: false, shape: this.#nodes.shapes.ofGroup(group.request, group.key), groups: new Set(), lastTurn: NEVER, isRepair,
       refusedRevision: NEVER, refusedRound: NEVER, judgedEpoch: NEVER, isInfeasible: false, awaited: null, explained: null,
     };
     this.#lines.set(key, line);
@@ -224,7 +225,7 @@ export class GroupLine {
     if (line.explained?.version !== cluster.version) {
       const { queue } = line;
       const quota = line.isOverQuota ? (queue.neverHolds(first(line).total) ?? queue.overQuota(missingResources(first(line)))) : null;
-      line.explained = { version: cluster.version, reasons: quota ?? explainGroup(cluster, line.isRepair ? missingOf(first(line)) : line.shape.request).reasons };
+      line.explained = { version: cluster.version, reasons: quota ?? explainWaiting(first(line), cluster).reasons };
     }
     return withAwaited(line.explained.reasons, line.awaited);
   }
@@ -235,6 +236,11 @@ const first = ({ groups }: Line): Group => groups.values().next().value!;
 /** What the group would hold in addition. */
 const missingResources = ({ request, bundles, total }: Group): ResourceSet =>
   (bundles.every((bundle) => bundle === null) ? total : request.bundles.reduce<ResourceSet>((sum, { resources }, index) => (bundles[index] === null ? addResources(sum, resources) : sum), {}));
+
+/** Why the bundles without a place have none. Looks at every node. */
+export function explainWaiting(group: Group, cluster: Cluster): Reasons {
+  return explainGroup(cluster, missingOf(group), group.bundles.flatMap((bundle) => bundle?.share.node.id ?? []));
+}
 
 /** What a group has lost, as a request of its own. */
 export function missingOf({ request, bundles }: Group): GroupRequest {
