@@ -2,7 +2,7 @@
  * What users' code in the simulation can do: submit, wait, put, create actors. It stands for the imports of @muster/core, and for the
  * variables in which code keeps references: what it holds is held until it ends.
  */
-import { newId, NODE_LABEL, parseResources, taskId, type ActorId, type MusterError, type ResourceOptions } from '@muster/base';
+import { newId, NODE_LABEL, parseResources, type ActorId, type MusterError, type ResourceOptions } from '@muster/base';
 import type { ActorState, Demand } from '@muster/protocol';
 import { EncodedValue, RefState, type ObjectRef } from '@muster/core/internal';
 import { until, type Program } from './program.js';
@@ -35,11 +35,13 @@ export interface ActorHandle {
 
 /** The task or call on whose behalf code runs. */
 export interface TaskIdentity {
-  readonly taskId: string;
   readonly attempt: number;
   readonly isCancelled: () => boolean;
   readonly adopt: (ref: ObjectRef) => void;
 }
+
+/** A function with the options of its calls. */
+export type PreparedCall = ReturnType<SimSession['taskSpec']>;
 
 /** The hands of one task, call or driver. */
 export class CodeContext {
@@ -94,8 +96,22 @@ export class CodeContext {
     const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
     const spec = session.taskSpec(name, demandOf(options, 1), { name, retries, retryOn, timeoutMs, streaming: false });
     const ref = this.hold(session.owner.submit(spec, args));
-    session.world.ledger.submitted(taskId(session.owner.key, ref.sequence), { name, retries });
+    session.world.ledger.submitted(session.owner.key, ref.sequence, { name, retries });
     this.task?.adopt(ref);
+    return ref;
+  }
+
+  /** What the tasks of a function with these options share: for programs that make a million calls. */
+  prepare(name: string, options: CallOptions = {}): PreparedCall {
+    const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
+    return this.session.taskSpec(name, demandOf(options, 1), { name, retries, retryOn, timeoutMs, streaming: false });
+  }
+
+  /** Calls a prepared function. The code does not hold the reference: its value must be a small one. */
+  submit(call: PreparedCall, args: readonly unknown[]): ObjectRef {
+    const { owner, world } = this.session;
+    const ref = owner.submit(call, args);
+    world.ledger.submitted(owner.key, ref.sequence, call.options);
     return ref;
   }
 
@@ -193,7 +209,7 @@ export class CodeContext {
     const spec = { queue: client, fn: null, target, options: { name: `${handle.className}.${method}`, retries, retryOn: null, timeoutMs: 0, streaming: false } };
     const ref = this.hold(session.owner.submit(spec, args));
     client.pendingCount++;
-    session.world.ledger.submitted(taskId(session.owner.key, ref.sequence), { name: spec.options.name, retries });
+    session.world.ledger.submitted(session.owner.key, ref.sequence, spec.options);
     return ref;
   }
 

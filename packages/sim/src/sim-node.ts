@@ -1,6 +1,6 @@
 /** A node: the daemon's real machine and the object store's, with simulated processes for its workers. Wired as in @muster/daemon's io. */
 import { RESOURCE_SCALE, type ResourceSet } from '@muster/base';
-import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
+import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type PeerNode, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
 import { DaemonMachine, type DaemonEffect, type DaemonEvent } from '@muster/daemon';
 import type { Timer } from './clock.js';
 import type { Range } from './network.js';
@@ -15,8 +15,11 @@ export interface NodeOptions {
   readonly host: string;
   readonly headAddress: string;
   readonly resources: ResourceSet;
+  readonly labels: Readonly<Record<string, string>>;
   readonly objectStoreBytes: number;
   readonly prestartCount: number;
+  /** What its clock shows beyond the true time. */
+  readonly clockSkewMs: number;
   /** From its spawn until a worker opens its connections. */
   readonly workerStartMs: Range;
 }
@@ -36,7 +39,9 @@ export class SimNode {
   /** Children, also those that have not begun to run code. */
   readonly #children = new Map<string, SimProcess>();
   readonly #streams = new Map<string, StoreStream>();
-  readonly #peers = new Map<string, Endpoint>();
+  /** The other nodes as the head told them last. In a large cluster that is often, and few ask: they are sorted by id when somebody does. */
+  #peerNodes: readonly PeerNode[] = [];
+  #peers: Map<string, Endpoint> | null = null;
   readonly #events: DaemonEvent[] = [];
   readonly #machine: DaemonMachine;
   #head: HeadStream | null = null;
@@ -44,20 +49,26 @@ export class SimNode {
   #isStepping = false;
 
   constructor(readonly world: World, readonly options: NodeOptions) {
-    const { nodeId, host, resources, objectStoreBytes, prestartCount } = options;
+    const { nodeId, host, resources, labels, objectStoreBytes, prestartCount } = options;
     this.process = new SimProcess(nodeId, host, world.clock);
+    this.process.clockSkewMs = options.clockSkewMs;
     this.endpoint = { nodeId, unixPath: `/${nodeId}/daemon.sock`, host, port: world.network.newPort() };
-    this.store = new SimStore(world, { nodeId, totalBytes: objectStoreBytes, process: this.process, endpointOf: (peer) => this.#peers.get(peer) });
+    this.store = new SimStore(world, { nodeId, totalBytes: objectStoreBytes, process: this.process, endpointOf: (peer) => this.#endpointOf(peer) });
     this.#machine = new DaemonMachine({
-      nodeId, instanceId: nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels: {}, objectStoreBytes, isHeadNode: false, prestartCount,
+      nodeId, instanceId: nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels, objectStoreBytes, isHeadNode: false, prestartCount,
       gpuIds: Array.from({ length: (resources['gpu'] ?? 0) / RESOURCE_SCALE }, (_, index) => GPU_ID_FIRST + index),
       startingMax: Math.max(2, Math.ceil((resources['cpu'] ?? 0) / RESOURCE_SCALE)), random: world.workload,
       store: this.store.machine,
     });
-    world.ledger.nodes.set(nodeId, resources);
+    world.ledger.nodeAdded(nodeId, resources);
     this.process.onExit((end) => this.#exited(end));
     this.#listen();
     this.#dispatch({ type: 'start' });
+  }
+
+  #endpointOf(nodeId: string): Endpoint | undefined {
+    this.#peers ??= new Map(this.#peerNodes.flatMap(({ nodeId: id, endpoint }) => (endpoint ? [[id, endpoint] as const] : [])));
+    return this.#peers.get(nodeId);
   }
 
   get id(): string {
@@ -68,6 +79,11 @@ export class SimNode {
     return targetOf(this.endpoint, this.id);
   }
 
+  /** The machine computes so many times slower than others; `1` again makes it one of them. */
+  set slowness(slowness: number) {
+    for (const process of [this.process, ...this.#children.values()]) process.slowness = slowness;
+  }
+
   get isAlive(): boolean {
     return this.process.isAlive;
   }
@@ -75,7 +91,7 @@ export class SimNode {
   /** What the daemon says about its workers and their leases. */
   listWorkers(): readonly { readonly workerId: string; readonly state: string; readonly leaseId: string; readonly jobId: string; readonly actorId: string }[] {
     let rows: never[] = [];
-    for (const effect of this.#machine.step({ type: 'headMessage', message: { type: 'nodeQuery', requestId: 0, what: 'workers', argument: '' } }, this.world.clock.nowMs())) {
+    for (const effect of this.#machine.step({ type: 'headMessage', message: { type: 'nodeQuery', requestId: 0, what: 'workers', argument: '' } }, this.process.nowMs())) {
       if (effect.type === 'send' && effect.message.type === 'nodeReply') rows = JSON.parse(effect.message.json) as never[];
       else this.#perform(effect);
     }
@@ -126,7 +142,7 @@ export class SimNode {
     this.#isStepping = true;
     for (let next = this.#events.shift(); next; next = this.#events.shift()) {
       if (!this.isAlive) break;
-      for (const effect of this.#machine.step(next, this.world.clock.nowMs())) this.#perform(effect);
+      for (const effect of this.#machine.step(next, this.process.nowMs())) this.#perform(effect);
     }
     this.#isStepping = false;
   }
@@ -142,8 +158,8 @@ export class SimNode {
       case 'drainOutput': return void this.process.after(0, () => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
       case 'freeOwners': return this.store.step({ type: 'ownersEnded', ownerKeys: effect.ownerKeys });
       case 'peerNodes':
-        this.#peers.clear();
-        for (const { nodeId, endpoint } of effect.nodes) if (endpoint) this.#peers.set(nodeId, endpoint);
+        this.#peerNodes = effect.nodes;
+        this.#peers = null;
         return;
       case 'wake': return this.#wake(effect.atMs);
       case 'log': return record(this.world, `${this.id}: ${effect.event} ${JSON.stringify(effect.fields)}`);
@@ -158,13 +174,13 @@ export class SimNode {
   }
 
   #command(workerId: string, command: WorkerCommand): void {
-    if (command.leaseId) this.world.ledger.leaseCommanded(command.leaseId, command.gpuIds);
+    if (command.leaseId) this.world.ledger.leaseCommanded(command.leaseId, this.id, command.gpuIds);
     this.#streams.get(workerId)?.send({ type: 'workerCommand', ...command });
   }
 
   #wake(atMs: number): void {
     this.#timer?.cancel();
-    this.#timer = this.process.after(Math.max(0, atMs - this.world.clock.nowMs()), () => this.#dispatch({ type: 'tick' }));
+    this.#timer = this.process.after(Math.max(0, atMs - this.process.nowMs()), () => this.#dispatch({ type: 'tick' }));
   }
 
   // ---------------------------------------------------------------- the head
@@ -182,6 +198,7 @@ export class SimNode {
   }
 
   #takeHeadMessage(message: HeadToNode): void {
+    this.process.spend(this.world.costs.daemonMessageMs);
     if (message.type === 'startLease') this.world.ledger.leaseStarting(message.leaseId, this.id, message.resources?.amounts ?? {});
     this.#dispatch({ type: 'headMessage', message });
   }
@@ -198,6 +215,7 @@ export class SimNode {
   #spawn(workerId: string): void {
     const { network, clock } = this.world;
     const child = new SimProcess(workerId, this.options.host, clock);
+    child.slowness = this.process.slowness;
     this.#children.set(workerId, child);
     this.#dispatch({ type: 'workerSpawned', workerId, pid: this.#children.size });
     record(this.world, `${this.id} spawns ${workerId}`);
@@ -222,6 +240,7 @@ export class SimNode {
   /** Its workers die with it. */
   #exited({ code, signal }: ProcessEnd): void {
     record(this.world, `${this.id} exits: ${signal ?? code}`);
+    this.world.ledger.nodeGone(this.id);
     for (const child of [...this.#children.values()]) child.exit(KILLED);
   }
 }
