@@ -45,7 +45,8 @@ export type PreparedCall = ReturnType<SimSession['taskSpec']>;
 
 /** The hands of one task, call or driver. */
 export class CodeContext {
-  readonly #held = new Set<ObjectRef>();
+  /** Null as long as it holds nothing. */
+  #held: Set<ObjectRef> | null = null;
 
   /** `task` is null in a driver. */
   constructor(readonly session: SimSession, readonly task: TaskIdentity | null) {}
@@ -74,6 +75,7 @@ export class CodeContext {
 
   /** Keeps a reference, and all that it leads to, until the code ends or lets go of it. */
   readonly hold = (ref: ObjectRef): ObjectRef => {
+    this.#held ??= new Set();
     if (!this.#held.has(ref)) {
       this.#held.add(ref);
       this.session.collector.hold(ref);
@@ -82,12 +84,12 @@ export class CodeContext {
   };
 
   drop(ref: ObjectRef): void {
-    if (this.#held.delete(ref)) this.session.collector.letGo(ref);
+    if (this.#held?.delete(ref)) this.session.collector.letGo(ref);
   }
 
   /** The code is over: its variables are gone. */
   end(): void {
-    for (const ref of [...this.#held]) this.drop(ref);
+    for (const ref of [...this.#held ?? []]) this.drop(ref);
   }
 
   /** Calls a function. */

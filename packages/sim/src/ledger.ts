@@ -131,6 +131,7 @@ export class Ledger {
     }
   }
 
+  /** A body has ended, or its process. */
   ended(number: number): void {
     const execution = this.running.get(number);
     if (!execution) return;
@@ -140,11 +141,6 @@ export class Ledger {
     if (!lease || --lease.runningCount > 0) return;
     this.usage.add(lease.resources, -1);
     if (!lease.isLent) change(node, lease, -1);
-  }
-
-  /** A process is dead, and with it all that ran in it. */
-  died(workerId: string): void {
-    for (const [number, execution] of this.running) if (execution.workerId === workerId) this.ended(number);
   }
 
   /** The task on a lease waits for others. */

@@ -5,11 +5,13 @@
 import { performance } from 'node:perf_hooks';
 import { formatDurationMs, seededRandom } from '@muster/base';
 import { SimCluster } from './cluster.js';
+import type { CodeContext } from './code-context.js';
 import { checkDeaths, checkDisconnected, checkIdle } from './invariants.js';
 import { Violation } from './ledger.js';
 import type { Library } from './library.js';
 import type { Load, Stage } from './loads/load.js';
 import type { SimProcess } from './process.js';
+import type { Program } from './program.js';
 import { makeReport, type Report } from './report.js';
 import { Samples } from './samples.js';
 import type { ScenarioFile } from './scenario-file/scenario-file.js';
@@ -56,6 +58,8 @@ class Play {
   /** When the work began and when the last of it was done; null as long as that has not come. */
   beganMs: number | null = null;
   endedMs: number | null = null;
+  /** Drivers whose programs have not ended. */
+  #openCount = 0;
   readonly #wallStartMs = performance.now();
   #toldAtMs = 0;
 
@@ -92,9 +96,8 @@ class Play {
       this.#runUntil(() => false, cluster.nowMs + scenario.storm.untilMs);
       this.storm.heal();
     }
-    const isOver = (): boolean => drivers.every((driver) => driver.ending !== null || driver.isGone);
     const arrivalsEndMs = this.beganMs + Math.max(...loads.map((load) => load.lastArrivalMs));
-    const isDone = this.#runUntil(isOver, Math.max(cluster.nowMs, arrivalsEndMs) + scenario.finishWithinMs);
+    const isDone = this.#runUntil(() => this.#openCount === 0, Math.max(cluster.nowMs, arrivalsEndMs) + scenario.finishWithinMs);
     this.#must(isDone, () => `${formatDurationMs(scenario.finishWithinMs)} after the last fault and the last arrival, ${this.#doneCount} of ${this.#plannedCount} are done`);
     this.endedMs = cluster.nowMs;
     for (const { ending } of drivers) if (ending && 'error' in ending) throw new Violation(`a program failed: ${ending.error.message}`);
@@ -128,8 +131,14 @@ class Play {
     const { cluster, scenario } = this;
     return {
       cluster, costs: scenario.costs, hasFaults: scenario.storm !== null,
-      driver: (program) => cluster.addDriver(this.home, program), waited: (waitMs) => this.waits.add(waitMs),
+      driver: (program) => this.#startDriver(program), waited: (waitMs) => this.waits.add(waitMs),
     };
+  }
+
+  #startDriver(program: (code: CodeContext) => Program): void {
+    this.#openCount++;
+    const driver = this.cluster.addDriver(this.home, program);
+    driver.onOver = () => { this.#openCount--; };
   }
 
   /** Runs events until the condition holds, and tells how far it is. False when the time is over first. */

@@ -60,6 +60,10 @@ export class SimExecutor implements ValueCursor {
   readonly #session: SimSession;
   readonly #leaseId: () => string;
   readonly #frames: PendingFrame[] = [];
+  /** Of the frame whose turn it is. */
+  readonly #reader = new ByteReader();
+  /** In the ledger's numbers. */
+  readonly #executions = new Set<number>();
   readonly #lines = new Set<CallerLine>();
   readonly #running = new Map<CallerLine, Map<number, Running>>();
   #runningCount = 0;
@@ -100,6 +104,11 @@ export class SimExecutor implements ValueCursor {
     this.#running.delete(line);
   }
 
+  /** The process is dead, and with it all that ran in it. */
+  died(): void {
+    for (const execution of this.#executions) this.#session.world.ledger.ended(execution);
+  }
+
   receive(line: CallerLine, payload: Uint8Array): void {
     if (!this.isIdle || this.#isComputing) this.#readControl(line, payload);
     this.#frames.push({ line, payload, position: 0 });
@@ -117,7 +126,7 @@ export class SimExecutor implements ValueCursor {
   #run(): void {
     while (this.#frames.length > 0 && this.#mayStart()) {
       const frame = this.#frames[0]!;
-      const reader = new ByteReader().reset(frame.payload);
+      const reader = this.#reader.reset(frame.payload);
       reader.position = frame.position;
       while (reader.position < reader.end && this.#mayStart()) {
         const end = reader.u32() + reader.position;
@@ -376,12 +385,14 @@ export class SimExecutor implements ValueCursor {
     const { line, method, definition } = running;
     if (this.actor) ledger.called(this.actor.actorId, process.id, line.callerId, running.sequence);
     const execution = ledger.began({ ownerKey: line.callerKey, sequence: running.sequence, workerId: process.id, nodeId: this.#session.nodeId, leaseId: this.#leaseId() });
+    this.#executions.add(execution);
     try {
       if (!definition) return yield* this.actor!.Class.methods[method]!(code, this.actor!.state as never, ...(args as never[]));
       const fn = library.functions[definition.name];
       if (!fn) throw new Error(`the library has no function ${definition.name}`);
       return yield* fn(code, ...(args as never[]));
     } finally {
+      this.#executions.delete(execution);
       ledger.ended(execution);
     }
   }

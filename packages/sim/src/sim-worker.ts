@@ -38,7 +38,7 @@ export class SimWorker {
     });
     this.executor = new SimExecutor({ session: this.session, leaseId: () => this.#lease?.leaseId ?? '' });
     process.onExit(() => {
-      world.ledger.died(process.id);
+      this.executor.died();
       this.#leaseOver();
     });
     this.session.connect();

@@ -5,7 +5,6 @@ import type { CodeContext } from '../code-context.js';
 import type { Library } from '../library.js';
 import type { Program } from '../program.js';
 import type { Costs } from '../scenario-file/costs.js';
-import type { SimDriver } from '../sim-driver.js';
 
 /** What a load can touch while it runs. */
 export interface Stage {
@@ -14,7 +13,7 @@ export interface Stage {
   /** Whether anything goes wrong on purpose, so that failures of the system may be seen. */
   readonly hasFaults: boolean;
   /** Starts a program on the machine of the drivers, which faults spare. */
-  readonly driver: (program: (code: CodeContext) => Program) => SimDriver;
+  readonly driver: (program: (code: CodeContext) => Program) => void;
   /** The time from a task's submission to its first step. */
   readonly waited: (waitMs: number) => void;
 }
