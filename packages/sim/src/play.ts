@@ -66,7 +66,8 @@ class Play {
   constructor(readonly scenario: ScenarioFile, readonly options: PlayOptions) {
     const { storm, network, workerStartMs, heartbeatIntervalMs, nodeTimeoutMs } = scenario;
     const random = seededRandom(options.seed ^ 0x27d4eb2f);
-    this.loads = scenario.loads.map((plan, index) => plan({ name: `load${index + 1}`, random }));
+    const nodeCount = options.nodeCount ?? scenario.groups.reduce((sum, group) => sum + group.count, 0);
+    this.loads = scenario.loads.map((plan, index) => plan({ name: `load${index + 1}`, random, nodeCount }));
     this.cluster = new SimCluster({
       seed: options.seed, sink: options.sink, isBrief: true, library: merged(this.loads), network, head: { heartbeatIntervalMs, nodeTimeoutMs }, workerStartMs,
       clockSkewMaxMs: storm?.clockSkewMaxMs ?? 0, costs: scenario.costs,

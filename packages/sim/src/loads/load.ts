@@ -42,7 +42,17 @@ export interface Load {
   check(): void;
 }
 
-/** Makes a workload for one run: what it draws, it draws from the run's seed. `name`: unlike those of the others. */
-export type LoadPlan = (options: { readonly name: string; readonly random: Random }) => Load;
+/** What a workload is made for. */
+export interface LoadOptions {
+  /** Unlike those of the others. */
+  readonly name: string;
+  /** What it draws, it draws from the run's seed. */
+  readonly random: Random;
+  /** Nodes that there are to begin with, without the drivers'. */
+  readonly nodeCount: number;
+}
+
+/** Makes a workload for one run. */
+export type LoadPlan = (options: LoadOptions) => Load;
 
 export const newTally = (planned: number): Tally => ({ planned, submitted: 0, done: 0, failed: 0 });

@@ -14,12 +14,13 @@ export const RETRIES_MAX = 1000;
 
 /** Reads the workload. @throws MusterError INVALID_ARGUMENT */
 export function readTasks(fields: Fields): LoadPlan {
-  const count = fields.integer('count', { min: 1, max: TASKS_MAX });
+  const isPerNode = fields.has('count-per-node');
+  const count = fields.integer(isPerNode ? 'count-per-node' : 'count', { min: 1, max: TASKS_MAX });
   const arrivals = readArrivals(fields);
   const durations = readDurations(fields, 'duration');
   const owners = fields.integer('owners', { min: 1, max: OWNERS_MAX }, 1);
   const demand = readDemand(fields, 1);
-  return ({ name, random }) => taskLoad(name, drawTasks({ count, arrivals, durations, owners, demand, random }));
+  return ({ name, random, nodeCount }) => taskLoad(name, drawTasks({ count: isPerNode ? count * nodeCount : count, arrivals, durations, owners, demand, random }));
 }
 
 /** What tasks and actors ask for. */
