@@ -28,7 +28,7 @@ export const RESOURCE_NAMES_MAX = 64;
 export const LABELS_MAX = 64;
 export const LABEL_VALUES_MAX = 10_000;
 
-/** Of requests that wait or waited lately. Each takes eight bytes for each node. */
+/** Of requests that wait or waited lately. Each takes four bytes for each node, and eight if it asks for labels. */
 export const SHAPES_KEPT_MAX = 256;
 
 // Histories, for `explain`, `list` and late watchers.
