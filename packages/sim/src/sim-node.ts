@@ -142,7 +142,8 @@ export class SimNode {
       case 'drainOutput': return void this.process.after(0, () => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
       case 'freeOwners': return this.store.step({ type: 'ownersEnded', ownerKeys: effect.ownerKeys });
       case 'peerNodes':
-        this.#peers.clear();
+        if (effect.isComplete) this.#peers.clear();
+        for (const nodeId of effect.goneNodeIds) this.#peers.delete(nodeId);
         for (const { nodeId, endpoint } of effect.nodes) if (endpoint) this.#peers.set(nodeId, endpoint);
         return;
       case 'wake': return this.#wake(effect.atMs);

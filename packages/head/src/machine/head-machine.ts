@@ -19,6 +19,7 @@ import { Lifecycle } from './lifecycle.js';
 import { HELLO_TIMEOUT_MS, STALL_MIN_MS, STOP_TIMEOUT_MS, STRANGERS_MAX, WORKERS_PER_NODE_MAX } from './limits.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from './messages.js';
 import { Nodes, type Node, type WorkerRecord } from './nodes.js';
+import { PeerNews } from './peer-news.js';
 import { Processes, type Process } from './processes.js';
 import { readName, refusal } from './requests.js';
 import { Tasks } from './tasks.js';
@@ -39,6 +40,7 @@ export class HeadMachine {
   readonly leases: Leases;
   readonly tasks: Tasks;
   readonly actors: Actors;
+  readonly #peerNews: PeerNews;
   readonly #fairness: Fairness;
   readonly #lifecycle: Lifecycle;
   readonly #queries: Queries;
@@ -51,6 +53,7 @@ export class HeadMachine {
     const context = (this.context = new HeadContext(settings, random, nowMs));
     this.#lastTickMs = nowMs;
     this.nodes = new Nodes(context);
+    this.#peerNews = new PeerNews(this.nodes);
     this.processes = new Processes(context);
     this.jobs = new Jobs(context, this.processes);
     this.demands = new Demands(context, this.nodes, (demand, status) =>
@@ -65,7 +68,7 @@ export class HeadMachine {
       if (job !== undefined) this.#lifecycle.jobOver(job, job.isStopping || actor.cause?.kind === 'killed' ? 'stopped' : 'failed', actor.cause);
     });
     this.#fairness = new Fairness(context, this.nodes, this.demands, (lease) => this.tasks.askBack(lease));
-    this.#lifecycle = new Lifecycle({ ...this.#parts(), fairness: this.#fairness });
+    this.#lifecycle = new Lifecycle({ ...this.#parts(), fairness: this.#fairness, peerNews: this.#peerNews });
     this.#queries = new Queries(this.#parts(), {
       stopJob: (job) => this.#lifecycle.stopJob(job),
       stopCluster: (reason) => this.#stopCluster(reason),
@@ -159,6 +162,7 @@ export class HeadMachine {
       case 'jobProcessExited': return this.#jobProcessExited(node, message.jobId, message.cause);
       case 'nodeReply': return this.#queries.answered(node.id, message.requestId, { failure: message.failure, json: message.json });
       case 'storedOwners': return this.#tellEndedOwners(node, message.ownerKeys);
+      case 'peersMissed': return this.#peerNews.missed(node);
       case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
     }
@@ -174,7 +178,7 @@ export class HeadMachine {
     });
     this.context.log(isRefused ? 'warn' : 'info', `node-registration-${registration.type}`, { nodeId: message.nodeId });
     if (isRefused) return this.context.closeNode(stream, null);
-    this.nodes.broadcastPeers();
+    this.#peerNews.registered(registration.node);
     if (registration.type === 'returned') this.#repeatTo(registration.node);
   }
 
@@ -320,6 +324,7 @@ export class HeadMachine {
     }
     this.#excuseStall();
     for (const node of this.nodes.silent()) this.#lifecycle.nodeLost(node, `no heartbeat for ${settings.nodeTimeoutMs / 1000} s`);
+    this.#peerNews.tick();
     this.leases.tick();
     this.actors.tick();
     this.#lifecycle.tick();

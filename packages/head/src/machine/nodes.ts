@@ -177,11 +177,6 @@ export class Nodes {
     for (const node of this.byId.values()) this.send(node, message);
   }
 
-  /** Tells every node which nodes there are. */
-  broadcastPeers(): void {
-    this.broadcast({ type: 'peerNodes', nodes: [...this.byId.values()].map(({ id, endpoint }) => ({ nodeId: id, endpoint })) });
-  }
-
   /** A share of the node, which the scheduler has seen to fit. */
   hold(node: Node, resources: ResourceSet): Holding {
     return this.cluster.hold(node.id, resources);

@@ -131,6 +131,8 @@ function leftovers(cluster: RandomCluster): string[] {
     ...cluster.daemons.flatMap((daemon) => [...daemon.leases.keys()].map((leaseId) => `${daemon.id} holds ${leaseId}`)),
   ];
   for (const node of nodes.byId.values()) if (!equal(nodes.availableOf(node), node.row.total)) left.push(`${node.id} is not free`);
+  const known = [...nodes.byId.keys()].sort().join();
+  for (const { id, peers } of cluster.daemons) if ([...peers].sort().join() !== known) left.push(`${id} believes in ${[...peers].join()} and not ${known}`);
   return left;
 }
 

@@ -31,6 +31,9 @@ interface Daemon {
   link: Link<NodeToHead, HeadToNode> | null;
   readonly leases: Map<string, { readonly jobId: string; readonly actorId: string; worker: Client | null }>;
   readonly workers: Set<Client>;
+  /** The nodes that it knows of, and of which version; null: it has asked for all. */
+  readonly peers: Set<string>;
+  peersVersion: number | null;
 }
 
 interface Client {
@@ -200,7 +203,7 @@ export class RandomCluster {
       type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: 2 * RESOURCE_SCALE } },
       labels: this.#random.next() < 0.5 ? { zone: 'a' } : {}, objectStoreBytes: 0, isHeadNode: this.daemons.length === 0,
     };
-    const daemon: Daemon = { id, registration, link: null, leases: new Map(), workers: new Set() };
+    const daemon: Daemon = { id, registration, link: null, leases: new Map(), workers: new Set(), peers: new Set(), peersVersion: null };
     this.daemons.push(daemon);
     this.#register(daemon);
   }
@@ -242,11 +245,26 @@ export class RandomCluster {
       case 'nodeRegistered': if (message.failure !== null) this.#die(daemon); return;
       case 'startLease': return this.#startLease(daemon, message);
       case 'endLease': return this.#endLease(daemon, message);
+      case 'peerNodes': return this.#hearOfPeers(daemon, message);
       case 'killWorker': for (const worker of daemon.workers) if (worker.id === message.workerId) this.#killWorker(worker); return;
       case 'flushLogs': if (this.#isCalm || this.#random.next() < 0.8) this.#report(daemon, { type: 'logsFlushed', jobId: message.jobId }); return;
       case 'endJobOnNode': for (const worker of [...daemon.workers]) if (worker.jobId === message.jobId) this.#killWorker(worker); return;
       default:
     }
+  }
+
+  /** Sometimes a message never arrives, which the next one shows. */
+  #hearOfPeers(daemon: Daemon, { nodes, goneNodeIds, version, complete }: NodeMessage<'peerNodes'>): void {
+    if (!complete) {
+      if (daemon.peersVersion === null || version <= daemon.peersVersion || (!this.#isCalm && this.#random.next() < 0.1)) return;
+      if (version > daemon.peersVersion + 1) {
+        daemon.peersVersion = null;
+        return this.#report(daemon, { type: 'peersMissed' });
+      }
+    } else daemon.peers.clear();
+    daemon.peersVersion = version;
+    for (const nodeId of goneNodeIds) daemon.peers.delete(nodeId);
+    for (const { nodeId } of nodes) daemon.peers.add(nodeId);
   }
 
   #startLease(daemon: Daemon, message: NodeMessage<'startLease'>): void {
