@@ -80,11 +80,11 @@ export class Cluster {
   /** By row: what the node has that most requests have no use for: 1 for custom resources, and 2 for GPUs. */
   extras = new Uint8Array(0);
   /** The rows of the last changes; that of version v stands at v modulo the length. */
-  readonly changes = new Int32Array(CHANGES_KEPT);
+  readonly changes: Int32Array;
   /** By row: the version of its last change. Who follows the changes needs to look at a row only there. */
   changedAt = new Float64Array(0);
   /** The same of epochs: the rows whose node has come, gone, or could hold other things than before. */
-  readonly natureChanges = new Int32Array(CHANGES_KEPT);
+  readonly natureChanges: Int32Array;
   /** Grows with every change of any node. */
   version = 0;
   /** Grows when nodes join, leave, or change what they could ever hold. */
@@ -93,6 +93,12 @@ export class Cluster {
   readonly #rows: (NodeRow | null)[] = [];
   readonly #byId = new Map<string, NodeRow>();
   readonly #freeRows: number[] = [];
+
+  /** @param changesKept how many of the last changes are named, CHANGES_KEPT at most; few for a small cluster, of which there are many */
+  constructor(changesKept = CHANGES_KEPT) {
+    this.changes = new Int32Array(changesKept);
+    this.natureChanges = new Int32Array(changesKept);
+  }
 
   get size(): number {
     return this.#byId.size;
@@ -280,11 +286,11 @@ export class Cluster {
 
   #changed(row: number): void {
     this.changedAt[row] = this.version;
-    this.changes[this.version++ % CHANGES_KEPT] = row;
+    this.changes[this.version++ % this.changes.length] = row;
   }
 
   #natureChanged(row: number): void {
-    this.natureChanges[this.epoch++ % CHANGES_KEPT] = row;
+    this.natureChanges[this.epoch++ % this.natureChanges.length] = row;
   }
 
   #grow(): void {

@@ -173,12 +173,12 @@ export class Shape {
    */
   #follow(): boolean {
     const { changes, changedAt, version, natureChanges, epoch } = this.cluster;
-    if (version - this.#version > CHANGES_KEPT || epoch - this.#epoch > CHANGES_KEPT) return false;
-    for (let e = this.#epoch; e < epoch; e++) this.#meet(natureChanges[e % CHANGES_KEPT]!);
+    if (version - this.#version > changes.length || epoch - this.#epoch > natureChanges.length) return false;
+    for (let e = this.#epoch; e < epoch; e++) this.#meet(natureChanges[e % natureChanges.length]!);
     const scores = this.#scores;
     let count = 0;
     for (let v = this.#version; v < version; v++) {
-      const row = (rowsChanged[count] = changes[v % CHANGES_KEPT]!);
+      const row = (rowsChanged[count] = changes[v % changes.length]!);
       count += Number(changedAt[row] === v) & Number(this.#baseOf(row) !== Infinity);
     }
     for (let i = 0; i < count; i++) scoresBefore[i] = scores.at(rowsChanged[i]!);

@@ -3,10 +3,10 @@
  * broken ends it at once.
  */
 import { addResources, fits, formatResources, MusterError, RESOURCE_SCALE, type ResourceSet } from '@muster/base';
+import type { BundleRef } from '@muster/protocol';
+import { BundleLedger, keyOf } from './bundle-ledger.js';
 import type { UserError } from './program.js';
-
-/** A rule that the cluster broke. */
-export class Violation extends Error {}
+import { Violation } from './violation.js';
 
 /** What is known of a submitted task. */
 export interface TaskRecord {
@@ -40,7 +40,8 @@ export class Ledger {
   /** Leases whose tasks have waited for others: their cpus were lent out, and others may have them still. */
   readonly #lent = new Set<string>();
   /** What each lease was given. */
-  readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet; gpuIds: readonly number[] }>();
+  readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet; readonly bundle: BundleRef | null; gpuIds: readonly number[] }>();
+  readonly bundles = new BundleLedger();
   /** By number. */
   readonly running = new Map<number, Execution>();
   /** What each reference's value was found to be. */
@@ -50,8 +51,8 @@ export class Ledger {
   #executionCount = 0;
 
   /** A node is told to start a lease. */
-  leaseStarting(leaseId: string, nodeId: string, resources: ResourceSet): void {
-    if (!this.leases.has(leaseId)) this.leases.set(leaseId, { nodeId, resources, gpuIds: [] });
+  leaseStarting(leaseId: string, nodeId: string, { resources, bundle }: { readonly resources: ResourceSet; readonly bundle: BundleRef | null }): void {
+    if (!this.leases.has(leaseId)) this.leases.set(leaseId, { nodeId, resources, bundle, gpuIds: [] });
   }
 
   /** A worker is told which GPUs are its lease's. */
@@ -78,14 +79,20 @@ export class Ledger {
     return this.#executionCount;
   }
 
-  /** What begins to run has room on its node beside all that runs there, but for cpus that were lent out. */
+  /** What begins to run has room on its node beside all that runs there and all that groups have there, but for cpus that were lent out. */
   #checkRoom({ nodeId, leaseId }: Execution): void {
     const total = this.nodes.get(nodeId)!;
     const leaseIds = new Set<string>();
     for (const other of this.running.values()) if (other.nodeId === nodeId && !this.#lent.has(other.leaseId)) leaseIds.add(other.leaseId);
     if (!leaseIds.has(leaseId)) return;
-    let used: ResourceSet = {};
-    for (const id of leaseIds) used = addResources(used, this.leases.get(id)?.resources ?? {});
+    let used = this.bundles.heldOn(nodeId);
+    const usedOfBundle = new Map<string, ResourceSet>();
+    for (const id of leaseIds) {
+      const { resources = {}, bundle = null } = this.leases.get(id) ?? {};
+      if (bundle === null) used = addResources(used, resources);
+      else usedOfBundle.set(keyOf(bundle), addResources(usedOfBundle.get(keyOf(bundle)) ?? {}, resources));
+    }
+    for (const [key, inUse] of usedOfBundle) this.bundles.checkUse(nodeId, key, inUse);
     if (!fits(total, used)) throw new Violation(`${nodeId} has ${formatResources(total)}, and runs ${[...leaseIds].join(', ')} with ${formatResources(used)}`);
     const usedOfGpu = new Map<number, number>();
     for (const id of leaseIds) {

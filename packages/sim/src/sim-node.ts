@@ -1,6 +1,6 @@
 /** A node: the daemon's real machine and the object store's, with simulated processes for its workers. Wired as in @muster/daemon's io. */
 import { RESOURCE_SCALE, type ResourceSet } from '@muster/base';
-import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
+import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type PrepareBundles, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
 import { DaemonMachine, type DaemonEffect, type DaemonEvent } from '@muster/daemon';
 import type { Timer } from './clock.js';
 import type { Range } from './network.js';
@@ -24,6 +24,8 @@ export interface NodeOptions {
 /** The machine's numbers of GPUs are not the head's. */
 const GPU_ID_FIRST = 4;
 
+const shareKey = ({ groupId, epoch }: { readonly groupId: string; readonly epoch: number }): string => `${groupId} ${epoch}`;
+
 type HeadStream = MessageStream<NodeToHead, HeadToNode>;
 type StoreStream = MessageStream<StoreReply, StoreRequest>;
 
@@ -40,6 +42,8 @@ export class SimNode {
   readonly #events: DaemonEvent[] = [];
   readonly #machine: DaemonMachine;
   #head: HeadStream | null = null;
+  /** What it was asked to prepare. */
+  readonly #prepares = new Map<string, PrepareBundles>();
   #timer: Timer | null = null;
   #isStepping = false;
 
@@ -135,7 +139,7 @@ export class SimNode {
     switch (effect.type) {
       case 'connectHead': return this.#connectHead();
       case 'disconnectHead': return this.#disconnectHead(effect.isGoodbye);
-      case 'send': return void this.#head?.send(effect.message);
+      case 'send': return this.#send(effect.message);
       case 'spawnWorker': return this.#spawn(effect.workerId);
       case 'killWorker': return this.#children.get(effect.workerId)?.exit(KILLED);
       case 'commandWorker': return this.#command(effect.workerId, effect.command);
@@ -156,6 +160,13 @@ export class SimNode {
       case 'signalJobProcess':
       case 'readLogs': return;
     }
+  }
+
+  #send(message: NodeToHead): void {
+    const { bundles } = this.world.ledger;
+    if (message.type === 'bundlesPrepared' && message.failure === null) bundles.prepared(this.id, this.#prepares.get(shareKey(message))!);
+    else if (message.type === 'bundlesReturned') bundles.returned(this.id, message);
+    this.#head?.send(message);
   }
 
   #command(workerId: string, command: WorkerCommand): void {
@@ -183,7 +194,10 @@ export class SimNode {
   }
 
   #takeHeadMessage(message: HeadToNode): void {
-    if (message.type === 'startLease') this.world.ledger.leaseStarting(message.leaseId, this.id, message.resources?.amounts ?? {});
+    const { ledger } = this.world;
+    if (message.type === 'startLease') ledger.leaseStarting(message.leaseId, this.id, { resources: message.resources?.amounts ?? {}, bundle: message.bundle });
+    else if (message.type === 'prepareBundles') this.#prepares.set(shareKey(message), message);
+    else if (message.type === 'commitBundles') ledger.bundles.committing(message.groupId);
     this.#dispatch({ type: 'headMessage', message });
   }
 
@@ -224,5 +238,6 @@ export class SimNode {
   #exited({ code, signal }: ProcessEnd): void {
     record(this.world, `${this.id} exits: ${signal ?? code}`);
     for (const child of [...this.#children.values()]) child.exit(KILLED);
+    this.world.ledger.bundles.nodeGone(this.id);
   }
 }

@@ -5,6 +5,7 @@
 import { describeDeath, errorToWire, makeError, ownerKey, type DeathCause, type MusterError, type ProcessId, type Random, type ResourceSet } from '@muster/base';
 import { deathToMessage, resourcesToMessage, type Endpoint, type HeadToNode, type LogLines, type LogsQuestion, type NodeQuery, type NodeToHead } from '@muster/protocol';
 import type { ObjectListing, StoreStats } from '@muster/store';
+import { BundleTable } from './bundle-table.js';
 import type { ProcessExit } from './death-cause.js';
 import { HeadLink } from './head-link.js';
 import { JobProcesses } from './job-processes.js';
@@ -54,6 +55,7 @@ interface PastWorker {
 export class DaemonMachine {
   readonly #options: DaemonMachineOptions;
   readonly #pool: WorkerPool;
+  readonly #bundles: BundleTable;
   readonly #leases: LeaseTable;
   readonly #logs: LogRelay;
   readonly #jobs: JobProcesses;
@@ -75,7 +77,8 @@ export class DaemonMachine {
     const emit = (effect: DaemonEffect): void => { this.#effects.push(effect); };
     const send = (message: NodeToHead): void => this.#send(message);
     this.#pool = new WorkerPool(options, emit);
-    this.#leases = new LeaseTable({ pool: this.#pool, gpuIds: options.gpuIds, emit, send });
+    this.#bundles = new BundleTable({ gpuCount: options.gpuIds.length, send });
+    this.#leases = new LeaseTable({ pool: this.#pool, bundles: this.#bundles, gpuIds: options.gpuIds, emit, send });
     this.#logs = new LogRelay(options.nodeId, (lines: LogLines) => send({ type: 'logLines', ...lines }));
     this.#jobs = new JobProcesses(emit, send);
     this.#peerNews = new PeerNews(emit);
@@ -134,6 +137,12 @@ export class DaemonMachine {
       case 'startLease': return this.#leases.start(message, this.#nowMs);
       case 'endLease':
         this.#leases.end(message, this.#nowMs);
+        return this.#leases.serveWaiting(this.#nowMs);
+      case 'prepareBundles': return this.#bundles.prepare(message);
+      case 'commitBundles': return this.#bundles.commit(message);
+      case 'returnBundles':
+        for (const leaseId of this.#bundles.leasesIn(message)) this.#leases.end({ leaseId, kill: true, reason: message.reason }, this.#nowMs);
+        this.#bundles.return(message);
         return this.#leases.serveWaiting(this.#nowMs);
       case 'killWorker': {
         const worker = this.#pool.get(message.workerId);

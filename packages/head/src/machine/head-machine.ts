@@ -13,6 +13,7 @@ import { Actors } from './actors.js';
 import { HeadContext, type HeadSettings } from './context.js';
 import { Demands, type Demand } from './demands.js';
 import { Fairness } from './fairness.js';
+import { Groups } from './groups.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
 import { Lifecycle } from './lifecycle.js';
@@ -21,6 +22,7 @@ import { TICK_MS, type HeadEffect, type HeadEvent } from './messages.js';
 import { Nodes, type Node, type WorkerRecord } from './nodes.js';
 import { PeerNews } from './peer-news.js';
 import { Processes, type Process } from './processes.js';
+import type { Pool } from './pool.js';
 import { readName, refusal } from './requests.js';
 import { Tasks } from './tasks.js';
 
@@ -40,6 +42,7 @@ export class HeadMachine {
   readonly leases: Leases;
   readonly tasks: Tasks;
   readonly actors: Actors;
+  readonly groups: Groups;
   readonly #peerNews: PeerNews;
   readonly #fairness: Fairness;
   readonly #lifecycle: Lifecycle;
@@ -62,11 +65,13 @@ export class HeadMachine {
       leaseStarted: (lease) => this.#leaseStarted(lease),
       leaseLost: (lease, cause) => (lease.demand.actorId === '' ? this.tasks : this.actors).leaseLost(lease, cause),
     });
-    this.tasks = new Tasks(this.processes, this.demands, this.leases);
-    this.actors = new Actors(this, (actor) => {
+    const poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
+    this.tasks = new Tasks({ processes: this.processes, demands: this.demands, leases: this.leases, poolOf });
+    this.actors = new Actors({ ...this.#foundations(), poolOf }, (actor) => {
       const job = this.jobs.running.get(actor.jobId);
       if (job !== undefined) this.#lifecycle.jobOver(job, job.isStopping || actor.cause?.kind === 'killed' ? 'stopped' : 'failed', actor.cause);
     });
+    this.groups = new Groups({ ...this.#foundations(), actors: this.actors });
     this.#fairness = new Fairness(context, this.nodes, this.demands, (lease) => this.tasks.askBack(lease));
     this.#lifecycle = new Lifecycle({ ...this.#parts(), fairness: this.#fairness, peerNews: this.#peerNews });
     this.#queries = new Queries(this.#parts(), {
@@ -80,8 +85,9 @@ export class HeadMachine {
     this.context.nowMs = nowMs;
     this.#handle(event);
     if (this.#stopping === null) {
-      const grant = (demand: Demand, nodeId: string): void => { this.leases.start(demand, this.nodes.byId.get(nodeId)!); };
+      const grant = (demand: Demand, row: string): void => { this.leases.start(demand, row); };
       this.#fairness.serve(grant);
+      this.groups.schedule();
       this.demands.schedule(grant);
     }
     return this.context.takeEffects();
@@ -129,6 +135,7 @@ export class HeadMachine {
     const node = this.nodes.ofStream(stream);
     if (node === undefined) return;
     this.nodes.disconnect(node);
+    this.groups.reachabilityChanged(node);
     if (orderly) this.#lifecycle.nodeLost(node, 'it left the cluster');
     else this.context.log('warn', 'node-unreachable', { nodeId: node.id });
   }
@@ -162,6 +169,8 @@ export class HeadMachine {
       case 'jobProcessExited': return this.#jobProcessExited(node, message.jobId, message.cause);
       case 'nodeReply': return this.#queries.answered(node.id, message.requestId, { failure: message.failure, json: message.json });
       case 'storedOwners': return this.#tellEndedOwners(node, message.ownerKeys);
+      case 'bundlesPrepared': return this.groups.prepared(node, message);
+      case 'bundlesReturned': return this.groups.returned(node, message);
       case 'peersMissed': return this.#peerNews.missed(node);
       case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
@@ -184,6 +193,8 @@ export class HeadMachine {
 
   /** All that a node may have missed while it was cut off. Everything of it may be repeated. */
   #repeatTo(node: Node): void {
+    this.groups.repeat(node); // before the leases that are in its bundles
+    this.groups.reachabilityChanged(node);
     this.leases.repeat(node);
     for (const job of this.jobs.running.values()) {
       if (job.program?.nodeId !== node.id) continue;
@@ -261,6 +272,9 @@ export class HeadMachine {
       case 'watchActor': return this.actors.watch(process, message.actorId);
       case 'clientReply': return this.#queries.answered(process.id, message.requestId, { failure: null, json: message.json });
       case 'endJob': return this.#lifecycle.endJob(process, message.cause);
+      case 'createGroup': return this.groups.create(process, message);
+      case 'removeGroup': return this.groups.remove(process, message.groupId);
+      case 'watchGroup': return this.groups.watch(process, message.groupId);
       case 'watchProcess': return this.processes.watch(process, message.processId);
     }
   }
@@ -327,6 +341,7 @@ export class HeadMachine {
     this.#peerNews.tick();
     this.leases.tick();
     this.actors.tick();
+    this.groups.tick();
     this.#lifecycle.tick();
     this.#queries.tick();
     this.demands.tick();
@@ -354,9 +369,14 @@ export class HeadMachine {
     this.nodes.broadcast({ type: 'shutdown', reason });
   }
 
-  #parts(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases' | 'tasks' | 'actors'> {
-    const { context, nodes, processes, jobs, demands, leases, tasks, actors } = this;
-    return { context, nodes, processes, jobs, demands, leases, tasks, actors };
+  #foundations(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases'> {
+    const { context, nodes, processes, jobs, demands, leases } = this;
+    return { context, nodes, processes, jobs, demands, leases };
+  }
+
+  #parts(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases' | 'tasks' | 'actors' | 'groups'> {
+    const { tasks, actors, groups } = this;
+    return { ...this.#foundations(), tasks, actors, groups };
   }
 }
 
