@@ -51,8 +51,10 @@ export const COLUMN = {
 const BUILT_IN_COLUMNS = Object.keys(COLUMN).length;
 
 /** Readers further behind than this look at all rows again. */
-const CHANGES_KEPT = 4096;
+export const CHANGES_KEPT = 4096;
 const ROWS_FIRST = 64;
+const EXTRA_CUSTOM = 1;
+const EXTRA_GPUS = 2;
 
 /** A node's row. */
 export interface NodeRow {
@@ -75,10 +77,14 @@ export class Cluster {
   width = 8;
   /** By row: 1 when the node takes leases. */
   isReady = new Uint8Array(0);
+  /** By row: what the node has that most requests have no use for: 1 for custom resources, and 2 for GPUs. */
+  extras = new Uint8Array(0);
   /** The rows of the last changes; that of version v stands at v modulo the length. */
-  readonly changes = new Int32Array(CHANGES_KEPT);
+  readonly changes: Int32Array;
+  /** By row: the version of its last change. Who follows the changes needs to look at a row only there. */
+  changedAt = new Float64Array(0);
   /** The same of epochs: the rows whose node has come, gone, or could hold other things than before. */
-  readonly natureChanges = new Int32Array(CHANGES_KEPT);
+  readonly natureChanges: Int32Array;
   /** Grows with every change of any node. */
   version = 0;
   /** Grows when nodes join, leave, or change what they could ever hold. */
@@ -87,6 +93,12 @@ export class Cluster {
   readonly #rows: (NodeRow | null)[] = [];
   readonly #byId = new Map<string, NodeRow>();
   readonly #freeRows: number[] = [];
+
+  /** @param changesKept how many of the last changes are named, CHANGES_KEPT at most; few for a small cluster, of which there are many */
+  constructor(changesKept = CHANGES_KEPT) {
+    this.changes = new Int32Array(changesKept);
+    this.natureChanges = new Int32Array(changesKept);
+  }
 
   get size(): number {
     return this.#byId.size;
@@ -158,6 +170,7 @@ export class Cluster {
     const node = this.#byId.get(nodeId)!;
     this.#byId.delete(nodeId);
     this.#rows[node.row] = null;
+    this.isReady[node.row] = 0;
     this.#freeRows.push(node.row);
     this.#natureChanged(node.row);
     this.#changed(node.row);
@@ -244,6 +257,7 @@ export class Cluster {
     this.total[at + COLUMN.gpuWhole] = Math.floor(gpus / RESOURCE_SCALE) * RESOURCE_SCALE;
     this.total[at + COLUMN.gpuPart] = Math.min(gpus, RESOURCE_SCALE);
     this.total[at + COLUMN.leases] = LEASES_PER_NODE_MAX;
+    this.extras[node.row] = Number(Object.keys(total).some(isCustom)) * EXTRA_CUSTOM + Number(node.gpus.count > 0) * EXTRA_GPUS;
     this.#deriveGpus(node);
     this.#natureChanged(node.row);
     this.#changed(node.row);
@@ -271,19 +285,21 @@ export class Cluster {
   }
 
   #changed(row: number): void {
-    this.changes[this.version++ % CHANGES_KEPT] = row;
+    this.changedAt[row] = this.version;
+    this.changes[this.version++ % this.changes.length] = row;
   }
 
   #natureChanged(row: number): void {
-    this.natureChanges[this.epoch++ % CHANGES_KEPT] = row;
+    this.natureChanges[this.epoch++ % this.natureChanges.length] = row;
   }
 
   #grow(): void {
     const rows = Math.max(ROWS_FIRST, this.rowCount * 2);
     this.total = copyInto(new Float64Array(rows * this.width), this.total);
     this.available = copyInto(new Float64Array(rows * this.width), this.available);
-    const isReady = this.isReady;
-    (this.isReady = new Uint8Array(rows)).set(isReady);
+    this.changedAt = copyInto(new Float64Array(rows), this.changedAt);
+    this.isReady = copyInto(new Uint8Array(rows), this.isReady);
+    this.extras = copyInto(new Uint8Array(rows), this.extras);
   }
 
   #widen(width: number): void {
@@ -299,7 +315,10 @@ export class Cluster {
 const NO_GPUS: readonly number[] = [];
 const DERIVED = [COLUMN.gpuWhole, COLUMN.gpuPart, COLUMN.leases] as const;
 
-function copyInto(target: Float64Array<ArrayBuffer>, source: Float64Array): Float64Array<ArrayBuffer> {
+/** Whether a resource is none of those that every node may have. */
+export const isCustom = (name: string): boolean => name !== 'cpu' && name !== 'memory' && name !== 'gpu';
+
+function copyInto<Values extends Float64Array | Uint8Array>(target: Values, source: Values): Values {
   target.set(source);
   return target;
 }

@@ -19,9 +19,20 @@ export interface Explanation {
   readonly reasons: string;
 }
 
+/** What the rows of a cluster are, for people. */
+export interface RowWords {
+  readonly plural: string;
+  /** What they are rows of. */
+  readonly whole: string;
+  /** Said of one that is unreachable. */
+  readonly unreachable: string;
+}
+
+const NODES: RowWords = { plural: 'nodes', whole: 'the cluster', unreachable: 'is cut off at the moment' };
+
 /** Looks at every node. */
-export function explain(cluster: Cluster, request: PlacementRequest): Explanation {
-  return { isFeasible: new Shape(cluster, request).isFeasible, reasons: describe(cluster, request) };
+export function explain(cluster: Cluster, request: PlacementRequest, words = NODES): Explanation {
+  return { isFeasible: new Shape(cluster, request).isFeasible, reasons: describe(cluster, request, words) };
 }
 
 /** Nodes that refuse for one reason. */
@@ -34,11 +45,11 @@ interface Group {
   differs: boolean;
 }
 
-function describe(cluster: Cluster, request: PlacementRequest): string {
+function describe(cluster: Cluster, request: PlacementRequest, words: RowWords): string {
   const named = request.labels.find((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
   const nodes = named === undefined ? [...cluster.rows()] : named.values.flatMap((nodeId) => cluster.rowOf(nodeId) ?? []);
-  if (nodes.length === 0) return named === undefined ? 'the cluster has no nodes' : `${named.values.join(' and ')} ${named.values.length === 1 ? 'is' : 'are'} not in the cluster`;
-  const refusals = new Refusals(cluster, request);
+  if (nodes.length === 0) return named === undefined ? `${words.whole} has no ${words.plural}` : `${named.values.join(' and ')} ${named.values.length === 1 ? 'is' : 'are'} not in ${words.whole}`;
+  const refusals = new Refusals(cluster, request, words);
   const groups = new Map<string, Group>();
   for (const node of nodes) {
     const refusal = refusals.of(node);
@@ -53,16 +64,16 @@ function describe(cluster: Cluster, request: PlacementRequest): string {
       if (amount > most) group.have[name] = amount;
     }
   }
-  return join([...groups.values()].sort((a, b) => b.nodeIds.length - a.nodeIds.length || (a.nodeIds[0]! < b.nodeIds[0]! ? -1 : 1)));
+  return join([...groups.values()].sort((a, b) => b.nodeIds.length - a.nodeIds.length || (a.nodeIds[0]! < b.nodeIds[0]! ? -1 : 1)), words);
 }
 
-function join(groups: readonly Group[]): string {
+function join(groups: readonly Group[], { plural }: RowWords): string {
   const shown = groups.slice(0, REASONS_SHOWN_MAX).map((group) => {
-    const who = group.nodeIds.length === 1 ? group.nodeIds[0] : `${group.nodeIds.length} nodes`;
+    const who = group.nodeIds.length === 1 ? group.nodeIds[0] : `${group.nodeIds.length} ${plural}`;
     return `${who}: ${clauseOf(group)}`;
   });
   const hidden = groups.slice(REASONS_SHOWN_MAX).reduce((sum, group) => sum + group.nodeIds.length, 0);
-  return hidden === 0 ? shown.join('; ') : `${shown.join('; ')}; ${hidden} more nodes for other reasons`;
+  return hidden === 0 ? shown.join('; ') : `${shown.join('; ')}; ${hidden} more ${plural} for other reasons`;
 }
 
 function clauseOf({ refusal: { reason, lacks, suffix }, have, differs }: Group): string {
@@ -94,14 +105,16 @@ const NO_AMOUNTS = new Float64Array(0);
 class Refusals {
   readonly #cluster: Cluster;
   readonly #request: PlacementRequest;
+  readonly #words: RowWords;
   readonly #needs: readonly Need[];
   /** By what is lacking, a bit for each need: thousands of nodes lack the same. */
   readonly #lasting = new Map<number, Refusal>();
   readonly #passing = new Map<number, Refusal>();
 
-  constructor(cluster: Cluster, request: PlacementRequest) {
+  constructor(cluster: Cluster, request: PlacementRequest, words: RowWords) {
     this.#cluster = cluster;
     this.#request = request;
+    this.#words = words;
     this.#needs = Object.entries(request.resources).map(([name, amount]) => ({ name, amount, column: cluster.columnOf(name) }));
   }
 
@@ -113,7 +126,7 @@ class Refusals {
     const never = this.#lacking(node, this.#cluster.total, this.#lasting, 'in all');
     if (never !== null) return never;
     if (node.condition === 'draining') return fixed('is draining and takes no more');
-    if (node.condition === 'unreachable') return fixed('is cut off at the moment');
+    if (node.condition === 'unreachable') return fixed(this.#words.unreachable);
     const now = this.#lacking(node, this.#cluster.available, this.#passing, 'free (busy until leases end)');
     if (now !== null) return now;
     const gpu = resources['gpu'] ?? 0;

@@ -4,18 +4,15 @@ import { RESOURCE_SCALE } from '@muster/base';
 /** The GPUs of one node, numbered from 0. */
 export class GpuDevices {
   /** Free units of each, also of devices that have gone while they were held. */
-  #free: number[];
-  #deviceCount: number;
-  #freeUnits: number;
-  #wholeCount: number;
-  #largestPart: number;
+  #free: number[] = [];
+  #deviceCount = 0;
+  #freeUnits = 0;
+  #wholeCount = 0;
+  #largestPart = 0;
 
-  /** @param units RESOURCE_SCALE for each GPU */
+  /** @param units RESOURCE_SCALE for each GPU; a bundle of a placement group may have a part of one, which is then the last */
   constructor(units: number) {
-    this.#free = new Array<number>(Math.floor(units / RESOURCE_SCALE)).fill(RESOURCE_SCALE);
-    this.#deviceCount = this.#wholeCount = this.#free.length;
-    this.#largestPart = this.#wholeCount > 0 ? RESOURCE_SCALE : 0;
-    this.#freeUnits = this.#wholeCount * RESOURCE_SCALE;
+    this.resize(units);
   }
 
   /** GPUs that nobody uses. */
@@ -91,8 +88,8 @@ export class GpuDevices {
 
   /** The node has another number of GPUs now; the last ones come and go. */
   resize(units: number): void {
-    this.#deviceCount = Math.floor(units / RESOURCE_SCALE);
-    while (this.#free.length < this.#deviceCount) this.#free.push(RESOURCE_SCALE);
+    this.#deviceCount = Math.ceil(units / RESOURCE_SCALE);
+    while (this.#free.length < this.#deviceCount) this.#free.push(Math.min(RESOURCE_SCALE, units - this.#free.length * RESOURCE_SCALE));
     this.#count();
   }
 

@@ -45,3 +45,15 @@ export function requestKey(request: PlacementRequest): string {
   const labels = request.labels.map((term) => JSON.stringify([term.key, term.operator, [...term.values].sort(), term.weight])).sort();
   return JSON.stringify([resources, labels]);
 }
+
+/** Equal for groups that fit the same nodes equally well, bundle by bundle. */
+export function groupKey({ bundles, strategy, topology }: GroupRequest): string {
+  let last: PlacementRequest | null = null;
+  const runs: [key: string, count: number][] = []; // most groups have many equal bundles
+  for (const bundle of bundles) {
+    if (bundle === last) runs.at(-1)![1]++;
+    else runs.push([requestKey(bundle), 1]);
+    last = bundle;
+  }
+  return JSON.stringify([strategy, topology.map(({ level, rule, max }) => [level, rule, max]), runs]);
+}

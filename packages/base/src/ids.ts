@@ -24,6 +24,8 @@ export type ActorId = Id<'actor'>;
 export type ObjectId = Id<'object'>;
 /** The right of one owner to run on one worker: `lease-…`. */
 export type LeaseId = Id<'lease'>;
+/** Bundles that are placed together: `pg-…`. */
+export type GroupId = Id<'group'>;
 
 interface Prefixes {
   node: NodeId;
@@ -32,6 +34,7 @@ interface Prefixes {
   worker: ProcessId;
   actor: ActorId;
   lease: LeaseId;
+  pg: GroupId;
 }
 
 const RANDOM_ID_DIGITS = 12; // 48 bits: 1e-4 chance of one collision among 240,000 ids of a kind

@@ -7,6 +7,7 @@ export { interfaceOf, type ActorInterface } from './api/actor.js';
 export { isGenerator } from './api/options.js';
 export { Owner, type ArgumentEncoder, type EncodedArgument, type OwnerIdentity } from './machine/owner.js';
 export type { OwnerPorts, Outcome } from './machine/ports.js';
+export type { GroupClient } from './machine/groups.js';
 export type { LenderHandlers, LenderTransport } from './machine/borrowing.js';
 export type { LineHandlers, LineTarget, LineTransport } from './machine/line.js';
 export { EncodedValue, ObjectRef, RefState, StoredObject } from './machine/reference.js';

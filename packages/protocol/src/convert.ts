@@ -1,8 +1,11 @@
 /** Between base's values and their forms in messages. */
 import { errorFromWire, errorToWire, makeError, MusterError, type DeathCause, type NodeId, type ResourceSet } from '@muster/base';
-import type { Death, Endpoint, Failure, Resources } from './generated/messages.js';
+import type { Death, Endpoint, Failure, Placement, Resources } from './generated/messages.js';
 
 export const NO_ENDPOINT: Endpoint = { nodeId: '', unixPath: '', host: '', port: 0 };
+
+/** Anywhere. */
+export const NO_PLACEMENT: Placement = { spread: false, labels: [], groupId: '', bundle: 0, capturesChildren: false };
 
 export function deathToMessage(cause: DeathCause): Death {
   const blank: Death = { kind: cause.kind, code: 0, signal: '', detail: '', nodeId: '', stderrTail: 'stderrTail' in cause ? (cause.stderrTail ?? '') : '', progress: 'startedTasks' in cause && cause.startedTasks !== undefined ? cause.startedTasks + 1 : 0 };

@@ -2,9 +2,9 @@
  * What users' code in the simulation can do: submit, wait, put, create actors. It stands for the imports of @muster/core, and for the
  * variables in which code keeps references: what it holds is held until it ends.
  */
-import { newId, NODE_LABEL, parseResources, type ActorId, type MusterError, type ResourceOptions } from '@muster/base';
-import type { ActorState, Demand } from '@muster/protocol';
-import { EncodedValue, RefState, type ObjectRef } from '@muster/core/internal';
+import { newId, NODE_LABEL, parseResources, type ActorId, type GroupId, type MusterError, type ResourceOptions } from '@muster/base';
+import { failureFromMessage, NO_PLACEMENT, type ActorState, type BundleRef, type Demand, type GroupState } from '@muster/protocol';
+import { EncodedValue, RefState, type GroupClient, type ObjectRef } from '@muster/core/internal';
 import { until, type Program } from './program.js';
 import type { SimSession } from './sim-session.js';
 import { decodeError, Large } from './values.js';
@@ -17,6 +17,14 @@ export interface CallOptions extends ResourceOptions {
   readonly timeoutMs?: number;
   /** Only on this node. */
   readonly nodeId?: string;
+  readonly group?: GroupPlacement;
+}
+
+/** In this bundle of a placement group, or in any; `captures`: what is made there runs in the group, too. */
+export interface GroupPlacement {
+  readonly groupId: string;
+  readonly bundle?: number;
+  readonly captures?: boolean;
 }
 
 /** Options of an actor. */
@@ -25,6 +33,7 @@ export interface ActorOptions extends ResourceOptions {
   readonly maxConcurrency?: number;
   readonly name?: string;
   readonly isDetached?: boolean;
+  readonly group?: GroupPlacement;
 }
 
 /** A handle of an actor, as it travels in values. */
@@ -53,6 +62,11 @@ export class CodeContext {
 
   get nodeId(): string {
     return this.session.nodeId;
+  }
+
+  /** The bundle in which this code runs; null: in none. */
+  get bundle(): BundleRef | null {
+    return this.session.bundle;
   }
 
   get nowMs(): number {
@@ -96,7 +110,7 @@ export class CodeContext {
   call(name: string, args: readonly unknown[] = [], options: CallOptions = {}): ObjectRef {
     const { session } = this;
     const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
-    const spec = session.taskSpec(name, demandOf(options, 1), { name, retries, retryOn, timeoutMs, streaming: false });
+    const spec = session.taskSpec(name, demandOf(options, 1, session.bundle), { name, retries, retryOn, timeoutMs, streaming: false });
     const ref = this.hold(session.owner.submit(spec, args));
     session.world.ledger.submitted(session.owner.key, ref.sequence, { name, retries });
     this.task?.adopt(ref);
@@ -106,7 +120,7 @@ export class CodeContext {
   /** What the tasks of a function with these options share: for programs that make a million calls. */
   prepare(name: string, options: CallOptions = {}): PreparedCall {
     const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
-    return this.session.taskSpec(name, demandOf(options, 1), { name, retries, retryOn, timeoutMs, streaming: false });
+    return this.session.taskSpec(name, demandOf(options, 1, this.session.bundle), { name, retries, retryOn, timeoutMs, streaming: false });
   }
 
   /** Calls a prepared function. The code does not hold the reference: its value must be a small one. */
@@ -171,7 +185,7 @@ export class CodeContext {
     session.world.ledger.actorCreated(actorId, { maxRestarts });
     const creation = session.encodeCreation(args);
     const reply = yield* session.request((requestId) => ({
-      type: 'createActor', requestId, actorId, name, className, detached: isDetached, getIfExists: false, demand: demandOf(options, 0), maxRestarts,
+      type: 'createActor', requestId, actorId, name, className, detached: isDetached, getIfExists: false, demand: demandOf(options, 0, session.bundle), maxRestarts,
       maxConcurrency, creation: creation.bytes, maxPendingCalls: 0, interface: Buffer.from(className),
     }));
     const client = session.owner.actors.client(reply.actorId as ActorId);
@@ -215,6 +229,38 @@ export class CodeContext {
     return ref;
   }
 
+  // ---------------------------------------------------------------- placement groups
+
+  /** Has bundles placed together. @throws why they cannot be */
+  *placementGroup(bundles: readonly ResourceOptions[], strategy: string): Program<string> {
+    const { session } = this;
+    const groupId = newId('pg', session.world.workload);
+    const demands = bundles.map((bundle): Demand => ({ resources: { amounts: parseResources(bundle) }, placement: NO_PLACEMENT }));
+    session.world.ledger.bundles.groupCreated(groupId, demands.map(({ resources }) => resources!.amounts));
+    const client = session.owner.groups.create(groupId, { name: '', bundles: demands, strategy, topology: [], waitForNodes: false });
+    const { state, failure } = yield* this.#reached(client, ({ state }) => state === 'created' || state === 'removed');
+    if (state === 'removed') throw failureFromMessage(failure!);
+    return groupId;
+  }
+
+  *removeGroup(groupId: string): Program<void> {
+    const { groups } = this.session.owner;
+    const client = groups.client(groupId as GroupId, []);
+    groups.remove(client);
+    yield* this.#reached(client, ({ state }) => state === 'removed');
+  }
+
+  *#reached(client: GroupClient, isReached: (state: GroupState) => boolean): Program<GroupState> {
+    return yield* this.session.waiting(until<GroupState>((resume, fail) => {
+      client.watch((state) => {
+        if (client.lostWith) fail(client.lostWith);
+        else if (isReached(state)) resume(state);
+        else return false;
+        return true;
+      });
+    }));
+  }
+
   /** Ends an actor for good, and waits for that. */
   *kill(handle: ActorHandle): Program<void> {
     const { session } = this;
@@ -230,8 +276,11 @@ export class CodeContext {
   }
 }
 
-function demandOf(options: ResourceOptions & { readonly nodeId?: string }, defaultCpus: number): Demand {
-  const { cpus = defaultCpus, gpus, memory, resources, nodeId = '' } = options;
+/** What code in a bundle that captures children makes runs in its group, unless it names a placement. */
+function demandOf(options: ResourceOptions & { readonly nodeId?: string; readonly group?: GroupPlacement }, defaultCpus: number, home: BundleRef | null): Demand {
+  const { cpus = defaultCpus, gpus, memory, resources, nodeId = '', group } = options;
+  const captured = home?.capturesChildren && nodeId === '' ? { groupId: home.groupId, captures: true } : undefined;
+  const { groupId = '', bundle, captures: capturesChildren = false }: Partial<GroupPlacement> = group ?? captured ?? {};
   const labels = nodeId === '' ? [] : [{ key: NODE_LABEL, operator: 'in', values: [nodeId], weight: 0 }];
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { spread: false, labels } };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { ...NO_PLACEMENT, labels, groupId, bundle: bundle === undefined ? 0 : bundle + 1, capturesChildren } };
 }

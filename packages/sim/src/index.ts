@@ -2,7 +2,7 @@
 export { SimCluster, type ClusterOptions, type NodeSpec } from './cluster.js';
 export { CodeContext, type ActorHandle, type ActorOptions, type CallOptions } from './code-context.js';
 export { FAULTS, type Faults } from './faults.js';
-export { Violation } from './ledger.js';
+export { Violation } from './violation.js';
 export type { Library, SimClass, SimFunction, SimMethod } from './library.js';
 export { UserError, type Program } from './program.js';
 export { play, type PlayOptions, type Progress } from './play.js';

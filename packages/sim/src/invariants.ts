@@ -1,7 +1,7 @@
 /** What must be true when a cluster has come to rest: nothing is leaked, wherever one looks. */
 import { ownerOf, type ObjectId } from '@muster/base';
 import type { SimCluster } from './cluster.js';
-import { Violation } from './ledger.js';
+import { Violation } from './violation.js';
 import type { SimProcess } from './process.js';
 import type { SimSession } from './sim-session.js';
 
@@ -59,11 +59,12 @@ function checkSession(cluster: SimCluster, session: SimSession): void {
 export function checkDisconnected(scene: Scene): void {
   const { cluster } = scene;
   checkProtocol(cluster);
-  const { leases, demands, jobs, actors, nodes, processes } = cluster.head.machine;
+  const { leases, demands, jobs, actors, groups, nodes, processes } = cluster.head.machine;
   must(cluster, jobs.running.size === 0, () => `the head has ${jobs.running.size} jobs without drivers`);
   must(cluster, leases.byId.size === 0, () => `the head has leases without jobs: ${[...leases.byId.values()].map((lease) => `${lease.id} is ${lease.state}`).join(', ')}`);
   must(cluster, demands.groups.size === 0, () => 'the head has demands without jobs');
   must(cluster, actors.live.size === 0, () => 'the head has actors without jobs');
+  must(cluster, groups.live.size === 0, () => 'the head has placement groups without jobs');
   for (const process of processes.byId.values()) must(cluster, process.kind === 'worker' && process.jobId === '', () => `the head still counts ${process.id}`);
   for (const node of nodes.byId.values()) {
     const [available, total] = [nodes.availableOf(node), node.row.total].map((amounts) => JSON.stringify(amounts));
@@ -71,6 +72,8 @@ export function checkDisconnected(scene: Scene): void {
   }
   must(cluster, nodes.byId.size === cluster.liveNodes.length, () => `the head counts ${nodes.byId.size} nodes, and ${cluster.liveNodes.length} live`);
   for (const node of cluster.liveNodes) {
+    const kept = cluster.world.ledger.bundles.keptOn(node.id);
+    must(cluster, kept.length === 0, () => `${node.id} keeps bundles of groups that are gone: ${kept.join(', ')}`);
     for (const worker of node.listWorkers()) must(cluster, worker.jobId === '' && worker.leaseId === '', () => `${node.id} has a worker of a job that is over: ${JSON.stringify(worker)}`);
     const { objectCount, blockBytes, freeBytes, totalBytes } = node.store.machine.stats();
     must(cluster, objectCount === 0 && blockBytes === 0, () => `the store of ${node.id} has ${objectCount} objects, ${blockBytes} B of blocks, and ${totalBytes - freeBytes} B are not free`);

@@ -2,13 +2,13 @@
  * What really happened, as nobody in the cluster sees it: which code ran where and how often. The oracle of the simulation. A rule that is
  * broken ends it at once. Every step costs the same, however large the cluster and however long its history.
  */
-import { formatResources, MusterError, RESOURCE_SCALE, type Clock, type ResourceSet } from '@muster/base';
+import { addResources, fits, formatResources, MusterError, RESOURCE_SCALE, subtractResources, type Clock, type ResourceSet } from '@muster/base';
+import type { BundleRef } from '@muster/protocol';
+import { BundleLedger, keyOf } from './bundle-ledger.js';
 import type { UserError } from './program.js';
 import { TaskBook } from './task-book.js';
 import { Usage } from './usage.js';
-
-/** A rule that the cluster broke. */
-export class Violation extends Error {}
+import { Violation } from './violation.js';
 
 interface ActorRecord {
   readonly maxRestarts: number;
@@ -28,6 +28,8 @@ export interface Execution {
 /** What a lease was given, and how much of it is in use. */
 interface LeaseRecord {
   readonly resources: ResourceSet;
+  /** Whose share it is a part of; null: the node's own. */
+  readonly bundle: BundleRef | null;
   gpuIds: readonly number[];
   runningCount: number;
   /** Its tasks have waited for others: its cpus were lent out, and others may have them still. */
@@ -37,7 +39,9 @@ interface LeaseRecord {
 /** What runs on a node, but for cpus that were lent out. */
 interface NodeRecord {
   readonly total: ResourceSet;
-  readonly used: Record<string, number>;
+  /** Beside bundles. */
+  used: ResourceSet;
+  readonly usedOfBundle: Map<string, ResourceSet>;
   /** In units of a GPU, by its number. */
   readonly usedOfGpu: Map<number, number>;
   readonly leases: Map<string, LeaseRecord>;
@@ -47,6 +51,7 @@ interface NodeRecord {
 export class Ledger {
   readonly tasks = new TaskBook();
   readonly actors = new Map<string, ActorRecord>();
+  readonly bundles = new BundleLedger();
   /** By number. */
   readonly running = new Map<number, Execution>();
   /** What all nodes have that live. */
@@ -68,7 +73,7 @@ export class Ledger {
   // ---------------------------------------------------------------- nodes and leases
 
   nodeAdded(nodeId: string, total: ResourceSet): void {
-    this.#nodes.set(nodeId, { total, used: {}, usedOfGpu: new Map(), leases: new Map() });
+    this.#nodes.set(nodeId, { total, used: {}, usedOfBundle: new Map(), usedOfGpu: new Map(), leases: new Map() });
     this.capacity.add(total, 1);
   }
 
@@ -79,9 +84,9 @@ export class Ledger {
   }
 
   /** A node is told to start a lease. */
-  leaseStarting(leaseId: string, nodeId: string, resources: ResourceSet): void {
+  leaseStarting(leaseId: string, nodeId: string, { resources, bundle }: Pick<LeaseRecord, 'resources' | 'bundle'>): void {
     const { leases } = this.#nodes.get(nodeId)!;
-    if (!leases.has(leaseId)) leases.set(leaseId, { resources, gpuIds: [], runningCount: 0, isLent: false });
+    if (!leases.has(leaseId)) leases.set(leaseId, { resources, bundle, gpuIds: [], runningCount: 0, isLent: false });
   }
 
   /** A worker is told which GPUs are its lease's. */
@@ -115,7 +120,7 @@ export class Ledger {
     return this.#executionCount;
   }
 
-  /** What begins to run has room on its node beside all that runs there, but for cpus that were lent out. */
+  /** What begins to run has room on its node beside all that runs there and all that groups have there, but for cpus that were lent out. */
   #enter({ nodeId, leaseId }: Execution): void {
     const node = this.#nodes.get(nodeId)!;
     const lease = node.leases.get(leaseId);
@@ -123,10 +128,11 @@ export class Ledger {
     this.usage.add(lease.resources, 1);
     if (lease.isLent) return;
     change(node, lease, 1);
-    const { total, used, usedOfGpu } = node;
-    for (const name in lease.resources) if (used[name]! > (total[name] ?? 0)) throw new Violation(`${nodeId} has ${formatResources(total)}, and runs ${running(node)} with ${formatResources(used)}`);
+    if (lease.bundle !== null) this.bundles.checkUse(nodeId, keyOf(lease.bundle), node.usedOfBundle.get(keyOf(lease.bundle))!);
+    const used = addResources(node.used, this.bundles.heldOn(nodeId));
+    if (!fits(node.total, used)) throw new Violation(`${nodeId} has ${formatResources(node.total)}, and runs ${running(node)} with ${formatResources(used)}`);
     for (const gpuId of lease.gpuIds) {
-      const units = usedOfGpu.get(gpuId)!;
+      const units = node.usedOfGpu.get(gpuId)!;
       if (units > RESOURCE_SCALE) throw new Violation(`${nodeId} runs ${running(node)} with ${units / RESOURCE_SCALE} of its GPU ${gpuId}`);
     }
   }
@@ -196,8 +202,11 @@ export class Ledger {
 }
 
 /** A lease's share of its node is in use, or no longer. */
-function change({ used, usedOfGpu }: NodeRecord, { resources, gpuIds }: LeaseRecord, sign: 1 | -1): void {
-  for (const name in resources) used[name] = (used[name] ?? 0) + sign * resources[name]!;
+function change(node: NodeRecord, { resources, bundle, gpuIds }: LeaseRecord, sign: 1 | -1): void {
+  const { usedOfBundle, usedOfGpu } = node;
+  const add = sign === 1 ? addResources : subtractResources;
+  if (bundle === null) node.used = add(node.used, resources);
+  else usedOfBundle.set(keyOf(bundle), add(usedOfBundle.get(keyOf(bundle)) ?? {}, resources));
   for (const gpuId of gpuIds) usedOfGpu.set(gpuId, (usedOfGpu.get(gpuId) ?? 0) + sign * Math.min(resources['gpu']!, RESOURCE_SCALE));
 }
 

@@ -7,7 +7,7 @@ import { formatDurationMs, seededRandom } from '@muster/base';
 import { SimCluster } from './cluster.js';
 import type { CodeContext } from './code-context.js';
 import { checkDeaths, checkDisconnected, checkIdle } from './invariants.js';
-import { Violation } from './ledger.js';
+import { Violation } from './violation.js';
 import type { Library } from './library.js';
 import type { Load, Stage } from './loads/load.js';
 import type { SimProcess } from './process.js';

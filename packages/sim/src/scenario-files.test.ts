@@ -150,7 +150,7 @@ t.test('the ledger finds nodes that hold too much, GPUs given away twice and exe
   };
   {
     const { ledger, begin } = start();
-    for (const leaseId of ['a', 'b', 'c']) ledger.leaseStarting(leaseId, 'n', { cpu: RESOURCE_SCALE });
+    for (const leaseId of ['a', 'b', 'c']) ledger.leaseStarting(leaseId, 'n', { resources: { cpu: RESOURCE_SCALE }, bundle: null });
     const first = begin('a', 1);
     begin('b', 2);
     ledger.ended(first);
@@ -159,14 +159,14 @@ t.test('the ledger finds nodes that hold too much, GPUs given away twice and exe
   }
   {
     const { ledger, begin } = start();
-    for (const leaseId of ['a', 'b']) ledger.leaseStarting(leaseId, 'n', { gpu: RESOURCE_SCALE * 0.6 });
+    for (const leaseId of ['a', 'b']) ledger.leaseStarting(leaseId, 'n', { resources: { gpu: RESOURCE_SCALE * 0.6 }, bundle: null });
     for (const leaseId of ['a', 'b']) ledger.leaseCommanded(leaseId, 'n', [0]);
     begin('a', 1);
     t.throws(() => begin('b', 2), /with 1.2 gpu/);
   }
   {
     const { ledger, begin } = start();
-    ledger.leaseStarting('a', 'n', { cpu: RESOURCE_SCALE });
+    ledger.leaseStarting('a', 'n', { resources: { cpu: RESOURCE_SCALE }, bundle: null });
     ledger.ended(begin('a', 1));
     t.throws(() => begin('a', 1), /2th time, with 0 retries/);
     t.throws(() => begin('a', 77), /nobody submitted it/);

@@ -7,7 +7,7 @@ import { integer, oneOf, SimCluster, type NodeSpec } from './cluster.js';
 import type { CodeContext } from './code-context.js';
 import type { Faults } from './faults.js';
 import { checkDeaths, checkDisconnected, checkIdle } from './invariants.js';
-import { Violation } from './ledger.js';
+import { Violation } from './violation.js';
 import type { Library } from './library.js';
 import type { NetworkOptions, Range } from './network.js';
 import type { SimProcess } from './process.js';

@@ -7,6 +7,7 @@ import { cancellation } from './workloads/cancellation.js';
 import { chains } from './workloads/chains.js';
 import { departures } from './workloads/departures.js';
 import { devices } from './workloads/devices.js';
+import { groups } from './workloads/groups.js';
 import { mixture } from './workloads/mixture.js';
 import { nested } from './workloads/nested.js';
 import { pressure } from './workloads/pressure.js';
@@ -21,7 +22,7 @@ export interface Scenario {
   readonly faults: Faults;
 }
 
-const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure, devices];
+const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure, devices, groups];
 
 /** All of them. */
 export const SCENARIOS: readonly Scenario[] = WORKLOADS.flatMap((workload) => FAULTS.map((faults) => ({ name: `${workload.name}/${faults.name}`, workload, faults })));

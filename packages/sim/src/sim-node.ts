@@ -1,6 +1,6 @@
 /** A node: the daemon's real machine and the object store's, with simulated processes for its workers. Wired as in @muster/daemon's io. */
 import { RESOURCE_SCALE, type ResourceSet } from '@muster/base';
-import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type PeerNode, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
+import { NO_ENDPOINT, targetOf, type Endpoint, type HeadToNode, type MessageStream, type NodeToHead, type PrepareBundles, type StoreReply, type StoreRequest, type WorkerCommand } from '@muster/protocol';
 import { DaemonMachine, type DaemonEffect, type DaemonEvent } from '@muster/daemon';
 import type { Timer } from './clock.js';
 import type { Range } from './network.js';
@@ -27,6 +27,9 @@ export interface NodeOptions {
 /** The machine's numbers of GPUs are not the head's. */
 const GPU_ID_FIRST = 4;
 
+const shareKey = ({ groupId, epoch }: { readonly groupId: string; readonly epoch: number }): string => `${groupId} ${epoch}`;
+
+type PeerNews = DaemonEffect & { readonly type: 'peerNodes' };
 type HeadStream = MessageStream<NodeToHead, HeadToNode>;
 type StoreStream = MessageStream<StoreReply, StoreRequest>;
 
@@ -39,12 +42,14 @@ export class SimNode {
   /** Children, also those that have not begun to run code. */
   readonly #children = new Map<string, SimProcess>();
   readonly #streams = new Map<string, StoreStream>();
-  /** The other nodes as the head told them last. In a large cluster that is often, and few ask: they are sorted by id when somebody does. */
-  #peerNodes: readonly PeerNode[] = [];
-  #peers: Map<string, Endpoint> | null = null;
+  readonly #peers = new Map<string, Endpoint>();
+  /** What the head has told of the other nodes since somebody asked for one. In a large cluster it tells much, and few ask. */
+  readonly #peerNews: PeerNews[] = [];
   readonly #events: DaemonEvent[] = [];
   readonly #machine: DaemonMachine;
   #head: HeadStream | null = null;
+  /** What it was asked to prepare. */
+  readonly #prepares = new Map<string, PrepareBundles>();
   #timer: Timer | null = null;
   #isStepping = false;
 
@@ -67,7 +72,11 @@ export class SimNode {
   }
 
   #endpointOf(nodeId: string): Endpoint | undefined {
-    this.#peers ??= new Map(this.#peerNodes.flatMap(({ nodeId: id, endpoint }) => (endpoint ? [[id, endpoint] as const] : [])));
+    for (const { isComplete, goneNodeIds, nodes } of this.#peerNews.splice(0)) {
+      if (isComplete) this.#peers.clear();
+      for (const gone of goneNodeIds) this.#peers.delete(gone);
+      for (const { nodeId: id, endpoint } of nodes) if (endpoint) this.#peers.set(id, endpoint);
+    }
     return this.#peers.get(nodeId);
   }
 
@@ -151,15 +160,15 @@ export class SimNode {
     switch (effect.type) {
       case 'connectHead': return this.#connectHead();
       case 'disconnectHead': return this.#disconnectHead(effect.isGoodbye);
-      case 'send': return void this.#head?.send(effect.message);
+      case 'send': return this.#send(effect.message);
       case 'spawnWorker': return this.#spawn(effect.workerId);
       case 'killWorker': return this.#children.get(effect.workerId)?.exit(KILLED);
       case 'commandWorker': return this.#command(effect.workerId, effect.command);
       case 'drainOutput': return void this.process.after(0, () => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
       case 'freeOwners': return this.store.step({ type: 'ownersEnded', ownerKeys: effect.ownerKeys });
       case 'peerNodes':
-        this.#peerNodes = effect.nodes;
-        this.#peers = null;
+        if (effect.isComplete) this.#peerNews.length = 0;
+        this.#peerNews.push(effect);
         return;
       case 'wake': return this.#wake(effect.atMs);
       case 'log': return record(this.world, `${this.id}: ${effect.event} ${JSON.stringify(effect.fields)}`);
@@ -171,6 +180,13 @@ export class SimNode {
       case 'signalJobProcess':
       case 'readLogs': return;
     }
+  }
+
+  #send(message: NodeToHead): void {
+    const { bundles } = this.world.ledger;
+    if (message.type === 'bundlesPrepared' && message.failure === null) bundles.prepared(this.id, this.#prepares.get(shareKey(message))!);
+    else if (message.type === 'bundlesReturned') bundles.returned(this.id, message);
+    this.#head?.send(message);
   }
 
   #command(workerId: string, command: WorkerCommand): void {
@@ -199,7 +215,10 @@ export class SimNode {
 
   #takeHeadMessage(message: HeadToNode): void {
     this.process.spend(this.world.costs.daemonMessageMs);
-    if (message.type === 'startLease') this.world.ledger.leaseStarting(message.leaseId, this.id, message.resources?.amounts ?? {});
+    const { ledger } = this.world;
+    if (message.type === 'startLease') ledger.leaseStarting(message.leaseId, this.id, { resources: message.resources?.amounts ?? {}, bundle: message.bundle });
+    else if (message.type === 'prepareBundles') this.#prepares.set(shareKey(message), message);
+    else if (message.type === 'commitBundles') ledger.bundles.committing(message.groupId);
     this.#dispatch({ type: 'headMessage', message });
   }
 
@@ -242,5 +261,6 @@ export class SimNode {
     record(this.world, `${this.id} exits: ${signal ?? code}`);
     this.world.ledger.nodeGone(this.id);
     for (const child of [...this.#children.values()]) child.exit(KILLED);
+    this.world.ledger.bundles.nodeGone(this.id);
   }
 }

@@ -4,8 +4,8 @@
  */
 import { makeError, MusterError, ownerKey, type ActorId, type ObjectId, type ProcessId } from '@muster/base';
 import {
-  failureFromMessage, framePayload, targetOf, type ClientToHead, type Demand, type Endpoint, type HeadToClient, type MessageStream, type RequestReply, type StoreWelcome,
-  type WorkerCommand,
+  failureFromMessage, framePayload, targetOf, type BundleRef, type ClientToHead, type Demand, type Endpoint, type HeadToClient, type MessageStream, type RequestReply,
+  type StoreWelcome, type WorkerCommand,
 } from '@muster/protocol';
 import { EncodedValue, ObjectRef, Owner, RefState, Search, StoredObject, type EncodedArgument, type OwnerIdentity, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
 import type { Arena } from './arena.js';
@@ -56,6 +56,8 @@ export class SimSession {
   readonly collector: Collector;
   #owner: Owner | null = null;
   jobId = '';
+  /** Of a worker: the bundle in which its lease is; null: in none. */
+  bundle: BundleRef | null = null;
   nodeId = '';
   /** Waits of users' code that are going on. */
   readonly waits = { count: 0, onChange: (_count: number): void => {} };

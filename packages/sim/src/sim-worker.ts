@@ -53,6 +53,7 @@ export class SimWorker {
     if (command.leaseId !== this.leaseId) this.#leaseOver();
     this.#lease = command.leaseId ? command : null;
     this.executor.startedTasks = 0;
+    this.session.bundle = command.bundle;
     if (this.#lease) this.session.jobId = command.jobId;
     for (const [line, stream] of [...this.#served]) {
       if (!line.leaseId || line.leaseId === this.leaseId) continue;

@@ -67,13 +67,14 @@ if (config.progressOffset >= 0) executor.progress = new Float64Array(Arena.open(
 setSession(session);
 provideContext(() => ({
   jobId: session.jobId, nodeId: session.nodeId, taskId: executor.currentTaskId(), actorId,
-  gpuIds: lease?.gpuIds ?? [], attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? new AbortController().signal,
+  gpuIds: lease?.gpuIds ?? [], placementGroup: lease?.bundle ? { id: lease.bundle.groupId, bundle: lease.bundle.index } : null, attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? new AbortController().signal,
 }));
 
 function onCommand(command: WorkerCommand): void {
   if (command.exit) process.exit(0);
   lease = command.leaseId ? command : null;
   executor.progress[0] = 0;
+  session.capturedBy = lease?.bundle?.capturesChildren ? lease.bundle.groupId : '';
   if (lease) {
     session.jobId = command.jobId as JobId;
     process.env['CUDA_VISIBLE_DEVICES'] = command.gpuIds.join(',');

@@ -15,11 +15,11 @@ export function explainGroup(cluster: Cluster, request: GroupRequest): Explanati
   const group = new GroupShape(cluster, request);
   const idle = new GroupShape(cluster.emptied(), request);
   const clauses = group.classes.map((each, index) => describeClass(cluster, request, each, idle.classes[index]!));
-  return { isFeasible: idle.plan() !== null, reasons: `${describeRequest(request)}: ${clauses.join('; ')}` };
+  return { isFeasible: idle.plan() !== null, reasons: `${describeGroup(request)}: ${clauses.join('; ')}` };
 }
 
-/** `8 bundles on one node each, all in one rack`. */
-function describeRequest({ bundles, strategy, topology }: GroupRequest): string {
+/** `8 bundles on a node each, all in one rack`. */
+export function describeGroup({ bundles, strategy, topology }: GroupRequest): string {
   const count = `${bundles.length} bundle${bundles.length === 1 ? '' : 's'}`;
   const where = { pack: 'close together', spread: 'apart', 'strict-pack': 'on one node', 'strict-spread': 'on a node each' }[strategy];
   const levels = topology.map(({ level, rule, max }) =>

@@ -37,6 +37,7 @@ export class GroupShape {
    * `fixed` holds the place of those bundles that lie somewhere already; they stay there.
    */
   plan(fixed: readonly (Placed | null)[] = this.request.bundles.map(() => null)): readonly Placed[] | null {
+    if (this.classes.some((each) => each.shape.best() === null && each.members.some((member) => fixed[member] === null))) return null;
     const candidates = [...this.#cluster.rows()].filter((node) => this.classes.some((each) => each.shape.fits(node)));
     for (const nodes of this.#sameDomains(candidates, fixed)) {
       const placed = this.#planOn(nodes, fixed);

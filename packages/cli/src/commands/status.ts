@@ -26,6 +26,7 @@ function describe(status: StatusAnswer): string {
     ['jobs', some([[jobs.running, 'running'], [jobs.finished, 'finished']])],
     ['processes', `${counted(status.drivers, 'driver')}, ${counted(status.workers, 'worker')}`],
     ['actors', Object.entries(actors).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
+    ['groups', Object.entries(status.groups).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
     ['objects', `${objectStore.objects} in ${formatSizeBytes(objectStore.usedBytes)} of ${formatSizeBytes(objectStore.totalBytes)}${objectStore.spilledBytes > 0 ? `, ${formatSizeBytes(objectStore.spilledBytes)} on disk` : ''}`],
   ]);
   return [fields, '', describeResources(status.total, status.available), ...describeWaiting(status)].join('\n');

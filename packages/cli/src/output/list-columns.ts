@@ -1,11 +1,11 @@
 /** What the tables of `cluster list` show of each kind of thing; the JSON has all fields. */
 import { formatDurationMs, formatSizeBytes } from '@muster/base';
-import type { ActorRow, JobRow, ListKind, NodeRow, OwnedRow, WorkerRow } from '@muster/head';
+import type { ActorRow, GroupRow, JobRow, ListKind, NodeRow, OwnedRow, WorkerRow } from '@muster/head';
 import { formatUse } from './amounts.js';
 import type { Column } from './table.js';
 
 export type Kind = ListKind;
-type Rows = { nodes: NodeRow; tasks: OwnedRow; actors: ActorRow; objects: OwnedRow; jobs: JobRow; workers: WorkerRow };
+type Rows = { nodes: NodeRow; tasks: OwnedRow; actors: ActorRow; objects: OwnedRow; jobs: JobRow; workers: WorkerRow; groups: GroupRow };
 
 const text = (row: OwnedRow, field: string): string => {
   const value = row[field];
@@ -68,6 +68,16 @@ export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } 
     { title: 'PID', value: (row) => row.pid, align: 'right' },
     { title: 'JOB', value: (row) => row.jobId },
     age,
+  ],
+  groups: [
+    { title: 'GROUP', value: (row) => row.groupId },
+    { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
+    { title: 'STATE', value: (row) => row.state },
+    { title: 'BUNDLES', value: (row) => row.nodes.length, align: 'right' },
+    { title: 'STRATEGY', value: (row) => row.strategy },
+    { title: 'NODES', value: (row) => [...new Set(row.nodes.filter((nodeId) => nodeId !== ''))].join(' '), shrinksTo: 17 },
+    age,
+    { title: 'WHY', value: (row) => row.reasons || row.cause, shrinksTo: 12 },
   ],
 };
 

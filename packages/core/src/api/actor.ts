@@ -6,6 +6,7 @@ import type { ActorClient } from '../machine/actors.js';
 import type { ObjectRef } from '../machine/reference.js';
 import { TaskSpec } from '../machine/task-spec.js';
 import { requireSession } from './current.js';
+import { optionsToText } from './placement-group.js';
 import { checkActorOptions, checkCallOptions, demandOf, isGenerator, mergeOptions, nameOf } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { cancelOnAbort } from './remote.js';
@@ -44,7 +45,7 @@ export function actor<C extends AnyClass>(Class: C, options: ActorOptions = {}):
   if (typeof Class !== 'function') throw makeError('INVALID_ARGUMENT', { what: `actor(${typeof Class})`, want: 'a class' });
   if ((Class as { prototype?: unknown }).prototype === undefined) throw makeError('INVALID_ARGUMENT', { what: `actor(${Class.name || 'a function'})`, want: 'a class; remote() makes a function remote' });
   checkActorOptions(options);
-  const form: SpecialForm = { form: 'actor-class', parts: [Class, JSON.stringify(options)] };
+  const form: SpecialForm = { form: 'actor-class', parts: [Class, optionsToText(options)] };
   return Object.assign({
     create: (...args: unknown[]) => createActor(Class, options, args),
     options: (more: ActorOptions) => actor(Class, mergeOptions(options, more)),
@@ -61,7 +62,7 @@ async function createActor(Class: AnyClass, options: ActorOptions, args: readonl
   const actorId = newId('actor', systemRandom);
   const reply = await session.request((requestId) => ({
     type: 'createActor', requestId, actorId, name: options.name ?? '', className: actorInterface.className,
-    detached: options.lifetime === 'detached', getIfExists: options.getIfExists ?? false, demand: demandOf(options, 0),
+    detached: options.lifetime === 'detached', getIfExists: options.getIfExists ?? false, demand: demandOf(options, 0, session.capturedBy),
     maxRestarts: options.maxRestarts ?? 0, maxConcurrency: options.maxConcurrency ?? 1, creation,
     maxPendingCalls: options.maxPendingCalls ?? 0, interface: Buffer.from(JSON.stringify(actorInterface)),
   }));

@@ -11,6 +11,8 @@ export interface Context {
   readonly actorId: ActorId | null;
   /** The GPUs of this task or actor, as indices on the node; also in CUDA_VISIBLE_DEVICES. */
   readonly gpuIds: readonly number[];
+  /** The placement group in which this task or actor runs, and its bundle there; null: in none. */
+  readonly placementGroup: { readonly id: string; readonly bundle: number } | null;
   /** Counts tries of this task, from 1. */
   readonly attempt: number;
   /** Aborts when the task is cancelled or out of time. */
@@ -30,5 +32,5 @@ const neverAborted = new AbortController().signal;
 export function context(): Context {
   if (provider) return provider();
   const { jobId, nodeId } = requireSession();
-  return { jobId, nodeId, taskId: null, actorId: null, gpuIds: [], attempt: 1, signal: neverAborted };
+  return { jobId, nodeId, taskId: null, actorId: null, gpuIds: [], placementGroup: null, attempt: 1, signal: neverAborted };
 }

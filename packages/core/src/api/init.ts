@@ -5,6 +5,7 @@ import { startLocalCluster, startLocalNode } from '../io/local-cluster.js';
 import { findLocalNode, readToken } from '../io/nodes.js';
 import { newDriverId, Session, type SessionTarget } from '../io/session.js';
 import { actor, handleFromParts } from './actor.js';
+import { optionsFromText, placementGroupFromParts } from './placement-group.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
 import { showLogLines } from './logs.js';
 import { checkInitOptions } from './options.js';
@@ -34,8 +35,9 @@ export interface ClusterInfo {
 export function sessionForms(session: Session): ReturnType<typeof specialForms> {
   return specialForms({
     'remote-function': remoteFromParts,
-    'actor-class': ([Class, options]) => actor(Class as never, JSON.parse(options as string) as ActorOptions),
+    'actor-class': ([Class, options]) => actor(Class as never, optionsFromText<ActorOptions>(options as string)),
     'actor-handle': (parts) => handleFromParts(session, parts),
+    'placement-group': placementGroupFromParts,
   });
 }
 

@@ -81,10 +81,10 @@ export function checkInitOptions(options: object): void {
   checkKeys(options, INIT_KEYS);
 }
 
-/** What the options ask of a place. */
-export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number): Demand {
+/** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
+export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement) };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement, capturedBy) };
 }
 
 /** A task's options for the machine. */

@@ -1,20 +1,38 @@
 /** Users' `placement`, checked and turned into the terms that the head takes. */
 import { LABEL_WEIGHT_MAX, makeError, NODE_LABEL } from '@muster/base';
-import type { LabelTerm, Placement as PlacementMessage } from '@muster/protocol';
+import { NO_PLACEMENT, type LabelTerm, type Placement as PlacementMessage } from '@muster/protocol';
+import type { PlacementGroup } from './placement-group.js';
 import type { LabelCondition, Placement } from './types.js';
 
 const NODE_KEYS = new Set(['node', 'soft']);
 const LABELS_KEYS = new Set(['labels']);
+const GROUP_KEYS = new Set(['group', 'bundle', 'captureChildTasks']);
 const OPERATORS = ['in', 'notIn', 'exists'] as const;
 const CONDITION_KEYS = new Set([...OPERATORS, 'weight']);
 
-/** @throws MusterError INVALID_ARGUMENT */
-export function placementOf(placement: Placement | undefined): PlacementMessage {
-  if (placement === undefined) return { spread: false, labels: [] };
-  if (placement === 'spread') return { spread: true, labels: [] };
-  if (isObject(placement) && 'node' in placement) return { spread: false, labels: [nodeTerm(placement)] };
-  if (isObject(placement) && 'labels' in placement) return { spread: false, labels: labelTerms(placement) };
-  throw invalid('placement', "'spread', { node } or { labels }");
+/** `capturedBy`: the placement group in which what names no placement runs; empty: none. @throws MusterError INVALID_ARGUMENT */
+export function placementOf(placement: Placement | undefined, capturedBy = ''): PlacementMessage {
+  if (placement === undefined) return capturedBy === '' ? NO_PLACEMENT : { ...NO_PLACEMENT, groupId: capturedBy, capturesChildren: true };
+  if (placement === 'spread') return { ...NO_PLACEMENT, spread: true };
+  if (isObject(placement) && 'node' in placement) return { ...NO_PLACEMENT, labels: [nodeTerm(placement)] };
+  if (isObject(placement) && 'labels' in placement) {
+    checkKeys('placement', placement, LABELS_KEYS);
+    return { ...NO_PLACEMENT, labels: labelTerms(placement.labels) };
+  }
+  if (isObject(placement) && 'group' in placement) return inGroup(placement);
+  throw invalid('placement', "'spread', { node }, { labels } or { group }");
+}
+
+function inGroup(placement: Extract<Placement, { readonly group: PlacementGroup }>): PlacementMessage {
+  checkKeys('placement', placement, GROUP_KEYS);
+  const { group, bundle, captureChildTasks = false } = placement;
+  if (!isObject(group) || typeof group.id !== 'string' || !Array.isArray(group.bundles)) throw invalid('placement.group', 'what placementGroup() resolves with');
+  const count = group.bundles.length;
+  if (bundle !== undefined && !(Number.isInteger(bundle) && bundle >= 0 && bundle < count)) {
+    throw invalid(`placement.bundle: ${String(bundle)}`, `one of 0 to ${count - 1}: the group has ${count} bundle${count === 1 ? '' : 's'}`);
+  }
+  if (typeof captureChildTasks !== 'boolean') throw invalid(`placement.captureChildTasks: ${String(captureChildTasks)}`, 'true or false');
+  return { ...NO_PLACEMENT, groupId: group.id, bundle: bundle === undefined ? 0 : bundle + 1, capturesChildren: captureChildTasks };
 }
 
 function nodeTerm(placement: Extract<Placement, { readonly node: string }>): LabelTerm {
@@ -25,10 +43,9 @@ function nodeTerm(placement: Extract<Placement, { readonly node: string }>): Lab
   return { key: NODE_LABEL, operator: 'in', values: [node], weight: soft ? LABEL_WEIGHT_MAX : 0 };
 }
 
-function labelTerms(placement: Extract<Placement, { readonly labels: object }>): LabelTerm[] {
-  checkKeys('placement', placement, LABELS_KEYS);
-  const { labels } = placement;
-  if (!isObject(labels)) throw invalid('placement.labels', "an object such as { zone: 'a' }");
+/** Users' conditions on labels, of a placement or of a bundle. @throws MusterError INVALID_ARGUMENT */
+export function labelTerms(labels: Readonly<Record<string, LabelCondition>>): LabelTerm[] {
+  if (!isObject(labels)) throw invalid('labels', "an object such as { zone: 'a' }");
   return Object.entries(labels).map(([key, condition]) => termOf(key, condition));
 }
 
@@ -53,10 +70,12 @@ function termOf(key: string, condition: LabelCondition): LabelTerm {
   return { key, operator, values: [...values], weight };
 }
 
-function checkKeys(what: string, value: object, known: ReadonlySet<string>): void {
+/** @throws MusterError INVALID_ARGUMENT for a field that is not known */
+export function checkKeys(what: string, value: object, known: ReadonlySet<string>): void {
   for (const key of Object.keys(value)) if (!known.has(key)) throw invalid(`${what} with '${key}'`, `made of ${[...known].join(', ')}`);
 }
 
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Whether it has fields. */
+export const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const invalid = (what: string, want: string): Error => makeError('INVALID_ARGUMENT', { what, want });
+export const invalid = (what: string, want: string): Error => makeError('INVALID_ARGUMENT', { what, want });

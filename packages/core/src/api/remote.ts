@@ -4,6 +4,7 @@ import type { Session } from '../io/session.js';
 import { RefState, type ObjectRef } from '../machine/reference.js';
 import type { FunctionEntry, TaskSpec } from '../machine/task-spec.js';
 import { requireSession } from './current.js';
+import { optionsFromText, optionsToText } from './placement-group.js';
 import { checkTaskOptions, demandOf, isClass, isGenerator, mergeOptions, resolveTaskOptions } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { FORM, type SpecialForm } from './special.js';
@@ -37,7 +38,7 @@ function functionEntry(session: Session, fn: AnyFunction, name: string): Functio
 
 /** A remote function that arrived in a value. */
 export function remoteFromParts([fn, options, retryOn]: readonly unknown[]): object {
-  const portable = JSON.parse(options as string) as TaskOptions;
+  const portable = optionsFromText<TaskOptions>(options as string);
   return remote(fn as AnyFunction, retryOn ? { ...portable, retryOn: retryOn as NonNullable<TaskOptions['retryOn']> } : portable) as unknown as object;
 }
 
@@ -45,16 +46,19 @@ export function remoteFromParts([fn, options, retryOn]: readonly unknown[]): obj
 class RemoteTask {
   #session: Session | null = null;
   #spec: TaskSpec | null = null;
+  /** The placement group that had captured this process when the specification was made. */
+  #capturedBy = '';
 
   constructor(readonly fn: AnyFunction, readonly options: TaskOptions) {}
 
   submit(args: readonly unknown[]): ObjectRef {
     const session = requireSession();
-    if (session !== this.#session || !this.#spec) {
-      const { owner } = session;
+    if (session !== this.#session || session.capturedBy !== this.#capturedBy || !this.#spec) {
+      const { owner, capturedBy } = session;
       const options = resolveTaskOptions(this.options, this.fn);
-      this.#spec = owner.taskSpec(functionEntry(session, this.fn, options.name), demandOf(this.options, 1), options);
+      this.#spec = owner.taskSpec(functionEntry(session, this.fn, options.name), demandOf(this.options, 1, capturedBy), options);
       this.#session = session;
+      this.#capturedBy = capturedBy;
     }
     const { signal } = this.options;
     if (signal?.aborted) throw makeError('TASK_CANCELLED', { what: `the task ${this.#spec.options.name}`, why: ' before it was submitted' });
@@ -90,7 +94,7 @@ export function remote(fn: AnyFunction, options: TaskOptions = {}): unknown {
   const callable = isGenerator(fn) ? generatorForm(task) : functionForm(task);
   const { signal: _signal, retryOn, ...portable } = options;
   // Parts may be unfilled when the other side makes the function again: so the options travel as text.
-  const form: SpecialForm = { form: 'remote-function', parts: [fn, JSON.stringify(portable), retryOn] };
+  const form: SpecialForm = { form: 'remote-function', parts: [fn, optionsToText(portable), retryOn] };
   return Object.assign(callable, {
     options: (more: TaskOptions) => (remote as (fn: AnyFunction, options: TaskOptions) => unknown)(fn, mergeOptions(options, more)),
     [FORM]: form,

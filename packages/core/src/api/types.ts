@@ -1,6 +1,7 @@
 /** The types that carry a function's and a class's own types to the other side. */
 import type { ResourceOptions } from '@muster/base';
 import type { ObjectRef } from '../machine/reference.js';
+import type { PlacementGroup } from './placement-group.js';
 
 /** A value, or a reference to one: a reference as a top-level argument is passed by its value's location. */
 export type Argument<T> = T | ObjectRef<T>;
@@ -13,7 +14,12 @@ export type Placement =
   /** On this node; with `soft`, on others while it has no room or is gone. */
   | { readonly node: string; readonly soft?: boolean }
   /** On nodes whose labels satisfy all of the conditions. A node's id counts as its label `node`. */
-  | { readonly labels: Readonly<Record<string, LabelCondition>> };
+  | { readonly labels: Readonly<Record<string, LabelCondition>> }
+  /**
+   * In this bundle of a placement group, or in any of them. With `captureChildTasks`, tasks and actors that are made there run in the group, too, unless
+   * they name a placement of their own.
+   */
+  | { readonly group: PlacementGroup; readonly bundle?: number; readonly captureChildTasks?: boolean };
 
 /** What a label must be: a text; or one of several, none of several, there or not there. With a weight from 1 to 100, only preferred by that much. */
 export type LabelCondition = string | ((

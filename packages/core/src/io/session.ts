@@ -62,6 +62,8 @@ export class Session {
   readonly serializer: Serializer;
   jobId = '' as JobId;
   nodeId = '' as NodeId;
+  /** Of a worker: the placement group in which what its tasks make runs, unless it names a placement; empty: none. */
+  capturedBy = '';
   /** Resolves when the session is connected. */
   ready: Promise<void> = Promise.resolve();
   /** Waits of users' code that are going on; a worker gives back its cpu while its task waits. */

@@ -2,6 +2,7 @@
  * Task queues, one for each demand: how many leases they ask for, and which task goes to which leased worker when.
  * It knows nothing of results; `Owner` tells it when a line has room again.
  */
+import { makeError } from '@muster/base';
 import type { Death, Demand, LeaseGranted } from '@muster/protocol';
 import { fillLine } from './fill.js';
 import { Line } from './line.js';
@@ -27,6 +28,8 @@ export class TaskQueue extends SlotQueue {
   demandedCount = 0;
   /** Why it waits, in the scheduler's words; empty when it does not. */
   waitReasons = '';
+  /** Nothing that is there could ever give it a lease: its tasks fail as soon as it has none left. */
+  isInfeasible = false;
   #turn = 0;
 
   constructor(readonly id: number, readonly demand: Demand, readonly dispatcher: Dispatcher) {
@@ -35,6 +38,7 @@ export class TaskQueue extends SlotQueue {
 
   pump(nowMs: number): void {
     const lines = this.lines;
+    if (this.isInfeasible && lines.length === 0) this.#failAll();
     const filled: Line[] = [];
     let progress = true;
     while (this.ring.length > 0 && progress) {
@@ -50,6 +54,14 @@ export class TaskQueue extends SlotQueue {
     }
     for (const line of filled) line.flush();
     this.dispatcher.updateDemand(this);
+  }
+
+  #failAll(): void {
+    const { owner } = this.dispatcher;
+    this.isInfeasible = false; // later tasks ask anew
+    for (const slot of this.ring.drain()) {
+      owner.failTaken(slot, makeError('UNSCHEDULABLE', { what: `the task ${owner.slots.specs[slot]!.options.name}`, reasons: this.waitReasons }));
+    }
   }
 }
 
@@ -100,6 +112,7 @@ export class Dispatcher {
     if (this.#byLease.has(grant.leaseId)) return;
     if (!queue || !grant.endpoint) return this.#giveBack(grant.leaseId, false, 'unknown demand');
     queue.waitReasons = '';
+    queue.isInfeasible = false;
     const line = this.owner.lines.open(queue, { endpoint: grant.endpoint, workerId: grant.workerId, leaseId: grant.leaseId, actorId: '', incarnation: 0 });
     line.idleSinceMs = this.owner.ports.nowMs();
     this.#byLease.set(grant.leaseId, line);

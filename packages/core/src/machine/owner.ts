@@ -12,6 +12,7 @@ import { Attempts } from './attempts.js';
 import { Borrowing } from './borrowing.js';
 import { Dispatcher } from './dispatcher.js';
 import { FailureHistory } from './failures.js';
+import { GroupClients } from './groups.js';
 import { Lending } from './lending.js';
 import type { Line } from './line.js';
 import { Lines } from './lines.js';
@@ -45,6 +46,7 @@ export class Owner implements RefHolder {
   readonly objects: ObjectTable;
   readonly dispatcher: Dispatcher;
   readonly actors: ActorClients;
+  readonly groups: GroupClients;
   readonly attempts: Attempts;
   readonly arguments: ArgumentWaits;
   readonly failures = new FailureHistory();
@@ -66,6 +68,7 @@ export class Owner implements RefHolder {
     this.objects = new ObjectTable(this);
     this.dispatcher = new Dispatcher(this);
     this.actors = new ActorClients(this);
+    this.groups = new GroupClients(this);
     this.attempts = new Attempts(this);
     this.arguments = new ArgumentWaits(this);
     this.lines = new Lines(this);
@@ -357,6 +360,7 @@ export class Owner implements RefHolder {
       case 'leaseReclaim': return this.dispatcher.reclaimed(message.leaseId);
       case 'demandStatus': return this.#demandStatus(message.demandId, message.infeasible, message.reasons);
       case 'actorState': return this.actors.onState(message);
+      case 'groupState': return this.groups.onState(message);
       case 'nodeDied': return this.#nodeDied(message.nodeId);
       case 'processDied': return this.#processDied(message.processId, message.cause);
       default: return; // for the session
@@ -378,11 +382,8 @@ export class Owner implements RefHolder {
     const queue = this.dispatcher.queue(demandId);
     if (!queue) return;
     queue.waitReasons = reasons;
-    if (!infeasible || queue.lines.length > 0) return;
-    for (const slot of queue.ring.drain()) {
-      this.failTaken(slot, makeError('UNSCHEDULABLE', { what: `the task ${this.slots.specs[slot]!.options.name}`, reasons }));
-    }
-    this.dispatcher.updateDemand(queue);
+    queue.isInfeasible = infeasible;
+    this.markDirty(queue);
   }
 
   /** The connection to the cluster is gone: nothing that is pending will ever settle by itself. */
@@ -391,6 +392,7 @@ export class Owner implements RefHolder {
     this.borrowing.close(error);
     for (const queue of this.dispatcher.queues) queue.ring.drain();
     this.actors.disconnected(error);
+    this.groups.disconnected(error);
     for (let slot = 0; slot < this.slots.length; slot++) {
       const state = this.slots.states[slot];
       const ref = this.slots.refs[slot];
@@ -412,9 +414,9 @@ export class Owner implements RefHolder {
     }
   }
 
-  /** Others hold what this process owns, or it has work under way, or actors: an idle worker may not be ended for want of work. */
+  /** Others hold what this process owns, or it has work under way, or actors or placement groups: an idle worker may not be ended for want of work. */
   #sayWhetherNeeded(): void {
-    const isNeeded = this.objects.exportedCount > 0 || this.slots.usedCount > 0 || this.actors.ownCount > 0;
+    const isNeeded = this.objects.exportedCount > 0 || this.slots.usedCount > 0 || this.actors.ownCount > 0 || this.groups.ownCount > 0;
     if (isNeeded === this.#isNeeded) return;
     this.#isNeeded = isNeeded;
     this.ports.needed(isNeeded);

@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { makeError, seededRandom } from '@muster/base';
-import type { NodeToHead, WorkerCommand } from '@muster/protocol';
+import type { BundleRef, NodeToHead, WorkerCommand } from '@muster/protocol';
 import { GPU_ID_FIRST, MachineScript } from '../test-support/machine-script.js';
 
 const SEEDS = 1000;
@@ -16,15 +16,25 @@ interface HeadLease {
   readonly jobId: string;
   readonly actorId: string;
   readonly gpuIds: readonly number[];
+  readonly bundle: BundleRef | null;
   wants: 'start' | 'end' | 'kill';
   state: 'asked' | 'running' | 'over';
   workerId: string;
+}
+
+/** The bundles of a group as the head sees them. */
+interface HeadShare {
+  readonly groupId: string;
+  readonly epoch: number;
+  wants: 'prepare' | 'commit' | 'return';
+  isReturned: boolean;
 }
 
 class RandomLife {
   readonly #random;
   readonly #script: MachineScript;
   readonly #leases = new Map<string, HeadLease>();
+  readonly #shares: HeadShare[] = [];
   /** Workers by what the operating system knows of them. */
   readonly #starting = new Set<string>();
   readonly #alive = new Set<string>();
@@ -52,7 +62,8 @@ class RandomLife {
 
   #act(): void {
     const dice = this.#below(100);
-    if (dice < 22) this.#startLease();
+    if (dice < 18) this.#startLease();
+    else if (dice < 22) this.#actOnBundles();
     else if (dice < 36) this.#ifAny([...this.#leases.keys()], (id) => this.#endLease(id));
     else if (dice < 42) this.#ifAny([...this.#leases.keys()], (id) => this.#ask(id)); // a repeated request
     else if (dice < 64) this.#ifAny([...this.#starting], (id) => this.#ready(id));
@@ -66,10 +77,32 @@ class RandomLife {
 
   #startLease(): void {
     const gpuIds = [[], [], [0], [1], [0, 1]][this.#below(5)]!; // in parts, for all that the daemon knows
+    const committed = this.#shares.filter(({ wants }) => wants === 'commit');
+    const home = committed.length > 0 && this.#below(2) === 0 ? committed[this.#below(committed.length)]! : null;
+    const bundle = home && { groupId: home.groupId, epoch: home.epoch, index: 0, capturesChildren: false };
     const id = `lease-${this.#leases.size}`;
     const actorId = this.#below(4) === 0 ? `actor-${id}` : '';
-    this.#leases.set(id, { jobId: `job-${this.#below(2)}`, actorId, gpuIds, wants: 'start', state: 'asked', workerId: '' });
+    this.#leases.set(id, { jobId: `job-${this.#below(2)}`, actorId, gpuIds, bundle, wants: 'start', state: 'asked', workerId: '' });
     this.#ask(id);
+  }
+
+  /** The head commits what was prepared, and returns it, at any time; it does so for good. */
+  #actOnBundles(): void {
+    const open = this.#shares.filter(({ wants }) => wants !== 'return');
+    const share = open[this.#below(open.length + 1)];
+    if (!share) {
+      this.#shares.push({ groupId: 'pg-1', epoch: this.#shares.length, wants: 'prepare', isReturned: false });
+      return this.#askShare(this.#shares.at(-1)!);
+    }
+    if (share.wants === 'commit' || this.#below(3) === 0) share.wants = 'return';
+    this.#askShare(share);
+  }
+
+  #askShare({ groupId, epoch, wants }: HeadShare): void {
+    if (!this.#isConnected) return;
+    if (wants === 'prepare') this.#script.head({ type: 'prepareBundles', groupId, epoch, bundles: [{ index: 0, gpuIds: [] }] });
+    else if (wants === 'commit') this.#script.head({ type: 'commitBundles', groupId, epoch });
+    else this.#script.head({ type: 'returnBundles', groupId, epoch, reason: 'it was removed' });
   }
 
   #endLease(id: string): void {
@@ -79,9 +112,9 @@ class RandomLife {
   }
 
   #ask(id: string): void {
-    const { jobId, actorId, gpuIds, wants } = this.#leases.get(id)!;
+    const { jobId, actorId, gpuIds, bundle, wants } = this.#leases.get(id)!;
     if (!this.#isConnected) return;
-    if (wants === 'start') this.#script.startLease(id, { jobId, actorId, gpuIds });
+    if (wants === 'start') this.#script.startLease(id, { jobId, actorId, gpuIds, ...(bundle && { bundle }) });
     else this.#script.endLease(id, wants === 'kill');
   }
 
@@ -114,6 +147,7 @@ class RandomLife {
     this.#isConnected = true;
     this.#isAttempting = false;
     this.#script.accept();
+    for (const share of this.#shares) if (!share.isReturned) this.#askShare(share);
     for (const [id, lease] of this.#leases) if (lease.state !== 'over') this.#ask(id);
     this.#observe();
   }
@@ -144,6 +178,7 @@ class RandomLife {
   }
 
   #hear(message: NodeToHead): void {
+    if (message.type === 'bundlesPrepared' || message.type === 'bundlesReturned') return this.#hearOfBundles(message);
     if (message.type === 'leaseStarted') {
       const lease = this.#leases.get(message.leaseId)!;
       if (lease.state === 'over') throw new Error(`${message.leaseId} started after its end`);
@@ -152,6 +187,18 @@ class RandomLife {
     } else if (message.type === 'leaseEnded' || message.type === 'leaseFailed') {
       const lease = this.#leases.get(message.leaseId)!;
       lease.state = 'over';
+    }
+  }
+
+  #hearOfBundles(message: NodeToHead & { readonly type: 'bundlesPrepared' | 'bundlesReturned' }): void {
+    const share = this.#shares.find(({ epoch }) => epoch === message.epoch)!;
+    if (message.type === 'bundlesReturned') {
+      if (share.wants !== 'return') throw new Error(`the bundles of epoch ${share.epoch} were returned, though the head wants to ${share.wants} them`);
+      share.isReturned = true;
+      for (const [id, { bundle, state }] of this.#leases) if (bundle?.epoch === share.epoch && state === 'running') throw new Error(`${id} outlives its bundle`);
+    } else if (share.wants === 'prepare') {
+      share.wants = 'commit';
+      this.#askShare(share);
     }
   }
 
@@ -174,6 +221,9 @@ class RandomLife {
       for (const workerId of [...this.#starting]) this.#ready(workerId);
       for (const workerId of [...this.#dying]) this.#exit(workerId);
       this.#observe();
+    }
+    for (const { epoch, wants, isReturned } of this.#shares) {
+      if (wants === 'prepare' || (wants === 'return' && !isReturned)) throw new Error(`the head wants to ${wants} the bundles of epoch ${epoch}, and nothing has come of it`);
     }
     for (const [id, lease] of this.#leases) {
       const isRight = lease.wants === 'start' ? lease.state !== 'asked' : lease.state === 'over';

@@ -5,12 +5,14 @@
 import { describeDeath, errorToWire, makeError, ownerKey, type DeathCause, type MusterError, type ProcessId, type Random, type ResourceSet } from '@muster/base';
 import { deathToMessage, resourcesToMessage, type Endpoint, type HeadToNode, type LogLines, type LogsQuestion, type NodeQuery, type NodeToHead } from '@muster/protocol';
 import type { ObjectListing, StoreStats } from '@muster/store';
+import { BundleTable } from './bundle-table.js';
 import type { ProcessExit } from './death-cause.js';
 import { HeadLink } from './head-link.js';
 import { JobProcesses } from './job-processes.js';
 import { LeaseTable } from './lease-table.js';
 import { LogRelay } from './log-relay.js';
 import type { DaemonEffect, DaemonEvent } from './messages.js';
+import { PeerNews } from './peer-news.js';
 import { WorkerPool, type Worker } from './worker-pool.js';
 
 /** How long killed processes may take to vanish before the daemon ends without them. */
@@ -53,10 +55,12 @@ interface PastWorker {
 export class DaemonMachine {
   readonly #options: DaemonMachineOptions;
   readonly #pool: WorkerPool;
+  readonly #bundles: BundleTable;
   readonly #leases: LeaseTable;
   readonly #logs: LogRelay;
   readonly #jobs: JobProcesses;
   readonly #head: HeadLink;
+  readonly #peerNews: PeerNews;
   readonly #pastWorkers = new Map<string, PastWorker>();
   #effects: DaemonEffect[] = [];
   #nowMs = 0;
@@ -73,9 +77,11 @@ export class DaemonMachine {
     const emit = (effect: DaemonEffect): void => { this.#effects.push(effect); };
     const send = (message: NodeToHead): void => this.#send(message);
     this.#pool = new WorkerPool(options, emit);
-    this.#leases = new LeaseTable({ pool: this.#pool, gpuIds: options.gpuIds, emit, send });
+    this.#bundles = new BundleTable({ gpuCount: options.gpuIds.length, send });
+    this.#leases = new LeaseTable({ pool: this.#pool, bundles: this.#bundles, gpuIds: options.gpuIds, emit, send });
     this.#logs = new LogRelay(options.nodeId, (lines: LogLines) => send({ type: 'logLines', ...lines }));
     this.#jobs = new JobProcesses(emit, send);
+    this.#peerNews = new PeerNews(emit);
     this.#head = new HeadLink({
       random: options.random,
       registration: this.#registration(),
@@ -132,6 +138,12 @@ export class DaemonMachine {
       case 'endLease':
         this.#leases.end(message, this.#nowMs);
         return this.#leases.serveWaiting(this.#nowMs);
+      case 'prepareBundles': return this.#bundles.prepare(message);
+      case 'commitBundles': return this.#bundles.commit(message);
+      case 'returnBundles':
+        for (const leaseId of this.#bundles.leasesIn(message)) this.#leases.end({ leaseId, kill: true, reason: message.reason }, this.#nowMs);
+        this.#bundles.return(message);
+        return this.#leases.serveWaiting(this.#nowMs);
       case 'killWorker': {
         const worker = this.#pool.get(message.workerId);
         if (worker) this.#pool.kill(worker, message.reason);
@@ -140,7 +152,7 @@ export class DaemonMachine {
       case 'startJobProcess': return this.#jobs.start(message);
       case 'stopJobProcess': return this.#jobs.stop(message.jobId, 'the job was stopped', this.#nowMs);
       case 'flushLogs': return this.#flushLogs(message.jobId);
-      case 'peerNodes': return this.#emit({ type: 'peerNodes', nodes: message.nodes });
+      case 'peerNodes': return this.#peerNews.take(message);
       case 'shutdown': return this.#shutDown(message.reason, null);
       case 'nodeQuery': return this.#answer(message);
       case 'endJobOnNode':

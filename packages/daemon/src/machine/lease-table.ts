@@ -6,7 +6,8 @@
  *                       └─ no worker can be had: failed
  */
 import { formatDurationMs, type DeathCause } from '@muster/base';
-import { deathToMessage, type EndLease, type NodeToHead, type StartLease } from '@muster/protocol';
+import { deathToMessage, type BundleRef, type EndLease, type NodeToHead, type StartLease } from '@muster/protocol';
+import type { BundleTable } from './bundle-table.js';
 import type { Emit } from './messages.js';
 import type { Worker, WorkerPool } from './worker-pool.js';
 
@@ -25,6 +26,8 @@ interface Lease {
   readonly deadlineMs: number;
   /** As the machine numbers them. The head chooses: what it gives is free. */
   readonly gpuIds: readonly number[];
+  /** In which it is; null: in none. */
+  readonly bundle: BundleRef | null;
   worker: Worker | null;
   /** The head has asked for its end: the worker's death is no news. */
   isEnding: boolean;
@@ -38,6 +41,7 @@ interface EndedLease {
 /** All leases that the head has placed here. */
 export class LeaseTable {
   readonly #pool: WorkerPool;
+  readonly #bundles: BundleTable;
   readonly #gpuIds: readonly number[];
   readonly #emit: Emit;
   readonly #send: (message: NodeToHead) => void;
@@ -47,8 +51,9 @@ export class LeaseTable {
   readonly #ended = new Map<string, EndedLease>();
 
   /** @param options `gpuIds`: as the machine numbers the node's GPUs */
-  constructor(options: { pool: WorkerPool; gpuIds: readonly number[]; emit: Emit; send: (message: NodeToHead) => void }) {
+  constructor(options: { pool: WorkerPool; bundles: BundleTable; gpuIds: readonly number[]; emit: Emit; send: (message: NodeToHead) => void }) {
     this.#pool = options.pool;
+    this.#bundles = options.bundles;
     this.#gpuIds = options.gpuIds;
     this.#emit = options.emit;
     this.#send = options.send;
@@ -60,13 +65,13 @@ export class LeaseTable {
   }
 
   start(message: StartLease, nowMs: number): void {
-    const { leaseId, jobId, actorId, name } = message;
+    const { leaseId, jobId, actorId, name, bundle } = message;
     const known = this.#leases.get(leaseId);
     if (known) return this.#announce(known);
     const ended = this.#ended.get(leaseId);
     if (ended) return this.#send(ended.message);
     const lease: Lease = {
-      leaseId, jobId, actorId, name, gpuIds: message.gpuIds.flatMap((index) => this.#gpuIds[index] ?? []), deadlineMs: nowMs + LEASE_START_TIMEOUT_MS,
+      leaseId, jobId, actorId, name, bundle, gpuIds: message.gpuIds.flatMap((index) => this.#gpuIds[index] ?? []), deadlineMs: nowMs + LEASE_START_TIMEOUT_MS,
       worker: null, isEnding: false,
     };
     this.#leases.set(leaseId, lease);
@@ -75,6 +80,8 @@ export class LeaseTable {
       const detail = `it was given the GPUs ${message.gpuIds.join(', ')} of a node that has ${this.#gpuIds.length}`;
       return this.#fail(lease, { kind: 'start-failed', detail }, nowMs);
     }
+    const refusal = bundle && this.#bundles.enter(bundle, leaseId);
+    if (refusal) return this.#fail(lease, { kind: 'start-failed', detail: refusal }, nowMs);
     this.#place(lease);
   }
 
@@ -140,8 +147,8 @@ export class LeaseTable {
     lease.worker = worker;
     this.#waiting.delete(lease);
     if (lease.gpuIds.length > 0) this.#pool.clearGpus(lease.gpuIds);
-    const { leaseId, jobId, gpuIds, actorId } = lease;
-    this.#emit({ type: 'commandWorker', workerId: worker.workerId, command: { leaseId, jobId, gpuIds, actorId, exit: false } });
+    const { leaseId, jobId, gpuIds, actorId, bundle } = lease;
+    this.#emit({ type: 'commandWorker', workerId: worker.workerId, command: { leaseId, jobId, gpuIds, actorId, exit: false, bundle } });
     this.#announce(lease);
   }
 
@@ -165,5 +172,6 @@ export class LeaseTable {
     this.#ended.set(lease.leaseId, { message, endedAtMs });
     if (this.#ended.size > ENDED_LEASES_MAX) this.#ended.delete(this.#ended.keys().next().value!);
     this.#send(message);
+    if (lease.bundle) this.#bundles.leave(lease.bundle, lease.leaseId); // may end the bundle, which is told after its leases
   }
 }

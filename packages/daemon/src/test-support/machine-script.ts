@@ -1,6 +1,6 @@
 /** A daemon's machine on a script: events with few words, and the effects by type. */
 import { RESOURCE_SCALE, seededRandom } from '@muster/base';
-import type { HeadToNode, NodeToHead } from '@muster/protocol';
+import type { BundleRef, HeadToNode, NodeToHead } from '@muster/protocol';
 import type { ProcessExit } from '../machine/death-cause.js';
 import { DaemonMachine } from '../machine/daemon-machine.js';
 import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';
@@ -65,8 +65,9 @@ export class MachineScript {
     this.step({ type: 'headMessage', message });
   }
 
-  startLease(leaseId: string, options: { jobId?: string; actorId?: string; gpuIds?: readonly number[] } = {}): void {
-    this.head({ type: 'startLease', leaseId, jobId: options.jobId ?? 'job-1', resources: null, actorId: options.actorId ?? '', name: '', gpuIds: options.gpuIds ?? [] });
+  startLease(leaseId: string, options: { jobId?: string; actorId?: string; gpuIds?: readonly number[]; bundle?: BundleRef } = {}): void {
+    const { jobId = 'job-1', actorId = '', gpuIds = [], bundle = null } = options;
+    this.head({ type: 'startLease', leaseId, jobId, resources: null, actorId, name: '', gpuIds, bundle });
   }
 
   endLease(leaseId: string, kill = false): void {

@@ -67,7 +67,7 @@ export class TestCluster {
 
   /** Has the head start a lease, and waits for its worker. */
   lease(daemon: { readonly nodeId: NodeId }, leaseId: string, jobId = 'job-1'): Promise<LeaseStarted> {
-    this.head.send(daemon.nodeId, { type: 'startLease', leaseId, jobId, resources: null, actorId: '', name: '', gpuIds: [] });
+    this.head.send(daemon.nodeId, { type: 'startLease', leaseId, jobId, resources: null, actorId: '', name: '', gpuIds: [], bundle: null });
     return this.head.next('leaseStarted', (message) => message.leaseId === leaseId);
   }
 

@@ -17,6 +17,7 @@ import {
   ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX,
   CREATION_ERROR_KEPT_MAX_BYTES, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
 } from './limits.js';
+import type { Pool } from './pool.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
 
@@ -27,6 +28,8 @@ interface Foundations {
   readonly leases: Leases;
   readonly processes: Processes;
   readonly jobs: Jobs;
+  /** Where leases in a placement group are placed; of the empty id, on the nodes. */
+  readonly poolOf: (groupId: string) => Pool;
 }
 
 /** How often leases of one kind of actor are on each node, for spreading. Shared by all actors of a class and job. */
@@ -152,10 +155,10 @@ export class Actors {
     if (actor !== null && actor.state === 'starting') this.die(actor, { kind: 'start-failed', detail: 'its constructor threw' }, message.error);
   }
 
-  /** Tells watchers why the actor waits. One that only a dead node could hold never will run. */
+  /** Tells watchers why the actor waits. One that only a dead node or the bundles of a group that is gone could hold never will run. */
   status(actorId: string, status: DemandStatus): void {
     const actor = this.live.get(actorId)!;
-    if (status.isInfeasible && namesNode(actor.demand.request)) {
+    if (status.isInfeasible && (actor.demand.pool.groupId !== '' || namesNode(actor.demand.request))) {
       return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
     }
     actor.reasons = status.reasons;
@@ -191,19 +194,20 @@ export class Actors {
 
   /** @throws MusterError for a request that cannot be met */
   #make(creator: Process, message: CreateActor): Actor {
-    const { context, demands, jobs } = this.#parts;
+    const { context, demands, jobs, poolOf } = this.#parts;
     if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
     checkCreation(message);
-    const { request, isSpread } = readDemand(message.demand);
+    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
-    const reasons = this.#waitReasons(what, request);
+    const pool = poolOf(groupId);
+    const reasons = this.#waitReasons(what, pool, request);
     const className = readName(message.className);
     const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
     const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
     const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
     const demand = demands.create({
-      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId], request,
-      leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
+      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId],
+      pool, request, capturesChildren, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
     const actor: Actor = {
       id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,
@@ -220,9 +224,9 @@ export class Actors {
   }
 
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
-  #waitReasons(what: string, request: PlacementRequest): string {
+  #waitReasons(what: string, pool: Pool, request: PlacementRequest): string {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
-    const status = this.#parts.demands.outlook(request);
+    const status = this.#parts.demands.outlook(pool, request);
     if (status?.isInfeasible === true) throw makeError('UNSCHEDULABLE', { what, reasons: status.reasons });
     return status?.reasons ?? '';
   }

@@ -6,7 +6,7 @@
  * Among all groups the demand with the fewest leases is next, and among equals it goes in turn.
  */
 import { formatDurationMs } from '@muster/base';
-import { explain, place, requestKey, type PlacementRequest, type Shape } from '@muster/scheduler';
+import { place, requestKey, type PlacementRequest, type Shape } from '@muster/scheduler';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
 import { FairQueue, type Queued } from './fair-queue.js';
@@ -14,6 +14,7 @@ import type { Lease } from './leases.js';
 import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNSIZED_LEASES_MAX } from './limits.js';
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
+import type { Pool } from './pool.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
 export interface DemandSpec {
@@ -25,7 +26,11 @@ export interface DemandSpec {
   readonly jobId: string;
   /** See PlacementHints. */
   readonly preferredNodeIds: readonly string[];
+  /** On whose rows its leases are placed. */
+  readonly pool: Pool;
   readonly request: PlacementRequest;
+  /** In a placement group: what is made there runs in the group, too. */
+  readonly capturesChildren: boolean;
   /** Set: spread, by these counts, which the demand keeps up to date. */
   readonly leasesByNode: Map<string, number> | null;
   readonly name: string;
@@ -38,9 +43,12 @@ export interface DemandStatus {
 }
 
 /** A demand, with what it has and how it stands in its queue. */
-export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' | 'leasesByNode' | 'name'>, Queued {
+export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | 'request' | 'capturesChildren' | 'leasesByNode' | 'name'>, Queued {
   preferredNodeIds: readonly string[];
+  pool: Pool;
   request: PlacementRequest;
+  capturesChildren: boolean;
+  /** Equal for demands that fit the same rows of the same pool. */
   requestKey: string;
   leasesByNode: Map<string, number> | null;
   name: string;
@@ -59,11 +67,15 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'request' 
   told: DemandStatus | null;
 }
 
-/** The waiting demands whose requests fit the same nodes. */
+/** What a demand may change to. */
+export type DemandChange = Pick<DemandSpec, 'pool' | 'request' | 'capturesChildren'> & { readonly isSpread: boolean };
+
+/** The waiting demands whose requests fit the same rows. */
 export interface DemandGroup {
+  readonly pool: Pool;
   readonly shape: Shape;
   readonly queue: FairQueue<Demand>;
-  /** The nodes' revision and the cluster's epoch at the last refusal; -1 before the first. */
+  /** The pool's revision and its cluster's epoch at the last refusal; -1 before the first. */
   refusedRevision: number;
   refusedEpoch: number;
   /** Why, as it was told last. Worked out when it is asked for, because that takes a look at every node. */
@@ -96,7 +108,7 @@ export class Demands {
 
   create(spec: DemandSpec): Demand {
     return {
-      ...spec, requestKey: requestKey(spec.request), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
+      ...spec, requestKey: keyIn(spec.pool, spec.request), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
       failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
     };
   }
@@ -108,12 +120,14 @@ export class Demands {
   }
 
   /** The request may change under one number; the leases it has stay. */
-  change(demand: Demand, request: PlacementRequest, isSpread: boolean): void {
+  change(demand: Demand, { pool, request, capturesChildren, isSpread }: DemandChange): void {
     if (!isSpread) demand.leasesByNode = null;
     else demand.leasesByNode ??= countByNode(demand.leases);
-    const key = requestKey(request);
+    demand.capturesChildren = capturesChildren;
+    const key = keyIn(pool, request);
     if (key === demand.requestKey) return;
     this.#leaveQueue(demand);
+    demand.pool = pool;
     demand.request = request;
     demand.requestKey = key;
     this.#refresh(demand);
@@ -154,25 +168,29 @@ export class Demands {
     if (this.#delayed.has(demand)) {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
-    return this.outlook(demand.request, demand.requestKey) ?? { isInfeasible: false, reasons: 'it is next' };
+    return this.outlook(demand.pool, demand.request) ?? { isInfeasible: false, reasons: 'it is next' };
   }
 
-  /** Why such a request would wait at this moment, or null when some node has room for it. */
-  outlook(request: PlacementRequest, key = requestKey(request)): DemandStatus | null {
-    const { cluster, shapes, lost } = this.#nodes;
-    const shape = shapes.of(request, key);
+  /** Why such a request would wait at this moment, or null when some row has room for it. */
+  outlook(pool: Pool, request: PlacementRequest): DemandStatus | null {
+    const shape = pool.shapes.of(request, keyIn(pool, request));
     if (shape.best() !== null) return null;
-    const awaited = shape.isFeasible ? null : lost.awaitedBy(request);
-    return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(explain(cluster, request).reasons, awaited) };
+    const awaited = shape.isFeasible ? null : pool.awaitedBy(request);
+    return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(pool.explain(request), awaited) };
   }
 
-  /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease. */
-  schedule(grant: (demand: Demand, nodeId: string) => void): void {
+  /** A placement group's rows have changed, so that demands in it are worth another try. */
+  wake(): void {
+    this.#hasNew = true;
+  }
+
+  /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease, on that row of its pool. */
+  schedule(grant: (demand: Demand, row: string) => void): void {
     if (!this.#hasNew && this.#scheduledRevision === this.#nodes.revision) return;
     for (let demand = this.#next(); demand !== null; demand = this.#next()) {
       const group = this.groups.get(demand.requestKey)!;
-      const nodeId = place(this.#nodes.cluster, group.shape, demand);
-      if (nodeId !== null) grant(demand, nodeId);
+      const row = place(group.pool.cluster, group.shape, group.pool.hintsFor(demand));
+      if (row !== null) grant(demand, row);
       else this.#refuse(group);
     }
     this.#hasNew = false;
@@ -199,12 +217,12 @@ export class Demands {
 
   /** Those that were told the longest ago first, because a look at every node takes its time. */
   #tellWaiting(): void {
-    const { cluster } = this.#nodes;
     let nodesLeft = STATUS_NODES_MAX;
     for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
       if (nodesLeft <= 0) break;
       if (!this.#isRefused(group)) continue; // it is tried again in this step
       const waiting = [...group.queue].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
+      const { cluster } = group.pool;
       if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;
       // An actor that is told may die, and take others with it.
       for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
@@ -226,8 +244,11 @@ export class Demands {
   #queue(demand: Demand): void {
     let group = this.groups.get(demand.requestKey);
     if (group === undefined) {
-      const shape = this.#nodes.shapes.of(demand.request, demand.requestKey);
-      group = { shape, queue: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null, isInfeasible: false, awaited: null };
+      const { pool } = demand;
+      group = {
+        pool, shape: pool.shapes.of(demand.request, demand.requestKey), queue: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null,
+        isInfeasible: false, awaited: null,
+      };
       this.groups.set(demand.requestKey, group);
     }
     const level = demand.leases.size;
@@ -257,15 +278,15 @@ export class Demands {
   }
 
   /** Whether the group's last refusal still holds: until anything changes, or, of an infeasible one, until nodes come or go. */
-  #isRefused(group: DemandGroup): boolean {
-    return group.isInfeasible ? group.refusedEpoch === this.#nodes.cluster.epoch : group.refusedRevision === this.#nodes.revision;
+  #isRefused({ pool, isInfeasible, refusedEpoch, refusedRevision }: DemandGroup): boolean {
+    return isInfeasible ? refusedEpoch === pool.cluster.epoch : refusedRevision === pool.revision;
   }
 
   #refuse(group: DemandGroup): void {
-    const { shape, isInfeasible: wasInfeasible } = group;
-    group.refusedRevision = this.#nodes.revision;
-    group.refusedEpoch = this.#nodes.cluster.epoch;
-    group.awaited = shape.isFeasible ? null : this.#nodes.lost.awaitedBy(shape.request);
+    const { pool, shape, isInfeasible: wasInfeasible } = group;
+    group.refusedRevision = pool.revision;
+    group.refusedEpoch = pool.cluster.epoch;
+    group.awaited = shape.isFeasible ? null : pool.awaitedBy(shape.request);
     group.isInfeasible = !shape.isFeasible && group.awaited === null;
     if (!wasInfeasible && !group.isInfeasible) return;
     // An actor that is told may die, and take others with it.
@@ -280,8 +301,8 @@ export class Demands {
   }
 
   #statusOf(group: DemandGroup): DemandStatus {
-    const { cluster } = this.#nodes;
-    if (group.explained?.version !== cluster.version) group.explained = { version: cluster.version, reasons: explain(cluster, group.shape.request).reasons };
+    const { cluster } = group.pool;
+    if (group.explained?.version !== cluster.version) group.explained = { version: cluster.version, reasons: group.pool.explain(group.shape.request) };
     return { isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) };
   }
 
@@ -296,6 +317,9 @@ export class Demands {
     this.#tell(demand, status);
   }
 }
+
+/** Requests of placement groups are those of one group, whose rows no others have. */
+const keyIn = ({ groupId }: Pool, request: PlacementRequest): string => (groupId === '' ? requestKey(request) : `${groupId} ${requestKey(request)}`);
 
 function countByNode(leases: Iterable<Lease>): Map<string, number> {
   const leasesByNode = new Map<string, number>();

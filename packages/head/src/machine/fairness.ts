@@ -111,7 +111,7 @@ export class Fairness {
   #neediest(): Demand[] {
     const needy: Demand[] = [];
     for (const group of this.#demands.groups.values()) {
-      if (group.isInfeasible) continue;
+      if (group.isInfeasible || group.pool !== this.#nodes) continue;
       let looked = 0;
       for (const demand of group.queue) {
         if (looked++ === FAIRNESS_DEMANDS_MAX) break;
@@ -124,6 +124,7 @@ export class Fairness {
   #roomOf(node: Node): Room {
     const room: Room = { node, free: freeOf(node, this.#nodes.availableOf(node)), askable: [], isSorted: false, asked: [], late: [] };
     for (const lease of node.leases) {
+      if (lease.pool !== this.#nodes) continue; // what it gives back stays its placement group's
       if (lease.state === 'ending') shift(room.free, byDevice(taken(lease), lease), 1);
       if (lease.state !== 'running' || lease.demand.actorId !== '' || lease.isBlocked) continue;
       if (lease.askedBackAtMs === null) {

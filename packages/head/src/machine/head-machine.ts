@@ -13,13 +13,16 @@ import { Actors } from './actors.js';
 import { HeadContext, type HeadSettings } from './context.js';
 import { Demands, type Demand } from './demands.js';
 import { Fairness } from './fairness.js';
+import { Groups } from './groups.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
 import { Lifecycle } from './lifecycle.js';
 import { HELLO_TIMEOUT_MS, STALL_MIN_MS, STOP_TIMEOUT_MS, STRANGERS_MAX, WORKERS_PER_NODE_MAX } from './limits.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from './messages.js';
 import { Nodes, type Node, type WorkerRecord } from './nodes.js';
+import { PeerNews } from './peer-news.js';
 import { Processes, type Process } from './processes.js';
+import type { Pool } from './pool.js';
 import { readName, refusal } from './requests.js';
 import { Tasks } from './tasks.js';
 
@@ -39,6 +42,8 @@ export class HeadMachine {
   readonly leases: Leases;
   readonly tasks: Tasks;
   readonly actors: Actors;
+  readonly groups: Groups;
+  readonly #peerNews: PeerNews;
   readonly #fairness: Fairness;
   readonly #lifecycle: Lifecycle;
   readonly #queries: Queries;
@@ -51,6 +56,7 @@ export class HeadMachine {
     const context = (this.context = new HeadContext(settings, random, nowMs));
     this.#lastTickMs = nowMs;
     this.nodes = new Nodes(context);
+    this.#peerNews = new PeerNews(this.nodes);
     this.processes = new Processes(context);
     this.jobs = new Jobs(context, this.processes);
     this.demands = new Demands(context, this.nodes, (demand, status) =>
@@ -59,13 +65,15 @@ export class HeadMachine {
       leaseStarted: (lease) => this.#leaseStarted(lease),
       leaseLost: (lease, cause) => (lease.demand.actorId === '' ? this.tasks : this.actors).leaseLost(lease, cause),
     });
-    this.tasks = new Tasks(this.processes, this.demands, this.leases);
-    this.actors = new Actors(this, (actor) => {
+    const poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
+    this.tasks = new Tasks({ processes: this.processes, demands: this.demands, leases: this.leases, poolOf });
+    this.actors = new Actors({ ...this.#foundations(), poolOf }, (actor) => {
       const job = this.jobs.running.get(actor.jobId);
       if (job !== undefined) this.#lifecycle.jobOver(job, job.isStopping || actor.cause?.kind === 'killed' ? 'stopped' : 'failed', actor.cause);
     });
+    this.groups = new Groups({ ...this.#foundations(), actors: this.actors });
     this.#fairness = new Fairness(context, this.nodes, this.demands, (lease) => this.tasks.askBack(lease));
-    this.#lifecycle = new Lifecycle({ ...this.#parts(), fairness: this.#fairness });
+    this.#lifecycle = new Lifecycle({ ...this.#parts(), fairness: this.#fairness, peerNews: this.#peerNews });
     this.#queries = new Queries(this.#parts(), {
       stopJob: (job) => this.#lifecycle.stopJob(job),
       stopCluster: (reason) => this.#stopCluster(reason),
@@ -77,8 +85,9 @@ export class HeadMachine {
     this.context.nowMs = nowMs;
     this.#handle(event);
     if (this.#stopping === null) {
-      const grant = (demand: Demand, nodeId: string): void => { this.leases.start(demand, this.nodes.byId.get(nodeId)!); };
+      const grant = (demand: Demand, row: string): void => { this.leases.start(demand, row); };
       this.#fairness.serve(grant);
+      this.groups.schedule();
       this.demands.schedule(grant);
     }
     return this.context.takeEffects();
@@ -126,6 +135,7 @@ export class HeadMachine {
     const node = this.nodes.ofStream(stream);
     if (node === undefined) return;
     this.nodes.disconnect(node);
+    this.groups.reachabilityChanged(node);
     if (orderly) this.#lifecycle.nodeLost(node, 'it left the cluster');
     else this.context.log('warn', 'node-unreachable', { nodeId: node.id });
   }
@@ -159,6 +169,9 @@ export class HeadMachine {
       case 'jobProcessExited': return this.#jobProcessExited(node, message.jobId, message.cause);
       case 'nodeReply': return this.#queries.answered(node.id, message.requestId, { failure: message.failure, json: message.json });
       case 'storedOwners': return this.#tellEndedOwners(node, message.ownerKeys);
+      case 'bundlesPrepared': return this.groups.prepared(node, message);
+      case 'bundlesReturned': return this.groups.returned(node, message);
+      case 'peersMissed': return this.#peerNews.missed(node);
       case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
     }
@@ -174,12 +187,14 @@ export class HeadMachine {
     });
     this.context.log(isRefused ? 'warn' : 'info', `node-registration-${registration.type}`, { nodeId: message.nodeId });
     if (isRefused) return this.context.closeNode(stream, null);
-    this.nodes.broadcastPeers();
+    this.#peerNews.registered(registration.node);
     if (registration.type === 'returned') this.#repeatTo(registration.node);
   }
 
   /** All that a node may have missed while it was cut off. Everything of it may be repeated. */
   #repeatTo(node: Node): void {
+    this.groups.repeat(node); // before the leases that are in its bundles
+    this.groups.reachabilityChanged(node);
     this.leases.repeat(node);
     for (const job of this.jobs.running.values()) {
       if (job.program?.nodeId !== node.id) continue;
@@ -257,6 +272,9 @@ export class HeadMachine {
       case 'watchActor': return this.actors.watch(process, message.actorId);
       case 'clientReply': return this.#queries.answered(process.id, message.requestId, { failure: null, json: message.json });
       case 'endJob': return this.#lifecycle.endJob(process, message.cause);
+      case 'createGroup': return this.groups.create(process, message);
+      case 'removeGroup': return this.groups.remove(process, message.groupId);
+      case 'watchGroup': return this.groups.watch(process, message.groupId);
       case 'watchProcess': return this.processes.watch(process, message.processId);
     }
   }
@@ -320,8 +338,10 @@ export class HeadMachine {
     }
     this.#excuseStall();
     for (const node of this.nodes.silent()) this.#lifecycle.nodeLost(node, `no heartbeat for ${settings.nodeTimeoutMs / 1000} s`);
+    this.#peerNews.tick();
     this.leases.tick();
     this.actors.tick();
+    this.groups.tick();
     this.#lifecycle.tick();
     this.#queries.tick();
     this.demands.tick();
@@ -349,9 +369,14 @@ export class HeadMachine {
     this.nodes.broadcast({ type: 'shutdown', reason });
   }
 
-  #parts(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases' | 'tasks' | 'actors'> {
-    const { context, nodes, processes, jobs, demands, leases, tasks, actors } = this;
-    return { context, nodes, processes, jobs, demands, leases, tasks, actors };
+  #foundations(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases'> {
+    const { context, nodes, processes, jobs, demands, leases } = this;
+    return { context, nodes, processes, jobs, demands, leases };
+  }
+
+  #parts(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases' | 'tasks' | 'actors' | 'groups'> {
+    const { tasks, actors, groups } = this;
+    return { ...this.#foundations(), tasks, actors, groups };
   }
 }
 

@@ -14,6 +14,7 @@ import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import { LEASE_RESEND_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
+import type { Place, Pool } from './pool.js';
 
 /** How a lease is brought to its end by the head. */
 export interface LeaseEnd {
@@ -28,10 +29,13 @@ export interface LeaseEnd {
 export interface Lease {
   readonly id: LeaseId;
   readonly demand: Demand;
+  /** Where it is placed, and what it holds there. Its demand may have gone on to another. */
+  readonly pool: Pool;
+  readonly place: Place;
+  /** What is made on it runs in its placement group, too. */
+  readonly capturesChildren: boolean;
   readonly node: Node;
   readonly resources: ResourceSet;
-  /** Which of the node's GPUs, counted from 0. */
-  readonly gpuIds: readonly number[];
   state: 'starting' | 'running' | 'ending';
   readonly requestedAtMs: number;
   /** When its worker was there; null: not yet. */
@@ -84,10 +88,13 @@ export class Leases {
     return this.#byWorker.get(workerId);
   }
 
-  start(demand: Demand, node: Node): Lease {
-    const { resources, gpuIds } = this.#nodes.hold(node, demand.request.resources);
+  /** Starts a lease on a row of the demand's pool, which has room for it. */
+  start(demand: Demand, row: string): Lease {
+    const { pool, request: { resources }, capturesChildren } = demand;
+    const place = pool.hold(row, resources);
+    const { node } = place;
     const lease: Lease = {
-      id: newId('lease', this.#context.random), demand, node, resources, gpuIds, state: 'starting',
+      id: newId('lease', this.#context.random), demand, pool, place, capturesChildren, node, resources, state: 'starting',
       requestedAtMs: this.#context.nowMs, runningSinceMs: null, isGranted: false, workerId: '', pid: 0, endpoint: null,
       isBlocked: false, askedBackAtMs: null, askedFirstAtMs: null, isLate: false, end: null, sentAtMs: 0,
     };
@@ -157,7 +164,7 @@ export class Leases {
     if (lease === undefined || lease.state !== 'running' || lease.isBlocked === isBlocked) return;
     lease.isBlocked = isBlocked;
     const cpu = lease.resources['cpu'];
-    if (cpu !== undefined) this.#nodes.lend(lease.node, { cpu }, isBlocked ? 1 : -1);
+    if (cpu !== undefined) lease.pool.lend(lease.place, { cpu }, isBlocked ? 1 : -1);
   }
 
   /** Repeats what has not been answered for long. */
@@ -173,12 +180,13 @@ export class Leases {
   #request(lease: Lease): void {
     lease.sentAtMs = this.#context.nowMs;
     if (lease.state !== 'running') this.#unsettled.add(lease);
-    const { end, demand } = lease;
+    const { end, demand, place: { gpuIds, bundle }, capturesChildren } = lease;
     this.#nodes.send(lease.node, end !== null
       ? { type: 'endLease', leaseId: lease.id, kill: end.kill, reason: end.reason }
       : {
         type: 'startLease', leaseId: lease.id, jobId: demand.jobId, resources: resourcesToMessage(lease.resources),
-        actorId: demand.actorId, name: demand.actorId === '' ? '' : demand.name, gpuIds: lease.gpuIds,
+        actorId: demand.actorId, name: demand.actorId === '' ? '' : demand.name, gpuIds,
+        bundle: bundle && { ...bundle, capturesChildren },
       });
   }
 
@@ -187,7 +195,7 @@ export class Leases {
     this.#unsettled.delete(lease);
     if (this.#byWorker.get(lease.workerId) === lease) this.#byWorker.delete(lease.workerId);
     lease.node.leases.delete(lease);
-    this.#nodes.release(lease.node, { resources: taken(lease), gpuIds: lease.gpuIds });
+    lease.pool.release(lease.place, taken(lease));
     this.#demands.release(lease.demand, lease);
     if (lease.end === null) this.#listener.leaseLost(lease, cause ?? { kind: 'killed', reason: `${lease.node.id} took it back` });
     else if (lease.end.tell) this.#listener.leaseLost(lease, cause ?? { kind: 'killed', reason: lease.end.reason });

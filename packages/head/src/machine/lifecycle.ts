@@ -8,10 +8,12 @@ import type { Actors } from './actors.js';
 import type { HeadContext } from './context.js';
 import { deathLine } from './death.js';
 import type { Fairness } from './fairness.js';
+import type { Groups } from './groups.js';
 import type { Job, Jobs, JobState } from './jobs.js';
 import type { Leases } from './leases.js';
 import { LOG_FLUSH_TIMEOUT_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
+import type { PeerNews } from './peer-news.js';
 import type { Process, Processes } from './processes.js';
 import type { Tasks } from './tasks.js';
 
@@ -19,12 +21,14 @@ import type { Tasks } from './tasks.js';
 interface Parts {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly peerNews: PeerNews;
   readonly processes: Processes;
   readonly jobs: Jobs;
   readonly leases: Leases;
   readonly fairness: Fairness;
   readonly tasks: Tasks;
   readonly actors: Actors;
+  readonly groups: Groups;
 }
 
 /** A driver that has said goodbye and waits until the nodes have sent its job's last output. */
@@ -48,17 +52,18 @@ export class Lifecycle {
   }
 
   nodeLost(node: Node, detail: string): void {
-    const { context, nodes, processes, jobs, leases, fairness } = this.#parts;
+    const { context, nodes, peerNews, processes, jobs, leases, fairness, groups } = this.#parts;
     context.log('warn', 'node-died', { nodeId: node.id, detail });
     const cause: DeathCause = { kind: 'node-lost', nodeId: node.id, detail };
     fairness.nodeLost(node);
     nodes.remove(node, detail);
+    peerNews.left(node);
+    groups.nodeLost(node, detail);
     leases.nodeLost(node, cause);
     for (const process of [...processes.byId.values()]) if (process.nodeId === node.id) this.#expel(process, cause);
     for (const job of [...jobs.running.values()]) if (job.program?.nodeId === node.id) this.jobOver(job, 'failed', cause);
     for (const farewell of this.#farewells) this.#flushed(farewell, node);
     processes.broadcast({ type: 'nodeDied', nodeId: node.id, detail });
-    nodes.broadcastPeers();
   }
 
   workerExited(node: Node, workerId: string, cause: DeathCause): void {
@@ -195,5 +200,6 @@ export class Lifecycle {
   #release(process: Process, reason: string): void {
     this.#parts.tasks.drop(process, reason);
     this.#parts.actors.ownerGone(process, reason);
+    this.#parts.groups.ownerGone(process, reason);
   }
 }

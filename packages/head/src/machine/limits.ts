@@ -10,6 +10,9 @@ export const WORKERS_PER_NODE_MAX = 10_000;
 export const JOBS_RUNNING_MAX = 10_000;
 export const ACTORS_MAX = 100_000;
 export const DEMANDS_PER_PROCESS_MAX = 10_000;
+export const GROUPS_MAX = 10_000;
+/** A gang on every node of the largest cluster, or on ten GPUs of each of a thousand. */
+export const GROUP_BUNDLES_MAX = 10_000;
 export const WATCHES_PER_PROCESS_MAX = 100_000;
 export const QUERIES_PENDING_MAX = 1_000;
 /** Connections that have not said who they are. More are closed at once: somebody scans the port. */
@@ -26,9 +29,11 @@ export const OWNERS_PER_JOB_MAX = 10_000;
 export const ACTOR_CREATION_MAX_BYTES = 16 * 2 ** 20;
 export const RESOURCE_NAMES_MAX = 64;
 export const LABELS_MAX = 64;
+/** Clusters have a handful of levels. */
+export const TOPOLOGY_TERMS_MAX = 16;
 export const LABEL_VALUES_MAX = 10_000;
 
-/** Of requests that wait or waited lately. Each takes eight bytes for each node. */
+/** Of requests that wait or waited lately. Each takes four bytes for each node, and eight if it asks for labels. */
 export const SHAPES_KEPT_MAX = 256;
 
 // Histories, for `explain`, `list` and late watchers.
@@ -36,6 +41,7 @@ export const NODES_DEAD_KEPT_MAX = 1_000;
 export const PROCESSES_DEAD_KEPT_MAX = 10_000;
 export const ACTORS_DEAD_KEPT_MAX = 10_000;
 export const JOBS_FINISHED_KEPT_MAX = 1_000;
+export const GROUPS_REMOVED_KEPT_MAX = 1_000;
 export const INCARNATIONS_KEPT_MAX = 16;
 /** A larger error of a constructor still reaches everyone who watches when it is thrown. */
 export const CREATION_ERROR_KEPT_MAX_BYTES = 64 * 2 ** 10;
@@ -70,12 +76,17 @@ export const DEMAND_STATUS_INTERVAL_MS = 1_000;
 /** Nodes that are looked at for it in one interval; a few dozen milliseconds. Where there are more nodes and demands, these take turns. */
 export const STATUS_NODES_MAX = 100_000;
 
+/** A refused plan takes up to a few milliseconds where there are thousands of nodes. Where more different groups wait, these take turns. */
+export const GROUP_REFUSALS_PER_ROUND_MAX = 64;
+
 // Waits.
 /** A longer pause between two ticks is the head's own fault. */
 export const STALL_MIN_MS = 500;
 export const HELLO_TIMEOUT_MS = 10_000;
 /** Starting a worker takes a second on a busy machine. A repeated request costs nothing. */
 export const LEASE_RESEND_MS = 5_000;
+/** A node that is cut off while it prepares bundles has this long to come back before they go elsewhere. */
+export const PREPARE_PATIENCE_MS = 2_000;
 /** A worker's connection ends before its daemon has collected its exit status. One that lives on is killed after this. */
 export const DEATH_CAUSE_WAIT_MS = 1_000;
 /** A worker connects to the head right after it connected to its daemon. */

@@ -6,13 +6,15 @@
  */
 import { makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
 import type { Endpoint, Heartbeat, HeadToNode, RegisterNode } from '@muster/protocol';
-import { Cluster, COLUMN, type Holding, type NodeRow } from '@muster/scheduler';
+import { Cluster, COLUMN, explain, type Holding, type NodeRow, type PlacementHints, type PlacementRequest } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { Demand } from './demands.js';
+import type { Share } from './group.js';
 import { History } from './history.js';
 import type { Lease } from './leases.js';
 import { LABELS_MAX, NODES_DEAD_KEPT_MAX, NODES_MAX } from './limits.js';
-import { LostNodes } from './lost-nodes.js';
+import { LostNodes, type AwaitedNode } from './lost-nodes.js';
+import type { Place, Pool } from './pool.js';
 import { readResources, refusal } from './requests.js';
 import { Shapes } from './shapes.js';
 
@@ -43,6 +45,8 @@ export interface Node {
   /** What the scheduler sees of it. */
   readonly row: NodeRow;
   readonly leases: Set<Lease>;
+  /** What placement groups have of it, by group and epoch. */
+  readonly shares: Map<string, Share>;
   readonly workers: Map<string, WorkerRecord>;
   /** The demand that freed room is kept for. */
   reservation: { readonly demand: Demand; readonly untilMs: number } | null;
@@ -66,7 +70,8 @@ export type Registration =
   | { readonly type: 'refused'; readonly failure: MusterError };
 
 /** All nodes that are not dead, and those that died lately. */
-export class Nodes {
+export class Nodes implements Pool {
+  readonly groupId = '';
   readonly byId = new Map<string, Node>();
   readonly dead = new History<DeadNode>(NODES_DEAD_KEPT_MAX);
   readonly lost: LostNodes;
@@ -100,7 +105,7 @@ export class Nodes {
     return sum / RESOURCE_SCALE;
   }
 
-  /** What no lease holds. */
+  /** What no lease and no bundle holds. */
   availableOf(node: Node): ResourceSet {
     return this.cluster.view(node.row).available;
   }
@@ -128,7 +133,7 @@ export class Nodes {
     const node: Node = {
       id: message.nodeId, instanceId: message.instanceId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
       registeredAtMs: this.#context.nowMs, endpoint: message.endpoint, stream, lastHeardMs: this.#context.nowMs, heartbeat: null,
-      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), workers: new Map(), reservation: null, openUntilMs: 0, isDraining: false,
+      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), shares: new Map(), workers: new Map(), reservation: null, openUntilMs: 0, isDraining: false,
     };
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
@@ -177,26 +182,41 @@ export class Nodes {
     for (const node of this.byId.values()) this.send(node, message);
   }
 
-  /** Tells every node which nodes there are. */
-  broadcastPeers(): void {
-    this.broadcast({ type: 'peerNodes', nodes: [...this.byId.values()].map(({ id, endpoint }) => ({ nodeId: id, endpoint })) });
+  hold(row: string, resources: ResourceSet): Place {
+    const holding = this.cluster.hold(row, resources);
+    return { row, holding, node: this.byId.get(row)!, gpuIds: holding.gpuIds, bundle: null };
   }
 
-  /** A share of the node, which the scheduler has seen to fit. */
-  hold(node: Node, resources: ResourceSet): Holding {
-    return this.cluster.hold(node.id, resources);
-  }
-
-  /** Gives back what {@link hold} gave, less what is lent. Of a dead node nothing is left to give. */
-  release(node: Node, holding: Holding): void {
+  release({ row, gpuIds }: Place, resources: ResourceSet): void {
     this.revision++;
-    if (this.cluster.has(node.id)) this.cluster.release(node.id, holding);
+    if (this.cluster.has(row)) this.cluster.release(row, { resources, gpuIds });
   }
 
-  /** A blocked worker's share: others may have it (`1`), or it is taken back (`-1`), which may leave less than nothing. */
-  lend(node: Node, resources: ResourceSet, sign: 1 | -1): void {
+  lend({ row }: Place, resources: ResourceSet, sign: 1 | -1): void {
     if (sign === 1) this.revision++;
-    this.cluster.lend(node.id, resources, sign);
+    this.cluster.lend(row, resources, sign);
+  }
+
+  hintsFor(hints: PlacementHints): PlacementHints {
+    return hints;
+  }
+
+  explain(request: PlacementRequest): string {
+    return explain(this.cluster, request).reasons;
+  }
+
+  awaitedBy(request: PlacementRequest): AwaitedNode | null {
+    return this.lost.awaitedBy(request);
+  }
+
+  /** A bundle's part of the node, where a plan has put it. */
+  holdBundle(node: Node, holding: Holding): void {
+    this.cluster.holdAt(node.id, holding);
+  }
+
+  releaseBundle(node: Node, holding: Holding): void {
+    this.revision++;
+    this.cluster.release(node.id, holding);
   }
 
   /** The node takes no more leases, or does again. */

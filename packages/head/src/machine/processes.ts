@@ -9,6 +9,7 @@ import { deathToMessage, type ClientHello, type Endpoint, type HeadToClient } fr
 import type { Actor } from './actor.js';
 import type { HeadContext } from './context.js';
 import type { Demand } from './demands.js';
+import type { Group } from './group.js';
 import { History } from './history.js';
 import { DEATH_CAUSE_WAIT_MS, PROCESSES_DEAD_KEPT_MAX, PROCESSES_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import { readName, refusal } from './requests.js';
@@ -33,9 +34,11 @@ export interface Process {
   readonly demands: Map<number, Demand>;
   /** Those that die with it. */
   readonly actors: Set<Actor>;
+  readonly groups: Set<Group>;
   readonly watchers: Set<Process>;
   readonly watchedProcesses: Set<Process>;
   readonly watchedActors: Set<Actor>;
+  readonly watchedGroups: Set<Group>;
 }
 
 /** What is remembered of a process. */
@@ -90,7 +93,7 @@ export class Processes {
     const process: Process = {
       id: hello.processId, kind: hello.isDriver ? 'driver' : 'worker', nodeId: hello.nodeId, pid: hello.pid, endpoint: hello.endpoint,
       entrypoint: readName(hello.entrypoint), wantsLogs: hello.wantLogs, connectedAtMs: this.#context.nowMs, jobId: '', stream, isLeaving: false,
-      demands: new Map(), actors: new Set(), watchers: new Set(), watchedProcesses: new Set(), watchedActors: new Set(),
+      demands: new Map(), actors: new Set(), groups: new Set(), watchers: new Set(), watchedProcesses: new Set(), watchedActors: new Set(), watchedGroups: new Set(),
     };
     this.byId.set(process.id, process);
     this.#byStream.set(stream, process);
@@ -125,6 +128,8 @@ export class Processes {
     process.watchedProcesses.clear();
     for (const actor of process.watchedActors) actor.watchers.delete(process);
     process.watchedActors.clear();
+    for (const group of process.watchedGroups) group.watchers.delete(process);
+    process.watchedGroups.clear();
     this.#lost.set(process, this.#context.nowMs + DEATH_CAUSE_WAIT_MS);
   }
 

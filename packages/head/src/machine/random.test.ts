@@ -8,6 +8,7 @@ import type { ClientToHead, HeadToClient } from '@muster/protocol';
 import { Shape } from '@muster/scheduler';
 import { BusyOwners } from '../testing/busy-owners.js';
 import { RandomCluster, type Observer } from '../testing/random-cluster.js';
+import type { GroupPool } from './group-pool.js';
 import type { HeadMachine } from './head-machine.js';
 import { taken } from './leases.js';
 import type { HeadEffect, HeadEvent } from './messages.js';
@@ -61,22 +62,26 @@ class Invariants implements Observer {
     this.#grants(effects);
     this.#demands();
     this.#actors();
+    this.#groups();
   }
 
   #nodes(): void {
     const { nodes, leases } = this.#machine;
-    let held = 0;
+    let leaseCount = 0;
     for (const node of nodes.byId.values()) {
       const available = nodes.availableOf(node);
-      const sum = [...node.leases].reduce<ResourceSet>((total, lease) => addResources(total, taken(lease)), available);
-      must(equal(sum, node.row.total), `${node.id} has ${JSON.stringify(available)}, and with its leases ${JSON.stringify(sum)}`);
-      must(node.row.leaseCount === node.leases.size, `${node.id} counts ${node.row.leaseCount} leases`);
+      const own = [...node.leases].filter((lease) => lease.pool === nodes);
+      const bundles = [...node.shares.values()].flatMap((share) => [...share.holdings.values()]);
+      const held = [...own.map((lease) => ({ resources: taken(lease), gpuIds: lease.place.gpuIds })), ...bundles];
+      const sum = held.reduce<ResourceSet>((total, { resources }) => addResources(total, resources), available);
+      must(equal(sum, node.row.total), `${node.id} has ${JSON.stringify(available)}, and with its leases and bundles ${JSON.stringify(sum)}`);
+      must(node.row.leaseCount === held.length, `${node.id} counts ${node.row.leaseCount} leases`);
       const gpuShares: number[] = [];
-      for (const { gpuIds, resources } of node.leases) for (const id of gpuIds) gpuShares[id] = (gpuShares[id] ?? 0) + Math.min(resources['gpu']!, RESOURCE_SCALE);
+      for (const { gpuIds, resources } of held) for (const id of gpuIds) gpuShares[id] = (gpuShares[id] ?? 0) + Math.min(resources['gpu']!, RESOURCE_SCALE);
       must(gpuShares.every((share) => share <= RESOURCE_SCALE), `${node.id} gives GPUs away more than once: ${gpuShares.join()}`);
-      held += node.leases.size;
+      leaseCount += node.leases.size;
     }
-    must(held === leases.byId.size, 'a lease is on no node');
+    must(leaseCount === leases.byId.size, 'a lease is on no node');
     must(nodes.cluster.size === nodes.byId.size, 'the scheduler sees other nodes');
   }
 
@@ -86,19 +91,21 @@ class Invariants implements Observer {
       if (effect.type !== 'sendToNode' || effect.message.type !== 'startLease' || this.#everStarted.has(effect.message.leaseId)) continue;
       this.#everStarted.add(effect.message.leaseId);
       const lease = this.#machine.leases.byId.get(effect.message.leaseId)!;
-      for (const name in lease.resources) must(this.#machine.nodes.availableOf(lease.node)[name]! >= 0, `${lease.id} oversubscribes ${lease.node.id} in ${name}`);
+      const { cluster } = lease.pool;
+      const { available } = cluster.view(cluster.rowOf(lease.place.row)!);
+      for (const name in lease.resources) must(available[name]! >= 0, `${lease.id} oversubscribes ${lease.place.row} on ${lease.node.id} in ${name}`);
     }
   }
 
   /** Who could be served is served, and nobody who wants something is forgotten. */
   #demands(): void {
-    const { demands, nodes, processes } = this.#machine;
+    const { demands, processes } = this.#machine;
     for (const [key, group] of demands.groups) {
       for (const demand of group.queue) {
         const isRight = demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
         must(isRight, `${demand.ownerId}/${demand.demandId} waits wrongly`);
       }
-      must(group.queue.size > 0 && new Shape(nodes.cluster, group.shape.request).best() === null, `${key} waits but fits`);
+      must(group.queue.size > 0 && new Shape(group.pool.cluster, group.shape.request).best() === null, `${key} waits but fits`);
     }
     for (const process of processes.byId.values()) {
       for (const demand of process.demands.values()) {
@@ -121,16 +128,52 @@ class Invariants implements Observer {
       must(actor.state !== 'alive' || actor.lease?.state !== 'starting', `${actor.id} is alive without a worker`);
     }
   }
+
+  /** Groups are whole or absent, nothing of them is held twice or by nobody, and their leases are within their bundles. */
+  #groups(): void {
+    const { groups, nodes, leases } = this.#machine;
+    const shares = new Set([...nodes.byId.values()].flatMap((node) => [...node.shares.values()]));
+    for (const share of shares) must(share.group.shares.has(share) === (share.state !== 'returning'), `a share of ${share.group.id} is ${share.state} and its group's, or neither`);
+    for (const group of groups.live.values()) {
+      const placed = group.bundles.filter((bundle) => bundle !== null);
+      for (const share of group.shares) must(shares.has(share), `${group.id} has bundles on ${share.node.id}, which does not know it`);
+      for (const { share } of placed) must(group.shares.has(share), `${group.id} has a bundle in a share that is not its own`);
+      must(group.preparingCount === [...group.shares].filter(({ state }) => state === 'preparing').length, `${group.id} miscounts what is being prepared`);
+      const isWhole = placed.length === group.bundles.length;
+      if (group.state === 'created') must(isWhole && [...group.shares].every(({ state }) => state === 'committed'), `${group.id} is created and not whole`);
+      if (group.state === 'pending') must(placed.length === 0, `${group.id} waits and holds ${placed.length} bundles`);
+      if (group.state === 'preparing') must(isWhole && group.preparingCount > 0, `${group.id} prepares nothing, or a part`);
+      must(group.state === 'created' || group.preparingCount > 0 || groups.waitsFor(group) !== null, `${group.id} is ${group.state} and nobody cares`);
+      if (group.pool !== null) this.#bundles(group.pool);
+    }
+    for (const group of groups.removed.values()) must(group.shares.size === 0 && group.watchers.size === 0, `${group.id} is removed and still has something`);
+    for (const lease of leases.byId.values()) if (lease.pool !== nodes) must(groups.live.has(lease.pool.groupId) || lease.state === 'ending', `${lease.id} runs in no group`);
+  }
+
+  #bundles(pool: GroupPool): void {
+    const held = new Map<string, ResourceSet>();
+    for (const lease of this.#machine.leases.byId.values()) {
+      if (lease.pool === pool) held.set(lease.place.row, addResources(held.get(lease.place.row) ?? {}, taken(lease)));
+    }
+    for (const row of pool.cluster.rows()) {
+      const sum = addResources(held.get(row.nodeId) ?? {}, pool.cluster.view(row).available);
+      must(equal(sum, row.total), `${row.nodeId} of ${pool.groupId} has ${JSON.stringify(row.total)}, and with its leases ${JSON.stringify(sum)}`);
+    }
+  }
 }
 
 function leftovers(cluster: RandomCluster): string[] {
-  const { leases, demands, processes, actors, jobs, nodes } = cluster.machine;
+  const { leases, demands, processes, actors, groups, jobs, nodes } = cluster.machine;
   const left = [
     ...[...leases.byId.values()].map((lease) => `${lease.id} is ${lease.state}`), ...[...demands.groups.keys()].map((key) => `a demand for ${key} waits`),
-    ...processes.byId.keys(), ...actors.live.keys(), ...[...jobs.running.values()].map((job) => `${job.id} runs`),
+    ...processes.byId.keys(), ...actors.live.keys(), ...groups.live.keys(), ...[...jobs.running.values()].map((job) => `${job.id} runs`),
     ...cluster.daemons.flatMap((daemon) => [...daemon.leases.keys()].map((leaseId) => `${daemon.id} holds ${leaseId}`)),
+    ...cluster.daemons.flatMap((daemon) => [...daemon.bundles.keys()].map((key) => `${daemon.id} keeps bundles of ${key}`)),
+    ...[...nodes.byId.values()].flatMap((node) => [...node.shares.keys()].map((key) => `${node.id} has a share of ${key}`)),
   ];
   for (const node of nodes.byId.values()) if (!equal(nodes.availableOf(node), node.row.total)) left.push(`${node.id} is not free`);
+  const known = [...nodes.byId.keys()].sort().join();
+  for (const { id, peers: { nodeIds } } of cluster.daemons) if ([...nodeIds].sort().join() !== known) left.push(`${id} knows ${[...nodeIds].join()} and not ${known}`);
   return left;
 }
 

@@ -1,8 +1,11 @@
 /** Reads what others ask for. Nothing that has passed here can upset the head's arithmetic. */
 import { LABEL_WEIGHT_MAX, makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
-import { resourcesFromMessage, type Demand as DemandMessage, type LabelTerm as LabelTermMessage, type Resources } from '@muster/protocol';
-import type { LabelTerm, PlacementRequest } from '@muster/scheduler';
-import { LABEL_VALUES_MAX, LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX } from './limits.js';
+import {
+  resourcesFromMessage, type CreateGroup, type Demand as DemandMessage, type LabelTerm as LabelTermMessage, type Resources, type TopologyTerm as TopologyTermMessage,
+} from '@muster/protocol';
+import type { GroupRequest, GroupStrategy, LabelTerm, PlacementRequest, TopologyTerm } from '@muster/scheduler';
+import { termForBundle } from './group-pool.js';
+import { GROUP_BUNDLES_MAX, LABEL_VALUES_MAX, LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX, TOPOLOGY_TERMS_MAX } from './limits.js';
 
 /** Reads amounts; those of zero are left out. @throws MusterError PROTOCOL */
 export function readResources(message: Resources | null): ResourceSet {
@@ -18,15 +21,65 @@ export function readResources(message: Resources | null): ResourceSet {
   return set;
 }
 
-/** What a task or actor asks for, and whether it wants to be spread. @throws MusterError PROTOCOL */
-export function readDemand(message: DemandMessage | null): { request: PlacementRequest; isSpread: boolean } {
+/** What a task or actor asks for. */
+export interface DemandRequest {
+  readonly request: PlacementRequest;
+  readonly isSpread: boolean;
+  /** The placement group in whose bundles it runs; empty: in none. */
+  readonly groupId: string;
+  /** Whether what is made there runs in the group, too. */
+  readonly capturesChildren: boolean;
+}
+
+/** @throws MusterError PROTOCOL */
+export function readDemand(message: DemandMessage | null): DemandRequest {
+  const request = readRequest(message);
+  const { groupId = '', bundle = 0, spread: isSpread = false, capturesChildren = false } = message?.placement ?? {};
+  if (groupId === '') return { request, isSpread, groupId, capturesChildren: false };
+  if (isSpread || request.labels.length > 0) throw refusal('a demand in a placement group that is spread or names labels');
+  return { request: { ...request, labels: [termForBundle(bundle === 0 ? null : bundle - 1)] }, isSpread, groupId, capturesChildren };
+}
+
+/** @throws MusterError INVALID_ARGUMENT for a group that is none, and PROTOCOL */
+export function readGroup({ groupId, bundles, strategy, topology }: CreateGroup): GroupRequest {
+  const what = `the placement group ${groupId}`;
+  const check = (isValid: boolean, found: string, want: string): void => {
+    if (!isValid) throw makeError('INVALID_ARGUMENT', { what: `${what} ${found}`, want });
+  };
+  check(/^pg-\S+$/.test(groupId), 'by its id', 'pg- and a unique name');
+  check(bundles.length >= 1 && bundles.length <= GROUP_BUNDLES_MAX, `of ${bundles.length} bundles`, `of 1 to ${GROUP_BUNDLES_MAX}`);
+  check((STRATEGIES as readonly string[]).includes(strategy), `with the strategy '${strategy}'`, `with one of ${STRATEGIES.join(', ')}`);
+  check(topology.length <= TOPOLOGY_TERMS_MAX, `with ${topology.length} levels`, `with at most ${TOPOLOGY_TERMS_MAX}`);
+  const requests = new Map<string, PlacementRequest>(); // one object for equal bundles, of which there may be thousands
+  const read = bundles.map((bundle, index) => {
+    const key = JSON.stringify(bundle);
+    const known = requests.get(key);
+    if (known !== undefined) return known;
+    const request = readRequest(bundle);
+    check(Object.keys(request.resources).length > 0, `whose bundle ${index} asks for nothing`, 'made of bundles that each ask for some of a resource');
+    requests.set(key, request);
+    return request;
+  });
+  return { bundles: read, strategy: strategy as GroupStrategy, topology: topology.map((term) => readTopologyTerm(term, check)) };
+}
+
+const STRATEGIES = ['pack', 'spread', 'strict-pack', 'strict-spread'] as const satisfies readonly GroupStrategy[];
+
+function readTopologyTerm({ level, rule, max }: TopologyTermMessage, check: (isValid: boolean, found: string, want: string) => void): TopologyTerm {
+  check(level !== '', 'with a level without a name', 'with the names of labels');
+  check(rule === 'same' || rule === 'spread' || rule === 'fewest', `with the rule '${rule}'`, 'with same, spread or fewest');
+  check(rule !== 'spread' || max >= 1, `with at most ${max} bundles in one ${level}`, 'with at least 1');
+  return { level, rule: rule as TopologyTerm['rule'], max: rule === 'spread' ? max : 0 };
+}
+
+/** @throws MusterError PROTOCOL */
+function readRequest(message: DemandMessage | null): PlacementRequest {
   const resources = readResources(message?.resources ?? null);
   const gpus = resources['gpu'] ?? 0;
   if (gpus > RESOURCE_SCALE && gpus % RESOURCE_SCALE !== 0) throw refusal(`${gpus / RESOURCE_SCALE} gpus, neither a fraction below 1 nor a whole number`);
-  const placement = message?.placement ?? null;
-  const terms = placement?.labels ?? [];
+  const terms = message?.placement?.labels ?? [];
   if (terms.length > LABELS_MAX) throw refusal(`more than ${LABELS_MAX} labels`);
-  return { request: { resources, labels: terms.map(readTerm) }, isSpread: placement?.spread ?? false };
+  return { resources, labels: terms.map(readTerm) };
 }
 
 function readTerm({ key, operator, values, weight }: LabelTermMessage): LabelTerm {

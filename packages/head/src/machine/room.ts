@@ -30,7 +30,7 @@ export function freeOf(node: Node, available: ResourceSet): Record<string, numbe
 }
 
 /** What a lease holds of this, in the names of {@link Room.free}. */
-export function byDevice(resources: ResourceSet, { gpuIds }: Lease): ResourceSet {
+export function byDevice(resources: ResourceSet, { place: { gpuIds } }: Lease): ResourceSet {
   if (gpuIds.length === 0) return resources;
   const { gpu, ...rest } = resources;
   const named: Record<string, number> = rest;
@@ -45,7 +45,7 @@ export function needsOf({ resources }: PlacementRequest, room: Room): ResourceSe
   const share = Math.min(gpu, RESOURCE_SCALE);
   const atMost = new Map(room.node.row.gpus.free().map(({ id }) => [id, room.free[nameOf(id)]!]));
   for (const lease of [...room.askable, ...room.asked]) {
-    for (const id of lease.gpuIds) atMost.set(id, (atMost.get(id) ?? room.free[nameOf(id)] ?? 0) + Math.min(lease.resources['gpu']!, RESOURCE_SCALE));
+    for (const id of lease.place.gpuIds) atMost.set(id, (atMost.get(id) ?? room.free[nameOf(id)] ?? 0) + Math.min(lease.resources['gpu']!, RESOURCE_SCALE));
   }
   const lacking = (id: number): number => Math.max(0, share - (room.free[nameOf(id)] ?? 0));
   const usable = [...atMost.keys()].filter((id) => atMost.get(id)! >= share).sort((a, b) => lacking(a) - lacking(b) || a - b);

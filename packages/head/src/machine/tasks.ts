@@ -5,6 +5,7 @@ import type { Demand, Demands, DemandStatus } from './demands.js';
 import type { Lease, Leases } from './leases.js';
 import { DEMANDS_PER_PROCESS_MAX, PREFERRED_NODES_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
+import type { Pool } from './pool.js';
 import { readDemand, readName, refusal } from './requests.js';
 
 /** The owners' side of leases. */
@@ -12,31 +13,34 @@ export class Tasks {
   readonly #processes: Processes;
   readonly #demands: Demands;
   readonly #leases: Leases;
+  readonly #poolOf: (groupId: string) => Pool;
 
-  constructor(processes: Processes, demands: Demands, leases: Leases) {
-    this.#processes = processes;
-    this.#demands = demands;
-    this.#leases = leases;
+  /** @param parts `poolOf`: where leases in a placement group are placed; of the empty id, on the nodes */
+  constructor(parts: { readonly processes: Processes; readonly demands: Demands; readonly leases: Leases; readonly poolOf: (groupId: string) => Pool }) {
+    this.#processes = parts.processes;
+    this.#demands = parts.demands;
+    this.#leases = parts.leases;
+    this.#poolOf = parts.poolOf;
   }
 
   /** @throws MusterError PROTOCOL for a demand that is none. */
   demand(owner: Process, message: LeaseDemand): void {
     if (!Number.isSafeInteger(message.count) || message.count < 0) throw refusal(`a demand for ${message.count} leases`);
-    const { request, isSpread } = readDemand(message.demand);
+    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
     const preferredNodeIds = [...message.preferredNodeIds.slice(0, PREFERRED_NODES_MAX), owner.nodeId];
     let demand = owner.demands.get(message.demandId);
     if (demand === undefined) {
       if (message.count === 0) return;
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
-        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeIds, request,
-        leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
+        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeIds,
+        pool: this.#poolOf(groupId), request, capturesChildren, leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
       });
       owner.demands.set(message.demandId, demand);
     } else if (message.count > 0) { // a withdrawal need not repeat the request
       if (message.name !== '') demand.name = readName(message.name); // empty: none waits at this moment, and those that run have the last one
       demand.preferredNodeIds = preferredNodeIds;
-      this.#demands.change(demand, request, isSpread);
+      this.#demands.change(demand, { pool: this.#poolOf(groupId), request, capturesChildren, isSpread });
     }
     this.#demands.want(demand, message.count);
     this.#endSurplus(demand);

@@ -1,6 +1,6 @@
 /** The fields by which a list can be filtered: those of its rows. The compiler holds them to the shapes. */
 import { makeError } from '@muster/base';
-import type { ActorRow, JobRow, ListKind, NodeRow, WorkerRow } from './shapes.js';
+import type { ActorRow, GroupRow, JobRow, ListKind, NodeRow, WorkerRow } from './shapes.js';
 
 type FieldsOf<Row> = Readonly<Record<keyof Row, true>>;
 
@@ -19,11 +19,15 @@ const JOB: FieldsOf<JobRow> = {
 const WORKER: FieldsOf<WorkerRow> = {
   workerId: true, state: true, nodeId: true, pid: true, jobId: true, leaseId: true, ownerId: true, actorId: true, isBlocked: true, ageMs: true,
 };
+const GROUP: FieldsOf<GroupRow> = {
+  groupId: true, name: true, state: true, jobId: true, ownerId: true, strategy: true, request: true, resources: true, nodes: true, reasons: true, cause: true,
+  ageMs: true,
+};
 /** Owners tell of these; see the queries of @muster/core. */
 const TASK = { taskId: true, name: true, state: true, attempt: true, workerId: true, ownerId: true } as const;
 const OBJECT = { objectId: true, sequence: true, state: true, sizeBytes: true, nodes: true, borrowers: true, inFlight: true, ownerId: true } as const;
 
-const FIELDS: Readonly<Record<ListKind, object>> = { nodes: NODE, tasks: TASK, actors: ACTOR, objects: OBJECT, jobs: JOB, workers: WORKER };
+const FIELDS: Readonly<Record<ListKind, object>> = { nodes: NODE, tasks: TASK, actors: ACTOR, objects: OBJECT, jobs: JOB, workers: WORKER, groups: GROUP };
 
 /** Reads `k=v,k=v`: a row matches when each of its fields, as text, is equal. @throws MusterError INVALID_ARGUMENT for a field that the kind has not */
 export function rowFilter(kind: ListKind, filter: string): (row: object) => boolean {

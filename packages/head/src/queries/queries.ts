@@ -5,6 +5,7 @@ import type { Actor } from '../machine/actor.js';
 import type { Actors } from '../machine/actors.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demands } from '../machine/demands.js';
+import type { Groups } from '../machine/groups.js';
 import type { Job, Jobs } from '../machine/jobs.js';
 import type { Leases } from '../machine/leases.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
@@ -13,7 +14,7 @@ import type { Processes } from '../machine/processes.js';
 import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { rowFilter } from './list-fields.js';
-import { actorRow, deadNodeRow, jobRow, nodeRow, workerRow } from './rows.js';
+import { actorRow, deadNodeRow, groupRow, jobRow, nodeRow, workerRow } from './rows.js';
 import {
   LIST_KINDS, type DrainAnswer, type ExplainAnswer, type ListAnswer, type ListKind, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
   type SubmitAnswer, type SummaryAnswer,
@@ -30,6 +31,7 @@ export interface QueryTables {
   readonly demands: Demands;
   readonly leases: Leases;
   readonly actors: Actors;
+  readonly groups: Groups;
 }
 
 /** What queries may bring about. */
@@ -106,12 +108,13 @@ export class Queries {
   }
 
   #ownRows(kind: Exclude<ListKind, 'tasks' | 'objects'>): object[] {
-    const { context, nodes, jobs, actors } = this.#tables;
+    const { context, nodes, jobs, actors, groups } = this.#tables;
     const live = [...nodes.byId.values()];
     switch (kind) {
       case 'nodes': return [...live.map((node) => nodeRow(node, this.#tables)), ...[...nodes.dead.values()].map((node) => deadNodeRow(node, context))];
       case 'actors': return [...actors.live.values(), ...actors.dead.values()].map((actor) => actorRow(actor, context));
       case 'jobs': return [...jobs.finished.values(), ...jobs.running.values()].map((job) => jobRow(job, context));
+      case 'groups': return [...groups.removed.values(), ...groups.live.values()].map((group) => groupRow(group, this.#tables));
       case 'workers': return live.flatMap((node) => [...node.workers.values()].map((worker) => workerRow(worker, node, this.#tables)));
     }
   }

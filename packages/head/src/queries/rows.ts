@@ -1,13 +1,16 @@
 /** The tables of the head as rows for people and programs. */
-import { describeDeath, wholeAmount, type ResourceSet } from '@muster/base';
+import { addResources, describeDeath, wholeAmount, type ResourceSet } from '@muster/base';
 import { targetOf } from '@muster/protocol';
+import { describeGroup } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import type { HeadContext } from '../machine/context.js';
+import type { Group } from '../machine/group.js';
+import type { Groups } from '../machine/groups.js';
 import type { Job } from '../machine/jobs.js';
 import type { Leases } from '../machine/leases.js';
 import type { DeadNode, Node, Nodes, WorkerRecord } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
-import type { ActorRow, Amounts, JobRow, NodeRow, WorkerRow } from './shapes.js';
+import type { ActorRow, Amounts, GroupRow, JobRow, NodeRow, WorkerRow } from './shapes.js';
 
 /** Fixed-point amounts in whole units. */
 export function amounts(set: ResourceSet): Amounts {
@@ -64,6 +67,17 @@ export function jobRow(job: Job, context: HeadContext): JobRow {
     workers: processes.filter((process) => process.kind === 'worker').length,
     exitCode: job.cause?.kind === 'exit' ? job.cause.code : null, cause: job.cause === null ? '' : describeDeath(job.cause),
     ageMs: context.nowMs - job.startedAtMs, durationMs: (job.endedAtMs ?? context.nowMs) - job.startedAtMs,
+  };
+}
+
+/** A placement group, live or removed. Of one that waits, why it does takes a look at every node. */
+export function groupRow(group: Group, { context, groups }: { readonly context: HeadContext; readonly groups: Groups }): GroupRow {
+  const { request, bundles, failure } = group;
+  return {
+    groupId: group.id, name: group.name, state: group.state, jobId: group.jobId, ownerId: group.ownerId, strategy: request.strategy,
+    request: describeGroup(request), resources: amounts(request.bundles.reduce<ResourceSet>((sum, bundle) => addResources(sum, bundle.resources), {})),
+    nodes: bundles.map((bundle) => bundle?.share.node.id ?? ''), reasons: group.state === 'removed' ? '' : (groups.waitsFor(group)?.reasons ?? ''),
+    cause: failure?.message ?? '', ageMs: context.nowMs - group.createdAtMs,
   };
 }
 

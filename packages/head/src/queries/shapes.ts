@@ -36,6 +36,8 @@ export interface StatusAnswer {
   readonly leases: { readonly starting: number; readonly running: number; readonly ending: number };
   /** Live actors by state. */
   readonly actors: Readonly<Record<string, number>>;
+  /** Live placement groups by state. */
+  readonly groups: Readonly<Record<string, number>>;
   readonly waiting: readonly WaitingRow[];
 }
 
@@ -59,13 +61,13 @@ export interface SummaryAnswer {
 }
 
 /** What can be listed. */
-export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers'] as const;
+export const LIST_KINDS = ['nodes', 'tasks', 'actors', 'objects', 'jobs', 'workers', 'groups'] as const;
 /** One of {@link LIST_KINDS}. */
 export type ListKind = (typeof LIST_KINDS)[number];
 
 /** Rows of the kind that was asked for. */
 export interface ListAnswer {
-  readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | OwnedRow)[];
+  readonly rows: readonly (NodeRow | ActorRow | JobRow | WorkerRow | GroupRow | OwnedRow)[];
   /** How many rows match, those beyond the limit included. */
   readonly matches: number;
   /** Owners that did not answer in time, because they were busy. Only tasks and objects have owners. */
@@ -151,6 +153,27 @@ export interface WorkerRow {
   readonly actorId: string;
   /** Its task waits for others, and its cpus are lent out. */
   readonly isBlocked: boolean;
+  readonly ageMs: number;
+}
+
+/** A placement group, removed ones included. */
+export interface GroupRow {
+  readonly groupId: string;
+  readonly name: string;
+  readonly state: 'pending' | 'preparing' | 'created' | 'repairing' | 'removed';
+  readonly jobId: string;
+  readonly ownerId: string;
+  readonly strategy: string;
+  /** For people: `8 bundles on a node each, all in one rack`. */
+  readonly request: string;
+  /** Of all bundles together. */
+  readonly resources: Amounts;
+  /** By bundle; empty where one has no place. */
+  readonly nodes: readonly string[];
+  /** Why it waits. */
+  readonly reasons: string;
+  /** Why it was removed, if nobody asked for that. */
+  readonly cause: string;
   readonly ageMs: number;
 }
 

@@ -10,7 +10,7 @@ const WAITING_ROWS_MAX = 100;
 
 /** Counts and sums over all tables. */
 export function clusterStatus(tables: QueryTables): StatusAnswer {
-  const { context, nodes, processes, jobs, leases, actors } = tables;
+  const { context, nodes, processes, jobs, leases, actors, groups } = tables;
   const all = [...nodes.byId.values()];
   const inState = (state: ReturnType<typeof nodeState>): number => all.filter((node) => nodeState(node) === state).length;
   const sum = (amount: (node: (typeof all)[number]) => number): number => all.reduce((total, node) => total + amount(node), 0);
@@ -29,6 +29,7 @@ export function clusterStatus(tables: QueryTables): StatusAnswer {
     jobs: { running: jobs.running.size, finished: jobs.finished.size },
     drivers: connected.filter((process) => process.kind === 'driver').length, workers: sum((node) => node.workers.size),
     leases: states, actors: Object.fromEntries(countStates([...actors.live.values()], null).flatMap(([, counts]) => Object.entries(counts))),
+    groups: countStates([...groups.live.values()], null)[0]?.[1] ?? {},
     waiting: waitingRows(tables),
   };
 }

@@ -2,8 +2,8 @@
  * A head between nodes and clients that are played by commands, such as `add-node n1 cpu=4`, `client d1`, `demand d1 1 cpu=1 x3`
  * and `tick 5s`. Each command returns what the head sends because of it, one line each.
  */
-import { NODE_LABEL, parseResources, type DeathCause, type Random, type ResourceSet } from '@muster/base';
-import { deathToMessage, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type LabelTerm, type NodeToHead } from '@muster/protocol';
+import { makeError, NODE_LABEL, parseResources, type DeathCause, type Random, type ResourceSet } from '@muster/base';
+import { deathToMessage, failureToMessage, NO_PLACEMENT, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type LabelTerm, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 import { printMessage, shortenIds } from './print.js';
@@ -74,6 +74,11 @@ export class ClusterScript {
       });
       case 'failed': return this.#node(name, { type: 'leaseFailed', leaseId: id(second), cause: cause(2) });
       case 'ended': return this.#node(name, { type: 'leaseEnded', leaseId: id(second), cause: third === '' ? null : cause(2) });
+      case 'prepared': return this.#node(name, { type: 'bundlesPrepared', groupId: `pg-${second}`, epoch: Number(third), failure: null });
+      case 'not-prepared': return this.#node(name, {
+        type: 'bundlesPrepared', groupId: `pg-${second}`, epoch: Number(third), failure: failureToMessage(makeError('UNSCHEDULABLE', { what: 'it', reasons: words.plain.slice(3).join(' ') })),
+      });
+      case 'returned': return this.#node(name, { type: 'bundlesReturned', groupId: `pg-${second}`, epoch: Number(third) });
       case 'output': return this.#node(name, {
         type: 'logLines', jobId: id(second), nodeId: `node-${name}`, workerId: '', pid: 1, name: '', isError: false, lines: words.plain.slice(2),
         suppressedCount: 0,
@@ -89,7 +94,7 @@ export class ClusterScript {
       case 'disconnect': return this.#close(name, 'client', true);
       case 'send': return this.#client(name, JSON.parse(command.slice(command.indexOf('{'))) as ClientToHead);
       case 'demand': return this.#client(name, {
-        type: 'leaseDemand', demandId: Number(second), demand: demand(words), count: Number(/ x(\d+)/.exec(command)![1]), name: words.options['name'] ?? '',
+        type: 'leaseDemand', demandId: Number(second), demand: demand(words), count: countOf(words), name: words.options['name'] ?? '',
         preferredNodeIds: words.options['near'] === undefined ? [] : words.options['near'].split(',').map((node) => `node-${node}`),
       });
       case 'return': return this.#client(name, { type: 'leaseReturn', leaseId: id(second), killWorker: has('kill'), reason: '' });
@@ -104,6 +109,9 @@ export class ClusterScript {
       case 'get': return this.#client(name, { type: 'getActor', requestId: 9, name: second });
       case 'watch': return this.#client(name, { type: 'watchActor', actorId: `actor-${second}` });
       case 'watch-process': return this.#client(name, { type: 'watchProcess', processId: second });
+      case 'group': return this.#group(name, second, words);
+      case 'remove-group': return this.#client(name, { type: 'removeGroup', groupId: `pg-${second}` });
+      case 'watch-group': return this.#client(name, { type: 'watchGroup', groupId: `pg-${second}` });
       case 'client-reply': return this.#client(name, { type: 'clientReply', requestId: Number(second), json: words.plain.slice(2).join(' ') });
       case 'end-job': return this.#client(name, { type: 'endJob', cause: second === '' ? null : cause(1) });
       default: throw new Error(`no such command: ${verb}`);
@@ -176,6 +184,16 @@ export class ClusterScript {
     });
   }
 
+  /** `group d1 g1 spread cpu=1 x3`: with equal bundles. */
+  #group(name: string, group: string, words: Words): HeadEffect[] {
+    const { same } = words.options;
+    const bundle: Demand = { resources: resourcesToMessage(resources(words.options)), placement: { ...NO_PLACEMENT, labels: terms(words.options) } };
+    return this.#client(name, {
+      type: 'createGroup', groupId: `pg-${group}`, name: words.options['name'] ?? '', bundles: Array.from({ length: countOf(words) }, () => bundle),
+      strategy: words.plain[2]!, topology: same === undefined ? [] : [{ level: same, rule: 'same', max: 0 }], waitForNodes: words.plain.includes('wait'),
+    });
+  }
+
   #print(effect: HeadEffect): string[] {
     switch (effect.type) {
       case 'sendToNode':
@@ -214,10 +232,18 @@ function resources(options: Words['options']): ResourceSet {
 
 const labels = (options: Words['options']): Record<string, string> => (options['zone'] === undefined ? {} : { zone: options['zone'] });
 
-const demand = (words: Words): Demand => ({
-  resources: resourcesToMessage(resources(words.options)),
-  placement: { spread: words.plain.includes('spread'), labels: terms(words.options) },
-});
+/** `x3` */
+const countOf = ({ plain }: Words): number => Number(plain.find((word) => /^x\d+$/.test(word))!.slice(1));
+
+/** `in=g1`: in any bundle of a placement group; `in=g1/0`: in that one. */
+function demand(words: Words): Demand {
+  const [group, bundle] = (words.options['in'] ?? '').split('/');
+  const placement = {
+    spread: words.plain.includes('spread'), labels: terms(words.options), groupId: group === '' ? '' : `pg-${group}`,
+    bundle: bundle === undefined ? 0 : Number(bundle) + 1, capturesChildren: words.plain.includes('captures'),
+  };
+  return { resources: resourcesToMessage(resources(words.options)), placement };
+}
 
 /** `zone=a`, `on=n1`, `not=zone=a`, `prefer=zone=a`. */
 function terms({ zone, on, not, prefer }: Words['options']): LabelTerm[] {

@@ -3,9 +3,10 @@
  * themselves and answer late. Each stream keeps its order, a break loses what is under way. One seed gives one history.
  */
 import { NODE_LABEL, RESOURCE_SCALE, seededRandom, type Random } from '@muster/base';
-import { deathToMessage, type ClientToHead, type Demand, type LabelTerm, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
+import { deathToMessage, NO_PLACEMENT, type BundleRef, type ClientToHead, type Demand, type LabelTerm, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import type { HeadEffect, HeadEvent } from '../machine/messages.js';
+import { KnownPeers } from './known-peers.js';
 
 const NO_BYTES = new Uint8Array(0);
 const CRASH = deathToMessage({ kind: 'signal', signal: 'SIGKILL' });
@@ -29,8 +30,11 @@ interface Daemon {
   readonly id: string;
   readonly registration: NodeToHead;
   link: Link<NodeToHead, HeadToNode> | null;
-  readonly leases: Map<string, { readonly jobId: string; readonly actorId: string; worker: Client | null }>;
+  readonly leases: Map<string, { readonly jobId: string; readonly actorId: string; readonly bundle: BundleRef | null; worker: Client | null }>;
+  /** Bundles that it keeps, by group and epoch: whether they are committed. */
+  readonly bundles: Map<string, boolean>;
   readonly workers: Set<Client>;
+  readonly peers: KnownPeers;
 }
 
 interface Client {
@@ -65,6 +69,7 @@ export class RandomCluster {
   #streams = 0;
   #names = 0;
   #actors: string[] = [];
+  #groups: string[] = [];
   /** No more mischief: everybody answers and nobody dies. */
   #isCalm = false;
 
@@ -200,7 +205,7 @@ export class RandomCluster {
       type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: 2 * RESOURCE_SCALE } },
       labels: this.#random.next() < 0.5 ? { zone: 'a' } : {}, objectStoreBytes: 0, isHeadNode: this.daemons.length === 0,
     };
-    const daemon: Daemon = { id, registration, link: null, leases: new Map(), workers: new Set() };
+    const daemon: Daemon = { id, registration, link: null, leases: new Map(), bundles: new Map(), workers: new Set(), peers: new KnownPeers() };
     this.daemons.push(daemon);
     this.#register(daemon);
   }
@@ -242,6 +247,14 @@ export class RandomCluster {
       case 'nodeRegistered': if (message.failure !== null) this.#die(daemon); return;
       case 'startLease': return this.#startLease(daemon, message);
       case 'endLease': return this.#endLease(daemon, message);
+      case 'peerNodes': return this.#hearOfPeers(daemon, message);
+      case 'prepareBundles': return this.#prepareBundles(daemon, message);
+      case 'commitBundles': {
+        if (!daemon.bundles.has(keyOf(message))) throw new Error(`${daemon.id} was told to commit bundles of ${message.groupId} that it does not keep`);
+        daemon.bundles.set(keyOf(message), true);
+        return;
+      }
+      case 'returnBundles': return this.#returnBundles(daemon, message);
       case 'killWorker': for (const worker of daemon.workers) if (worker.id === message.workerId) this.#killWorker(worker); return;
       case 'flushLogs': if (this.#isCalm || this.#random.next() < 0.8) this.#report(daemon, { type: 'logsFlushed', jobId: message.jobId }); return;
       case 'endJobOnNode': for (const worker of [...daemon.workers]) if (worker.jobId === message.jobId) this.#killWorker(worker); return;
@@ -249,10 +262,34 @@ export class RandomCluster {
     }
   }
 
+  /** Sometimes a change never arrives, which the next one shows. */
+  #hearOfPeers(daemon: Daemon, message: NodeMessage<'peerNodes'>): void {
+    if (!message.complete && !this.#isCalm && this.#random.next() < 0.1) return;
+    if (!daemon.peers.take(message)) this.#report(daemon, { type: 'peersMissed' });
+  }
+
   #startLease(daemon: Daemon, message: NodeMessage<'startLease'>): void {
     const known = daemon.leases.get(message.leaseId);
-    if (known === undefined) daemon.leases.set(message.leaseId, { jobId: message.jobId, actorId: message.actorId, worker: null });
+    const { jobId, actorId, bundle } = message;
+    if (bundle !== null && daemon.bundles.get(keyOf(bundle)) !== true) throw new Error(`${message.leaseId} is in a bundle of ${bundle.groupId} that ${daemon.id} has not committed`);
+    if (known === undefined) daemon.leases.set(message.leaseId, { jobId, actorId, bundle, worker: null });
     else if (known.worker !== null) this.#reportStarted(daemon, message.leaseId, known.worker);
+  }
+
+  #prepareBundles(daemon: Daemon, message: NodeMessage<'prepareBundles'>): void {
+    const { groupId, epoch } = message;
+    const isRefused = !this.#isCalm && !daemon.bundles.has(keyOf(message)) && this.#random.next() < 0.1;
+    if (!isRefused && !daemon.bundles.has(keyOf(message))) daemon.bundles.set(keyOf(message), false);
+    this.#report(daemon, { type: 'bundlesPrepared', groupId, epoch, failure: isRefused ? { code: 'UNSCHEDULABLE', details: { reasons: 'no luck' } } : null });
+  }
+
+  #returnBundles(daemon: Daemon, message: NodeMessage<'returnBundles'>): void {
+    const { groupId, epoch } = message;
+    for (const [leaseId, { bundle }] of daemon.leases) {
+      if (bundle !== null && keyOf(bundle) === keyOf(message)) this.#endLease(daemon, { type: 'endLease', leaseId, kill: true, reason: '' });
+    }
+    daemon.bundles.delete(keyOf(message));
+    this.#report(daemon, { type: 'bundlesReturned', groupId, epoch });
   }
 
   #endLease(daemon: Daemon, message: NodeMessage<'endLease'>): void {
@@ -384,9 +421,10 @@ export class RandomCluster {
     const roll = this.#random.next();
     const actorId = this.#oneOf([...this.#actors, 'actor-none']);
     const lease = [...client.leases][Math.floor(this.#random.next() * client.leases.size)];
-    if (roll < 0.4) return this.#demand(client);
-    if (roll < 0.6) return lease === undefined ? undefined : this.#return(client, lease);
-    if (roll < 0.7) return this.#createActor(client);
+    if (roll < 0.32) return this.#demand(client);
+    if (roll < 0.5) return lease === undefined ? undefined : this.#return(client, lease);
+    if (roll < 0.57) return this.#createActor(client);
+    if (roll < 0.71) return this.#actOnGroups(client);
     if (roll < 0.75) return this.#say(client, { type: 'killActor', actorId, noRestart: this.#random.next() < 0.5, reason: '' });
     if (roll < 0.78) return this.#say(client, { type: 'getActor', requestId: 1, name: this.#name() });
     if (roll < 0.81) return this.#say(client, { type: 'watchActor', actorId });
@@ -417,21 +455,42 @@ export class RandomCluster {
     });
   }
 
+  #actOnGroups(client: Client): void {
+    const roll = this.#random.next();
+    const groupId = this.#oneOf([...this.#groups, 'pg-none']);
+    if (roll < 0.15) return this.#say(client, { type: 'removeGroup', groupId });
+    if (roll < 0.2) return this.#say(client, { type: 'watchGroup', groupId });
+    const newId = roll < 0.3 ? groupId : `pg-${++this.#names}`;
+    this.#groups = [...this.#groups, newId].slice(-5);
+    const bundles = Array.from({ length: 1 + Math.floor(this.#random.next() * 3) }, (): Demand => ({
+      resources: { amounts: { cpu: this.#oneOf([2_500, 5_000, 10_000]), ...(this.#random.next() < 0.3 ? { gpu: this.#oneOf([2_500, 10_000]) } : {}) } }, placement: NO_PLACEMENT,
+    }));
+    this.#say(client, {
+      type: 'createGroup', groupId: newId, name: '', bundles, strategy: this.#oneOf(['pack', 'spread', 'strict-pack', 'strict-spread']),
+      topology: this.#random.next() < 0.1 ? [{ level: 'zone', rule: 'same', max: 0 }] : [], waitForNodes: this.#random.next() < 0.5,
+    });
+  }
+
   #name(): string {
     return this.#oneOf(['alpha', 'beta', 'gamma']);
   }
 
   #randomDemand(): Demand {
-    const amounts: Record<string, number> = { cpu: this.#oneOf([0, 5_000, 10_000, 10_000, 20_000, 40_000]) };
+    const amounts: Record<string, number> = { cpu: this.#oneOf([0, 2_500, 5_000, 10_000, 20_000, 40_000]) };
     if (this.#random.next() < 0.2) amounts['gpu'] = this.#oneOf([2_500, 6_000, 10_000, 20_000]);
+    if (this.#groups.length > 0 && this.#random.next() < 0.3) {
+      return { resources: { amounts }, placement: { ...NO_PLACEMENT, groupId: this.#oneOf(this.#groups), bundle: Math.floor(this.#random.next() * 3) } };
+    }
     const labels: LabelTerm[] = [];
     const weight = this.#oneOf([0, 0, 10]);
     if (this.#random.next() < 0.1) labels.push({ key: 'zone', operator: this.#oneOf(['in', 'not-in']), values: ['a'], weight });
     if (this.#random.next() < 0.05) labels.push({ key: NODE_LABEL, operator: 'in', values: [this.#oneOf(this.daemons).id], weight });
-    return { resources: { amounts }, placement: { spread: this.#random.next() < 0.2, labels } };
+    return { resources: { amounts }, placement: { ...NO_PLACEMENT, spread: this.#random.next() < 0.2, labels } };
   }
 
   #oneOf<T>(items: readonly T[]): T {
     return items[Math.floor(this.#random.next() * items.length)]!;
   }
 }
+
+const keyOf = ({ groupId, epoch }: { readonly groupId: string; readonly epoch: number }): string => `${groupId} ${epoch}`;

@@ -1,7 +1,7 @@
 /** `kind = "actors"`: actors that one driver calls again and again. The ledger sees to the order of the calls and to the number of restarts. */
 import { MusterError, type ErrorCode, type Random } from '@muster/base';
 import type { ActorHandle, ActorOptions, CodeContext } from '../code-context.js';
-import { Violation } from '../ledger.js';
+import { Violation } from '../violation.js';
 import { runProgram, until, type Program } from '../program.js';
 import { readDurations, type Distribution } from '../scenario-file/distribution.js';
 import type { Fields } from '../scenario-file/fields.js';

@@ -1,7 +1,7 @@
 /** `kind = "objects"`: large results that other tasks read, on whatever nodes they run: objects are stored, copied between nodes, spilled and freed. */
 import { MusterError, type ErrorCode, type Random } from '@muster/base';
 import type { CallOptions, CodeContext } from '../code-context.js';
-import { Violation } from '../ledger.js';
+import { Violation } from '../violation.js';
 import { runProgram, until, type Program } from '../program.js';
 import { readDurations, type Distribution } from '../scenario-file/distribution.js';
 import type { Fields } from '../scenario-file/fields.js';

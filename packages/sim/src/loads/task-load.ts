@@ -5,7 +5,7 @@
 import { MusterError, type ErrorCode } from '@muster/base';
 import { RefState, type ObjectRef } from '@muster/core/internal';
 import type { CallOptions, CodeContext } from '../code-context.js';
-import { Violation } from '../ledger.js';
+import { Violation } from '../violation.js';
 import { until, type Program } from '../program.js';
 import { decodeError } from '../values.js';
 import { onSettled } from '../waiting.js';

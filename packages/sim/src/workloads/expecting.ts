@@ -2,7 +2,7 @@
 import { MusterError, type ErrorCode } from '@muster/base';
 import type { ObjectRef } from '@muster/core/internal';
 import type { CodeContext } from '../code-context.js';
-import { Violation } from '../ledger.js';
+import { Violation } from '../violation.js';
 import type { Program } from '../program.js';
 import type { Scene } from '../scenario.js';
 import { print } from '../values.js';

@@ -1,0 +1,2 @@
+/** A rule that the cluster broke. */
+export class Violation extends Error {}
