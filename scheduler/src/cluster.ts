@@ -57,8 +57,10 @@ export const COLUMN = {
 const BUILT_IN_COLUMNS = Object.keys(COLUMN).length;
 
 /** Readers further behind than this look at all rows again. */
-const CHANGES_KEPT = 4096;
+export const CHANGES_KEPT = 4096;
 const ROWS_FIRST = 64;
+const EXTRA_CUSTOM = 1;
+const EXTRA_GPUS = 2;
 
 /** A node's row. */
 export interface NodeRow {
@@ -81,8 +83,12 @@ export class Cluster {
   width = 8;
   /** By row: 1 when the node takes leases. */
   isReady = new Uint8Array(0);
+  /** By row: what the node has that most requests have no use for: 1 for custom resources, and 2 for GPUs. */
+  extras = new Uint8Array(0);
   /** The rows of the last changes; that of version v stands at v modulo the length. */
   readonly changes: Int32Array;
+  /** By row: the version of its last change. Who follows the changes needs to look at a row only there. */
+  changedAt = new Float64Array(0);
   /** The same of epochs: the rows whose node has come, gone, or could hold other things than before. */
   readonly natureChanges: Int32Array;
   /** Grows with every change of any node. */
@@ -94,7 +100,7 @@ export class Cluster {
   readonly #byId = new Map<string, NodeRow>();
   readonly #freeRows: number[] = [];
 
-  /** @param changesKept how many of the last changes are named; few for a small cluster, of which there are many */
+  /** @param changesKept how many of the last changes are named, CHANGES_KEPT at most; few for a small cluster, of which there are many */
   constructor(changesKept = CHANGES_KEPT) {
     this.changes = new Int32Array(changesKept);
     this.natureChanges = new Int32Array(changesKept);
@@ -170,6 +176,7 @@ export class Cluster {
     const node = this.#byId.get(nodeId)!;
     this.#byId.delete(nodeId);
     this.#rows[node.row] = null;
+    this.isReady[node.row] = 0;
     this.#freeRows.push(node.row);
     this.#natureChanged(node.row);
     this.#changed(node.row);
@@ -265,6 +272,7 @@ export class Cluster {
     this.total[at + COLUMN.gpuWhole] = Math.floor(gpus / RESOURCE_SCALE) * RESOURCE_SCALE;
     this.total[at + COLUMN.gpuPart] = Math.min(gpus, RESOURCE_SCALE);
     this.total[at + COLUMN.leases] = LEASES_PER_NODE_MAX;
+    this.extras[node.row] = Number(Object.keys(total).some(isCustom)) * EXTRA_CUSTOM + Number(node.gpus.count > 0) * EXTRA_GPUS;
     this.#deriveGpus(node);
     this.#natureChanged(node.row);
     this.#changed(node.row);
@@ -292,6 +300,7 @@ export class Cluster {
   }
 
   #changed(row: number): void {
+    this.changedAt[row] = this.version;
     this.changes[this.version++ % this.changes.length] = row;
   }
 
@@ -303,8 +312,9 @@ export class Cluster {
     const rows = Math.max(ROWS_FIRST, this.rowCount * 2);
     this.total = copyInto(new Float64Array(rows * this.width), this.total);
     this.available = copyInto(new Float64Array(rows * this.width), this.available);
-    const isReady = this.isReady;
-    (this.isReady = new Uint8Array(rows)).set(isReady);
+    this.changedAt = copyInto(new Float64Array(rows), this.changedAt);
+    this.isReady = copyInto(new Uint8Array(rows), this.isReady);
+    this.extras = copyInto(new Uint8Array(rows), this.extras);
   }
 
   #widen(width: number): void {
@@ -319,7 +329,10 @@ export class Cluster {
 
 const NO_GPUS: readonly number[] = [];
 
-function copyInto(target: Float64Array<ArrayBuffer>, source: Float64Array): Float64Array<ArrayBuffer> {
+/** Whether a resource is none of those that every node may have. */
+export const isCustom = (name: string): boolean => name !== 'cpu' && name !== 'memory' && name !== 'gpu';
+
+function copyInto<Values extends Float64Array | Uint8Array>(target: Values, source: Values): Values {
   target.set(source);
   return target;
 }

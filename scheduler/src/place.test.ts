@@ -180,6 +180,33 @@ t.test('property: a shape that follows changes agrees with one that looks at eve
   t.pass('60 seeds of 400 steps');
 });
 
+t.test('property: among hundreds of nodes the lowest score wins, the first of equal ones, however rarely a shape is asked', async (t) => {
+  for (let seed = 1; seed <= 5; seed++) {
+    const random = randomOf(seed);
+    const cluster = new Cluster();
+    for (let i = 0; i < 600; i++) {
+      const extra: Record<string, number> = [{}, {}, { gpu: 4 }, { tpu: 1 }][random(4)]!;
+      cluster.add({ nodeId: `node-${i}`, total: whole({ cpu: 4 + random(3) * 4, memory: 64, ...extra }), labels: { zone: `z${random(3)}` } });
+    }
+    const shapes = [need({ cpu: 1 }), need({ cpu: 5, memory: 8 }), need({ cpu: 1, gpu: 1 }), need({ gpu: 0.25 }), need({ tpu: 1 }), need({ cpu: 2 }, [term('zone', 'in', ['z1'])]), need({})]
+      .map((request) => new Shape(cluster, request));
+    const held: [string, Holding][] = [];
+    for (let step = 0; step < 800; step++) {
+      const shape = shapes[random(step % 100 < 50 ? 2 : shapes.length)]!;
+      const chosen = place(cluster, shape, NO_HINTS);
+      let best: string | null = null;
+      let score = Infinity;
+      for (const row of cluster.rows()) if (shape.score(row) < score && oracleFits(cluster, row.nodeId, shape.request)) [best, score] = [row.nodeId, shape.score(row)];
+      if (chosen !== best || chosen !== place(cluster, new Shape(cluster, shape.request), NO_HINTS)) t.fail(`seed ${seed}, step ${step}: ${chosen} is not ${best}`);
+      if (chosen !== null) held.push([chosen, cluster.hold(chosen, shape.request.resources)]);
+      const ending = random(4) === 0 && held.length > 400 ? 8 : random(2);
+      for (let i = 0; i < ending && held.length > 0; i++) cluster.release(...held.splice(random(held.length), 1)[0]!);
+      if (random(10) === 0) cluster.setCondition(`node-${random(600)}`, (['ready', 'reserved', 'unreachable', 'draining'] as const)[random(4)]!);
+    }
+  }
+  t.pass('5 seeds of 800 steps');
+});
+
 /** Whether a node fits a request, said as plainly as can be. */
 function oracleFits(cluster: Cluster, nodeId: string, request: PlacementRequest): boolean {
   const row = cluster.rowOf(nodeId)!;

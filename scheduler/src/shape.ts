@@ -1,6 +1,6 @@
 /**
- * A request prepared against a cluster: which nodes fit it, and which of them is best. It keeps a score for every row of the cluster and the lowest one of every
- * block of rows, and is brought up to date from the cluster's changes: a decision costs a few operations for each change since the last one, and a look at the blocks.
+ * A request prepared against a cluster: which nodes fit it, and which of them is best. It keeps a score for every row of the cluster, in a tournament, and is
+ * brought up to date from the cluster's changes: a decision costs a few operations for each row that has changed since the last one.
  *
  * A node's score, the lowest of which wins; equal ones go by row:
  *   - unmet preferences of labels, by their weight;
@@ -9,16 +9,25 @@
  *   - else the used share of whichever requested resource the node has used most of, so that load is even.
  */
 import { RESOURCE_SCALE } from '@muster/base';
-import { COLUMN, type Cluster, type NodeRow } from './cluster.js';
+import { CHANGES_KEPT, COLUMN, isCustom, type Cluster, type NodeRow } from './cluster.js';
 import { satisfies } from './labels.js';
 import type { PlacementRequest } from './request.js';
+import { Tournament } from './tournament.js';
 
 /** Shares of what is used or left count up to 1 in a score, and these in front of them. */
 const SCORE_FOREIGN_GPUS = 2;
 const SCORE_FOREIGN_CUSTOM = 1;
 const SCORE_PER_WEIGHT = 4;
+/** By {@link Cluster.extras}. */
+const BASES_OF_EXTRAS = Float32Array.of(0, SCORE_FOREIGN_CUSTOM, SCORE_FOREIGN_GPUS, SCORE_FOREIGN_GPUS);
+const BASES_OF_EXTRAS_WITH_GPU = Float32Array.of(Infinity, Infinity, 0, SCORE_FOREIGN_CUSTOM);
 
-const BLOCK_ROWS = 64;
+/** Rows that may join before the scores move to a larger tree, as a part of those that are there. */
+const ROWS_TO_SPARE = 0.25;
+
+/** The rows that have changed and their scores before, while a shape follows the changes. Of whichever does, one after the other. */
+const rowsChanged = new Int32Array(CHANGES_KEPT + 1);
+const scoresBefore = new Float32Array(CHANGES_KEPT);
 
 /** One request, and the nodes that fit it now. */
 export class Shape {
@@ -33,14 +42,18 @@ export class Shape {
   #needs = new Float64Array(0);
   /** Set: it needs something that no node has had, of all those resources that there are. */
   #unknownOf: number | null = null;
-  /** By row; Infinity where the request does not fit now. In 32 bits, because many shapes of many rows should stay in the processor's cache. */
-  #scores = new Float32Array(0);
-  /** The lowest score of each block, and whether it must be looked for again. */
-  #lowest = new Float32Array(0);
-  #isStale = new Uint8Array(0);
-  /** By row: the part of the score that follows from the node's nature; Infinity if it could never take the request. */
-  #bases = new Float32Array(0);
-  #suitCount = 0;
+  /** By row; Infinity where the request does not fit now. */
+  #scores = new Tournament(0);
+  /** How many rows there is room for. */
+  #size = 0;
+  /** Whether all that counts of a node's nature is what it has extra. Most requests are so, and need to remember nothing of each row. */
+  readonly #isPlain: boolean;
+  /** The part of the score that follows from the node's nature: of a plain request by its extras, else by row. Infinity if it could never take the request. */
+  #bases: Float32Array<ArrayBuffer>;
+  /** A node that could take the request, when it was last asked for. */
+  #suited: NodeRow | null = null;
+  /** The epoch in which no node could. */
+  #infeasibleEpoch: number | null = null;
   #version = -1;
   #epoch = 0;
 
@@ -49,26 +62,22 @@ export class Shape {
     this.request = request;
     this.hasPreferences = request.labels.some((term) => term.weight > 0);
     this.gpu = request.resources['gpu'] ?? 0;
+    this.#isPlain = isPlain(request);
+    this.#bases = this.gpu > 0 ? BASES_OF_EXTRAS_WITH_GPU : BASES_OF_EXTRAS;
     this.#findColumns();
   }
 
   /** The best node, or null when none fits. */
   best(): NodeRow | null {
     this.#refresh();
-    const lowest = this.#lowest;
-    let best = -1;
-    let score = Infinity;
-    for (let block = 0; block < lowest.length; block++) {
-      if (this.#isStale[block] === 1) this.#lookThrough(block);
-      if (lowest[block]! < score) score = lowest[best = block]!;
-    }
-    return best === -1 ? null : this.cluster.at(this.#scores.indexOf(score, best * BLOCK_ROWS));
+    const row = this.#scores.first();
+    return row === null ? null : this.cluster.at(row);
   }
 
   /** The node's score; Infinity where the request does not fit now. */
   score(node: NodeRow): number {
     this.#refresh();
-    return this.#scores[node.row]!;
+    return this.#scores.at(node.row);
   }
 
   /** Whether the node can take the request now. */
@@ -78,15 +87,13 @@ export class Shape {
 
   /** Whether what is free of the node is enough, whatever its condition: of a reserved one, that is for whom it is kept to ask. */
   hasRoom(node: NodeRow): boolean {
-    this.#refresh();
-    const { available, width } = this.cluster;
-    return this.#bases[node.row] !== Infinity && this.#columns.every((column, i) => available[node.row * width + column]! >= this.#needs[i]!);
+    return this.suits(node) && this.#holds(this.cluster.available, node.row);
   }
 
   /** Whether the node could take the request if nothing else ran on it. */
   suits(node: NodeRow): boolean {
-    this.#refresh();
-    return this.#bases[node.row] !== Infinity;
+    this.#knowColumns();
+    return node.condition !== 'draining' && this.#holds(this.cluster.total, node.row) && this.#accepts(node);
   }
 
   /** The weight of the preferences of labels that the node does not meet. */
@@ -98,8 +105,17 @@ export class Shape {
 
   /** Whether any node could ever take the request. */
   get isFeasible(): boolean {
-    this.#refresh();
-    return this.#suitCount > 0;
+    const { cluster } = this;
+    if (this.#suited !== null && cluster.at(this.#suited.row) === this.#suited && this.suits(this.#suited)) return true;
+    if (this.#infeasibleEpoch === cluster.epoch) return false;
+    this.#suited = this.#findSuited();
+    this.#infeasibleEpoch = this.#suited === null ? cluster.epoch : null;
+    return this.#suited !== null;
+  }
+
+  #findSuited(): NodeRow | null {
+    for (const node of this.cluster.rows()) if (this.suits(node)) return node;
+    return null;
   }
 
   /** Each column that the request needs something of. */
@@ -150,60 +166,58 @@ export class Shape {
     this.#needs = Float64Array.from(needs.values());
   }
 
+  /** Those that no node had before, and so no column. */
+  #knowColumns(): void {
+    if (this.#unknownOf !== null && this.#unknownOf !== this.cluster.resourceCount) this.#findColumns();
+  }
+
   #refresh(): void {
     const { cluster } = this;
     if (this.#version === cluster.version) return;
-    if (this.#unknownOf !== null && this.#unknownOf !== cluster.resourceCount) this.#findColumns(); // no node could hold it before: those that can now are new
-    const isComplete = this.#version >= 0 && cluster.rowCount <= this.#scores.length && this.#follow();
+    this.#knowColumns();
+    const isComplete = this.#version >= 0 && cluster.rowCount <= this.#size && this.#follow();
     if (!isComplete) this.#rebuild();
     this.#version = cluster.version;
     this.#epoch = cluster.epoch;
   }
 
-  /** Looks at what has changed; false when more has changed than is remembered. */
+  /**
+   * Looks at the rows that have changed; false when more has changed than is remembered. The scores before lie far from the processor, which
+   * fetches many such things at a time if nothing hangs on one before the next: hence a pass for them alone.
+   */
   #follow(): boolean {
-    const { changes, version, natureChanges, epoch } = this.cluster;
+    const { changes, changedAt, version, natureChanges, epoch } = this.cluster;
     if (version - this.#version > changes.length || epoch - this.#epoch > natureChanges.length) return false;
     for (let e = this.#epoch; e < epoch; e++) this.#meet(natureChanges[e % natureChanges.length]!);
     const scores = this.#scores;
-    const lowest = this.#lowest;
+    let count = 0;
     for (let v = this.#version; v < version; v++) {
-      const row = changes[v % changes.length]!;
-      const before = scores[row]!;
+      const row = (rowsChanged[count] = changes[v % changes.length]!);
+      count += Number(changedAt[row] === v) & Number(this.#baseOf(row) !== Infinity);
+    }
+    for (let i = 0; i < count; i++) scoresBefore[i] = scores.at(rowsChanged[i]!);
+    for (let i = 0; i < count; i++) {
+      const row = rowsChanged[i]!;
       const score = Math.fround(this.#scoreAt(row));
-      if (score === before) continue;
-      scores[row] = score;
-      const block = (row / BLOCK_ROWS) | 0;
-      if (score < lowest[block]!) lowest[block] = score;
-      else if (before === lowest[block]!) this.#isStale[block] = 1;
+      if (score !== scoresBefore[i]) scores.set(row, score);
     }
     return true;
   }
 
   #rebuild(): void {
     const { rowCount } = this.cluster;
-    const blocks = Math.ceil(Math.max(1, rowCount * 1.25) / BLOCK_ROWS);
-    this.#scores = new Float32Array(blocks * BLOCK_ROWS).fill(Infinity);
-    this.#bases = new Float32Array(blocks * BLOCK_ROWS).fill(Infinity);
-    this.#lowest = new Float32Array(blocks);
-    this.#isStale = new Uint8Array(blocks).fill(1);
-    this.#suitCount = 0;
+    this.#size = Math.ceil(rowCount * (1 + ROWS_TO_SPARE));
+    this.#scores = new Tournament(this.#size);
+    if (!this.#isPlain) this.#bases = new Float32Array(this.#size);
     for (let row = 0; row < rowCount; row++) {
       this.#meet(row);
-      this.#scores[row] = this.#scoreAt(row);
+      this.#scores.set(row, Math.fround(this.#scoreAt(row)));
     }
-  }
-
-  #lookThrough(block: number): void {
-    let lowest = Infinity;
-    for (let row = block * BLOCK_ROWS; row < (block + 1) * BLOCK_ROWS; row++) if (this.#scores[row]! < lowest) lowest = this.#scores[row]!;
-    this.#lowest[block] = lowest;
-    this.#isStale[block] = 0;
   }
 
   #scoreAt(row: number): number {
     const { isReady, available, total, width } = this.cluster;
-    const base = this.#bases[row]!;
+    const base = this.#baseOf(row);
     if (base === Infinity || isReady[row] === 0) return Infinity;
     let load = 0;
     for (let i = 0; i < this.#columns.length; i++) {
@@ -216,27 +230,36 @@ export class Shape {
     return base + (this.gpu > 0 ? this.#gpusLeft(row) : load);
   }
 
-  /** The node is new, has gone, or could hold other things than before. */
-  #meet(row: number): void {
-    const node = this.cluster.at(row);
-    const base = node !== null && this.#couldHold(node) ? this.unmet(node) * SCORE_PER_WEIGHT + this.#foreign(node) : Infinity;
-    this.#suitCount += Number(base !== Infinity) - Number(this.#bases[row] !== Infinity);
-    this.#bases[row] = base;
+  /** The part of the row's score that follows from the node's nature. */
+  #baseOf(row: number): number {
+    return this.#bases[this.#isPlain ? this.cluster.extras[row]! : row]!;
   }
 
-  #couldHold(node: NodeRow): boolean {
-    const { total, width } = this.cluster;
-    if (this.#unknownOf !== null || node.condition === 'draining') return false;
-    for (let i = 0; i < this.#columns.length; i++) if (total[node.row * width + this.#columns[i]!]! < this.#needs[i]!) return false;
+  /** The node is new, has gone, or could hold other things than before. */
+  #meet(row: number): void {
+    if (!this.#isPlain) {
+      const node = this.cluster.at(row);
+      const isCandidate = node !== null && this.#unknownOf === null && this.#accepts(node);
+      this.#bases[row] = isCandidate ? this.unmet(node) * SCORE_PER_WEIGHT + this.#foreign(node) : Infinity;
+    }
+    if (this.#baseOf(row) === Infinity) this.#scores.set(row, Infinity);
+  }
+
+  #holds(amounts: Float64Array, row: number): boolean {
+    if (this.#unknownOf !== null) return false;
+    for (let i = 0; i < this.#columns.length; i++) if (amounts[row * this.cluster.width + this.#columns[i]!]! < this.#needs[i]!) return false;
+    return true;
+  }
+
+  /** Whether what the request says of labels allows the node. */
+  #accepts(node: NodeRow): boolean {
     for (const term of this.request.labels) if (term.weight === 0 && !satisfies(node, term)) return false;
     return offersItself(node, this.request);
   }
 
   #foreign(node: NodeRow): number {
     if (this.gpu === 0 && node.gpus.count > 0) return SCORE_FOREIGN_GPUS;
-    for (const name in node.total) {
-      if (name !== 'cpu' && name !== 'memory' && name !== 'gpu' && this.request.resources[name] === undefined) return SCORE_FOREIGN_CUSTOM;
-    }
+    for (const name in node.total) if (isCustom(name) && this.request.resources[name] === undefined) return SCORE_FOREIGN_CUSTOM;
     return 0;
   }
 
@@ -248,6 +271,12 @@ export class Shape {
     if (this.gpu >= RESOURCE_SCALE) return (whole - this.gpu / RESOURCE_SCALE) / (count + 1);
     return (whole + this.cluster.at(row)!.gpus.smallestLeft(this.gpu) / RESOURCE_SCALE) / (count + 1);
   }
+}
+
+/** No word of labels or custom resources, and of something that a node without cpus may have, too. */
+function isPlain({ resources, labels }: PlacementRequest): boolean {
+  const names = Object.keys(resources);
+  return labels.length === 0 && names.length > 0 && !names.some(isCustom);
 }
 
 /** A node without cpus runs only what names it, by a label, or asks for something that it has. */

@@ -1,4 +1,5 @@
 /** The simulated worker's end of one caller's stream, as @muster/worker has it. */
+import { ownerKey, type ProcessId } from '@muster/base';
 import { FrameWriter, WorkerOp } from '@muster/protocol';
 import type { EncodedValue, ObjectRef } from '@muster/core/internal';
 
@@ -12,6 +13,8 @@ export interface DefinedFunction {
 /** One caller of a worker. */
 export class CallerLine {
   readonly writer = new FrameWriter();
+  /** Names the caller in the ids of its tasks. */
+  readonly callerKey: string;
   readonly functions = new Map<number, DefinedFunction>();
   /** References inside of results, until the caller has counted them, by slot. */
   readonly escrow = new Map<number, readonly ObjectRef[]>();
@@ -20,7 +23,9 @@ export class CallerLine {
   isOpen = true;
   #stats: { functionId: number; count: number; us: number } | null = null;
 
-  constructor(readonly callerId: string, readonly leaseId: string, readonly sink: (frame: Uint8Array) => void) {}
+  constructor(readonly callerId: string, readonly leaseId: string, readonly sink: (frame: Uint8Array) => void) {
+    this.callerKey = ownerKey(callerId as ProcessId);
+  }
 
   slotRecord(op: number, slot: number): void {
     const at = this.writer.beginRecord(op);

@@ -12,10 +12,12 @@ export interface Timer {
   cancel(): void;
 }
 
-interface Entry extends Timer {
-  readonly atMs: number;
-  readonly sequence: number;
-  action: (() => void) | null;
+class Entry implements Timer {
+  constructor(readonly atMs: number, readonly sequence: number, public action: (() => void) | null) {}
+
+  cancel(): void {
+    this.action = null;
+  }
 }
 
 /** The time of one simulation. */
@@ -35,7 +37,7 @@ export class VirtualClock implements Clock {
 
   /** Runs the action at that time, or next if the time is past. */
   at(atMs: number, action: () => void): Timer {
-    const entry: Entry = { atMs: Math.max(atMs, this.#nowMs), sequence: ++this.#sequence, action, cancel: () => { entry.action = null; } };
+    const entry = new Entry(Math.max(atMs, this.#nowMs), ++this.#sequence, action);
     this.#push(entry);
     return entry;
   }

@@ -7,6 +7,7 @@ import type { Library } from './library.js';
 import { Network, type NetworkOptions, type Range } from './network.js';
 import { SimProcess } from './process.js';
 import type { Program } from './program.js';
+import { NO_COSTS, type Costs } from './scenario-file/costs.js';
 import { SimDriver, type JobOptions } from './sim-driver.js';
 import { SimHead, type HeadOptions } from './sim-head.js';
 import { SimNode } from './sim-node.js';
@@ -20,15 +21,25 @@ export interface ClusterOptions {
   readonly network: NetworkOptions;
   readonly head: HeadOptions;
   readonly workerStartMs: Range;
+  /** Nodes' clocks are ahead by up to this much. */
+  readonly clockSkewMaxMs?: number;
+  /** What processes take for their own work; nothing unless it says so. */
+  readonly costs?: Costs;
   /** Gets every line of the trace; null when nobody reads it. */
   readonly sink: ((line: string) => void) | null;
+  /** See {@link Trace}. */
+  readonly isBrief?: boolean;
 }
 
 /** What a node has. */
 export interface NodeSpec {
   readonly cpus: number;
   readonly objectStoreBytes?: number;
+  /** Of others, in whole units; of memory in MiB. */
   readonly resources?: Readonly<Record<string, number>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Workers that are kept ready; as many as cpus unless it says so. */
+  readonly prestart?: number;
 }
 
 const HEAD_ADDRESS = 'head:1';
@@ -42,17 +53,17 @@ export class SimCluster {
   readonly nodes: SimNode[] = [];
   readonly drivers: SimDriver[] = [];
   readonly #options: ClusterOptions;
+  readonly #specs = new Map<SimNode, NodeSpec>();
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     const clock = new VirtualClock();
-    const trace = new Trace();
-    trace.sink = options.sink;
+    const trace = new Trace(options.sink, options.isBrief ?? false);
     // Two sources, so that a change of the faults does not change the work, nor the work the faults.
     const workload = seededRandom(options.seed);
     const faults = seededRandom(options.seed ^ 0x5bd1e995);
     const network = new Network(clock, faults, trace, options.network);
-    this.world = { clock, trace, network, ledger: new Ledger(), library: options.library, workload, faults };
+    this.world = { clock, trace, network, ledger: new Ledger(clock), library: options.library, workload, faults, costs: options.costs ?? NO_COSTS };
     this.head = new SimHead(this.world, new SimProcess('head', 'head', clock), HEAD_ADDRESS, options.head);
   }
 
@@ -69,11 +80,18 @@ export class SimCluster {
     const resources: Record<string, number> = spec.cpus > 0 ? { cpu: spec.cpus * RESOURCE_SCALE } : {};
     for (const [name, amount] of Object.entries(spec.resources ?? {})) resources[name] = amount * RESOURCE_SCALE;
     const node = new SimNode(this.world, {
-      nodeId, host, headAddress: HEAD_ADDRESS, resources: resources satisfies ResourceSet,
-      objectStoreBytes: spec.objectStoreBytes ?? OBJECT_STORE_BYTES, prestartCount: spec.cpus, workerStartMs: this.#options.workerStartMs,
+      nodeId, host, headAddress: HEAD_ADDRESS, resources: resources satisfies ResourceSet, labels: spec.labels ?? {},
+      objectStoreBytes: spec.objectStoreBytes ?? OBJECT_STORE_BYTES, prestartCount: spec.prestart ?? spec.cpus, workerStartMs: this.#options.workerStartMs,
+      clockSkewMs: this.#options.clockSkewMaxMs ? this.world.faults.next() * this.#options.clockSkewMaxMs : 0,
     });
     this.nodes.push(node);
+    this.#specs.set(node, spec);
     return node;
+  }
+
+  /** Starts a node like one that is gone, on a machine of its own. */
+  replaceNode(node: SimNode): SimNode {
+    return this.addNode(`n${this.nodes.length}`, this.#specs.get(node)!);
   }
 
   /** Starts a driver beside a node's daemon. */

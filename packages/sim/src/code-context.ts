@@ -2,7 +2,7 @@
  * What users' code in the simulation can do: submit, wait, put, create actors. It stands for the imports of @muster/core, and for the
  * variables in which code keeps references: what it holds is held until it ends.
  */
-import { newId, NODE_LABEL, parseResources, taskId, type ActorId, type GroupId, type MusterError, type ResourceOptions } from '@muster/base';
+import { newId, NODE_LABEL, parseResources, type ActorId, type GroupId, type MusterError, type ResourceOptions } from '@muster/base';
 import { failureFromMessage, NO_PLACEMENT, type ActorState, type BundleRef, type Demand, type GangMember, type GroupState } from '@muster/protocol';
 import { EncodedValue, RefState, type GroupClient, type ObjectRef } from '@muster/core/internal';
 import { until, type Program } from './program.js';
@@ -48,16 +48,19 @@ export interface ActorHandle {
 
 /** The task or call on whose behalf code runs. */
 export interface TaskIdentity {
-  readonly taskId: string;
   readonly attempt: number;
   readonly isCancelled: () => boolean;
   readonly isPreempted: () => boolean;
   readonly adopt: (ref: ObjectRef) => void;
 }
 
+/** A function with the options of its calls. */
+export type PreparedCall = ReturnType<SimSession['taskSpec']>;
+
 /** The hands of one task, call or driver. */
 export class CodeContext {
-  readonly #held = new Set<ObjectRef>();
+  /** Null as long as it holds nothing. */
+  #held: Set<ObjectRef> | null = null;
 
   /** `task` is null in a driver and in a constructor; `gang` is the place of the member that is constructed. */
   constructor(readonly session: SimSession, readonly task: TaskIdentity | null, readonly gang: GangMember | null = null) {}
@@ -91,6 +94,7 @@ export class CodeContext {
 
   /** Keeps a reference, and all that it leads to, until the code ends or lets go of it. */
   readonly hold = (ref: ObjectRef): ObjectRef => {
+    this.#held ??= new Set();
     if (!this.#held.has(ref)) {
       this.#held.add(ref);
       this.session.collector.hold(ref);
@@ -99,12 +103,12 @@ export class CodeContext {
   };
 
   drop(ref: ObjectRef): void {
-    if (this.#held.delete(ref)) this.session.collector.letGo(ref);
+    if (this.#held?.delete(ref)) this.session.collector.letGo(ref);
   }
 
   /** The code is over: its variables are gone. */
   end(): void {
-    for (const ref of [...this.#held]) this.drop(ref);
+    for (const ref of [...this.#held ?? []]) this.drop(ref);
   }
 
   /** Calls a function. */
@@ -113,8 +117,22 @@ export class CodeContext {
     const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
     const spec = session.taskSpec(name, demandOf(options, 1, session.bundle), { name, retries, retryOn, timeoutMs, streaming: false });
     const ref = this.hold(session.owner.submit(spec, args));
-    session.world.ledger.submitted(taskId(session.owner.key, ref.sequence), { name, retries });
+    session.world.ledger.submitted(session.owner.key, ref.sequence, { name, retries });
     this.task?.adopt(ref);
+    return ref;
+  }
+
+  /** What the tasks of a function with these options share: for programs that make a million calls. */
+  prepare(name: string, options: CallOptions = {}): PreparedCall {
+    const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
+    return this.session.taskSpec(name, demandOf(options, 1, this.session.bundle), { name, retries, retryOn, timeoutMs, streaming: false });
+  }
+
+  /** Calls a prepared function. The code does not hold the reference: its value must be a small one. */
+  submit(call: PreparedCall, args: readonly unknown[]): ObjectRef {
+    const { owner, world } = this.session;
+    const ref = owner.submit(call, args);
+    world.ledger.submitted(owner.key, ref.sequence, call.options);
     return ref;
   }
 
@@ -212,7 +230,7 @@ export class CodeContext {
     const spec = { queue: client, fn: null, target, options: { name: `${handle.className}.${method}`, retries, retryOn: null, timeoutMs: 0, streaming: false } };
     const ref = this.hold(session.owner.submit(spec, args));
     client.pendingCount++;
-    session.world.ledger.submitted(taskId(session.owner.key, ref.sequence), { name: spec.options.name, retries });
+    session.world.ledger.submitted(session.owner.key, ref.sequence, spec.options);
     return ref;
   }
 

@@ -16,7 +16,8 @@ interface Registration {
 
 /** What the collector looks at. */
 export interface CollectorOptions {
-  readonly owner: Owner;
+  /** The process's owner; null as long as it has none, and so nothing to collect. */
+  readonly owner: () => Owner | null;
   /** What else holds references, beside users' code and the machine. */
   readonly roots: () => Iterable<ObjectRef>;
   /** A foreign reference is gone. */
@@ -64,20 +65,20 @@ export class Collector {
 
   /** Collects what can no longer be reached. */
   collect(): void {
-    if (this.watchedCount === 0) return;
-    const { owner, onForeignGone } = this.#options;
-    const reached = this.#reach();
+    const owner = this.#options.owner();
+    if (!owner || this.watchedCount === 0) return;
+    const reached = this.#reach(owner);
     const gone = this.#registrations.filter(({ ref }) => !reached.has(ref));
     this.#registrations = this.#registrations.filter(({ ref }) => reached.has(ref));
     for (const { ref, stored, detail } of gone) owner.objects.collected(ref.sequence, stored, detail);
     for (const ref of [...this.#foreign]) {
       if (reached.has(ref)) continue;
       this.#foreign.delete(ref);
-      onForeignGone(ref);
+      this.#options.onForeignGone(ref);
     }
   }
 
-  #reach(): Set<ObjectRef> {
+  #reach({ slots }: Owner): Set<ObjectRef> {
     const reached = new Set<ObjectRef>();
     const open: ObjectRef[] = [];
     const add = (ref: ObjectRef | undefined): void => {
@@ -88,7 +89,6 @@ export class Collector {
     for (const ref of this.#held.keys()) add(ref);
     for (const ref of this.#options.roots()) add(ref);
     for (const { ref } of this.#registrations) if (ref.detail?.export) add(ref);
-    const { slots } = this.#options.owner;
     for (const ref of slots.refs) add(ref);
     for (const template of slots.templates.values()) addTemplate(template, add);
     for (let ref = open.pop(); ref; ref = open.pop()) {

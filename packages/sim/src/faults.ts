@@ -1,5 +1,4 @@
 /** What goes wrong: named mixtures of faults, drawn from the faults' own randomness. */
-import { RESOURCE_SCALE } from '@muster/base';
 import { integer, oneOf, type SimCluster } from './cluster.js';
 import { KILLED } from './process.js';
 import type { Scene } from './scenario.js';
@@ -13,24 +12,30 @@ export interface Faults {
   readonly start: (scene: Scene) => number;
 }
 
+/** What a fault can touch: the cluster, the machine of the drivers, which it spares, and the processes that were stopped. */
+export type FaultScene = Pick<Scene, 'cluster' | 'home' | 'stopped'>;
+
 /** One thing that goes wrong now. */
-type Fault = (scene: Scene) => void;
+export type Fault = (scene: FaultScene) => void;
 
 /** The home node lives; what cuts it off must not last as long as a node's timeout. */
 const HOME_OUTAGE_MAX_MS = 2500;
 const OUTAGE_MAX_MS = 9000;
 const REPLACEMENT_DELAY_MAX_MS = 3000;
 
-const killWorker: Fault = ({ cluster }) => {
+/** A worker is killed. */
+export const killWorker: Fault = ({ cluster }) => {
   const workers = cluster.liveNodes.flatMap((node) => [...node.workers.values()]);
   if (workers.length > 0) oneOf(cluster.world.faults, workers).kill();
 };
 
-const crashDaemon: Fault = (scene) => {
+/** A daemon dies, and its workers with it. */
+export const crashDaemon: Fault = (scene) => {
   victim(scene)?.process.exit(KILLED);
 };
 
-const cutPower: Fault = (scene) => {
+/** A machine loses its power: nobody hears that it is gone. */
+export const cutPower: Fault = (scene) => {
   const node = victim(scene);
   if (!node) return;
   scene.cluster.world.network.darken(node.options.host);
@@ -57,7 +62,8 @@ const stickLink: Fault = (scene) => {
   cluster.world.network.stick(a, b, cluster.nowMs + cluster.world.faults.next() ** 2 * HOME_OUTAGE_MAX_MS);
 };
 
-const breakConnection: Fault = (scene) => {
+/** What is under way between two machines is lost. */
+export const breakConnection: Fault = (scene) => {
   const [a, b] = pair(scene);
   scene.cluster.world.network.breakOne(({ host, peer }) => (host === a && peer.host === b) || (host === b && peer.host === a));
 };
@@ -84,7 +90,7 @@ const stopProcess: Fault = ({ cluster, home, stopped }) => {
 const breakTransfer: Fault = ({ cluster }) => cluster.world.network.breakOne(({ method }) => method === 'Daemon.Pull');
 
 /** Two machines, one of them often the head's. */
-function pair({ cluster }: Scene): readonly [string, string] {
+export function pair({ cluster }: FaultScene): readonly [string, string] {
   const { faults } = cluster.world;
   const hosts = cluster.liveNodes.map((node) => node.options.host);
   const a = oneOf(faults, hosts);
@@ -93,7 +99,8 @@ function pair({ cluster }: Scene): readonly [string, string] {
   return faults.next() < 0.5 ? [a, b] : [b, a];
 }
 
-function victim({ cluster, home }: Scene): SimNode | undefined {
+/** A node that may end. */
+export function victim({ cluster, home }: FaultScene): SimNode | undefined {
   const nodes = cluster.liveNodes.filter((node) => node !== home);
   return nodes.length > 0 ? oneOf(cluster.world.faults, nodes) : undefined;
 }
@@ -101,10 +108,7 @@ function victim({ cluster, home }: Scene): SimNode | undefined {
 /** Another node takes the place of one that ends, whether it crashed or was declared dead and stops. */
 function replaceAtEnd(cluster: SimCluster, node: SimNode): void {
   const { clock, faults } = cluster.world;
-  const { resources, objectStoreBytes } = node.options;
-  node.process.onExit(() => clock.after(faults.next() * REPLACEMENT_DELAY_MAX_MS, () => {
-    replaceAtEnd(cluster, cluster.addNode(`n${cluster.nodes.length}`, { cpus: (resources['cpu'] ?? 0) / RESOURCE_SCALE, objectStoreBytes }));
-  }));
+  node.process.onExit(() => clock.after(faults.next() * REPLACEMENT_DELAY_MAX_MS, () => replaceAtEnd(cluster, cluster.replaceNode(node))));
 }
 
 interface Severity {

@@ -16,9 +16,6 @@ interface Scene {
   readonly stopped: ReadonlySet<SimProcess>;
 }
 
-/** A node that says nothing for that long is dead. */
-export const NODE_TIMEOUT_MS = 5000;
-
 /** The programs have ended and hold nothing, but their drivers are still connected. */
 export function checkIdle(scene: Scene): void {
   const { cluster } = scene;
@@ -38,7 +35,7 @@ export function checkIdle(scene: Scene): void {
 function checkObjects(cluster: SimCluster): void {
   const sessions = [...cluster.drivers.filter((driver) => !driver.isGone), ...cluster.liveNodes.flatMap((node) => [...node.workers.values()])].map(({ session }) => session);
   if (sessions.some((session) => session.collector.heldCount > 0)) return;
-  const liveKeys = new Set(sessions.map(({ owner }) => owner.key));
+  const liveKeys = new Set(sessions.map(({ key }) => key));
   for (const node of cluster.liveNodes) {
     const isOfTheLiving = (id: string): boolean => liveKeys.has(ownerOf(id as ObjectId)) && liveKeys.has(id.slice(id.lastIndexOf('-') + 1, id.lastIndexOf('.')));
     const kept = node.store.machine.list().filter((object) => isOfTheLiving(object.objectId));
@@ -47,7 +44,7 @@ function checkObjects(cluster: SimCluster): void {
 }
 
 function checkSession(cluster: SimCluster, session: SimSession): void {
-  if (session.closed) return;
+  if (session.closed || !session.hasOwner) return;
   const { owner, process, collector } = session;
   must(cluster, owner.slots.usedCount === 0, () => `${process.id} has ${owner.slots.usedCount} tasks unfinished though its program has ended`);
   must(cluster, collector.heldCount > 0 || owner.objects.list(10).length === 0, () => `${process.id} keeps ${JSON.stringify(owner.objects.list(10))}`);
@@ -92,12 +89,13 @@ const DEATH_SLACK_MS = 500;
 /** A node whose machine lost its power was declared dead when its time was over. */
 export function checkDeaths({ cluster, stopped }: Scene): void {
   if (stopped.has(cluster.head.process)) return;
+  const { nodeTimeoutMs } = cluster.head.options;
   for (const node of cluster.nodes) {
     const darkAtMs = cluster.world.network.darkSince(node.options.host);
     if (darkAtMs === undefined) continue;
     must(cluster, !cluster.head.machine.nodes.byId.has(node.id), () => `${node.id} lost its power, and was not declared dead`);
     const tookMs = (cluster.head.nodeDeaths.get(node.id) ?? 0) - darkAtMs;
-    must(cluster, tookMs <= NODE_TIMEOUT_MS + DEATH_SLACK_MS, () => `${node.id} lost its power, and was declared dead after ${tookMs.toFixed(0)} ms`);
+    must(cluster, tookMs <= nodeTimeoutMs + DEATH_SLACK_MS, () => `${node.id} lost its power, and was declared dead after ${tookMs.toFixed(0)} ms`);
   }
 }
 

@@ -48,12 +48,18 @@ type Content =
   | { readonly kind: 'ended' }
   | { readonly kind: 'failure'; readonly failure: MusterError };
 
-type Packet = Content & { readonly sentMs: number; readonly atMs: number };
+interface Packet {
+  readonly content: Content;
+  readonly sentMs: number;
+  readonly atMs: number;
+}
 
 /** One direction between two machines. */
 class Link {
   isCut = false;
   stuckUntilMs = 0;
+  /** What each message takes beyond the network's own time, until then. */
+  slow = { extraMs: 0, untilMs: 0 };
   /** Ends whose next packet waits for the link. */
   readonly parked = new Set<End>();
 }
@@ -69,6 +75,10 @@ export class Network {
   readonly protocolErrors: string[] = [];
   /** The share of messages between the head and nodes that arrive twice, as they may around a reconnect. */
   duplicateShare = 0;
+  /** Messages sent. */
+  messageCount = 0;
+  /** Whether any link may be cut, stuck or slow. */
+  hasTrouble = false;
   readonly #listeners = new Map<string, Listener>();
   readonly #links = new Map<string, Link>();
   readonly #ends = new Map<SimProcess, Set<End>>();
@@ -134,21 +144,25 @@ export class Network {
   }
 
   latencyMs(from: string, to: string): number {
-    return this.between(from === to ? this.options.localLatencyMs : this.options.latencyMs);
+    if (from === to) return this.between(this.options.localLatencyMs);
+    const latencyMs = this.between(this.options.latencyMs);
+    if (!this.hasTrouble) return latencyMs;
+    const { extraMs, untilMs } = this.link(from, to).slow;
+    return this.clock.nowMs() < untilMs ? latencyMs + extraMs : latencyMs;
   }
 
   // ---------------------------------------------------------------- faults
 
   /** Whether anything is lost between the two machines. */
   isCut(a: string, b: string): boolean {
-    return a !== b && (this.link(a, b).isCut || this.link(b, a).isCut);
+    return this.hasTrouble && a !== b && (this.link(a, b).isCut || this.link(b, a).isCut);
   }
 
   /** Lets nothing through from one machine to another until it is healed. */
   cut(from: string, to: string): void {
     const link = this.link(from, to);
     if (link.isCut) return;
-    link.isCut = true;
+    link.isCut = this.hasTrouble = true;
     this.trace.record(this.clock.nowMs(), `cut ${from} -> ${to}`);
     for (const ends of this.#ends.values()) {
       for (const end of ends) if ((end.host === from && end.peer.host === to) || (end.host === to && end.peer.host === from)) this.#giveUpLater(end);
@@ -170,12 +184,21 @@ export class Network {
     for (const key of [...this.#links.keys()]) {
       const [from, to] = key.split('>') as [string, string];
       this.heal(from, to);
-      this.link(from, to).stuckUntilMs = 0;
+      Object.assign(this.link(from, to), { stuckUntilMs: 0, slow: { extraMs: 0, untilMs: 0 } });
     }
+    this.hasTrouble = this.#darkHosts.size > 0;
+  }
+
+  /** Makes every message from one machine to another late by so much, until that time. */
+  slow(from: string, to: string, slow: Link['slow']): void {
+    this.hasTrouble = true;
+    this.trace.record(this.clock.nowMs(), `slow ${from} -> ${to} by ${slow.extraMs.toFixed(1)} ms`);
+    this.link(from, to).slow = slow;
   }
 
   /** Holds everything from one machine to another until that time. */
   stick(from: string, to: string, untilMs: number): void {
+    this.hasTrouble = true;
     this.trace.record(this.clock.nowMs(), `stuck ${from} -> ${to} until ${untilMs.toFixed(1)}`);
     this.link(from, to).stuckUntilMs = untilMs;
   }
@@ -194,6 +217,7 @@ export class Network {
 
   /** The machine is without power: nothing leaves it any more, and its connections are not even closed. */
   darken(host: string): void {
+    this.hasTrouble = true;
     this.#darkHosts.set(host, this.clock.nowMs());
     this.trace.record(this.clock.nowMs(), `dark ${host}`);
     for (const [process, ends] of this.#ends) {
@@ -254,6 +278,7 @@ export class End implements MessageStream<unknown, unknown> {
     if (this.isOver || this.#isEnding) return false;
     const { options, duplicateShare, random } = this.network;
     const content: Content = { kind: 'message', message: options.isOnWire ? overTheWire(this.method, this.isClient, message) : message };
+    this.network.messageCount++;
     this.sendPacket(content);
     if (duplicateShare > 0 && this.method === 'Head.Node' && random.next() < duplicateShare) this.sendPacket(content);
     if (this.#queue.length < CONGESTED_COUNT) return true;
@@ -277,11 +302,11 @@ export class End implements MessageStream<unknown, unknown> {
   sendPacket(content: Content): void {
     const sentMs = this.network.clock.nowMs();
     const atMs = sentMs + this.network.latencyMs(this.host, this.peer.host);
-    if (this.#queue.push({ ...content, sentMs, atMs }) === 1) this.schedule(atMs);
+    if (this.#queue.push({ content, sentMs, atMs }) === 1) this.schedule(atMs);
   }
 
   schedule(atMs: number): void {
-    this.network.clock.at(Math.max(atMs, this.#lastArrivalMs), () => this.#arrive());
+    this.network.clock.at(Math.max(atMs, this.#lastArrivalMs), this.#arrive);
   }
 
   /** What has not arrived never will. */
@@ -311,11 +336,11 @@ export class End implements MessageStream<unknown, unknown> {
     if (!isDark) this.sendPacket({ kind: 'failure', failure: connectionLost('the process ended') });
   }
 
-  #arrive(): void {
+  readonly #arrive = (): void => {
     const { network } = this;
     const packet = this.#queue[0];
     if (!packet || packet.atMs > network.clock.nowMs()) return; // this was for one that has been dropped
-    if (this.host !== this.peer.host) {
+    if (network.hasTrouble && this.host !== this.peer.host) {
       const link = network.link(this.host, this.peer.host);
       if (network.isDark(this.peer.host) || network.isDark(this.host)) return this.dropQueue();
       if (link.isCut) {
@@ -331,12 +356,14 @@ export class End implements MessageStream<unknown, unknown> {
       this.#wasCongested = false;
       this.process!.enter(() => { if (!this.isOver) this.onDrain(); });
     }
-    this.peer.#receive(packet);
-  }
+    this.peer.#receive(packet.content);
+  };
 
-  #receive(packet: Packet): void {
-    if (packet.kind === 'open') return this.#accept();
-    this.process?.enter(() => this.#take(packet));
+  #receive(content: Content): void {
+    if (content.kind === 'open') return this.#accept();
+    const { process } = this;
+    if (process?.isAlive && process.isFree) this.#take(content);
+    else process?.enter(() => this.#take(content));
   }
 
   #accept(): void {
@@ -349,22 +376,23 @@ export class End implements MessageStream<unknown, unknown> {
     listener.process.enter(() => handler(this as never, peer.metadata));
   }
 
-  #take(packet: Packet): void {
+  #take(content: Content): void {
     if (this.isOver) return;
-    switch (packet.kind) {
-      case 'message': return this.#takeMessage(packet.message);
+    switch (content.kind) {
+      case 'message': return this.#takeMessage(content.message);
       case 'end':
         this.sendPacket({ kind: 'ended' });
         return this.#finish(undefined);
       case 'ended': return this.#finish(undefined);
-      case 'failure': return this.#finish(packet.failure);
+      case 'failure': return this.#finish(content.failure);
       case 'open': return; // accepted already
     }
   }
 
   #takeMessage(message: unknown): void {
     const { network } = this;
-    network.trace.record(network.clock.nowMs(), `${this.peer.process?.id ?? '?'} -> ${this.process!.id}: ${describeMessage(this.method, !this.isClient, message)}`);
+    const { trace } = network;
+    trace.record(network.clock.nowMs(), trace.wantsText ? `${this.peer.process?.id ?? '?'} -> ${this.process!.id}: ${describeMessage(this.method, !this.isClient, message)}` : '');
     try {
       this.onMessage(message);
     } catch (error) {

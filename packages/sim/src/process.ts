@@ -16,7 +16,14 @@ export const KILLED: ProcessEnd = { code: null, signal: 'SIGKILL' };
 /** One process, from its start to its exit. */
 export class SimProcess {
   isAlive = true;
+  /** How long its work takes, compared with a machine of normal speed. */
+  slowness = 1;
+  /** What its clock shows beyond the true time. */
+  clockSkewMs = 0;
+  /** The time that it has spent on events, in all. */
+  spentMs = 0;
   #isWorking = false;
+  #busyUntilMs = 0;
   #stoppedUntilMs = 0;
   readonly #waiting: (() => void)[] = [];
   readonly #onExit: ((end: ProcessEnd) => void)[] = [];
@@ -24,7 +31,8 @@ export class SimProcess {
   constructor(readonly id: string, readonly host: string, readonly clock: VirtualClock) {}
 
   get isListening(): boolean {
-    return !this.#isWorking && this.clock.nowMs() >= this.#stoppedUntilMs;
+    const nowMs = this.clock.nowMs();
+    return !this.#isWorking && nowMs >= this.#stoppedUntilMs && nowMs >= this.#busyUntilMs;
   }
 
   /** Runs an event of the process: now, or as soon as it listens. Never after its death. */
@@ -32,6 +40,24 @@ export class SimProcess {
     if (!this.isAlive) return;
     if (this.isListening && this.#waiting.length === 0) action();
     else this.#waiting.push(action);
+  }
+
+  /** Whether {@link enter} would run an event now. */
+  get isFree(): boolean {
+    return this.#waiting.length === 0 && this.isListening;
+  }
+
+  /** The time, as the process sees it. */
+  nowMs(): number {
+    return this.clock.nowMs() + this.clockSkewMs;
+  }
+
+  /** What the process does at this moment takes so long: the next event waits until it is done. */
+  spend(durationMs: number): void {
+    if (durationMs <= 0) return;
+    this.spentMs += durationMs;
+    this.#busyUntilMs = Math.max(this.#busyUntilMs, this.clock.nowMs()) + durationMs * this.slowness;
+    this.clock.at(this.#busyUntilMs, () => this.#admit());
   }
 
   /** Runs the action when the code that is running now is done. */
@@ -54,7 +80,7 @@ export class SimProcess {
   /** Computes without looking up for so long, then goes on. */
   work(durationMs: number, then: () => void): void {
     this.#isWorking = true;
-    this.clock.after(durationMs, () => this.#worked(then));
+    this.clock.after(durationMs * this.slowness, () => this.#worked(then));
   }
 
   #worked(then: () => void): void {

@@ -7,7 +7,7 @@ import type { QueueRules } from '@muster/head';
 import { integer, oneOf, SimCluster, type NodeSpec } from './cluster.js';
 import type { CodeContext } from './code-context.js';
 import type { Faults } from './faults.js';
-import { checkDeaths, checkDisconnected, checkIdle, NODE_TIMEOUT_MS } from './invariants.js';
+import { checkDeaths, checkDisconnected, checkIdle } from './invariants.js';
 import { Violation } from './violation.js';
 import type { Library } from './library.js';
 import type { NetworkOptions, Range } from './network.js';
@@ -30,6 +30,8 @@ export interface Workload {
   readonly check?: (scene: Scene) => void;
 }
 
+/** A node that says nothing for that long is dead. */
+const NODE_TIMEOUT_MS = 5000;
 /** After the last fault everything must end within this time. It covers a node's timeout, restarts and their pauses. */
 const LIVENESS_MS = 120_000;
 /** Leases go back, collectors run, silent nodes are declared dead and broken connections given up within this time. */

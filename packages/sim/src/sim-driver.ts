@@ -29,6 +29,8 @@ export class SimDriver {
   ending: Ending<unknown> | null = null;
   /** The head has said goodbye, or the process is dead. */
   isGone = false;
+  /** Called once, when its program has ended or its process is dead. */
+  onOver: () => void = () => {};
 
   constructor(readonly world: World, readonly options: DriverOptions, program: (code: CodeContext) => Program) {
     const { driverId, node, headAddress, queue, priority } = options;
@@ -37,15 +39,28 @@ export class SimDriver {
       processId: driverId, isDriver: true, queue, priority, daemonAddress: node.daemonAddress, headAddress, arena: node.store.arena, handlers: {},
       endpoint: { nodeId: node.id, unixPath: `/${node.id}/${driverId}.sock`, host: node.options.host, port: world.network.newPort() },
       onCommand: () => {}, onHeadMessage: () => {}, onReady: () => {}, roots: () => [],
-      onClosed: () => { this.isGone = true; },
+      onClosed: () => {
+        this.isGone = true;
+        this.#over();
+      },
     });
     this.code = new CodeContext(this.session, null);
-    this.process.onExit(() => { this.isGone = true; });
+    this.process.onExit(() => {
+      this.isGone = true;
+      this.#over();
+    });
     this.session.connect();
     this.process.defer(() => runProgram(this.process, program(this.code), (ending) => {
       record(world, `${driverId} ended: ${'error' in ending ? ending.error.message : 'well'}`);
       this.ending = ending;
+      this.#over();
     }));
+  }
+
+  #over(): void {
+    const { onOver } = this;
+    this.onOver = () => {};
+    onOver();
   }
 
   /** Ends the job in order, and then the process. */

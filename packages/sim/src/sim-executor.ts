@@ -2,7 +2,7 @@
  * Runs the tasks and calls that callers send to a simulated worker, in the order in which they arrive. It speaks the real frame codec and
  * follows @muster/worker's executor rule by rule; only users' code and its time are simulated.
  */
-import { makeError, MusterError, taskId, type TaskId } from '@muster/base';
+import { makeError, MusterError } from '@muster/base';
 import { ATTEMPT_SHIFT, ByteReader, Composite, COMPOSITE, OwnerOp, readPrimitive, WorkerOp, writePrimitive, type ValueCursor } from '@muster/protocol';
 import { decodeStored, describeStored, encodeStored, EncodedValue, type ObjectRef, type StoredObject } from '@muster/core/internal';
 import type { CallerLine, DefinedFunction } from './caller-line.js';
@@ -34,7 +34,6 @@ export interface ActorHome {
 interface Running {
   readonly line: CallerLine;
   readonly slot: number;
-  readonly taskId: TaskId;
   readonly sequence: number;
   readonly attempt: number;
   readonly definition: DefinedFunction | null;
@@ -64,6 +63,10 @@ export class SimExecutor implements ValueCursor {
   readonly #session: SimSession;
   readonly #leaseId: () => string;
   readonly #frames: PendingFrame[] = [];
+  /** Of the frame whose turn it is. */
+  readonly #reader = new ByteReader();
+  /** In the ledger's numbers. */
+  readonly #executions = new Set<number>();
   readonly #lines = new Set<CallerLine>();
   readonly #running = new Map<CallerLine, Map<number, Running>>();
   #runningCount = 0;
@@ -113,6 +116,11 @@ export class SimExecutor implements ValueCursor {
     }
   }
 
+  /** The process is dead, and with it all that ran in it. */
+  died(): void {
+    for (const execution of this.#executions) this.#session.world.ledger.ended(execution);
+  }
+
   receive(line: CallerLine, payload: Uint8Array): void {
     if (!this.isIdle || this.#isComputing) this.#readControl(line, payload);
     this.#frames.push({ line, payload, position: 0 });
@@ -130,7 +138,7 @@ export class SimExecutor implements ValueCursor {
   #run(): void {
     while (this.#frames.length > 0 && this.#mayStart()) {
       const frame = this.#frames[0]!;
-      const reader = new ByteReader().reset(frame.payload);
+      const reader = this.#reader.reset(frame.payload);
       reader.position = frame.position;
       while (reader.position < reader.end && this.#mayStart()) {
         const end = reader.u32() + reader.position;
@@ -242,7 +250,7 @@ export class SimExecutor implements ValueCursor {
   #setBlocked(isBlocked: boolean): void {
     this.#isBlocked = isBlocked && !this.actor;
     this.#session.toHead({ type: 'workerBlocked', blocked: isBlocked });
-    if (isBlocked) this.#session.world.ledger.blocked(this.#leaseId());
+    if (isBlocked) this.#session.world.ledger.blocked(this.#leaseId(), this.#session.nodeId);
     if (this.actor) return; // its other calls may go on, and are what it may wait for
     for (const line of this.#lines) {
       if (isBlocked) this.#giveBack(line);
@@ -281,10 +289,9 @@ export class SimExecutor implements ValueCursor {
     if (!definition && method === undefined) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: `a task for the unknown function ${target}` });
     const running: Running = {
       line, slot, sequence, definition, method: method ?? '', attempt: flags >> ATTEMPT_SHIFT, children: [], isCancelled: false, isPreempted: this.isPreempted,
-      taskId: taskId(line.callerId.slice(line.callerId.indexOf('-') + 1), sequence),
     };
     const code = new CodeContext(this.#session, {
-      taskId: running.taskId, attempt: running.attempt, isCancelled: () => running.isCancelled, isPreempted: () => running.isPreempted, adopt: (ref) => this.#adopt(running, ref),
+      attempt: running.attempt, isCancelled: () => running.isCancelled, isPreempted: () => running.isPreempted, adopt: (ref) => this.#adopt(running, ref),
     });
     const args = Array.from({ length: argumentCount }, () => this.#readArgument(reader, code));
     if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });
@@ -395,13 +402,15 @@ export class SimExecutor implements ValueCursor {
     const { ledger, library } = world;
     const { line, method, definition } = running;
     if (this.actor) ledger.called(this.actor.actorId, process.id, line.callerId, running.sequence);
-    const execution = ledger.began({ taskId: running.taskId, workerId: process.id, nodeId: this.#session.nodeId, leaseId: this.#leaseId() });
+    const execution = ledger.began({ ownerKey: line.callerKey, sequence: running.sequence, workerId: process.id, nodeId: this.#session.nodeId, leaseId: this.#leaseId() });
+    this.#executions.add(execution);
     try {
       if (!definition) return yield* this.actor!.Class.methods[method]!(code, this.actor!.state as never, ...(args as never[]));
       const fn = library.functions[definition.name];
       if (!fn) throw new Error(`the library has no function ${definition.name}`);
       return yield* fn(code, ...(args as never[]));
     } finally {
+      this.#executions.delete(execution);
       ledger.ended(execution);
     }
   }
@@ -435,15 +444,15 @@ export class SimExecutor implements ValueCursor {
   *#answer(running: Running, ending: Ending<unknown>): Program<void> {
     if ('error' in ending) throw ending.error;
     const { value } = ending;
-    yield* until<void>((resume) => this.#session.owner.borrowing.whenCounted(resume));
+    const session = this.#session;
+    yield* until<void>((resume) => (session.hasOwner ? session.owner.borrowing.whenCounted(resume) : resume()));
     if (this.#isPrimitive(value)) return this.#answerNow(running, ending);
-    const { owner } = this.#session;
     if (value instanceof Large) {
-      const stored = yield* until<StoredObject>((resume, fail) => this.#session.storeValue(value, running.line.callerId, resume, fail));
-      this.#record(running, new EncodedValue(Composite.stored, encodeStored(describeStored(stored, owner.self))), stored.contained);
+      const stored = yield* until<StoredObject>((resume, fail) => session.storeValue(value, running.line.callerId, resume, fail));
+      this.#record(running, new EncodedValue(Composite.stored, encodeStored(describeStored(stored, session.identity))), stored.contained);
     } else {
       const written = write(value);
-      this.#record(running, encode(written, owner.self), written.contained);
+      this.#record(running, encode(written, session.identity), written.contained);
     }
   }
 

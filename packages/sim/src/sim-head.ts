@@ -29,18 +29,24 @@ export class SimHead {
   #queryCount = 0;
   #isStepping = false;
 
-  constructor(readonly world: World, readonly process: SimProcess, readonly address: string, options: HeadOptions) {
+  constructor(readonly world: World, readonly process: SimProcess, readonly address: string, readonly options: HeadOptions) {
     this.machine = new HeadMachine({ clusterId: 'cluster-1', address, tokenFile: '', queues: [], lostNodeGraceMs: LOST_NODE_GRACE_TIMEOUTS * options.nodeTimeoutMs, ...options }, world.workload, world.clock.nowMs());
     world.network.listen(process, address, {
       'Head.Node': (stream) => {
         const id = this.#add(stream as Stream);
-        stream.onMessage = (message) => this.#dispatch({ type: 'nodeMessage', stream: id, message });
+        stream.onMessage = (message) => {
+          process.spend(world.costs.headMessageMs);
+          this.#dispatch({ type: 'nodeMessage', stream: id, message });
+        };
         stream.onEnd = (failure) => { if (this.#streams.delete(id)) this.#dispatch({ type: 'nodeClosed', stream: id, orderly: failure === undefined }); };
         this.#dispatch({ type: 'nodeOpened', stream: id });
       },
       'Head.Client': (stream) => {
         const id = this.#add(stream as Stream);
-        stream.onMessage = (message) => this.#dispatch({ type: 'clientMessage', stream: id, message });
+        stream.onMessage = (message) => {
+          process.spend(world.costs.headMessageMs);
+          this.#dispatch({ type: 'clientMessage', stream: id, message });
+        };
         stream.onEnd = () => { if (this.#streams.delete(id)) this.#dispatch({ type: 'clientClosed', stream: id }); };
         this.#dispatch({ type: 'clientOpened', stream: id });
       },
@@ -48,10 +54,10 @@ export class SimHead {
     process.every(TICK_MS, () => this.#dispatch({ type: 'tick' }));
   }
 
-  /** What the head says when somebody asks why. */
-  explain(id: string, answer: (json: string) => void): void {
+  /** Asks the head, as the command line does. */
+  query(what: string, args: Readonly<Record<string, string>>, answer: (json: string) => void = () => {}): void {
     this.#answers.set(++this.#queryCount, answer);
-    this.#dispatch({ type: 'query', queryId: this.#queryCount, request: { what: 'explain', arguments: { id }, json: '' } });
+    this.#dispatch({ type: 'query', queryId: this.#queryCount, request: { what, arguments: args, json: '' } });
   }
 
   #add(stream: Stream): number {
@@ -101,7 +107,7 @@ export class SimHead {
       case 'log':
         if (effect.event === 'preempted') this.#checkPreemption(effect.fields as { readonly id: string; readonly by: string });
         if (effect.event === 'node-died') this.nodeDeaths.set(String(effect.fields['nodeId']), this.world.clock.nowMs());
-        return record(this.world, `head: ${effect.event} ${JSON.stringify(effect.fields)}`);
+        return this.world.trace.wantsText ? record(this.world, `head: ${effect.event} ${JSON.stringify(effect.fields)}`) : undefined;
       case 'stop': return;
     }
   }

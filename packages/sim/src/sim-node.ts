@@ -15,8 +15,11 @@ export interface NodeOptions {
   readonly host: string;
   readonly headAddress: string;
   readonly resources: ResourceSet;
+  readonly labels: Readonly<Record<string, string>>;
   readonly objectStoreBytes: number;
   readonly prestartCount: number;
+  /** What its clock shows beyond the true time. */
+  readonly clockSkewMs: number;
   /** From its spawn until a worker opens its connections. */
   readonly workerStartMs: Range;
 }
@@ -26,6 +29,7 @@ const GPU_ID_FIRST = 4;
 
 const shareKey = ({ groupId, epoch }: { readonly groupId: string; readonly epoch: number }): string => `${groupId} ${epoch}`;
 
+type PeerNews = DaemonEffect & { readonly type: 'peerNodes' };
 type HeadStream = MessageStream<NodeToHead, HeadToNode>;
 type StoreStream = MessageStream<StoreReply, StoreRequest>;
 
@@ -39,6 +43,8 @@ export class SimNode {
   readonly #children = new Map<string, SimProcess>();
   readonly #streams = new Map<string, StoreStream>();
   readonly #peers = new Map<string, Endpoint>();
+  /** What the head has told of the other nodes since somebody asked for one. In a large cluster it tells much, and few ask. */
+  readonly #peerNews: PeerNews[] = [];
   readonly #events: DaemonEvent[] = [];
   readonly #machine: DaemonMachine;
   #head: HeadStream | null = null;
@@ -48,20 +54,30 @@ export class SimNode {
   #isStepping = false;
 
   constructor(readonly world: World, readonly options: NodeOptions) {
-    const { nodeId, host, resources, objectStoreBytes, prestartCount } = options;
+    const { nodeId, host, resources, labels, objectStoreBytes, prestartCount } = options;
     this.process = new SimProcess(nodeId, host, world.clock);
+    this.process.clockSkewMs = options.clockSkewMs;
     this.endpoint = { nodeId, unixPath: `/${nodeId}/daemon.sock`, host, port: world.network.newPort() };
-    this.store = new SimStore(world, { nodeId, totalBytes: objectStoreBytes, process: this.process, endpointOf: (peer) => this.#peers.get(peer) });
+    this.store = new SimStore(world, { nodeId, totalBytes: objectStoreBytes, process: this.process, endpointOf: (peer) => this.#endpointOf(peer) });
     this.#machine = new DaemonMachine({
-      nodeId, instanceId: nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels: {}, objectStoreBytes, isHeadNode: false, prestartCount,
+      nodeId, instanceId: nodeId, endpoint: this.endpoint, hostname: host, pid: 1, resources, labels, objectStoreBytes, isHeadNode: false, prestartCount,
       gpuIds: Array.from({ length: (resources['gpu'] ?? 0) / RESOURCE_SCALE }, (_, index) => GPU_ID_FIRST + index),
       startingMax: Math.max(2, Math.ceil((resources['cpu'] ?? 0) / RESOURCE_SCALE)), random: world.workload,
       store: this.store.machine,
     });
-    world.ledger.nodes.set(nodeId, resources);
+    world.ledger.nodeAdded(nodeId, resources);
     this.process.onExit((end) => this.#exited(end));
     this.#listen();
     this.#dispatch({ type: 'start' });
+  }
+
+  #endpointOf(nodeId: string): Endpoint | undefined {
+    for (const { isComplete, goneNodeIds, nodes } of this.#peerNews.splice(0)) {
+      if (isComplete) this.#peers.clear();
+      for (const gone of goneNodeIds) this.#peers.delete(gone);
+      for (const { nodeId: id, endpoint } of nodes) if (endpoint) this.#peers.set(id, endpoint);
+    }
+    return this.#peers.get(nodeId);
   }
 
   get id(): string {
@@ -72,6 +88,11 @@ export class SimNode {
     return targetOf(this.endpoint, this.id);
   }
 
+  /** The machine computes so many times slower than others; `1` again makes it one of them. */
+  set slowness(slowness: number) {
+    for (const process of [this.process, ...this.#children.values()]) process.slowness = slowness;
+  }
+
   get isAlive(): boolean {
     return this.process.isAlive;
   }
@@ -79,7 +100,7 @@ export class SimNode {
   /** What the daemon says about its workers and their leases. */
   listWorkers(): readonly { readonly workerId: string; readonly state: string; readonly leaseId: string; readonly jobId: string; readonly actorId: string }[] {
     let rows: never[] = [];
-    for (const effect of this.#machine.step({ type: 'headMessage', message: { type: 'nodeQuery', requestId: 0, what: 'workers', argument: '' } }, this.world.clock.nowMs())) {
+    for (const effect of this.#machine.step({ type: 'headMessage', message: { type: 'nodeQuery', requestId: 0, what: 'workers', argument: '' } }, this.process.nowMs())) {
       if (effect.type === 'send' && effect.message.type === 'nodeReply') rows = JSON.parse(effect.message.json) as never[];
       else this.#perform(effect);
     }
@@ -130,7 +151,7 @@ export class SimNode {
     this.#isStepping = true;
     for (let next = this.#events.shift(); next; next = this.#events.shift()) {
       if (!this.isAlive) break;
-      for (const effect of this.#machine.step(next, this.world.clock.nowMs())) this.#perform(effect);
+      for (const effect of this.#machine.step(next, this.process.nowMs())) this.#perform(effect);
     }
     this.#isStepping = false;
   }
@@ -146,8 +167,8 @@ export class SimNode {
       case 'drainOutput': return void this.process.after(0, () => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
       case 'freeOwners': return this.store.step({ type: 'ownersEnded', ownerKeys: effect.ownerKeys });
       case 'peerNodes':
-        this.#peers.clear();
-        for (const { nodeId, endpoint } of effect.nodes) if (endpoint) this.#peers.set(nodeId, endpoint);
+        if (effect.isComplete) this.#peerNews.length = 0;
+        this.#peerNews.push(effect);
         return;
       case 'wake': return this.#wake(effect.atMs);
       case 'log': return record(this.world, `${this.id}: ${effect.event} ${JSON.stringify(effect.fields)}`);
@@ -172,13 +193,13 @@ export class SimNode {
   }
 
   #command(workerId: string, command: WorkerCommand): void {
-    if (command.leaseId) this.world.ledger.leaseCommanded(command.leaseId, command.gpuIds);
+    if (command.leaseId) this.world.ledger.leaseCommanded(command.leaseId, this.id, command.gpuIds);
     this.#streams.get(workerId)?.send({ type: 'workerCommand', ...command });
   }
 
   #wake(atMs: number): void {
     this.#timer?.cancel();
-    this.#timer = this.process.after(Math.max(0, atMs - this.world.clock.nowMs()), () => this.#dispatch({ type: 'tick' }));
+    this.#timer = this.process.after(Math.max(0, atMs - this.process.nowMs()), () => this.#dispatch({ type: 'tick' }));
   }
 
   // ---------------------------------------------------------------- the head
@@ -196,6 +217,7 @@ export class SimNode {
   }
 
   #takeHeadMessage(message: HeadToNode): void {
+    this.process.spend(this.world.costs.daemonMessageMs);
     const { ledger } = this.world;
     if (message.type === 'startLease') ledger.leaseStarting(message.leaseId, this.id, { resources: message.resources?.amounts ?? {}, bundle: message.bundle });
     else if (message.type === 'prepareBundles') this.#prepares.set(shareKey(message), message);
@@ -215,6 +237,7 @@ export class SimNode {
   #spawn(workerId: string): void {
     const { network, clock } = this.world;
     const child = new SimProcess(workerId, this.options.host, clock);
+    child.slowness = this.process.slowness;
     this.#children.set(workerId, child);
     this.#dispatch({ type: 'workerSpawned', workerId, pid: this.#children.size });
     record(this.world, `${this.id} spawns ${workerId}`);
@@ -239,6 +262,7 @@ export class SimNode {
   /** Its workers die with it. */
   #exited({ code, signal }: ProcessEnd): void {
     record(this.world, `${this.id} exits: ${signal ?? code}`);
+    this.world.ledger.nodeGone(this.id);
     for (const child of [...this.#children.values()]) child.exit(KILLED);
     this.world.ledger.bundles.nodeGone(this.id);
   }

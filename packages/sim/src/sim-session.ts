@@ -7,7 +7,7 @@ import {
   failureFromMessage, framePayload, targetOf, type BundleRef, type ClientToHead, type Demand, type Endpoint, type HeadToClient, type MessageStream, type RequestReply,
   type StoreWelcome, type WorkerCommand,
 } from '@muster/protocol';
-import { EncodedValue, ObjectRef, Owner, RefState, Search, StoredObject, type EncodedArgument, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
+import { EncodedValue, ObjectRef, Owner, RefState, Search, StoredObject, type EncodedArgument, type OwnerIdentity, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
 import type { Arena } from './arena.js';
 import { Collector } from './collector.js';
 import type { StreamHandlers } from './network.js';
@@ -54,8 +54,10 @@ export interface SessionOptions {
 
 /** The session of one process. */
 export class SimSession {
-  readonly owner: Owner;
+  readonly key: string;
+  readonly identity: OwnerIdentity;
   readonly collector: Collector;
+  #owner: Owner | null = null;
   jobId = '';
   /** Of a worker: the bundle in which its lease is; null: in none. */
   bundle: BundleRef | null = null;
@@ -74,8 +76,28 @@ export class SimSession {
   #storedCount = 0;
 
   constructor(readonly world: World, readonly process: SimProcess, readonly options: SessionOptions) {
+    this.identity = { processId: options.processId, endpoint: options.endpoint };
+    this.key = ownerKey(options.processId);
+    this.collector = new Collector({ owner: () => this.#owner, roots: () => this.#roots(), onForeignGone: (ref) => this.#foreignGone(ref) });
+    if (options.isDriver) this.#owner = this.#makeOwner();
+  }
+
+  /** The owner's machine. That of a worker is made when it is needed first: most own nothing in all their lives, and there may be many thousands. */
+  get owner(): Owner {
+    if (this.#owner) return this.#owner;
+    this.#owner = this.#makeOwner();
+    if (this.#head) this.#beatLater();
+    return this.#owner;
+  }
+
+  get hasOwner(): boolean {
+    return this.#owner !== null;
+  }
+
+  #makeOwner(): Owner {
+    const { world, process, options } = this;
     const { clock, workload } = world;
-    this.owner = new Owner({ processId: options.processId, endpoint: options.endpoint }, {
+    return new Owner(this.identity, {
       nowMs: () => clock.nowMs(),
       random: () => workload.next(),
       defer: (callback) => process.defer(callback),
@@ -95,7 +117,6 @@ export class SimSession {
       },
       encodeError,
     }, (value) => this.#encodeArgument(value));
-    this.collector = new Collector({ owner: this.owner, roots: () => this.#roots(), onForeignGone: (ref) => this.#foreignGone(ref) });
   }
 
   #foreignGone(ref: ObjectRef): void {
@@ -104,7 +125,7 @@ export class SimSession {
   }
 
   *#roots(): Iterable<ObjectRef> {
-    yield* this.owner.borrowing.askedRefs();
+    if (this.#owner) yield* this.#owner.borrowing.askedRefs();
     yield* this.options.roots();
   }
 
@@ -144,8 +165,7 @@ export class SimSession {
         this.jobId ||= message.jobId; // a worker learns it with its first lease
         this.#head = head;
         for (const waiting of this.#backlog.splice(0)) head.send(waiting);
-        this.process.every(TICK_MS, () => { if (!this.closed) this.owner.tick(this.world.clock.nowMs()); });
-        this.#collectLater();
+        if (this.#owner) this.#beatLater();
         return this.options.onReady();
       }
       case 'requestReply': {
@@ -156,7 +176,7 @@ export class SimSession {
       case 'jobEnded': return this.#onJobEnded();
       case 'clientQuery': return this.toHead({ type: 'clientReply', requestId: message.requestId, json: '{}' });
       default:
-        this.owner.fromHead(message);
+        this.#owner?.fromHead(message);
         this.options.onHeadMessage(message);
     }
   }
@@ -182,7 +202,12 @@ export class SimSession {
     const stream = this.world.network.open(this.process, targetOf(target.endpoint, this.nodeId), 'Peer.Tasks', {
       'caller-id': this.options.processId, 'lease-id': target.leaseId, 'actor-id': target.actorId, 'incarnation': String(target.incarnation),
     });
-    stream.onMessage = (frame) => handlers.onFrame(framePayload(frame));
+    const { ownerFrameMs, ownerResultMs } = this.world.costs;
+    stream.onMessage = (frame) => {
+      const openBefore = this.owner.slots.usedCount;
+      handlers.onFrame(framePayload(frame));
+      this.process.spend(ownerFrameMs + ownerResultMs * (openBefore - this.owner.slots.usedCount));
+    };
     stream.onDrain = () => handlers.onDrain();
     stream.onEnd = (failure) => handlers.onClosed(failure?.message ?? 'the worker closed the connection');
     return { send: (frame) => stream.send(frame), close: () => stream.end() };
@@ -193,6 +218,12 @@ export class SimSession {
     stream.onMessage = (message) => handlers.onMessage(message);
     stream.onEnd = () => handlers.onClosed();
     return { send: (message) => void stream.send(message), close: () => stream.end() };
+  }
+
+  /** The owner's clock, and the collector's. */
+  #beatLater(): void {
+    this.process.every(TICK_MS, () => { if (!this.closed) this.owner.tick(this.world.clock.nowMs()); });
+    this.#collectLater();
   }
 
   #collectLater(): void {
@@ -209,7 +240,7 @@ export class SimSession {
     if (value instanceof ObjectRef) return value;
     if (value instanceof Large) return this.putLarge(value);
     const written = write(value);
-    const { tag, bytes } = encode(written, this.owner.self);
+    const { tag, bytes } = encode(written, this.identity);
     return { tag, bytes, contained: written.contained };
   }
 
@@ -227,7 +258,7 @@ export class SimSession {
     const ref = this.owner.objects.create();
     const written = write(value);
     if (written.contained.length > 0) ref.detail = { contained: written.contained };
-    this.owner.objects.settle(ref, { kind: 'encoded', value: encode(written, this.owner.self) });
+    this.owner.objects.settle(ref, { kind: 'encoded', value: encode(written, this.identity) });
     return ref;
   }
 
@@ -235,7 +266,7 @@ export class SimSession {
   storeValue(value: Large, ownerId: string, resume: (stored: StoredObject) => void, fail: (error: MusterError) => void): void {
     const storageId = `obj-${ownerKey(ownerId as ProcessId)}-${ownerKey(this.options.processId)}.${++this.#storedCount}`;
     const written = write(value.content);
-    this.store.put(storageId, encode(written, this.owner.self), value.sizeBytes,
+    this.store.put(storageId, encode(written, this.identity), value.sizeBytes,
       () => resume(new StoredObject(storageId, value.sizeBytes, [this.store.welcome!.endpoint!], written.contained)), fail);
   }
 
@@ -257,7 +288,7 @@ export class SimSession {
   /** The arguments of a constructor. The references in them are held until `release`: a restart needs them again. */
   encodeCreation(args: readonly unknown[]): { readonly bytes: Uint8Array; readonly release: () => void } {
     const written = write(args);
-    const { tag, bytes } = encode(written, this.owner.self);
+    const { tag, bytes } = encode(written, this.identity);
     this.owner.objects.sendingRefs(written.contained);
     let isHeld = true;
     const release = (): void => {

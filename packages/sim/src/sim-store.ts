@@ -38,6 +38,8 @@ export class SimStore {
   readonly #listeners = new Map<string, Listener>();
   readonly #pulls = new Map<number, () => void>();
   readonly #events: StoreEvent[] = [];
+  /** Nothing more can be written to the node's disk. */
+  isDiskFull = false;
   #isStepping = false;
   #clientCount = 0;
 
@@ -117,6 +119,7 @@ export class SimStore {
       case 'dropClient': return this.#listeners.get(effect.clientId)?.onDrop(effect.failure);
       case 'commit': return this.#later(1, () => this.step({ type: 'committed', commitId: effect.commitId, failure: null }));
       case 'spillWrite': return this.#later(effect.sizeBytes / BYTES_PER_MS, () => {
+        if (this.isDiskFull) return this.step({ type: 'spilled', fileId: effect.fileId, failure: 'no space left on device' });
         this.#files.set(effect.fileId, this.arena.at(effect.offset));
         this.step({ type: 'spilled', fileId: effect.fileId, failure: null });
       });

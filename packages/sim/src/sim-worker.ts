@@ -37,7 +37,10 @@ export class SimWorker {
       roots: () => [...this.executor.escrow(), ...refsIn(this.executor.actor?.state)],
     });
     this.executor = new SimExecutor({ session: this.session, leaseId: () => this.#lease?.leaseId ?? '' });
-    process.onExit(() => world.ledger.died(process.id));
+    process.onExit(() => {
+      this.executor.died();
+      this.#leaseOver();
+    });
     this.session.connect();
   }
 
@@ -47,6 +50,7 @@ export class SimWorker {
 
   #command(command: WorkerCommand): void {
     if (command.exit) return this.process.exit({ code: 0, signal: null });
+    if (command.leaseId !== this.leaseId) this.#leaseOver();
     this.#lease = command.leaseId ? command : null;
     this.executor.startedTasks = 0;
     this.session.bundle = command.bundle;
@@ -58,6 +62,10 @@ export class SimWorker {
       this.executor.removeLine(line);
       stream.destroy(makeError('PROTOCOL', { what: line.callerId, cause: `its lease has ended on ${this.process.id}` }));
     }
+  }
+
+  #leaseOver(): void {
+    if (this.#lease) this.world.ledger.leaseOver(this.#lease.leaseId, this.session.nodeId);
   }
 
   #takeHeadMessage(message: HeadToClient): void {

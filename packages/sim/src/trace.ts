@@ -10,14 +10,20 @@ export class Trace {
   #shortIds = new Map<string, string>();
   #counts = new Map<string, number>();
   lineCount = 0;
-  /** Where the text goes; null when nobody reads it. */
-  sink: ((line: string) => void) | null = null;
+
+  /** `sink` gets the text; null when nobody reads it. A brief trace hashes the times of what happens and not its text, which nobody then writes. */
+  constructor(readonly sink: ((line: string) => void) | null, readonly isBrief: boolean) {}
+
+  /** Whether `record` looks at its line. */
+  get wantsText(): boolean {
+    return !this.isBrief || this.sink !== null;
+  }
 
   /** One thing that happened. Equal simulations record equal lines. */
   record(atMs: number, line: string): void {
     this.lineCount++;
     let hash = Math.imul(this.#hash ^ (atMs * 1000), 0x01000193);
-    for (let i = 0; i < line.length; i++) hash = Math.imul(hash ^ line.charCodeAt(i), 0x01000193);
+    if (!this.isBrief) for (let i = 0; i < line.length; i++) hash = Math.imul(hash ^ line.charCodeAt(i), 0x01000193);
     this.#hash = hash;
     if (this.sink) this.sink(`${atMs.toFixed(3).padStart(10)}  ${this.shorten(line)}`);
   }

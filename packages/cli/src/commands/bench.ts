@@ -21,6 +21,13 @@ export function define(command: Command): void {
       const { runSchedulerBench } = await import('../bench/scheduler.js');
       runSchedulerBench(reporter(options));
     });
+  const serviceTimes = command.command('service-times').description('what owner, worker, head and daemon take for their own work: the [costs] of a scenario file')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runServiceTimes } = await import('../bench/service-times.js');
+      await runServiceTimes(reporter(options));
+    });
+  withExamples(serviceTimes, 'cluster bench service-times');
   withExamples(command, 'cluster bench core', 'cluster bench scheduler');
   withExamples(scheduler, 'cluster bench scheduler --json');
   withExamples(core, 'cluster bench core', 'cluster bench core --only "single client tasks async" --json');

@@ -39,20 +39,20 @@ export class TaskQueue extends SlotQueue {
   pump(nowMs: number): void {
     const lines = this.lines;
     if (this.isInfeasible && lines.length === 0) this.#failAll();
+    const filled: Line[] = [];
     let progress = true;
     while (this.ring.length > 0 && progress) {
       progress = false;
       const share = Math.ceil(this.ring.length / Math.max(1, lines.length));
       for (let i = 0; i < lines.length && this.ring.length > 0; i++) {
         const line = lines[(this.#turn + i) % lines.length]!;
-        if (line.isUsable && fillLine(this.dispatcher.owner, line, share, nowMs) > 0) progress = true;
+        if (!line.isUsable || fillLine(this.dispatcher.owner, line, share, nowMs) === 0) continue;
+        filled.push(line);
+        progress = true;
       }
       this.#turn = (this.#turn + 1) % Math.max(1, lines.length);
     }
-    for (const line of lines) {
-      line.flush();
-      if (line.outstanding > 0) line.idleSinceMs = nowMs;
-    }
+    for (const line of filled) line.flush();
     this.dispatcher.updateDemand(this);
   }
 
@@ -194,14 +194,14 @@ export class Dispatcher {
 }
 
 function wantedLeases(queue: TaskQueue, owner: Owner): number {
+  const held = queue.lines.length;
+  if (queue.ring.length === 0) return held;
   let unusable = 0;
   let outstanding = 0;
   for (const line of queue.lines) {
     if (line.blocked || line.overrun || line.draining || line.broken) unusable++;
     outstanding += line.outstanding;
   }
-  const held = queue.lines.length;
-  if (queue.ring.length === 0) return held;
   const backlog = queue.ring.length + outstanding;
   const averageUs = owner.slots.specs[queue.ring.peek()]?.fn?.duration.averageUs ?? -1;
   const useful = averageUs < 0 ? backlog : Math.min(backlog, Math.ceil((backlog * averageUs) / WORK_PER_LEASE_US));

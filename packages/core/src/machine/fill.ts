@@ -7,6 +7,10 @@ import type { TaskSpec } from './task-spec.js';
 
 /** Sends up to `limit` tasks from the front of the line's queue, as far as the line takes them. Returns how many. Does not flush. */
 export function fillLine(owner: Owner, line: Line, limit: number, nowMs: number): number {
+  return isFullFor(owner, line) ? 0 : fill(owner, line, limit, nowMs); // of a thousand lines most are full, at every turn: nothing is made for them
+}
+
+function fill(owner: Owner, line: Line, limit: number, nowMs: number): number {
   const { ring } = line.queue;
   const slots = owner.slots;
   let sentCount = 0;
@@ -70,6 +74,13 @@ export function fillLine(owner: Owner, line: Line, limit: number, nowMs: number)
   }
   endRun();
   return sentCount;
+}
+
+/** Whether the line has no room for the next task of its queue. */
+function isFullFor({ slots }: Owner, line: Line): boolean {
+  const slot = line.queue.ring.peek();
+  const spec = slots.specs[slot];
+  return slots.states[slot] === SlotState.queued && spec!.fn !== null && !line.accepts(spec!, slots.attempts[slot]!);
 }
 
 /** Calls in flight to one actor: enough to hide any round trip; the rest queue here, encoded. */

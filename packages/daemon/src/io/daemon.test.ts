@@ -164,7 +164,7 @@ t.test('an object of 50 MB is pulled from another daemon, whole', async (t) => {
   t.equal(digest(await reader.read('obj-w-1', sizeBytes)), digest(bytes), `${(sizeBytes / 1e6 / seconds).toFixed(0)} MB/s over TCP`);
 
   const nodes = [here!, there!].map(({ nodeId, endpoint }) => ({ nodeId, endpoint }));
-  for (const { nodeId } of nodes) cluster.head.send(nodeId, { type: 'peerNodes', nodes });
+  for (const { nodeId } of nodes) cluster.head.send(nodeId, { type: 'peerNodes', nodes, goneNodeIds: [], version: 1, complete: true });
   t.match(await cluster.query(there!, 'objects'), [{ objectId: 'obj-w-1', isPrimary: true, pinCount: 0 }]);
   writer.send({ type: 'freeObjects', objectIds: ['obj-w-1'], locations: [] });
   reader.send({ type: 'release', objectId: 'obj-w-1' });
@@ -193,12 +193,13 @@ t.test('a pull from a node that leaves the cluster ends at once, and the next on
     },
   });
   const self: PeerNode = { nodeId: daemon.nodeId, endpoint: daemon.endpoint };
-  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [self, peer] });
+  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [self], goneNodeIds: [], version: 1, complete: true });
+  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [peer], goneNodeIds: [], version: 2, complete: false });
   const session = await cluster.connect(daemon);
   const fetching = session.fetch('obj-x-1', 1000, [peer.endpoint]);
   await asked;
   const leftAtMs = performance.now();
-  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [self] });
+  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [], goneNodeIds: [peer.nodeId], version: 3, complete: false });
   await t.rejects(fetching, { code: 'OBJECT_LOST', message: /node-peer: it has left the cluster/ });
   await t.rejects(session.fetch('obj-x-2', 1000, [peer.endpoint]), { code: 'OBJECT_LOST', message: /it has left the cluster/ });
   t.ok(performance.now() - leftAtMs < 5000);
@@ -218,7 +219,7 @@ t.test('a free is told again until its node has heard it', async (t) => {
       return {};
     },
   });
-  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [{ nodeId: daemon.nodeId, endpoint: daemon.endpoint }, peer] });
+  cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [{ nodeId: daemon.nodeId, endpoint: daemon.endpoint }, peer], goneNodeIds: [], version: 1, complete: true });
   const session = await cluster.connect(daemon);
   session.send({ type: 'freeObjects', objectIds: ['obj-x-1'], locations: [peer.endpoint] });
   await cluster.untilLogged('free-not-forwarded');

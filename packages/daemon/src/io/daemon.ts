@@ -211,7 +211,7 @@ class Daemon implements RunningDaemon {
         void this.#processes.drained(effect.workerIds).then(() => this.#dispatch({ type: 'outputDrained', jobId: effect.jobId }));
         return;
       case 'freeOwners': return this.#store.ownersEnded(effect.ownerKeys);
-      case 'peerNodes': return this.#peers.update(effect.nodes);
+      case 'peerNodes': return this.#peers.update(effect);
       case 'readLogs': return void this.#answerWithLogs(effect);
       case 'wake': return this.#wake(effect.atMs);
       case 'log': return this.#logger[effect.level](effect.event, { nodeId: this.nodeId, ...effect.fields });

@@ -30,11 +30,24 @@ interface PendingFrees {
   isCalling: boolean;
 }
 
+/** A connection, and where it leads. */
+interface PeerChannel {
+  readonly target: string;
+  readonly channel: Channel;
+}
+
+/** What the head says of the nodes: all of them, or what has changed. */
+export interface PeersUpdate {
+  readonly nodes: readonly PeerNode[];
+  readonly goneNodeIds: readonly string[];
+  readonly isComplete: boolean;
+}
+
 /** The other nodes, with a connection to each that was needed. */
 export class Peers {
   readonly #options: PeersOptions;
   readonly #endpoints = new Map<string, Endpoint>();
-  readonly #channels = new Map<string, Channel>();
+  readonly #channels = new Map<string, PeerChannel>();
   readonly #pulls = new Map<AbortController, string>();
   readonly #frees = new Map<string, PendingFrees>();
   readonly #gone = new Set<string>();
@@ -43,17 +56,17 @@ export class Peers {
     this.#options = options;
   }
 
-  /** The nodes that are alive now. Connections to others are closed, and what waits for them ends. */
-  update(nodes: readonly PeerNode[]): void {
-    const alive = new Set(nodes.map(({ nodeId }) => nodeId));
-    for (const nodeId of this.#endpoints.keys()) if (!alive.has(nodeId)) this.#leave(nodeId);
-    this.#endpoints.clear();
-    for (const { nodeId, endpoint } of nodes) if (endpoint) this.#endpoints.set(nodeId, endpoint);
-    const targets = new Set([...this.#endpoints.values()].map((endpoint) => targetOf(endpoint, this.#options.nodeId)));
-    for (const [target, channel] of this.#channels) {
-      if (targets.has(target)) continue;
-      channel.close();
-      this.#channels.delete(target);
+  /** The connections of nodes that have left are closed, and what waits for them ends. */
+  update({ nodes, goneNodeIds, isComplete }: PeersUpdate): void {
+    for (const nodeId of goneNodeIds) this.#leave(nodeId);
+    if (isComplete) {
+      const alive = new Set(nodes.map(({ nodeId }) => nodeId));
+      for (const nodeId of this.#endpoints.keys()) if (!alive.has(nodeId)) this.#leave(nodeId);
+    }
+    for (const { nodeId, endpoint } of nodes) {
+      if (!endpoint) continue;
+      this.#endpoints.set(nodeId, endpoint);
+      if (this.#channels.get(nodeId)?.target !== targetOf(endpoint, this.#options.nodeId)) this.#disconnect(nodeId);
     }
   }
 
@@ -67,7 +80,7 @@ export class Peers {
     const request = { objectId, requesterNodeId: this.#options.nodeId };
     const chunks = this.#channel(target, nodeId).download('Daemon.Pull', request, AbortSignal.any([signal, controller.signal]));
     const late = setTimeout(() => {
-      this.#channels.delete(target); // the next call gets a connection of its own
+      this.#channels.delete(nodeId); // the next call gets a connection of its own
       controller.abort(makeError('CONNECTION', { what: target, cause: `it sent nothing for ${formatDurationMs(PULL_IDLE_TIMEOUT_MS)}` }));
     }, PULL_IDLE_TIMEOUT_MS);
     try {
@@ -93,8 +106,7 @@ export class Peers {
 
   close(): void {
     for (const nodeId of [...this.#pulls.values(), ...this.#frees.keys()]) this.#leave(nodeId);
-    for (const channel of this.#channels.values()) channel.close();
-    this.#channels.clear();
+    for (const nodeId of this.#channels.keys()) this.#disconnect(nodeId);
   }
 
   async #tellFree(nodeId: string, frees: PendingFrees): Promise<void> {
@@ -121,6 +133,8 @@ export class Peers {
   }
 
   #leave(nodeId: string): void {
+    this.#endpoints.delete(nodeId);
+    this.#disconnect(nodeId);
     this.#gone.add(nodeId);
     if (this.#gone.size > GONE_NODES_MAX) this.#gone.delete(this.#gone.values().next().value!);
     for (const [controller, peerNodeId] of this.#pulls) if (peerNodeId === nodeId) controller.abort(hasLeft(nodeId));
@@ -129,9 +143,17 @@ export class Peers {
   }
 
   #channel(target: string, nodeId: string): Channel {
-    let channel = this.#channels.get(target);
-    if (!channel) this.#channels.set(target, (channel = new Channel({ target, token: this.#options.token, peer: `${nodeId} at ${target}` })));
+    const known = this.#channels.get(nodeId);
+    if (known?.target === target) return known.channel;
+    this.#disconnect(nodeId);
+    const channel = new Channel({ target, token: this.#options.token, peer: `${nodeId} at ${target}` });
+    this.#channels.set(nodeId, { target, channel });
     return channel;
+  }
+
+  #disconnect(nodeId: string): void {
+    this.#channels.get(nodeId)?.channel.close();
+    this.#channels.delete(nodeId);
   }
 }
 

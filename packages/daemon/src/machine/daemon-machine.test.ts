@@ -9,7 +9,7 @@ import { LINE_MAX_LENGTH, LineSplitter } from './line-splitter.js';
 import { LOG_FLUSH_MS, LOG_LINES_PER_SECOND, LogRelay } from './log-relay.js';
 import { OWNERS_REPORT_INTERVAL_MS, STOP_TIMEOUT_MS } from './daemon-machine.js';
 import { TOP_UP_DELAY_MS, WORKER_IDLE_TIMEOUT_MS, WORKER_LOST_TIMEOUT_MS, WORKER_START_TIMEOUT_MS } from './worker-pool.js';
-import type { LogLines } from '@muster/protocol';
+import type { LogLines, PeerNode } from '@muster/protocol';
 
 const gone = makeError('CONNECTION', { what: 'the head', cause: 'it is gone' });
 
@@ -285,6 +285,26 @@ t.test('the node ends when the head stays away, refuses it, or does not know its
   stranger.step({ type: 'start' });
   stranger.step({ type: 'headEnded', failure: makeError('AUTHENTICATION', { what: 'the head', cause: 'the token is not this cluster\'s' }) });
   t.match(stranger.take('stop'), [{ failure: { code: 'AUTHENTICATION' } }]);
+});
+
+t.test('follows who comes and goes, and asks for all nodes when it has missed something', async (t) => {
+  const script = new MachineScript().start();
+  script.take('send');
+  const peer = (nodeId: string): PeerNode => ({ nodeId, endpoint: null });
+  const all = (version: number, ...nodeIds: string[]): void => script.head({ type: 'peerNodes', nodes: nodeIds.map(peer), goneNodeIds: [], version, complete: true });
+  const change = (version: number, come: string[], goneNodeIds: string[]): void => script.head({ type: 'peerNodes', nodes: come.map(peer), goneNodeIds, version, complete: false });
+  all(4, 'a', 'b');
+  for (const _twice of [1, 2]) change(5, ['c'], ['a']);
+  t.match(script.take('peerNodes'), [{ nodes: ['a', 'b'].map(peer), isComplete: true }, { nodes: [peer('c')], goneNodeIds: ['a'], isComplete: false }], 'once each');
+  change(7, [], ['c']);
+  change(8, ['d'], []);
+  t.same(script.take('peerNodes'), []);
+  t.same(script.take('send'), [{ type: 'send', message: { type: 'peersMissed' } }]);
+  all(8, 'b', 'd');
+  change(9, ['e'], []);
+  t.match(script.take('peerNodes'), [{ nodes: ['b', 'd'].map(peer), isComplete: true }, { nodes: [peer('e')], isComplete: false }]);
+  all(1, 'b');
+  t.match(script.take('peerNodes'), [{ isComplete: true }], 'after a break it is told all again, whatever the number');
 });
 
 t.test('heartbeats tell what the node has', async (t) => {

@@ -12,6 +12,7 @@ import { JobProcesses } from './job-processes.js';
 import { LeaseTable } from './lease-table.js';
 import { LogRelay } from './log-relay.js';
 import type { DaemonEffect, DaemonEvent } from './messages.js';
+import { PeerNews } from './peer-news.js';
 import { WorkerPool, type Worker } from './worker-pool.js';
 
 /** How long killed processes may take to vanish before the daemon ends without them. */
@@ -59,6 +60,7 @@ export class DaemonMachine {
   readonly #logs: LogRelay;
   readonly #jobs: JobProcesses;
   readonly #head: HeadLink;
+  readonly #peerNews: PeerNews;
   readonly #pastWorkers = new Map<string, PastWorker>();
   #effects: DaemonEffect[] = [];
   #nowMs = 0;
@@ -79,6 +81,7 @@ export class DaemonMachine {
     this.#leases = new LeaseTable({ pool: this.#pool, bundles: this.#bundles, gpuIds: options.gpuIds, emit, send });
     this.#logs = new LogRelay(options.nodeId, (lines: LogLines) => send({ type: 'logLines', ...lines }));
     this.#jobs = new JobProcesses(emit, send);
+    this.#peerNews = new PeerNews(emit);
     this.#head = new HeadLink({
       random: options.random,
       registration: this.#registration(),
@@ -149,7 +152,7 @@ export class DaemonMachine {
       case 'startJobProcess': return this.#jobs.start(message);
       case 'stopJobProcess': return this.#jobs.stop(message.jobId, 'the job was stopped', this.#nowMs);
       case 'flushLogs': return this.#flushLogs(message.jobId);
-      case 'peerNodes': return this.#emit({ type: 'peerNodes', nodes: message.nodes });
+      case 'peerNodes': return this.#peerNews.take(message);
       case 'shutdown': return this.#shutDown(message.reason, null);
       case 'nodeQuery': return this.#answer(message);
       case 'endJobOnNode':

@@ -46,7 +46,8 @@ export type DaemonEffect =
   | { readonly type: 'drainOutput'; readonly jobId: string; readonly workerIds: readonly string[] }
   /** The objects of the processes with these keys are free. */
   | { readonly type: 'freeOwners'; readonly ownerKeys: readonly string[] }
-  | { readonly type: 'peerNodes'; readonly nodes: readonly PeerNode[] }
+  /** `isComplete`: those are all nodes. Otherwise they have come or moved, and the others are gone for good. */
+  | { readonly type: 'peerNodes'; readonly nodes: readonly PeerNode[]; readonly goneNodeIds: readonly string[]; readonly isComplete: boolean }
   /** Answer the question about logs with what these files have. */
   | { readonly type: 'readLogs'; readonly requestId: number; readonly question: LogsQuestion; readonly logIds: readonly string[] }
   /** Send a `tick` at this time. */

@@ -24,6 +24,7 @@ import { Lifecycle } from './lifecycle.js';
 import { HELLO_TIMEOUT_MS, STALL_MIN_MS, STOP_TIMEOUT_MS, STRANGERS_MAX, WORKERS_PER_NODE_MAX } from './limits.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from './messages.js';
 import { Nodes, type Node, type WorkerRecord } from './nodes.js';
+import { PeerNews } from './peer-news.js';
 import { Preemptions } from './preemptions.js';
 import { Processes, type Process } from './processes.js';
 import type { Pool } from './pool.js';
@@ -55,6 +56,7 @@ export class HeadMachine {
   /** Where leases in a placement group are placed; of the empty id, on the nodes. */
   readonly poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
   readonly members = (): Gangs => this.gangs;
+  readonly peerNews: PeerNews;
   readonly #fairness: Fairness;
   readonly #turns: GroupTurns;
   readonly #reservations: Reservations;
@@ -70,6 +72,7 @@ export class HeadMachine {
     const context = (this.context = new HeadContext(settings, random, nowMs));
     this.#lastTickMs = nowMs;
     this.nodes = new Nodes(context);
+    this.peerNews = new PeerNews(this.nodes);
     this.processes = new Processes(context);
     this.jobs = new Jobs(context, this.processes);
     this.queues = new Queues(settings.queues, this.nodes);
@@ -193,6 +196,7 @@ export class HeadMachine {
       case 'storedOwners': return this.#tellEndedOwners(node, message.ownerKeys);
       case 'bundlesPrepared': return this.groups.prepared(node, message);
       case 'bundlesReturned': return this.groups.returned(node, message);
+      case 'peersMissed': return this.peerNews.missed(node);
       case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
     }
@@ -208,7 +212,7 @@ export class HeadMachine {
     });
     this.context.log(isRefused ? 'warn' : 'info', `node-registration-${registration.type}`, { nodeId: message.nodeId });
     if (isRefused) return this.context.closeNode(stream, null);
-    this.nodes.broadcastPeers();
+    this.peerNews.registered(registration.node);
     if (registration.type === 'returned') this.#repeatTo(registration.node);
   }
 
@@ -378,6 +382,7 @@ export class HeadMachine {
     }
     this.#excuseStall();
     for (const node of this.nodes.silent()) this.#lifecycle.nodeLost(node, `no heartbeat for ${settings.nodeTimeoutMs / 1000} s`);
+    this.peerNews.tick();
     this.leases.tick();
     this.actors.tick();
     this.groups.tick();

@@ -14,6 +14,7 @@ import type { Job, Jobs, JobState } from './jobs.js';
 import type { Leases } from './leases.js';
 import { LOG_FLUSH_TIMEOUT_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
+import type { PeerNews } from './peer-news.js';
 import type { Process, Processes } from './processes.js';
 import type { Tasks } from './tasks.js';
 
@@ -21,6 +22,7 @@ import type { Tasks } from './tasks.js';
 interface Parts {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly peerNews: PeerNews;
   readonly processes: Processes;
   readonly jobs: Jobs;
   readonly leases: Leases;
@@ -52,18 +54,18 @@ export class Lifecycle {
   }
 
   nodeLost(node: Node, detail: string): void {
-    const { context, nodes, processes, jobs, leases, claims, groups } = this.#parts;
+    const { context, nodes, peerNews, processes, jobs, leases, claims, groups } = this.#parts;
     context.log('warn', 'node-died', { nodeId: node.id, detail });
     const cause: DeathCause = { kind: 'node-lost', nodeId: node.id, detail };
     claims.nodeLost(node);
     nodes.remove(node, detail);
+    peerNews.left(node);
     groups.nodeLost(node, detail);
     leases.nodeLost(node, cause);
     for (const process of [...processes.byId.values()]) if (process.nodeId === node.id) this.#expel(process, cause);
     for (const job of [...jobs.running.values()]) if (job.program?.nodeId === node.id) this.jobOver(job, 'failed', cause);
     for (const farewell of this.#farewells) this.#flushed(farewell, node);
     processes.broadcast({ type: 'nodeDied', nodeId: node.id, detail });
-    nodes.broadcastPeers();
   }
 
   workerExited(node: Node, workerId: string, cause: DeathCause): void {

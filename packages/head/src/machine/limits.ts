@@ -37,7 +37,7 @@ export const QUEUES_MAX = 256;
 /** Groups of waiting demands are told apart by it: any number would do, and nobody needs more. */
 export const PRIORITY_MAX = 1_000;
 
-/** Of requests that wait or waited lately. Each takes eight bytes for each node. */
+/** Of requests that wait or waited lately. Each takes four bytes for each node, and eight if it asks for labels. */
 export const SHAPES_KEPT_MAX = 256;
 
 /** Groups are asked for in loops, and by gangs that are made again. Each refers to a few shapes, and to a group's bundles. */

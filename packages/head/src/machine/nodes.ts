@@ -184,11 +184,6 @@ export class Nodes implements Pool {
     for (const node of this.byId.values()) this.send(node, message);
   }
 
-  /** Tells every node which nodes there are. */
-  broadcastPeers(): void {
-    this.broadcast({ type: 'peerNodes', nodes: [...this.byId.values()].map(({ id, endpoint }) => ({ nodeId: id, endpoint })) });
-  }
-
   hold(row: string, resources: ResourceSet): Place {
     const holding = this.cluster.hold(row, resources);
     return { row, holding, node: this.byId.get(row)!, gpuIds: holding.gpuIds, bundle: null };

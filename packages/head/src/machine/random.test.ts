@@ -193,6 +193,8 @@ function leftovers(cluster: RandomCluster): string[] {
     ...[...nodes.byId.values()].flatMap((node) => [...node.shares.keys()].map((key) => `${node.id} has a share of ${key}`)),
   ];
   for (const node of nodes.byId.values()) if (!equal(nodes.availableOf(node), node.row.total)) left.push(`${node.id} is not free`);
+  const known = [...nodes.byId.keys()].sort().join();
+  for (const { id, peers: { nodeIds } } of cluster.daemons) if ([...nodeIds].sort().join() !== known) left.push(`${id} knows ${[...nodeIds].join()} and not ${known}`);
   return left;
 }
 

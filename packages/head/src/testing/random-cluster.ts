@@ -7,6 +7,7 @@ import { deathToMessage, NO_PLACEMENT, type BundleRef, type ClientToHead, type D
 import { HeadMachine } from '../machine/head-machine.js';
 import type { HeadEffect, HeadEvent } from '../machine/messages.js';
 import { PLAIN_QUEUE } from '../machine/queues.js';
+import { KnownPeers } from './known-peers.js';
 
 const NO_BYTES = new Uint8Array(0);
 const CRASH = deathToMessage({ kind: 'signal', signal: 'SIGKILL' });
@@ -35,6 +36,7 @@ interface Daemon {
   /** Bundles that it keeps, by group and epoch: whether they are committed. */
   readonly bundles: Map<string, boolean>;
   readonly workers: Set<Client>;
+  readonly peers: KnownPeers;
 }
 
 interface Client {
@@ -205,7 +207,7 @@ export class RandomCluster {
       type: 'registerNode', nodeId: id, instanceId: id, endpoint: null, hostname: id, pid: 1, resources: { amounts: { cpu: cpus * RESOURCE_SCALE, gpu: 2 * RESOURCE_SCALE } },
       labels: this.#random.next() < 0.5 ? { zone: 'a' } : {}, objectStoreBytes: 0, isHeadNode: this.daemons.length === 0,
     };
-    const daemon: Daemon = { id, registration, link: null, leases: new Map(), bundles: new Map(), workers: new Set() };
+    const daemon: Daemon = { id, registration, link: null, leases: new Map(), bundles: new Map(), workers: new Set(), peers: new KnownPeers() };
     this.daemons.push(daemon);
     this.#register(daemon);
   }
@@ -247,6 +249,7 @@ export class RandomCluster {
       case 'nodeRegistered': if (message.failure !== null) this.#die(daemon); return;
       case 'startLease': return this.#startLease(daemon, message);
       case 'endLease': return this.#endLease(daemon, message);
+      case 'peerNodes': return this.#hearOfPeers(daemon, message);
       case 'prepareBundles': return this.#prepareBundles(daemon, message);
       case 'commitBundles': {
         if (!daemon.bundles.has(keyOf(message))) throw new Error(`${daemon.id} was told to commit bundles of ${message.groupId} that it does not keep`);
@@ -259,6 +262,12 @@ export class RandomCluster {
       case 'endJobOnNode': for (const worker of [...daemon.workers]) if (worker.jobId === message.jobId) this.#killWorker(worker); return;
       default:
     }
+  }
+
+  /** Sometimes a change never arrives, which the next one shows. */
+  #hearOfPeers(daemon: Daemon, message: NodeMessage<'peerNodes'>): void {
+    if (!message.complete && !this.#isCalm && this.#random.next() < 0.1) return;
+    if (!daemon.peers.take(message)) this.#report(daemon, { type: 'peersMissed' });
   }
 
   #startLease(daemon: Daemon, message: NodeMessage<'startLease'>): void {

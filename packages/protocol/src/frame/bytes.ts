@@ -7,8 +7,8 @@ export class ByteWriter {
   view: DataView;
   position: number;
 
-  /** `start` bytes at the front are left for a header. */
-  constructor(capacityBytes: number, start = 0) {
+  /** `start` bytes at the front are left for a header. What does not fit grows to at least `grownBytes`. */
+  constructor(capacityBytes: number, start = 0, readonly grownBytes = 0) {
     this.buffer = Buffer.allocUnsafeSlow(capacityBytes);
     this.view = new DataView(this.buffer.buffer);
     this.position = start;
@@ -64,7 +64,7 @@ export class ByteWriter {
   }
 
   #grow(sizeBytes: number): void {
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.position + sizeBytes + 64));
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.grownBytes, this.position + sizeBytes + 64));
     this.buffer.copy(larger, 0, 0, this.position);
     this.buffer = larger;
     this.view = new DataView(larger.buffer);

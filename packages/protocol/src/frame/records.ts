@@ -45,6 +45,10 @@ const PAYLOAD_TAG = 0x0a;
 export const FRAME_HEADER_BYTES = 6;
 /** Frames are cut at about this size: large enough to amortise a write, small enough to keep a pipeline full. */
 export const FRAME_TARGET_BYTES = 64 * 1024;
+/** A frame of up to this size is copied out of its writer, which costs less than a new buffer; a process may have thousands of writers. */
+const SMALL_FRAME_BYTES = 2048;
+/** Room for a full frame and the record that filled it. */
+const FULL_FRAME_BYTES = FRAME_TARGET_BYTES + 8192;
 /** A task record's bytes before its values: length, op, slot, function, flags, argc, sequence. */
 export const TASK_HEADER_BYTES = 24;
 /** A task has at most this many arguments; more belong into an array. */
@@ -53,7 +57,7 @@ export const ARGUMENTS_MAX = 65_535;
 /** Collects records into frames. */
 export class FrameWriter extends ByteWriter {
   constructor() {
-    super(FRAME_TARGET_BYTES + 8192, FRAME_HEADER_BYTES);
+    super(SMALL_FRAME_BYTES, FRAME_HEADER_BYTES, FULL_FRAME_BYTES);
   }
 
   get isEmpty(): boolean {
@@ -65,11 +69,12 @@ export class FrameWriter extends ByteWriter {
     const payloadBytes = this.position - FRAME_HEADER_BYTES;
     const buffer = this.buffer;
     writeFrameHeader(buffer, PAYLOAD_TAG, payloadBytes);
-    const frame = buffer.subarray(0, this.position);
-    this.buffer = Buffer.allocUnsafeSlow(FRAME_TARGET_BYTES + 8192);
-    this.view = new DataView(this.buffer.buffer);
+    const view = buffer.subarray(0, this.position);
     this.position = FRAME_HEADER_BYTES;
-    return frame;
+    if (view.length <= SMALL_FRAME_BYTES) return Buffer.from(view);
+    this.buffer = Buffer.allocUnsafeSlow(FULL_FRAME_BYTES);
+    this.view = new DataView(this.buffer.buffer);
+    return view;
   }
 
   /** Starts a record and returns its place for {@link endRecord}. */

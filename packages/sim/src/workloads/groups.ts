@@ -15,7 +15,7 @@ import { expectFailure, expectValue, PLENTY } from './expecting.js';
 const HOME_CPUS = 4;
 
 function checkGroup(code: CodeContext, groupId: string): void {
-  if (code.bundle?.groupId !== groupId) throw new Violation(`${code.task!.taskId} of ${groupId} runs in ${code.bundle?.groupId ?? 'no group'}`);
+  if (code.bundle?.groupId !== groupId) throw new Violation(`a task of ${groupId} runs in ${code.bundle?.groupId ?? 'no group'}`);
 }
 
 /** Works in a group that is there. */
