@@ -130,7 +130,7 @@ t.test('parts of GPUs are those of the bundle', async (t) => {
     t.same(first.gpuIds, second.gpuIds, 'both halves are of one GPU');
     t.not(first.visible, whole.visible);
     t.same([first, second, whole].map(({ visible }) => visible), [first, second, whole].map(({ gpuIds }) => gpuIds.join()));
-    t.match(await rejection(whereAmI.options({ gpus: 1, placement: { group, bundle: 0 } })()), /bundle 0: need 1 gpu, have 0.5 in all/);
+    t.match(await rejection(whereAmI.options({ gpus: 1, placement: { group, bundle: 0 } })()), /bundle 0 has 0.5 gpu in total of 1 needed/);
   });
 });
 
