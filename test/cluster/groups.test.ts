@@ -115,7 +115,7 @@ t.test('tasks and actors run in the bundle that they name, or in any', async (t)
       t.same(await member.place(), { nodeId: nodes[bundle], bundle });
     }
     t.throws(() => whereAmI.options({ placement: { group, bundle: 2 } }), /one of 0 to 1: the group has 2 bundles/);
-    t.match(await rejection(whereAmI.options({ placement: { group }, cpus: 2 })()), /2 bundles: need 2 cpu, have 1 in all/);
+    t.match(await rejection(whereAmI.options({ placement: { group }, cpus: 2 })()), /both bundles have 1 cpu in total of 2 needed/);
     const full = await rejection(actor(Member, { cpus: 2, placement: { group } }).create());
     t.ok(full instanceof UnschedulableError, 'an actor that no bundle could hold fails at once, too');
   });
@@ -130,7 +130,7 @@ t.test('parts of GPUs are those of the bundle', async (t) => {
     t.same(first.gpuIds, second.gpuIds, 'both halves are of one GPU');
     t.not(first.visible, whole.visible);
     t.same([first, second, whole].map(({ visible }) => visible), [first, second, whole].map(({ gpuIds }) => gpuIds.join()));
-    t.match(await rejection(whereAmI.options({ gpus: 1, placement: { group, bundle: 0 } })()), /bundle 0: need 1 gpu, have 0.5 in all/);
+    t.match(await rejection(whereAmI.options({ gpus: 1, placement: { group, bundle: 0 } })()), /bundle 0 has 0.5 gpu in total of 1 needed/);
   });
 });
 
