@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, statSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { COMMANDS } from './commands/index.js';
@@ -100,4 +100,30 @@ t.test('a home that lets others in is refused, and left as it is', async (t) => 
   const link = join(home.path, 'link');
   symlinkSync(open, link);
   t.match((await home.run(['status'], { env: { MUSTER_HOME: link } })).stderr, `${link} is not valid: it must be a folder`);
+});
+
+t.test('a scenario runs, one that breaks a rule exits with 1 and says how to run it again, and a mistake in one is wrong usage', async (t) => {
+  const folder = t.testdir();
+  const scenario = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+  const cluster = '[[nodes]]\ncount = 3\ncpus = 2\n';
+  const work = '[[workload]]\nkind = "tasks"\ncount = 40\nduration = "20ms"\n';
+  const kept = await home.run(['sim', scenario('small.toml', cluster + work), '--seeds', '2', '--json']);
+  t.equal(kept.code, 0, kept.stderr);
+  const reports = kept.stdout.trim().split('\n').map((line) => JSON.parse(line) as { seed: number; failure: string | null; tasks: { done: number } });
+  t.same(reports.map(({ seed, failure, tasks }) => [seed, failure, tasks.done]), [[1, null, 40], [2, null, 40]]);
+
+  const path = scenario('late.toml', `finish-within = "1ms"\n${cluster}${work}`);
+  const broken = await home.run(['sim', path, '--seed', '5', '--trace', `${path}.trace`]);
+  t.equal(broken.code, 1);
+  t.ok(broken.stdout.includes(`replay     npx cluster sim ${path} --seed 5`));
+  t.ok(statSync(`${path}.trace`).size > 1000, 'the trace is written');
+
+  const wrong = await home.run(['sim', scenario('wrong.toml', `${cluster}gpus = "many"\n${work}`)]);
+  t.equal(wrong.code, 2);
+  t.match(wrong.stderr, /wrong\.toml, line 4: gpus = "many" is not valid: it must be a number/);
+  t.equal((await home.run(['sim', 'nowhere.toml'])).code, 2);
+  t.equal((await home.run(['sim', path, '--seed', 'x'])).code, 2);
 });

@@ -24,7 +24,7 @@ export function define(command: Command): void {
     .option('--trace <FILE>', 'write every message and event there; of one seed')
     .option('--json', 'print the figures as JSON, one line a seed')
     .action((fileName: string, options: SimOptions) => { simulate(fileName, options); });
-  command.addHelpText('after', '\nThe head, the daemons and the owners of tasks are the real ones; time, network, processes and disks are\nsimulated. A run that breaks a rule exits with 1 and prints the command that runs the same again.');
+  command.addHelpText('after', '\nThe head, the daemons and the owners of tasks are the real ones; time, network and processes are\nsimulated. A run that breaks a rule exits with 1 and prints the command that runs it again.');
   withExamples(command, 'cluster sim stormy.toml --seed 7', 'cluster sim stormy.toml --seeds 20', 'cluster sim scaling.toml --json');
 }
 

@@ -2,9 +2,10 @@
 import { MusterError, type ErrorCode, type Random } from '@muster/base';
 import type { ActorHandle, ActorOptions, CodeContext } from '../code-context.js';
 import { Violation } from '../violation.js';
-import { runProgram, until, type Program } from '../program.js';
+import type { Program } from '../program.js';
 import { readDurations, type Distribution } from '../scenario-file/distribution.js';
 import type { Fields } from '../scenario-file/fields.js';
+import { runAll } from './arrivals.js';
 import { newTally, type Load, type LoadPlan, type Stage } from './load.js';
 import { readDemand } from './tasks.js';
 
@@ -74,18 +75,6 @@ function actorLoad(name: string, plan: ActorPlan, random: Random): Load {
     }
   }
 
-  function* liveAll(code: CodeContext): Program<void> {
-    let left = plan.count;
-    yield* until<void>((resume, fail) => {
-      for (let actor = 0; actor < plan.count; actor++) {
-        runProgram(code.session.process, live(code), (ending) => {
-          if ('error' in ending) fail(ending.error);
-          else if (--left === 0) resume();
-        });
-      }
-    });
-  }
-
   const Class = {
     *construct() {
       return null;
@@ -101,7 +90,7 @@ function actorLoad(name: string, plan: ActorPlan, random: Random): Load {
     name, tally, lastArrivalMs: 0, library: { functions: {}, classes: { [name]: Class } },
     start: (its) => {
       stage = its;
-      its.driver(liveAll);
+      its.driver((code) => runAll(code, { count: plan.count, arrivals: null }, random, () => live(code)));
     },
     check: () => {
       if (tally.done + tally.failed !== tally.planned) throw new Violation(`${name}: of ${tally.planned} calls, ${tally.done} are done and ${tally.failed} failed`);

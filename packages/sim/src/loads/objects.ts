@@ -2,10 +2,11 @@
 import { MusterError, type ErrorCode, type Random } from '@muster/base';
 import type { CallOptions, CodeContext } from '../code-context.js';
 import { Violation } from '../violation.js';
-import { runProgram, until, type Program } from '../program.js';
+import type { Program } from '../program.js';
 import { readDurations, type Distribution } from '../scenario-file/distribution.js';
 import type { Fields } from '../scenario-file/fields.js';
 import { Large } from '../values.js';
+import { runAll, type Arrivals } from './arrivals.js';
 import { newTally, type Load, type LoadPlan, type Stage } from './load.js';
 import { readArrivals, readDemand } from './tasks.js';
 
@@ -14,12 +15,10 @@ const READERS_MAX = 1000;
 /** What befalls objects and tasks without attempts left, where there are faults. */
 const LOSSES: readonly ErrorCode[] = ['WORKER_DIED', 'NODE_DIED', 'OBJECT_LOST'];
 
-interface ObjectPlan {
-  readonly count: number;
+interface ObjectPlan extends Arrivals {
   readonly sizeBytes: number;
   /** Tasks that read each. */
   readonly readers: number;
-  readonly arrivals: Distribution | null;
   readonly durations: Distribution;
   readonly demand: CallOptions;
 }
@@ -57,23 +56,6 @@ function objectLoad(name: string, plan: ObjectPlan, random: Random): Load {
     }
   }
 
-  function* shareAll(code: CodeContext): Program<void> {
-    let openCount = 0;
-    let failure: unknown = null;
-    let wake: (() => void) | null = null;
-    for (let index = 0; index < plan.count; index++) {
-      if (plan.arrivals) yield* code.sleep(plan.arrivals.sample(random));
-      openCount++;
-      runProgram(code.session.process, share(code, index), (ending) => {
-        if ('error' in ending) failure ??= ending.error;
-        openCount--;
-        wake?.();
-      });
-    }
-    while (openCount > 0 && failure === null) yield* until<void>((resume) => { wake = resume; });
-    if (failure !== null) throw failure;
-  }
-
   return {
     name, tally, lastArrivalMs: 0,
     library: {
@@ -91,7 +73,7 @@ function objectLoad(name: string, plan: ObjectPlan, random: Random): Load {
     },
     start: (its) => {
       stage = its;
-      its.driver(shareAll);
+      its.driver((code) => runAll(code, plan, random, (index) => share(code, index)));
     },
     check: () => {
       if (tally.done + tally.failed !== tally.planned) throw new Violation(`${name}: of ${tally.planned} tasks, ${tally.done} are done and ${tally.failed} failed`);

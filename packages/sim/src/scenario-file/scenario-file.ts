@@ -1,6 +1,7 @@
 /** Reads a scenario file: the cluster, what it is to do, and what goes wrong meanwhile. docs/simulation.md describes every key. */
 import { dirname } from 'node:path';
 import { readActors } from '../loads/actors.js';
+import { readGroupLoad } from '../loads/groups.js';
 import type { LoadPlan } from '../loads/load.js';
 import { readObjects } from '../loads/objects.js';
 import { readTasks } from '../loads/tasks.js';
@@ -19,6 +20,8 @@ export interface ScenarioFile {
   readonly heartbeatIntervalMs: number;
   readonly nodeTimeoutMs: number;
   readonly workerStartMs: Range;
+  /** All nodes start within this time. */
+  readonly startWithinMs: number;
   readonly network: NetworkOptions;
   readonly groups: readonly NodeGroup[];
   readonly loads: readonly LoadPlan[];
@@ -30,7 +33,7 @@ export interface ScenarioFile {
   readonly scalingNodes: readonly number[];
 }
 
-const KINDS = ['tasks', 'actors', 'objects', 'trace'] as const;
+const KINDS = ['tasks', 'actors', 'groups', 'objects', 'trace'] as const;
 
 /** Reads a scenario. Files that it names lie beside it. @throws MusterError INVALID_ARGUMENT that says where and what is wanted */
 export function readScenario(fileName: string, text: string): ScenarioFile {
@@ -49,7 +52,7 @@ export function readScenario(fileName: string, text: string): ScenarioFile {
   const scenario: ScenarioFile = {
     fileName, name, groups, loads, scalingNodes,
     heartbeatIntervalMs: cluster.durationMs('heartbeat', '1s'), nodeTimeoutMs: cluster.durationMs('node-timeout', '10s'),
-    workerStartMs: cluster.durationRangeMs('worker-start', '100ms..300ms'),
+    workerStartMs: cluster.durationRangeMs('worker-start', '100ms..300ms'), startWithinMs: cluster.durationMs('start-within', '1s'),
     network: readNetwork(root.optionalTable('network') ?? new Fields(source, ['network'], {})),
     storm: storm === null ? null : readStorm(storm), costs: costs === null ? NO_COSTS : readCosts(costs), finishWithinMs: root.durationMs('finish-within', '1h'),
   };
@@ -73,7 +76,7 @@ function readScaling(fields: Fields, groups: readonly NodeGroup[]): readonly num
 
 function readLoad(fields: Fields, surroundings: Parameters<typeof readTraceLoad>[1]): LoadPlan {
   const kind = fields.choice('kind', KINDS);
-  const readers = { tasks: readTasks, actors: readActors, objects: readObjects, trace: (its: Fields) => readTraceLoad(its, surroundings) };
+  const readers = { tasks: readTasks, actors: readActors, groups: readGroupLoad, objects: readObjects, trace: (its: Fields) => readTraceLoad(its, surroundings) };
   const load = readers[kind](fields);
   fields.end();
   return load;
