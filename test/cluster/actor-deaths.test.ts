@@ -226,7 +226,7 @@ t.test('create() waits for resources', async (t) => {
     t.match(row, { state: 'pending', reasons: /cpu/, nodeId: '' });
     const { state, lines } = await cluster.query<ExplainAnswer>('explain', { id: row!.actorId });
     t.equal(state, 'pending');
-    t.match(lines.join('\n'), /asks for 1 cpu and waits: .*0\.5/);
+    t.match(lines.join('\n'), /asks for 1 cpu and has waited .*0\.5/);
   });
 
   await t.test('it lives when there is room', async (t) => {

@@ -155,7 +155,7 @@ t.test('a submitted program uses the cluster, and the command line sees what it 
   const tasks = await home.list('tasks');
   t.ok(tasks.some((task) => task['name'] === 'hungry' && task['state'] === 'queued'));
   const hungry = tasks.find((task) => task['name'] === 'hungry')!;
-  t.match((await home.run(['explain', hungry['taskId'] as string])).stdout, /asks for 1 cpu and waits/);
+  t.match((await home.run(['explain', hungry['taskId'] as string])).stdout, /asks for 1 cpu and has waited/);
   t.match((await home.run(['summary'])).stdout, /TASKS[^]*hungry[^]*ACTORS[^]*Counter/);
   t.match((await home.run(['list', 'workers'])).stdout, /actor/);
   t.equal((await home.run(['list', 'objects'])).code, 0);

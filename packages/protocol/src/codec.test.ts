@@ -104,7 +104,7 @@ t.test('random messages of every kind come back, and mean the same to protobuf\'
 t.test('an empty message has every field, with its zero', async (t) => {
   t.strictSame(codec('LabelTerm').decode(new Uint8Array(0)), { key: '', operator: '', values: [], weight: 0 });
   t.strictSame(codec('Failure').decode(new Uint8Array(0)), { code: '', details: {} });
-  t.strictSame(codec('Demand').decode(new Uint8Array(0)), { resources: null, placement: null });
+  t.strictSame(codec('Demand').decode(new Uint8Array(0)), { resources: null, placement: null, expectedDurationMs: 0, waitForNodes: false });
 });
 
 t.test('fields of a later version are skipped, and lists of numbers need not be packed', async (t) => {

@@ -1,6 +1,7 @@
 /** What the tables of `cluster list` show of each kind of thing; the JSON has all fields. */
 import { formatDurationMs, formatSizeBytes } from '@muster/base';
 import type { ActorRow, GangRow, GroupRow, JobRow, ListKind, NodeRow, OwnedRow, WorkerRow } from '@muster/head';
+import { DEFAULT_QUEUE } from '@muster/scheduler';
 import { formatUse } from './amounts.js';
 import type { Column } from './table.js';
 
@@ -66,7 +67,7 @@ export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } 
     { title: 'JOB', value: (row) => row.jobId },
     { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
     { title: 'KIND', value: (row) => row.kind },
-    { title: 'QUEUE', value: (row) => row.queue, shrinksTo: 8 },
+    { title: 'QUEUE', value: (row) => (row.queue === DEFAULT_QUEUE ? '' : row.queue), shrinksTo: 8 },
     { title: 'PRIORITY', value: (row) => (row.priority === 0 ? '' : row.priority), align: 'right' },
     { title: 'STATE', value: (row) => row.state },
     { title: 'PROGRAM', value: (row) => row.entrypoint, shrinksTo: 16 },

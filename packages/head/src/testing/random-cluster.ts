@@ -15,8 +15,7 @@ const STEP_MS = 50;
 const HEARTBEAT_MS = 500;
 const QUEUES = [{ ...PLAIN_QUEUE, name: 'default', gracePeriodMs: 300, isDefault: true }, { ...PLAIN_QUEUE, name: 'small', weight: 2, quota: { cpu: 3 * RESOURCE_SCALE }, gracePeriodMs: 100 }];
 const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '', queues: QUEUES };
-/** Enough to keep up with what acts bring about, in the mean. */
-const MESSAGES_PER_ACT = 9;
+const MESSAGES_PER_ACT = 9; // enough to keep up with what acts bring about, in the mean
 
 type NodeMessage<Type extends HeadToNode['type']> = Extract<HeadToNode, { type: Type }>;
 type ClientMessage<Type extends HeadToClient['type']> = Extract<HeadToClient, { type: Type }>;
