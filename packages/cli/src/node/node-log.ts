@@ -2,7 +2,8 @@
  * A node's own log: structured lines in `logs/node.log` of its folder. The library is loaded some time after the node is ready, because
  * programs wait for the node; what is logged before waits in memory.
  */
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Logger } from '@muster/base';
 
 /** Where it is, by the node's folder. */
@@ -28,6 +29,7 @@ export class NodeLog implements Logger {
   /** Writes to the file from now on, and what was logged before. Each line is on disk when the call returns: the last one matters most. */
   async open(file: string): Promise<void> {
     const { destination, pino } = await import('pino');
+    if (!existsSync(dirname(dirname(file)))) return; // the node has ended meanwhile, and its folder is gone
     const options = { base: undefined, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level: string) => ({ level }) } };
     const log = pino(options, destination({ dest: file, sync: true, append: true, mkdir: true, mode: 0o600 }));
     this.#write = ({ level, event, fields }) => log[level](fields, event);
