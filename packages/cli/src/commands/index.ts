@@ -26,6 +26,6 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'jobs', summary: 'list jobs', load: () => import('./jobs.js') },
   { name: 'stop-job', summary: 'stop a job', load: () => import('./stop-job.js') },
   { name: 'drain', summary: 'let a node take no more tasks and actors', load: () => import('./drain.js') },
-  { name: 'bench', summary: 'measure this machine: core, or the scheduler by itself', load: () => import('./bench.js') },
+  { name: 'bench', summary: 'measure this machine: core, or the scheduler or the head by itself', load: () => import('./bench.js') },
   { name: 'token', summary: 'print the path of the file with the cluster\'s token', load: () => import('./token.js') },
 ];

@@ -15,6 +15,7 @@ import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNS
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
 import type { Pool } from './pool.js';
+import { SmallSet } from './small-set.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
 export interface DemandSpec {
@@ -55,7 +56,7 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | '
   /** How many leases it wants in all. */
   count: number;
   /** Those its holder has or will be given; not those it has returned. */
-  readonly leases: Set<Lease>;
+  readonly leases: SmallSet<Lease>;
   /** How many of its leases it has been asked to give back, and will soon: not the late ones. */
   askedBack: number;
   /** Since when it waits for its next lease. */
@@ -106,10 +107,12 @@ export class Demands {
     this.#tell = tell;
   }
 
-  create(spec: DemandSpec): Demand {
+  /** Field by field: V8 would give each object that begins with a spread a shape of its own, of half a kilobyte. */
+  create({ demandId, actorId, ownerId, jobId, preferredNodeIds, pool, request, capturesChildren, leasesByNode, name }: DemandSpec): Demand {
+    const key = keyIn(pool, request);
     return {
-      ...spec, requestKey: keyIn(spec.pool, spec.request), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
-      failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
+      demandId, actorId, ownerId, jobId, preferredNodeIds, pool, request: pool.shapes.of(request, key).request, capturesChildren, leasesByNode, name, requestKey: key, count: 0,
+      leases: new SmallSet(), askedBack: 0, waitingSinceMs: 0, failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
     };
   }
 

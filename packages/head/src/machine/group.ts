@@ -5,6 +5,7 @@ import type { GroupRequest, Holding } from '@muster/scheduler';
 import type { GroupPool } from './group-pool.js';
 import type { Node } from './nodes.js';
 import type { Process } from './processes.js';
+import type { SmallSet } from './small-set.js';
 
 /**
  *   pending ──a plan──> preparing ──all nodes have prepared──> created ──a node was lost──> repairing
@@ -75,7 +76,7 @@ export interface Group {
   endedAtMs: number | null;
   /** Null until somebody asks for a lease in it. */
   pool: GroupPool | null;
-  readonly watchers: Set<Process>;
+  readonly watchers: SmallSet<Process>;
 }
 
 /** Whether it has been there as a whole, so that leases may be in what is left of it. */

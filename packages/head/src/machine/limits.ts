@@ -5,7 +5,8 @@
 
 // Tables. They bound the memory that clients can make the head use; none is reached by a cluster that works.
 export const NODES_MAX = 10_000;
-export const PROCESSES_MAX = 100_000;
+/** Each actor's worker is one. */
+export const PROCESSES_MAX = 200_000;
 export const WORKERS_PER_NODE_MAX = 10_000;
 export const JOBS_RUNNING_MAX = 10_000;
 export const ACTORS_MAX = 100_000;
@@ -43,6 +44,8 @@ export const ACTORS_DEAD_KEPT_MAX = 10_000;
 export const JOBS_FINISHED_KEPT_MAX = 1_000;
 export const GROUPS_REMOVED_KEPT_MAX = 1_000;
 export const INCARNATIONS_KEPT_MAX = 16;
+/** Of classes of actors that were made lately. Actors of others share theirs with fewer. */
+export const INTERFACES_KEPT_MAX = 1_000;
 /** A larger error of a constructor still reaches everyone who watches when it is thrown. */
 export const CREATION_ERROR_KEPT_MAX_BYTES = 64 * 2 ** 10;
 

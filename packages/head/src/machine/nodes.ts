@@ -82,6 +82,9 @@ export class Nodes implements Pool {
   revision = 0;
   readonly #context: HeadContext;
   readonly #byStream = new Map<number, Node>();
+  #headNode: Node | null = null;
+  /** A sum that is kept, because every process is told it when it connects. */
+  #totalCpuUnits = 0;
 
   constructor(context: HeadContext) {
     this.#context = context;
@@ -94,15 +97,12 @@ export class Nodes implements Pool {
 
   /** The node that the head's own machine is. */
   get headNode(): Node | null {
-    for (const node of this.byId.values()) if (node.isHeadNode) return node;
-    return null;
+    return this.#headNode;
   }
 
   /** Of all nodes together. */
   get totalCpus(): number {
-    let sum = 0;
-    for (const { row } of this.byId.values()) sum += row.total['cpu'] ?? 0;
-    return sum / RESOURCE_SCALE;
+    return this.#totalCpuUnits / RESOURCE_SCALE;
   }
 
   /** What no lease and no bundle holds. */
@@ -137,6 +137,8 @@ export class Nodes implements Pool {
     };
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
+    this.#totalCpuUnits += total['cpu'] ?? 0;
+    if (node.isHeadNode) this.#headNode ??= node;
     this.revision++;
     return { type: 'new', node };
   }
@@ -156,6 +158,8 @@ export class Nodes implements Pool {
       node.stream = null;
     }
     this.byId.delete(node.id);
+    this.#totalCpuUnits -= node.row.total['cpu'] ?? 0;
+    if (this.#headNode === node) this.#headNode = null;
     this.dead.add(node.id, { id: node.id, hostname: node.hostname, detail, diedAtMs: this.#context.nowMs });
     this.lost.add(node.row, `was lost (${detail})`);
     this.cluster.remove(node.id);

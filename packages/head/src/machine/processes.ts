@@ -13,6 +13,7 @@ import type { Group } from './group.js';
 import { History } from './history.js';
 import { DEATH_CAUSE_WAIT_MS, PROCESSES_DEAD_KEPT_MAX, PROCESSES_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import { readName, refusal } from './requests.js';
+import { SmallSet } from './small-set.js';
 
 /** A driver or worker that has said hello. */
 export interface Process {
@@ -31,14 +32,15 @@ export interface Process {
   stream: number | null;
   /** A driver that has said goodbye: it asks for nothing more. */
   isLeaving: boolean;
-  readonly demands: Map<number, Demand>;
+  /** By the process's number for each; null until it has asked for something, which most workers never do. */
+  demands: Map<number, Demand> | null;
   /** Those that die with it. */
-  readonly actors: Set<Actor>;
-  readonly groups: Set<Group>;
-  readonly watchers: Set<Process>;
-  readonly watchedProcesses: Set<Process>;
-  readonly watchedActors: Set<Actor>;
-  readonly watchedGroups: Set<Group>;
+  readonly actors: SmallSet<Actor>;
+  readonly groups: SmallSet<Group>;
+  readonly watchers: SmallSet<Process>;
+  readonly watchedProcesses: SmallSet<Process>;
+  readonly watchedActors: SmallSet<Actor>;
+  readonly watchedGroups: SmallSet<Group>;
 }
 
 /** What is remembered of a process. */
@@ -93,7 +95,8 @@ export class Processes {
     const process: Process = {
       id: hello.processId, kind: hello.isDriver ? 'driver' : 'worker', nodeId: hello.nodeId, pid: hello.pid, endpoint: hello.endpoint,
       entrypoint: readName(hello.entrypoint), wantsLogs: hello.wantLogs, connectedAtMs: this.#context.nowMs, jobId: '', stream, isLeaving: false,
-      demands: new Map(), actors: new Set(), groups: new Set(), watchers: new Set(), watchedProcesses: new Set(), watchedActors: new Set(), watchedGroups: new Set(),
+      demands: null, actors: new SmallSet(), groups: new SmallSet(), watchers: new SmallSet(), watchedProcesses: new SmallSet(), watchedActors: new SmallSet(),
+      watchedGroups: new SmallSet(),
     };
     this.byId.set(process.id, process);
     this.#byStream.set(stream, process);

@@ -76,7 +76,7 @@ export function explainProcess(process: Process, tables: ExplainTables): Explain
   const lines = [`pid ${process.pid}${placeOf(process)}, of ${process.jobId || 'no job yet'}`];
   if (process.stream === null) lines.push('its connection to the head has ended');
   if (lease !== undefined) lines.push(describeLease(lease));
-  for (const demand of process.demands.values()) lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} ${line}`));
+  for (const demand of process.demands?.values() ?? []) lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} ${line}`));
   return { id: process.id, kind: process.kind, state: process.stream === null ? 'lost' : lease !== undefined ? 'leased' : 'connected', lines };
 }
 
@@ -95,7 +95,7 @@ export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
   if (job.parentJobId !== '') lines.push(`it is that of ${job.actorId}, which a process of ${job.parentJobId} created`);
   for (const process of job.processes) {
     lines.push(`${process.id} (pid ${process.pid})${placeOf(process)}`);
-    for (const demand of process.demands.values()) {
+    for (const demand of process.demands?.values() ?? []) {
       lines.push(...explainDemand(demand, tables.demands).map((line) => `${nameOf(demand)} of ${process.id} ${line}`));
     }
   }
