@@ -29,6 +29,12 @@ export interface NodeView extends NodeSpec {
   readonly leaseCount: number;
 }
 
+/** A node with all that a plan depends on. */
+export interface NodeSnapshot extends NodeView {
+  /** The free units of each GPU. */
+  readonly freeOfGpus: readonly number[];
+}
+
 /** What is held of a node: amounts, and which GPUs they lie on. */
 export interface Holding {
   readonly resources: ResourceSet;
@@ -223,15 +229,24 @@ export class Cluster {
 
   /** A cluster of its own that begins as this one is. */
   fork(): Cluster {
+    return Cluster.restore(this.snapshot());
+  }
+
+  /** All nodes as they are, in a form that can travel. */
+  *snapshot(): Generator<NodeSnapshot> {
+    for (const node of this.#byId.values()) yield { ...this.view(node), freeOfGpus: node.gpus.freeOfEach() };
+  }
+
+  static restore(nodes: Iterable<NodeSnapshot>): Cluster {
     const copy = new Cluster();
-    for (const node of this.#byId.values()) {
-      copy.add(node);
-      const row = copy.#byId.get(node.nodeId)!;
-      copy.setCondition(node.nodeId, node.condition);
-      row.leaseCount = node.leaseCount;
-      row.gpus.assign(node.gpus);
-      for (const name in node.total) copy.available[row.row * copy.width + copy.#column(name)] = this.available[node.row * this.width + this.#column(name)]!;
-      for (const column of DERIVED) copy.available[row.row * copy.width + column] = this.available[node.row * this.width + column]!;
+    for (const { available, condition, leaseCount, freeOfGpus, ...spec } of nodes) {
+      copy.add(spec);
+      const node = copy.#byId.get(spec.nodeId)!;
+      copy.setCondition(spec.nodeId, condition);
+      for (const name in available) copy.available[node.row * copy.width + copy.#column(name)] = available[name]!;
+      node.gpus.restore(freeOfGpus);
+      copy.#deriveGpus(node);
+      copy.#countLease(node, leaseCount);
     }
     return copy;
   }
@@ -273,7 +288,7 @@ export class Cluster {
     this.#changed(node.row);
   }
 
-  #countLease(node: NodeRow, change: 1 | -1): void {
+  #countLease(node: NodeRow, change: number): void {
     node.leaseCount += change;
     this.available[node.row * this.width + COLUMN.leases]! -= change;
   }
@@ -313,7 +328,6 @@ export class Cluster {
 }
 
 const NO_GPUS: readonly number[] = [];
-const DERIVED = [COLUMN.gpuWhole, COLUMN.gpuPart, COLUMN.leases] as const;
 
 /** Whether a resource is none of those that every node may have. */
 export const isCustom = (name: string): boolean => name !== 'cpu' && name !== 'memory' && name !== 'gpu';

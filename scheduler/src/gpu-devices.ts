@@ -98,6 +98,17 @@ export class GpuDevices {
     return this.#free.slice(0, this.#deviceCount).flatMap((free, id) => (free > 0 ? [{ id, free }] : []));
   }
 
+  /** The free units of each GPU, also of those that have none. */
+  freeOfEach(): readonly number[] {
+    return this.#free.slice(0, this.#deviceCount);
+  }
+
+  /** What {@link freeOfEach} gave, of as many GPUs. */
+  restore(free: readonly number[]): void {
+    this.#free = [...free];
+    this.#count();
+  }
+
   assign(other: GpuDevices): void {
     this.#free = [...other.#free];
     this.#deviceCount = other.#deviceCount;

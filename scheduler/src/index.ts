@@ -1,14 +1,16 @@
-export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSpec, type NodeView } from './cluster.js';
-export { explain, type Explanation, type RowWords } from './explain.js';
-export { describeGroup, explainGroup } from './group/explain-group.js';
+export type { GroupStrategy, LabelTerm, TopologyTerm } from '@muster/base';
+export { Cluster, COLUMN, LEASES_PER_NODE_MAX, type Holding, type NodeCondition, type NodeRow, type NodeSnapshot, type NodeSpec, type NodeView } from './cluster.js';
+export { explain, type Explanation, type Nearest, type Reasons, type Refusal, type RowWords } from './explain.js';
+export { describeGroup, explainGroup, formatGroup } from './group/explain-group.js';
 export { GroupShape } from './group/plan-group.js';
 export { type Placed } from './group/bundles.js';
-export { formatTerm, labelOf, satisfies, type LabelTerm } from './labels.js';
+export { formatTerm, labelOf, satisfies } from './labels.js';
 export { place } from './place.js';
 export {
-  groupKey, requestKey, type GroupRequest, type GroupStrategy, type PlacementHints, type PlacementRequest, type TopologyTerm,
+  groupKey, namesNodes, requestKey, type GroupRequest, type PlacementHints, type PlacementRequest,
 } from './request.js';
 export { Shape } from './shape.js';
-export { Reservation, type Ending } from './backfill.js';
-export { byTurn, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings } from './fair-share.js';
-export { preempt, type Preemption, type Tenant } from './preempt.js';
+export { haveRoom, reserve, type Ending, type Reservation } from './backfill.js';
+export { compareTurns, DEFAULT_QUEUE, ShareOfQueue, type QueueSettings, type Ranked } from './fair-share.js';
+export { Preemptor, type Preemption, type Tenant } from './preempt.js';
+export { suggestNodes, SUGGESTED_NODES_MAX, WhatIf, type NodeType, type Outcome, type Plan, type Suggestion, type Wanted, type WantedGroups, type WantedTasks } from './what-if.js';

@@ -1,15 +1,5 @@
 /** What a request says about the labels of nodes. */
-import { NODE_LABEL } from '@muster/base';
-
-/** One condition on one label. A node without the label satisfies `not-in` and `not-exists`. */
-export interface LabelTerm {
-  readonly key: string;
-  readonly operator: 'in' | 'not-in' | 'exists' | 'not-exists';
-  /** Of `in` and `not-in`; else empty. */
-  readonly values: readonly string[];
-  /** 0: only nodes that satisfy it. Else how much such a node is preferred, from 1 to LABEL_WEIGHT_MAX. */
-  readonly weight: number;
-}
+import { NODE_LABEL, type LabelTerm } from '@muster/base';
 
 /** The labels of a node, its own id among them. */
 export interface Labelled {

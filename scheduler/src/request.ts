@@ -1,6 +1,5 @@
 /** What a lease, and what a group of leases, asks of the nodes it is placed on. */
-import type { ResourceSet } from '@muster/base';
-import type { LabelTerm } from './labels.js';
+import { NODE_LABEL, type GroupStrategy, type LabelTerm, type ResourceSet, type TopologyTerm } from '@muster/base';
 
 /** What one lease asks of the node it runs on. */
 export interface PlacementRequest {
@@ -16,27 +15,16 @@ export interface PlacementHints {
   readonly leasesByNode: ReadonlyMap<string, number> | null;
 }
 
-export type GroupStrategy = 'pack' | 'spread' | 'strict-pack' | 'strict-spread';
-
-/**
- * How a group lies in the levels of the cluster, which are labels: `nvlink-domain`, `rack`, `zone` or any other.
- *   same    all bundles on nodes of one value
- *   spread  at most `max` bundles on nodes of one value
- *   fewest  on nodes of as few values as can be
- * Of `same` and `spread`, nodes without the label are no candidates.
- */
-export interface TopologyTerm {
-  readonly level: string;
-  readonly rule: 'same' | 'spread' | 'fewest';
-  /** Of `spread`; else 0. */
-  readonly max: number;
-}
-
 /** Bundles that are placed together or not at all. */
 export interface GroupRequest {
   readonly bundles: readonly PlacementRequest[];
   readonly strategy: GroupStrategy;
   readonly topology: readonly TopologyTerm[];
+}
+
+/** Whether only certain nodes will do. The ids of those that are gone do not return. */
+export function namesNodes(request: PlacementRequest): boolean {
+  return request.labels.some((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
 }
 
 /** Equal for requests that fit the same nodes equally well. */

@@ -136,6 +136,20 @@ export class Shape {
     return Math.max(0, count);
   }
 
+  /** The same of a node on which nothing runs, whatever its condition is now. */
+  capacityOfIdle(node: NodeRow, max: number): number {
+    if (!this.suits(node)) return 0;
+    const at = node.row * this.cluster.width;
+    const { total } = this.cluster;
+    let count = max;
+    if (this.gpu > 0) count = Math.min(count, this.gpu < RESOURCE_SCALE ? node.gpus.count * Math.floor(RESOURCE_SCALE / this.gpu) : Math.floor(node.gpus.count / (this.gpu / RESOURCE_SCALE)));
+    for (let i = 0; i < this.#columns.length; i++) {
+      const column = this.#columns[i]!;
+      if (column !== COLUMN.gpuPart && column !== COLUMN.gpuWhole) count = Math.min(count, Math.floor(total[at + column]! / this.#needs[i]!));
+    }
+    return count;
+  }
+
   #findColumns(): void {
     const { cluster, request: { resources }, gpu } = this;
     const needs = new Map<number, number>();

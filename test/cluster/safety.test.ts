@@ -228,10 +228,10 @@ t.test('messages out of order, repeated or about things that are not there', asy
     return talk(channel, channel.open('Peer.Objects'), messages);
   };
   const hello: ClientToHead = {
-    type: 'clientHello', processId: 'driver-000000000000', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: 'stranger', wantLogs: false,
+    type: 'clientHello', processId: 'driver-000000000000', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: 'stranger', wantLogs: false, queue: '', priority: 0,
   };
   const storeHello: StoreRequest = { type: 'storeHello', processId: 'driver-000000000001', jobId: '', pid: 1, endpoint: { nodeId: '', unixPath: '', host: '', port: 0 } };
-  const demand: ClientToHead = { type: 'leaseDemand', demandId: 1, demand: { resources: { amounts: { cpu: NaN } }, placement: null }, count: 4e9, name: '', preferredNodeIds: [] };
+  const demand: ClientToHead = { type: 'leaseDemand', demandId: 1, demand: { resources: { amounts: { cpu: NaN } }, placement: null, expectedDurationMs: 0, waitForNodes: false }, count: 4e9, name: '', preferredNodeIds: [] };
 
   t.equal(await toHead(demand), 'PROTOCOL', 'a demand before hello');
   t.equal(await toHead({ type: 'killActor', actorId: echoId(), noRestart: true, reason: 'a stranger' }), 'PROTOCOL', 'a command before hello');

@@ -3,16 +3,17 @@
  * if it were a machine of its own; all of them lie in one temporary folder, by which their processes are recognised.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { init, shutdown, type ClusterInfo } from '@muster/core';
+import { init, shutdown, type ClusterInfo, type InitOptions } from '@muster/core';
 import type { ListAnswer, NodeRow, StatusAnswer } from '@muster/head';
 import { Channel, failureFromMessage } from '@muster/protocol';
 
-const PROGRAM = fileURLToPath(import.meta.resolve('@muster/cli/bin'));
+/** The `cluster` command. */
+export const PROGRAM = fileURLToPath(import.meta.resolve('@muster/cli/bin'));
 const POLL_INTERVAL_MS = 20;
 const QUERY_TIMEOUT_MS = 5000;
 /** A machine with two busy cores takes its time to end ten processes. */
@@ -21,6 +22,7 @@ const STOP_TIMEOUT_MS = 15_000;
 /** What a node offers. */
 export interface NodeOptions {
   readonly cpus?: number;
+  readonly gpus?: number;
   readonly labels?: Readonly<Record<string, string>>;
   readonly objectStore?: string;
   /** Added to the environment of its process. */
@@ -33,6 +35,8 @@ export interface ClusterOptions {
   readonly head?: NodeOptions;
   readonly nodes?: readonly NodeOptions[];
   readonly nodeTimeout?: string;
+  /** What `--queues` names. */
+  readonly queues?: readonly object[];
 }
 
 interface ReadyLine {
@@ -72,6 +76,10 @@ export class TestCluster {
   static async start(options: ClusterOptions = {}): Promise<TestCluster> {
     const root = mkdtempSync(join(tmpdir(), 'muster-t-'));
     const args = ['--head', '--port', '0', ...(options.nodeTimeout ? ['--node-timeout', options.nodeTimeout] : [])];
+    if (options.queues) {
+      writeFileSync(join(root, 'queues.json'), JSON.stringify(options.queues));
+      args.push('--queues', join(root, 'queues.json'));
+    }
     const head = await startNode(args, options.head?.home ?? join(root, 'head'), {}, { cpus: 0, ...options.head });
     const cluster = new TestCluster(root, head);
     process.once('exit', cluster.#remove);
@@ -95,9 +103,9 @@ export class TestCluster {
   }
 
   /** Makes this process a driver of the cluster, on the head's node. */
-  async connect(): Promise<ClusterInfo> {
+  async connect(options: Pick<InitOptions, 'queue' | 'priority'> = {}): Promise<ClusterInfo> {
     process.env['MUSTER_HOME'] = this.head.home;
-    return init({ address: this.address, token: this.token, logs: false });
+    return init({ address: this.address, token: this.token, logs: false, ...options });
   }
 
   /** The environment of a driver in a process of its own, on a node of this cluster. */
@@ -168,6 +176,7 @@ export class TestCluster {
 async function startNode(role: readonly string[], home: string, secrets: object, options: NodeOptions): Promise<TestNode> {
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const args = [...role, '--cpus', String(options.cpus ?? 1), '--object-store', options.objectStore ?? '256MiB'];
+  if (options.gpus !== undefined) args.push('--gpus', String(options.gpus));
   for (const [key, value] of Object.entries(options.labels ?? {})) args.push('--labels', `${key}=${value}`);
   const child = spawn(process.execPath, [PROGRAM, 'start', ...args, '--background'], {
     stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...options.env, MUSTER_HOME: home },

@@ -13,6 +13,7 @@ export type DeathCause =
   | ({ readonly kind: 'out-of-memory'; readonly detail: string; readonly stderrTail?: string } & Progress)
   | { readonly kind: 'node-lost'; readonly nodeId: string; readonly detail: string }
   | ({ readonly kind: 'killed'; readonly reason: string } & Progress)
+  | { readonly kind: 'preempted'; readonly reason: string }
   | { readonly kind: 'start-failed'; readonly detail: string; readonly stderrTail?: string };
 
 /** One sentence, such as `was ended by SIGKILL`; it follows the name of the thing that died. */
@@ -23,6 +24,7 @@ export function describeDeath(cause: DeathCause): string {
     case 'out-of-memory': return `ran out of memory (${cause.detail})${tail(cause.stderrTail)}`;
     case 'node-lost': return `was on ${cause.nodeId}, which was lost (${cause.detail})`;
     case 'killed': return `was killed: ${cause.reason}`;
+    case 'preempted': return `was preempted: ${cause.reason}`;
     case 'start-failed': return `did not start: ${cause.detail}${tail(cause.stderrTail)}`;
   }
 }

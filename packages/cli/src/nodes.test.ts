@@ -40,7 +40,7 @@ t.test('a head and a member', async (t) => {
   t.test('status, summary and explain answer for people and for programs', async (t) => {
     const { stdout } = await home.run(['status']);
     t.match(stdout, /^nodes +2 alive$/m);
-    t.match(stdout, /^cpu +0 +2$/m);
+    t.match(stdout, /^cpu +0 +2 +2$/m);
     t.match(JSON.parse((await home.run(['status', '--json'])).stdout), { nodes: { alive: 2 }, total: { tpu: 2 } });
     t.match((await home.run(['summary'])).stdout, /TASKS: none/);
     t.match((await home.run(['explain', member.nodeId])).stdout, new RegExp(`^node ${member.nodeId}: alive\n  .*pid ${member.pid}`));

@@ -3,16 +3,15 @@ export { init, shutdown, type ClusterInfo, type InitOptions } from './api/init.j
 export { remote } from './api/remote.js';
 export { actor, getActor, kill } from './api/actor.js';
 export { cancel, free, get, put, wait, type CancelOptions, type Values, type WaitOptions, type WaitResult } from './api/references.js';
-export {
-  placementGroup, type BundleOptions, type GroupStrategy, type PlacedBundle, type PlacementGroup, type PlacementGroupOptions, type TopologyRule,
-} from './api/placement-group.js';
+export { placementGroup, type BundleOptions, type PlacedBundle, type PlacementGroup, type PlacementGroupOptions } from './api/placement-group.js';
 export { context, type Context } from './api/context.js';
 export type {
-  ActorClass, ActorHandle, ActorOptions, Argument, Arguments, CallOptions, LabelCondition, MapOptions, Placement, RemoteFunction, RemoteGenerator, RemoteGeneratorMethod,
+  ActorClass, ActorHandle, ActorOptions, Argument, Arguments, CallOptions, MapOptions, Placement, RemoteFunction, RemoteGenerator, RemoteGeneratorMethod,
   RemoteMethod, TaskOptions,
 } from './api/types.js';
 export { ObjectRef } from './machine/reference.js';
 export {
   ActorDiedError, ActorUnavailableError, AuthenticationError, BackpressureError, CaptureError, MusterError, NodeDiedError, ObjectLostError, ObjectStoreFullError,
-  OwnerDiedError, RuntimeEnvError, TaskCancelledError, TimeoutError, UnschedulableError, VersionMismatchError, WorkerDiedError, type ErrorCode,
+  OwnerDiedError, RuntimeEnvError, TaskCancelledError, TimeoutError, UnschedulableError, VersionMismatchError, WorkerDiedError,
+  type ErrorCode, type GroupStrategy, type LabelCondition, type TopologyRule,
 } from '@muster/base';

@@ -15,6 +15,7 @@ export function deathToMessage(cause: DeathCause): Death {
     case 'out-of-memory': return { ...blank, detail: cause.detail };
     case 'node-lost': return { ...blank, detail: cause.detail, nodeId: cause.nodeId };
     case 'killed': return { ...blank, detail: cause.reason };
+    case 'preempted': return { ...blank, detail: cause.reason };
     case 'start-failed': return { ...blank, detail: cause.detail };
   }
 }
@@ -28,6 +29,7 @@ export function deathFromMessage(death: Death): DeathCause {
     case 'out-of-memory': return { kind: 'out-of-memory', detail: death.detail, stderrTail, ...progress };
     case 'node-lost': return { kind: 'node-lost', nodeId: death.nodeId as NodeId, detail: death.detail };
     case 'killed': return { kind: 'killed', reason: death.detail, ...progress };
+    case 'preempted': return { kind: 'preempted', reason: death.detail };
     case 'start-failed': return { kind: 'start-failed', detail: death.detail, stderrTail };
     default: throw makeError('PROTOCOL', { what: 'a peer', cause: `unknown cause of death '${death.kind}'` });
   }

@@ -17,6 +17,7 @@ export interface CallOptions extends ResourceOptions {
   readonly timeoutMs?: number;
   /** Only on this node. */
   readonly nodeId?: string;
+  readonly expectedDurationMs?: number;
   readonly group?: GroupPlacement;
 }
 
@@ -47,6 +48,7 @@ export interface TaskIdentity {
   readonly taskId: string;
   readonly attempt: number;
   readonly isCancelled: () => boolean;
+  readonly isPreempted: () => boolean;
   readonly adopt: (ref: ObjectRef) => void;
 }
 
@@ -217,7 +219,7 @@ export class CodeContext {
   *placementGroup(bundles: readonly ResourceOptions[], strategy: string): Program<string> {
     const { session } = this;
     const groupId = newId('pg', session.world.workload);
-    const demands = bundles.map((bundle): Demand => ({ resources: { amounts: parseResources(bundle) }, placement: NO_PLACEMENT }));
+    const demands = bundles.map((bundle): Demand => ({ resources: { amounts: parseResources(bundle) }, placement: NO_PLACEMENT, waitForNodes: false, expectedDurationMs: 0 }));
     session.world.ledger.bundles.groupCreated(groupId, demands.map(({ resources }) => resources!.amounts));
     const client = session.owner.groups.create(groupId, { name: '', bundles: demands, strategy, topology: [], waitForNodes: false });
     const { state, failure } = yield* this.#reached(client, ({ state }) => state === 'created' || state === 'removed');
@@ -258,11 +260,19 @@ export class CodeContext {
   }
 }
 
+/** What a program asks of the place of a task or an actor. */
+interface PlaceOptions extends ResourceOptions {
+  readonly nodeId?: string;
+  readonly group?: GroupPlacement;
+  readonly expectedDurationMs?: number;
+}
+
 /** What code in a bundle that captures children makes runs in its group, unless it names a placement. */
-function demandOf(options: ResourceOptions & { readonly nodeId?: string; readonly group?: GroupPlacement }, defaultCpus: number, home: BundleRef | null): Demand {
-  const { cpus = defaultCpus, gpus, memory, resources, nodeId = '', group } = options;
+function demandOf(options: PlaceOptions, defaultCpus: number, home: BundleRef | null): Demand {
+  const { cpus = defaultCpus, gpus, memory, resources, nodeId = '', group, expectedDurationMs = 0 } = options;
   const captured = home?.capturesChildren && nodeId === '' ? { groupId: home.groupId, captures: true } : undefined;
   const { groupId = '', bundle, captures: capturesChildren = false }: Partial<GroupPlacement> = group ?? captured ?? {};
   const labels = nodeId === '' ? [] : [{ key: NODE_LABEL, operator: 'in', values: [nodeId], weight: 0 }];
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: { ...NO_PLACEMENT, labels, groupId, bundle: bundle === undefined ? 0 : bundle + 1, capturesChildren } };
+  const placement = { ...NO_PLACEMENT, labels, groupId, bundle: bundle === undefined ? 0 : bundle + 1, capturesChildren };
+  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement, waitForNodes: false, expectedDurationMs };
 }

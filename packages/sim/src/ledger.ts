@@ -16,6 +16,8 @@ export interface TaskRecord {
   executions: number;
   /** How often its result was lost, so that it had to run again. */
   rebuilds: number;
+  /** How often it ran on a lease that was preempted. */
+  preemptions: number;
 }
 
 interface ActorRecord {
@@ -39,6 +41,7 @@ export class Ledger {
   readonly nodes = new Map<string, ResourceSet>();
   /** Leases whose tasks have waited for others: their cpus were lent out, and others may have them still. */
   readonly #lent = new Set<string>();
+  readonly #preempted = new Set<string>();
   /** What each lease was given. */
   readonly leases = new Map<string, { readonly nodeId: string; readonly resources: ResourceSet; readonly bundle: BundleRef | null; gpuIds: readonly number[] }>();
   readonly bundles = new BundleLedger();
@@ -63,7 +66,7 @@ export class Ledger {
   }
 
   submitted(taskId: string, options: { readonly name: string; readonly retries: number }): void {
-    this.tasks.set(taskId, { ...options, executions: 0, rebuilds: 0 });
+    this.tasks.set(taskId, { ...options, executions: 0, rebuilds: 0, preemptions: 0 });
   }
 
   /** A body begins. Returns its number. */
@@ -71,9 +74,10 @@ export class Ledger {
     const task = this.tasks.get(execution.taskId);
     if (!task) throw new Violation(`${execution.taskId} runs on ${execution.workerId}, but nobody submitted it`);
     task.executions++;
-    if (task.executions > 1 + task.retries) {
-      throw new Violation(`${execution.taskId} (${task.name}) runs for the ${task.executions}th time, with ${task.retries} retries`);
+    if (task.executions > 1 + task.retries + task.preemptions) {
+      throw new Violation(`${execution.taskId} (${task.name}) runs for the ${task.executions}th time, with ${task.retries} retries, and was preempted ${task.preemptions} times`);
     }
+    if (this.#preempted.has(execution.leaseId)) task.preemptions++;
     this.running.set(++this.#executionCount, execution);
     this.#checkRoom(execution);
     return this.#executionCount;
@@ -100,6 +104,12 @@ export class Ledger {
       for (const gpuId of lease?.gpuIds ?? []) usedOfGpu.set(gpuId, (usedOfGpu.get(gpuId) ?? 0) + Math.min(lease!.resources['gpu']!, RESOURCE_SCALE));
     }
     for (const [gpuId, units] of usedOfGpu) if (units > RESOURCE_SCALE) throw new Violation(`${nodeId} runs ${[...leaseIds].join(', ')} with ${units / RESOURCE_SCALE} of its GPU ${gpuId}`);
+  }
+
+  /** The head has told a worker that its lease ends early. */
+  preempted(leaseId: string): void {
+    this.#preempted.add(leaseId);
+    for (const execution of this.running.values()) if (execution.leaseId === leaseId) this.tasks.get(execution.taskId)!.preemptions++;
   }
 
   ended(execution: number): void {

@@ -41,6 +41,7 @@ interface Running {
   readonly method: string;
   readonly children: ObjectRef[];
   isCancelled: boolean;
+  isPreempted: boolean;
 }
 
 /** In which process it runs. */
@@ -58,6 +59,8 @@ export class SimExecutor implements ValueCursor {
   actor: ActorHome | null = null;
   /** Tasks of the present lease that were begun or given back; the daemon reads it when the process has died. */
   startedTasks = 0;
+  /** The lease ends early. */
+  isPreempted = false;
   readonly #session: SimSession;
   readonly #leaseId: () => string;
   readonly #frames: PendingFrame[] = [];
@@ -99,6 +102,15 @@ export class SimExecutor implements ValueCursor {
     line.escrow.clear();
     for (const running of this.#running.get(line)?.values() ?? []) this.#cancel(running);
     this.#running.delete(line);
+  }
+
+  /** What runs is told, and what has not started goes back. */
+  preempt(): void {
+    this.isPreempted = true;
+    for (const line of this.#lines) {
+      this.#giveBack(line);
+      for (const running of this.#running.get(line)!.values()) running.isPreempted = true;
+    }
   }
 
   receive(line: CallerLine, payload: Uint8Array): void {
@@ -268,11 +280,11 @@ export class SimExecutor implements ValueCursor {
     const method = op === OwnerOp.call ? Object.keys(this.actor?.Class.methods ?? {})[target] : undefined;
     if (!definition && method === undefined) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: `a task for the unknown function ${target}` });
     const running: Running = {
-      line, slot, sequence, definition, method: method ?? '', attempt: flags >> ATTEMPT_SHIFT, children: [], isCancelled: false,
+      line, slot, sequence, definition, method: method ?? '', attempt: flags >> ATTEMPT_SHIFT, children: [], isCancelled: false, isPreempted: this.isPreempted,
       taskId: taskId(line.callerId.slice(line.callerId.indexOf('-') + 1), sequence),
     };
     const code = new CodeContext(this.#session, {
-      taskId: running.taskId, attempt: running.attempt, isCancelled: () => running.isCancelled, adopt: (ref) => this.#adopt(running, ref),
+      taskId: running.taskId, attempt: running.attempt, isCancelled: () => running.isCancelled, isPreempted: () => running.isPreempted, adopt: (ref) => this.#adopt(running, ref),
     });
     const args = Array.from({ length: argumentCount }, () => this.#readArgument(reader, code));
     if (reader.position !== end) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: 'a task record has the wrong length' });
@@ -326,11 +338,17 @@ export class SimExecutor implements ValueCursor {
 
   #answerNow(running: Running, ending: Ending<unknown>): void {
     const { line, slot } = running;
-    if ('error' in ending) return line.compositeRecord(WorkerOp.error, slot, encodeError(ending.error));
+    if ('error' in ending) return this.#fail(running, ending.error);
     const at = line.writer.beginRecord(WorkerOp.result);
     line.writer.u32(slot);
     writePrimitive(line.writer, ending.value);
     line.writer.endRecord(at);
+  }
+
+  /** A preempted task that gives up has not failed: it goes back to its owner, to run again. */
+  #fail({ line, slot, definition, isPreempted }: Running, error: UserError | MusterError): void {
+    if (isPreempted && definition !== null) line.slotRecord(WorkerOp.returned, slot);
+    else line.compositeRecord(WorkerOp.error, slot, encodeError(error));
   }
 
   /** The function is not known yet, or arguments lie in shared memory. */
@@ -339,7 +357,7 @@ export class SimExecutor implements ValueCursor {
     const startMs = this.#nowMs;
     runProgram(this.#session.process, this.#prepare(running, code, args), (prepared) => {
       if ('error' in prepared) {
-        running.line.compositeRecord(WorkerOp.error, running.slot, encodeError(prepared.error));
+        this.#fail(running, prepared.error);
         return this.#leave(running, code);
       }
       if (prepared.value !== null) {
@@ -408,7 +426,7 @@ export class SimExecutor implements ValueCursor {
   /** Answers with what the function came to, and gives its place back. */
   #settleLater(running: Running, code: CodeContext, ending: Ending<unknown>, startMs: number): void {
     runProgram(this.#session.process, this.#answer(running, ending), (answered) => {
-      if ('error' in answered) running.line.compositeRecord(WorkerOp.error, running.slot, encodeError(answered.error as UserError | MusterError));
+      if ('error' in answered) this.#fail(running, answered.error);
       this.#count(running, startMs);
       this.#leave(running, code);
     });

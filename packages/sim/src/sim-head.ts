@@ -1,6 +1,6 @@
 /** The head's real machine in a simulated process, wired as in @muster/head's io. */
 import type { MessageStream } from '@muster/protocol';
-import { HeadMachine, TICK_MS, type HeadEffect, type HeadEvent } from '@muster/head';
+import { HeadMachine, TICK_MS, type HeadEffect, type HeadEvent, type QueueRules } from '@muster/head';
 import type { SimProcess } from './process.js';
 import { record, type World } from './world.js';
 
@@ -11,6 +11,7 @@ const LOST_NODE_GRACE_TIMEOUTS = 6;
 export interface HeadOptions {
   readonly heartbeatIntervalMs: number;
   readonly nodeTimeoutMs: number;
+  readonly queues?: readonly QueueRules[];
 }
 
 type Stream = MessageStream<unknown, unknown>;
@@ -28,7 +29,7 @@ export class SimHead {
   #isStepping = false;
 
   constructor(readonly world: World, readonly process: SimProcess, readonly address: string, options: HeadOptions) {
-    this.machine = new HeadMachine({ clusterId: 'cluster-1', address, tokenFile: '', lostNodeGraceMs: LOST_NODE_GRACE_TIMEOUTS * options.nodeTimeoutMs, ...options }, world.workload, world.clock.nowMs());
+    this.machine = new HeadMachine({ clusterId: 'cluster-1', address, tokenFile: '', queues: [], lostNodeGraceMs: LOST_NODE_GRACE_TIMEOUTS * options.nodeTimeoutMs, ...options }, world.workload, world.clock.nowMs());
     world.network.listen(process, address, {
       'Head.Node': (stream) => {
         const id = this.#add(stream as Stream);
@@ -71,7 +72,9 @@ export class SimHead {
   #perform(effect: HeadEffect): void {
     switch (effect.type) {
       case 'sendToNode':
-      case 'sendToClient': return void this.#streams.get(effect.stream)?.send(effect.message);
+      case 'sendToClient':
+        if (effect.message.type === 'leasePreempted') this.world.ledger.preempted(effect.message.leaseId);
+        return void this.#streams.get(effect.stream)?.send(effect.message);
       case 'closeNode':
       case 'closeClient': {
         const stream = this.#streams.get(effect.stream);

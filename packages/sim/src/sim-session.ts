@@ -35,6 +35,9 @@ const VIEW_LINGER_MAX_MS = 50;
 export interface SessionOptions {
   readonly processId: ProcessId;
   readonly isDriver: boolean;
+  /** Of a driver's job. */
+  readonly queue?: string | undefined;
+  readonly priority?: number | undefined;
   /** Of the node's daemon, on the process's machine. */
   readonly daemonAddress: string;
   readonly headAddress: string;
@@ -130,7 +133,7 @@ export class SimSession {
     };
     head.send({
       type: 'clientHello', processId: options.processId, jobId: '', isDriver: options.isDriver, nodeId: this.nodeId, pid: 1, endpoint: options.endpoint,
-      entrypoint: '', wantLogs: false,
+      entrypoint: '', wantLogs: false, queue: options.queue ?? '', priority: options.priority ?? 0,
     });
   }
 

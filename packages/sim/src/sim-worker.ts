@@ -50,6 +50,7 @@ export class SimWorker {
     this.#lease = command.leaseId ? command : null;
     this.executor.startedTasks = 0;
     this.session.bundle = command.bundle;
+    this.executor.isPreempted = false;
     if (this.#lease) this.session.jobId = command.jobId;
     for (const [line, stream] of [...this.#served]) {
       if (!line.leaseId || line.leaseId === this.leaseId) continue;
@@ -61,6 +62,7 @@ export class SimWorker {
 
   #takeHeadMessage(message: HeadToClient): void {
     if (message.type === 'startActor') this.#startActor(message);
+    if (message.type === 'leasePreempted' && message.leaseId === this.leaseId) this.executor.preempt();
   }
 
   #startActor(message: StartActor): void {

@@ -2,7 +2,7 @@
 import type { ActorId } from '@muster/base';
 import type { StartActor } from '@muster/protocol';
 import { interfaceOf, ObjectRef, type Session } from '@muster/core/internal';
-import type { ActorTarget } from './executor.js';
+import type { ActorTarget } from './actor-target.js';
 
 /** Makes the instance; references among the constructor's arguments become their values. @throws what the constructor throws */
 export async function startActor(session: Session, message: StartActor): Promise<ActorTarget> {

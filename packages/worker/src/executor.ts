@@ -4,14 +4,16 @@
  * While the running task waits for other tasks, whatever has not started goes back to its owner, and the cpu to the head.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { makeError, MusterError, taskId, type ActorId } from '@muster/base';
+import { makeError, MusterError, taskId } from '@muster/base';
 import { ATTEMPT_SHIFT, ByteReader, Composite, COMPOSITE, FRAME_TARGET_BYTES, OwnerOp, readPrimitive, TaskFlag, WorkerOp, writePrimitive, type ValueCursor } from '@muster/protocol';
 import {
   decodeStored, describeStored, encodeComposite, encodeStored, encodeThrown, EncodedValue, INLINE_MAX_BYTES, sizeOf, STREAM_WINDOW, type ObjectRef, type Session,
 } from '@muster/core/internal';
+import type { ActorTarget } from './actor-target.js';
 import type { CallerLine, DefinedFunction } from './caller-line.js';
 import { taskSlots, type PendingFrame } from './pending-frame.js';
-import { Running } from './running.js';
+import { LostInput } from './lost-input.js';
+import { Running, type Preemption } from './running.js';
 
 /** A turn of the event loop is given back after this much work. */
 const SLICE_MS = 1;
@@ -25,15 +27,6 @@ const BLOCKED_AFTER_MS = 1;
 /** Stands for a control record that was applied ahead of its turn. */
 const APPLIED = 0;
 
-/** What an actor's executor calls. */
-export interface ActorTarget {
-  readonly id: ActorId;
-  readonly name: string;
-  readonly methods: readonly { readonly name: string; readonly streaming: boolean }[];
-  readonly instance: Record<string, (...args: unknown[]) => unknown>;
-  readonly maxConcurrency: number;
-}
-
 type Callable = (...args: unknown[]) => unknown;
 
 export class Executor implements ValueCursor {
@@ -41,6 +34,8 @@ export class Executor implements ValueCursor {
   compositeStart = 0;
   compositeEnd = 0;
   actor: ActorTarget | null = null;
+  /** The lease ends early, and why; null while it does not. */
+  preemption: Preemption | null = null;
   /** The name of what began last. */
   lastBegun = '';
   /** Counts the tasks of the present lease that were begun or given back, in the order of their records; may lie in shared memory. */
@@ -90,6 +85,15 @@ export class Executor implements ValueCursor {
     line.escrow.clear();
     for (const running of this.#running.get(line)?.values() ?? []) running.cancel(this.session);
     this.#running.delete(line);
+  }
+
+  /** What runs is told, and what has not started goes back. */
+  preempt(preemption: Preemption): void {
+    this.preemption = preemption;
+    for (const line of this.#lines) {
+      this.#giveBack(line);
+      for (const running of this.#running.get(line)!.values()) running.preempt(preemption);
+    }
   }
 
   /** A frame from a caller. @throws MusterError PROTOCOL */
@@ -278,6 +282,7 @@ export class Executor implements ValueCursor {
     if (!definition && !method) throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: `a task for the unknown function ${target}` });
     const name = definition ? definition.name : `${this.actor!.name}.${method!.name}`;
     const running = new Running(line, slot, sequence, flags >> ATTEMPT_SHIFT, name, definition?.id ?? -1);
+    if (this.preemption) running.preempt(this.preemption);
     const args: unknown[] = new Array(argumentCount);
     let isPlain = (flags & TaskFlag.streaming) === 0 && (definition === undefined || definition.revived !== null);
     for (let i = 0; i < argumentCount; i++) {
@@ -310,7 +315,7 @@ export class Executor implements ValueCursor {
       value = this.#invoke(running, fn, method, args);
     } catch (error) {
       this.#current = outer;
-      line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+      running.fail(encodeThrown(this.session.serializer, error));
       return true;
     }
     if (value !== null && typeof value === 'object' && typeof (value as PromiseLike<unknown>).then === 'function') {
@@ -378,7 +383,7 @@ export class Executor implements ValueCursor {
       await this.session.uncounted(); // the caller lets go of the references in its arguments when it has the answer
       await this.#answer(line, WorkerOp.result, running.slot, value);
     } catch (error) {
-      line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+      running.fail(encodeThrown(this.session.serializer, error));
     }
     if (running.functionId >= 0) line.count(running.functionId, 1, (performance.now() - startMs) * 1000);
   }
@@ -422,7 +427,7 @@ export class Executor implements ValueCursor {
       line.writer.u32(running.slot);
       line.writer.text(error.storageId);
       line.writer.endRecord(at);
-    } else line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+    } else running.fail(encodeThrown(this.session.serializer, error));
   }
 
   // ---------------------------------------------------------------- answers
@@ -446,7 +451,7 @@ export class Executor implements ValueCursor {
       line.writer.u32(index);
       line.writer.endRecord(at);
     } catch (error) {
-      line.compositeRecord(WorkerOp.error, running.slot, encodeThrown(this.session.serializer, error));
+      running.fail(encodeThrown(this.session.serializer, error));
     }
   }
 
@@ -489,11 +494,5 @@ export class Executor implements ValueCursor {
   currentTaskId(): ReturnType<typeof taskId> | null {
     const running = this.current;
     return running ? taskId(running.line.callerId.slice(running.line.callerId.indexOf('-') + 1), running.sequence) : null;
-  }
-}
-
-class LostInput extends Error {
-  constructor(readonly storageId: string) {
-    super(`the argument ${storageId} is lost`);
   }
 }

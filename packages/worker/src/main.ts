@@ -2,11 +2,12 @@
 import { readSync } from 'node:fs';
 import type { ActorId, JobId, ProcessId } from '@muster/base';
 import { Arena, dieWithParent } from '@muster/native';
-import type { HeadToClient, WorkerCommand } from '@muster/protocol';
+import type { HeadToClient, LeasePreempted, WorkerCommand } from '@muster/protocol';
 import { encodeThrown, provideContext, Session, sessionForms, setSession } from '@muster/core/internal';
 import { startActor } from './actor-start.js';
 import { Admission } from './admission.js';
 import { Executor } from './executor.js';
+import { preemptedError } from './running.js';
 import { markOutput } from './output.js';
 
 /** The line that the daemon writes to a new worker's stdin. */
@@ -50,6 +51,8 @@ process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)
 let lease: WorkerCommand | null = null;
 /** The actor that lives here, from the moment its constructor begins. */
 let actorId: ActorId | null = null;
+/** Aborts when the present lease ends early: for code that runs outside of tasks and calls, such as an actor's constructor. */
+let lifetime = new AbortController();
 
 const session: Session = new Session({
   processId: config.workerId, isDriver: false, socketPath: `${config.nodeFolder}/${config.workerId}.sock`, entrypoint: '',
@@ -67,7 +70,7 @@ if (config.progressOffset >= 0) executor.progress = new Float64Array(Arena.open(
 setSession(session);
 provideContext(() => ({
   jobId: session.jobId, nodeId: session.nodeId, taskId: executor.currentTaskId(), actorId,
-  gpuIds: lease?.gpuIds ?? [], placementGroup: lease?.bundle ? { id: lease.bundle.groupId, bundle: lease.bundle.index } : null, attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? new AbortController().signal,
+  gpuIds: lease?.gpuIds ?? [], placementGroup: lease?.bundle ? { id: lease.bundle.groupId, bundle: lease.bundle.index } : null, attempt: (executor.current?.attempt ?? 0) + 1, signal: executor.current?.signal ?? lifetime.signal,
 }));
 
 function onCommand(command: WorkerCommand): void {
@@ -75,6 +78,8 @@ function onCommand(command: WorkerCommand): void {
   lease = command.leaseId ? command : null;
   executor.progress[0] = 0;
   session.capturedBy = lease?.bundle?.capturesChildren ? lease.bundle.groupId : '';
+  executor.preemption = null;
+  lifetime = new AbortController();
   if (lease) {
     session.jobId = command.jobId as JobId;
     process.env['CUDA_VISIBLE_DEVICES'] = command.gpuIds.join(',');
@@ -82,7 +87,16 @@ function onCommand(command: WorkerCommand): void {
   admission.leaseChanged();
 }
 
+/** The lease ends early: what runs hears of it. */
+function onPreempted({ leaseId, reason, graceMs }: LeasePreempted): void {
+  if (lease?.leaseId !== leaseId) return;
+  const preemption = { why: reason, graceMs };
+  executor.preempt(preemption);
+  lifetime.abort(preemptedError(executor.actor ? `the actor ${executor.actor.name}` : 'the worker', preemption));
+}
+
 function onHeadMessage(message: HeadToClient): void {
+  if (message.type === 'leasePreempted') onPreempted(message);
   if (message.type !== 'startActor') return;
   actorId = message.actorId as ActorId;
   executor.lastBegun = message.name || message.className;
@@ -98,4 +112,4 @@ function onHeadMessage(message: HeadToClient): void {
   );
 }
 
-await session.connect({ headTarget: config.headTarget, daemonTarget: `unix:${config.daemonUnixPath}`, token: config.token, jobId: '', listenHost: config.host });
+await session.connect({ headTarget: config.headTarget, daemonTarget: `unix:${config.daemonUnixPath}`, token: config.token, jobId: '', queue: '', priority: 0, listenHost: config.host });

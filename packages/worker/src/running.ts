@@ -1,13 +1,25 @@
 /** One task or call that runs: what `context()` tells of it, and how it is cancelled. */
-import { RefState, type ObjectRef, type Session } from '@muster/core/internal';
+import { formatDurationMs, makeError } from '@muster/base';
+import { WorkerOp } from '@muster/protocol';
+import { RefState, type EncodedValue, type ObjectRef, type Session } from '@muster/core/internal';
 import type { CallerLine } from './caller-line.js';
 
 /** Finished children are dropped from the list when it has grown by this many. */
 const CHILDREN_SWEEP = 1024;
 
+/** Others of higher priority need the room of what runs here. */
+export interface Preemption {
+  readonly why: string;
+  readonly graceMs: number;
+}
+
+/** What `context().signal` gives as its reason. */
+export const preemptedError = (what: string, { why, graceMs }: Preemption): Error => makeError('PREEMPTED', { what, why, grace: formatDurationMs(graceMs) });
+
 export class Running {
   #controller: AbortController | null = null;
   #cancelled = false;
+  #preemption: Preemption | null = null;
   #children: ObjectRef[] = [];
   #sweepAt = CHILDREN_SWEEP;
   /** Values that a generator may yield further, and who waits for more. */
@@ -33,6 +45,7 @@ export class Running {
     if (!this.#controller) {
       this.#controller = new AbortController();
       if (this.#cancelled) this.#controller.abort(new DOMException('the task was cancelled', 'AbortError'));
+      else if (this.#preemption) this.#controller.abort(preemptedError(this.name, this.#preemption));
     }
     return this.#controller.signal;
   }
@@ -51,6 +64,18 @@ export class Running {
     this.#controller?.abort(new DOMException('the task was cancelled', 'AbortError'));
     for (const child of this.#children) cancelChild(session, child);
     this.onCredit?.();
+  }
+
+  /** It is told, and goes on: it has a while to save what it has, or to end. */
+  preempt(preemption: Preemption): void {
+    this.#preemption = preemption;
+    this.#controller?.abort(preemptedError(this.name, preemption));
+  }
+
+  /** Answers with an error. A preempted task that gives up has not failed: it goes back to its owner, to run again. */
+  fail(error: EncodedValue): void {
+    if (this.#preemption && this.functionId >= 0) this.line.slotRecord(WorkerOp.returned, this.slot);
+    else this.line.compositeRecord(WorkerOp.error, this.slot, error);
   }
 
   grant(count: number): void {

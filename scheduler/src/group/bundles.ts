@@ -1,7 +1,8 @@
 /** A group's bundles, sorted into classes of equal requests, and how its nodes may lie to each other. */
+import type { TopologyTerm } from '@muster/base';
 import { labelOf } from '../labels.js';
 import type { Cluster, NodeRow } from '../cluster.js';
-import { requestKey, type GroupRequest, type PlacementRequest, type TopologyTerm } from '../request.js';
+import { requestKey, type GroupRequest, type PlacementRequest } from '../request.js';
 import { Shape } from '../shape.js';
 
 /** Bundles with equal requests. */

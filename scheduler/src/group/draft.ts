@@ -1,6 +1,6 @@
 /** A plan in the making: which bundle lies where, and what is left of the nodes that have one. */
+import type { TopologyTerm } from '@muster/base';
 import type { Cluster, NodeRow } from '../cluster.js';
-import type { TopologyTerm } from '../request.js';
 import { DomainLimits, type BundleClass, type Placed } from './bundles.js';
 import { Room } from './room.js';
 

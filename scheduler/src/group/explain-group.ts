@@ -1,52 +1,140 @@
 /**
- * Why a group has no place, for people: for each class of bundles how many there are, how many would find room now, and how many if nothing ran; for
- * levels of the topology, the value that comes closest.
+ * Why a group has no place, for people: where it comes closest to one, how many bundles of each class would find room there now, and how many if nothing
+ * ran; and why the nodes there refuse the class that is the shortest.
  */
-import { formatResources } from '@muster/base';
-import type { Cluster } from '../cluster.js';
-import { explain, type Explanation } from '../explain.js';
+import { addResources, formatResources, NODE_LABEL, RESOURCE_SCALE, type LabelTerm, type ResourceSet, type TopologyTerm } from '@muster/base';
+import type { Cluster, NodeRow } from '../cluster.js';
+import { explain, explainOn, type Reasons } from '../explain.js';
 import { formatTerm, labelOf } from '../labels.js';
-import type { GroupRequest } from '../request.js';
+import { requestKey, type GroupRequest, type PlacementRequest } from '../request.js';
 import type { BundleClass } from './bundles.js';
 import { GroupShape } from './plan-group.js';
 
-/** Looks at every node, and plans the group on an idle copy of the cluster. */
-export function explainGroup(cluster: Cluster, request: GroupRequest): Explanation {
-  const group = new GroupShape(cluster, request);
-  const idle = new GroupShape(cluster.emptied(), request);
-  const clauses = group.classes.map((each, index) => describeClass(cluster, request, each, idle.classes[index]!));
-  return { isFeasible: idle.plan() !== null, reasons: `${describeGroup(request)}: ${clauses.join('; ')}` };
+/** Looks at every node. Whether the group could ever be placed is for a plan on {@link Cluster.emptied} to say. */
+export function explainGroup(cluster: Cluster, request: GroupRequest): Reasons {
+  const { classes } = new GroupShape(cluster, request);
+  const candidates = [...cluster.rows()].filter((node) => request.topology.every(({ level }) => labelOf(node, level) !== undefined));
+  if (candidates.length === 0) {
+    const { nodeCount, refusals, nearest, reasons } = explain(cluster, withLevels(classes[0]!.request, request.topology));
+    return { nodeCount, refusals, nearest, reasons: `${describeGroup(request)}: ${reasons}` };
+  }
+  const { domain, text } = closestDomain(candidates, classes, request);
+  const rooms = classes.map((each) => roomIn(domain.nodes, each, request));
+  const shortest = classes[rooms.indexOf(rooms.reduce((least, room) => (room.now / room.wanted < least.now / least.wanted ? room : least)))]!;
+  const nodes = explainOn(cluster, onOneNode(request) ?? withLevels(shortest.request, request.topology), domain.nodes);
+  const clauses = classes.map((each, index) => describeClass(each, rooms[index]!, request));
+  const together = rooms.every(({ now, wanted }) => now >= wanted) ? ['each has room by itself, and not all of them together'] : [];
+  return {
+    nodeCount: cluster.size, refusals: nodes.refusals, nearest: nodes.nearest,
+    reasons: `${describeGroup(request)}: ${text}${[...clauses, ...together, nodes.reasons].join('; ')}`,
+  };
+}
+
+/** For people: `3 × (8 gpu) on a node each, all in one rack`. */
+export function formatGroup(request: GroupRequest): string {
+  const counts = new Map<string, { readonly bundle: PlacementRequest; count: number }>();
+  let key = '';
+  request.bundles.forEach((bundle, index) => {
+    if (bundle !== request.bundles[index - 1]) key = requestKey(bundle); // equal ones are mostly one object
+    const known = counts.get(key);
+    if (known === undefined) counts.set(key, { bundle, count: 1 });
+    else known.count++;
+  });
+  return `${[...counts.values()].map(({ bundle, count }) => formatBundles(bundle, count)).join(', ')}${whereOf(request)}`;
 }
 
 /** `8 bundles on a node each, all in one rack`. */
-export function describeGroup({ bundles, strategy, topology }: GroupRequest): string {
-  const count = `${bundles.length} bundle${bundles.length === 1 ? '' : 's'}`;
+export const describeGroup = (request: GroupRequest): string => `${request.bundles.length} bundle${request.bundles.length === 1 ? '' : 's'}${whereOf(request)}`;
+
+const formatBundles = ({ resources, labels }: PlacementRequest, count: number): string => `${count} × (${[formatResources(resources), ...labels.map(formatTerm)].join(', ')})`;
+
+/** Follows how many bundles there are. */
+function whereOf({ bundles, strategy, topology }: GroupRequest): string {
   const where = { pack: 'close together', spread: 'apart', 'strict-pack': 'on one node', 'strict-spread': 'on a node each' }[strategy];
   const levels = topology.map(({ level, rule, max }) =>
-    ({ same: `all in one ${level}`, spread: `at most ${max} in one ${level}`, fewest: `in as few of ${level} as can be` })[rule]);
-  return [`${count} ${where}`, ...levels].join(', ');
+    ({ same: `all in one ${level}`, spread: `at most ${max} in one ${level}`, fewest: `in as few ${level}s as can be` })[rule]);
+  return [bundles.length === 1 ? '' : ` ${where}`, ...levels].join(', '); // one bundle is neither close to others nor apart
 }
 
-function describeClass(cluster: Cluster, request: GroupRequest, each: BundleClass, idle: BundleClass): string {
-  const what = `${each.members.length} × (${[formatResources(each.request.resources), ...each.request.labels.map(formatTerm)].join(', ')})`;
-  const perNode = request.strategy === 'strict-spread' ? 1 : Infinity;
-  const level = request.strategy === 'strict-pack' ? 'node' : request.topology.find((term) => term.rule === 'same')?.level;
-  const now = roomIn(each, perNode, level);
-  const ever = roomIn(idle, perNode, level);
-  if (ever.count === 0) return `${what}: no node could ever hold one (${explain(cluster, each.request).reasons})`;
-  const best = level === undefined ? '' : ` in ${level} ${ever.where}`;
-  const free = level === undefined || now.count === 0 ? `${now.count} fit now` : `${now.count} fit now in ${level} ${now.where}`;
-  return `${what}: ${free}, ${ever.count} would if nothing ran${best}`;
+function describeClass({ members, request }: BundleClass, { now, idle }: Room, { topology }: GroupRequest): string {
+  const bound = topology.filter(({ rule }) => rule === 'spread').length > 1 ? 'at most ' : ''; // limits of several levels may let in fewer than each of them
+  const room = (count: number): string => (count === 0 ? 'none' : `${bound}${count}`);
+  return `${formatBundles(request, members.length)}: room for ${room(now)} now, for ${room(idle)} if nothing ran`;
 }
 
-/** The most bundles of the class that one value of the level has room for; of all nodes when there is no level. */
-function roomIn(each: BundleClass, perNode: number, level: string | undefined): { count: number; where: string } {
-  const counts = new Map<string, number>();
-  for (const node of each.shape.cluster.rows()) {
-    const value = level === undefined ? '' : labelOf(node, level);
-    if (value !== undefined) counts.set(value, (counts.get(value) ?? 0) + each.shape.capacity(node, Math.min(perNode, each.members.length)));
+/** Nodes among which all of a group must lie. */
+interface Domain {
+  /** Of a level, such as `r0`. */
+  readonly name: string;
+  readonly nodes: NodeRow[];
+}
+
+/** The one that has room for the most of the group if nothing ran, and, of several such, now; and what to say of it. */
+function closestDomain(candidates: readonly NodeRow[], classes: readonly BundleClass[], request: GroupRequest): { domain: Domain; text: string } {
+  const levels = request.strategy === 'strict-pack' ? [NODE_LABEL] : request.topology.filter(({ rule }) => rule === 'same').map(({ level }) => level);
+  const all = { domain: { name: '', nodes: [...candidates] }, text: '' };
+  if (levels.length === 0) return all;
+  const domains = new Map<string, Domain>();
+  for (const node of candidates) {
+    const name = levels.map((level) => labelOf(node, level)!).join(', ');
+    const known = domains.get(name);
+    if (known === undefined) domains.set(name, { name, nodes: [node] });
+    else known.nodes.push(node);
   }
-  let best = { count: 0, where: '' };
-  for (const [where, count] of counts) if (count > best.count) best = { count, where };
-  return best;
+  let closest: { readonly domain: Domain; readonly idle: number; readonly now: number } | null = null;
+  for (const domain of domains.values()) {
+    const rooms = classes.map((each) => roomIn(domain.nodes, each, request));
+    const idle = rooms.reduce((sum, room) => sum + room.idle, 0);
+    const now = rooms.reduce((sum, room) => sum + room.now, 0);
+    if (closest === null || idle > closest.idle || (idle === closest.idle && now > closest.now)) closest = { domain, idle, now };
+  }
+  const { domain, idle } = closest!;
+  if (idle === 0) return all; // none comes closer than others
+  return { domain, text: domains.size === 1 ? '' : `of ${domains.size} ${levels.join(' and ')}s, ${domain.name} comes closest: ` };
+}
+
+/** How many of a class. */
+interface Room {
+  readonly now: number;
+  readonly idle: number;
+  readonly wanted: number;
+}
+
+/** For how many of the class the nodes have room, alone: the most that each level lets in. */
+function roomIn(nodes: readonly NodeRow[], each: BundleClass, { strategy, topology }: GroupRequest): Room {
+  const wanted = each.members.length;
+  const perNode = strategy === 'strict-spread' ? 1 : wanted;
+  const limits = topology.filter(({ rule }) => rule === 'spread');
+  const counts = { now: 0, idle: 0 };
+  const byLevel = limits.map(() => ({ now: new Map<string, number>(), idle: new Map<string, number>() }));
+  for (const node of nodes) {
+    const room = { now: each.shape.capacity(node, perNode), idle: each.shape.capacityOfIdle(node, perNode) };
+    for (const kind of ['now', 'idle'] as const) {
+      counts[kind] += room[kind];
+      limits.forEach(({ level }, index) => {
+        const values = byLevel[index]![kind];
+        const value = labelOf(node, level)!;
+        values.set(value, (values.get(value) ?? 0) + room[kind]);
+      });
+    }
+  }
+  const most = (kind: 'now' | 'idle'): number => limits.reduce((least, { max }, index) => {
+    let sum = 0;
+    for (const count of byLevel[index]![kind].values()) sum += Math.min(max, count);
+    return Math.min(least, sum);
+  }, counts[kind]);
+  return { now: Math.min(wanted, most('now')), idle: Math.min(wanted, most('idle')), wanted };
+}
+
+/** What a bundle asks of its node with the levels that the node must have. */
+function withLevels({ resources, labels }: PlacementRequest, topology: readonly TopologyTerm[]): PlacementRequest {
+  const levels = topology.map(({ level }): LabelTerm => ({ key: level, operator: 'exists', values: [], weight: 0 }));
+  return { resources, labels: [...labels, ...levels] };
+}
+
+/** All bundles of a group that one node must hold, as one request; null when they need not, or when they share GPUs, whose parts do not add up. */
+function onOneNode({ bundles, strategy, topology }: GroupRequest): PlacementRequest | null {
+  if (strategy !== 'strict-pack' || bundles.some(({ resources }) => (resources['gpu'] ?? 0) % RESOURCE_SCALE !== 0)) return null;
+  const resources = bundles.reduce<ResourceSet>((sum, bundle) => addResources(sum, bundle.resources), {});
+  return withLevels({ resources, labels: bundles.flatMap(({ labels }) => labels) }, topology);
 }

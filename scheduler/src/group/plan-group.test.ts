@@ -1,7 +1,7 @@
 /** Groups: by example, and against an oracle that tries every assignment. */
 import t from 'tap';
 import { RESOURCE_SCALE, type ResourceSet } from '@muster/base';
-import { Cluster, explainGroup, GroupShape, labelOf, type GroupRequest, type GroupStrategy, type Placed, type PlacementRequest, type TopologyTerm } from '../index.js';
+import { Cluster, GroupShape, labelOf, type GroupRequest, type GroupStrategy, type Placed, type PlacementRequest, type TopologyTerm } from '../index.js';
 import { randomOf } from '../test-support/random.js';
 
 const whole = (amounts: Readonly<Record<string, number>>): ResourceSet => Object.fromEntries(Object.entries(amounts).flatMap(([name, amount]) => (amount > 0 ? [[name, amount * RESOURCE_SCALE]] : [])));
@@ -111,20 +111,6 @@ t.test('a group that has lost a node is repaired where its survivors are', async
   t.equal(repaired[0], plan[0]);
   t.not(repaired[1]!.nodeId, plan[1]!.nodeId);
   t.equal(valuesOf(cluster, repaired, 'rack').size, 1);
-});
-
-t.test('reasons say what fits now, what would, and where', async (t) => {
-  const cluster = gpuCluster(2, 3);
-  cluster.hold('r0n0', whole({ gpu: 1 }));
-  const request = group(3, need({ gpu: 8 }), 'strict-spread', same('rack'));
-  for (const nodeId of ['r1n0', 'r1n1']) cluster.hold(nodeId, whole({ gpu: 8 }));
-  const waiting = explainGroup(cluster, request);
-  t.ok(waiting.isFeasible);
-  t.equal(waiting.reasons, '3 bundles on a node each, all in one rack: 3 × (8 gpu): 2 fit now in rack r0, 3 would if nothing ran in rack r0');
-  const never = explainGroup(cluster, group(4, need({ gpu: 8 }), 'strict-spread', same('rack')));
-  t.notOk(never.isFeasible);
-  t.match(never.reasons, /4 × \(8 gpu\): 2 fit now in rack r0, 3 would if nothing ran in rack r0/);
-  t.match(explainGroup(cluster, group(1, need({ gpu: 9 }), 'pack')).reasons, /no node could ever hold one \(6 nodes: need 9 gpu, have 8 in all\)/);
 });
 
 t.test('property: a plan is valid, and there is one exactly when some assignment is', async (t) => {

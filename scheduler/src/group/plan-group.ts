@@ -3,9 +3,10 @@
  * that are tried one after the other, the one that would be filled the most first; `fewest` adds domain after domain; `spread` limits what the strategy
  * may put into one. Within the nodes that remain the strategy decides.
  */
+import type { GroupStrategy } from '@muster/base';
 import type { Cluster, NodeRow } from '../cluster.js';
 import { labelOf } from '../labels.js';
-import type { GroupRequest, GroupStrategy, PlacementRequest } from '../request.js';
+import type { GroupRequest, PlacementRequest } from '../request.js';
 import { Shape } from '../shape.js';
 import { classesOf, type BundleClass, type Placed } from './bundles.js';
 import { Draft } from './draft.js';

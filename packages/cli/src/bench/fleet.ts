@@ -7,7 +7,7 @@ import { HeadMachine, type HeadEffect } from '@muster/head';
 import { codec, resourcesToMessage, type ClientToHead, type Endpoint, type HeadToClient, type HeadToNode, type NodeToHead, type StartLease } from '@muster/protocol';
 import { madeUpNode } from './made-up-cluster.js';
 
-const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: 500, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '' };
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: 500, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '', queues: [] };
 /** Of an actor's class and arguments, and of its methods' names. */
 const CREATION_BYTES = 200;
 const INTERFACE_BYTES = 50;
@@ -71,7 +71,7 @@ export class Fleet {
   createActor(driver: number, index: number): void {
     this.fromClient(driver, {
       type: 'createActor', requestId: index, actorId: `actor-${index.toString(16).padStart(24, '0')}`, name: '', className: 'Counter', detached: false, getIfExists: false,
-      demand: { resources: { amounts: { cpu: 10_000 } }, placement: null }, maxRestarts: 0, maxConcurrency: 1, creation: new Uint8Array(CREATION_BYTES), maxPendingCalls: 0,
+      demand: { resources: { amounts: { cpu: 10_000 } }, placement: null, expectedDurationMs: 0, waitForNodes: false }, maxRestarts: 0, maxConcurrency: 1, creation: new Uint8Array(CREATION_BYTES), maxPendingCalls: 0,
       interface: new Uint8Array(INTERFACE_BYTES),
     });
   }
@@ -105,7 +105,8 @@ export class Fleet {
   #hello(stream: number, processId: string, isDriver: boolean, nodeId: string): void {
     this.#perform(this.machine.step({ type: 'clientOpened', stream }, this.nowMs));
     this.fromClient(stream, {
-      type: 'clientHello', processId, jobId: '', isDriver, nodeId, pid: 1, endpoint: endpointOf(nodeId, processId), entrypoint: isDriver ? 'bench.ts' : '', wantLogs: false,
+      type: 'clientHello', processId, jobId: '', isDriver, nodeId, pid: 1, endpoint: endpointOf(nodeId, processId), entrypoint: isDriver ? 'bench.ts' : '', wantLogs: false, queue: '',
+      priority: 0,
     });
   }
 

@@ -25,7 +25,7 @@ const ACTORS_PER_BATCH = 1000;
 type Report = (record: BenchRecord) => void;
 
 const demandOf = ({ resources, labels }: PlacementRequest): Demand => ({
-  resources: resourcesToMessage(resources), placement: { spread: false, labels, groupId: '', bundle: 0, capturesChildren: false },
+  resources: resourcesToMessage(resources), placement: { spread: false, labels, groupId: '', bundle: 0, capturesChildren: false }, expectedDurationMs: 0, waitForNodes: false,
 });
 
 /** Seconds that it took. */

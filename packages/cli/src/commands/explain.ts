@@ -5,7 +5,7 @@ import { withCluster } from '../cluster/connection.js';
 import { printJson, printText, withClusterOptions, withExamples, type WithCluster } from './cluster-options.js';
 
 export function define(command: Command): void {
-  withClusterOptions(command).argument('<ID>', 'of a node, worker, driver, job, actor, task or object').option('--json', 'print it as JSON')
+  withClusterOptions(command).argument('<ID>', 'of a node, worker, driver, job, actor, task, object or lease, or the name of an actor').option('--json', 'print it as JSON')
     .action(async (id: string, options: WithCluster<{ json?: boolean }>) => {
       const answer = await withCluster(options, (connection) => connection.query<ExplainAnswer>('explain', { id }));
       if (options.json) printJson(answer);

@@ -21,6 +21,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'summary', summary: 'count tasks and actors by name and state', load: () => import('./summary.js') },
   { name: 'list', summary: 'list nodes, tasks, actors, objects, jobs or workers', load: () => import('./list.js') },
   { name: 'explain', summary: 'say why something waits, why it died, or where it ran', load: () => import('./explain.js') },
+  { name: 'plan', summary: 'say what would be placed, now or with more nodes, and why not the rest', load: () => import('./plan.js') },
   { name: 'logs', summary: 'show what a worker, an actor, a job or a node here has printed', load: () => import('./logs.js') },
   { name: 'submit', summary: 'run a program as a job on the cluster', load: () => import('./submit.js') },
   { name: 'jobs', summary: 'list jobs', load: () => import('./jobs.js') },

@@ -29,27 +29,46 @@ function describe(status: StatusAnswer): string {
     ['groups', Object.entries(status.groups).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'],
     ['objects', `${objectStore.objects} in ${formatSizeBytes(objectStore.usedBytes)} of ${formatSizeBytes(objectStore.totalBytes)}${objectStore.spilledBytes > 0 ? `, ${formatSizeBytes(objectStore.spilledBytes)} on disk` : ''}`],
   ]);
-  return [fields, '', describeResources(status.total, status.available), ...describeWaiting(status)].join('\n');
+  return [fields, '', describeResources(status), ...describeQueues(status), ...describeWaiting(status)].join('\n');
 }
 
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-function describeResources(total: Amounts, available: Amounts): string {
+function describeResources({ total, available, reserved }: StatusAnswer): string {
   const names = Object.keys(total);
   if (names.length === 0) return 'No node offers any resource.';
-  const used = (name: string): number => total[name]! - (available[name] ?? 0);
+  const used = (name: string): number => total[name]! - (available[name] ?? 0) - (reserved[name] ?? 0);
   return formatTable([
     { title: 'RESOURCE', value: (name) => name },
     { title: 'USED', value: (name) => formatAmount(name, used(name)), align: 'right' },
+    { title: 'RESERVED', value: (name) => (reserved[name] ? formatAmount(name, reserved[name]) : ''), align: 'right' },
+    { title: 'FREE', value: (name) => formatAmount(name, Math.max(0, available[name] ?? 0)), align: 'right' },
     { title: 'TOTAL', value: (name) => formatAmount(name, total[name]!), align: 'right' },
   ], names);
 }
 
-function describeWaiting({ waiting }: StatusAnswer): string[] {
-  if (waiting.length === 0) return [];
+/** The default queue alone, without a quota, is nothing to look at. */
+function describeQueues({ queues }: StatusAnswer): string[] {
+  if (queues.length === 1 && Object.keys(queues[0]!.quota).length === 0) return [];
+  const list = (amounts: Amounts): string => Object.entries(amounts).map(([name, amount]) => `${formatAmount(name, amount)} ${name}`).join(', ');
   return ['', formatTable([
+    { title: 'QUEUE', value: (row) => row.name },
+    { title: 'HOLDS', value: (row) => list(row.held), shrinksTo: 16 },
+    { title: 'QUOTA', value: (row) => list(row.quota), shrinksTo: 12 },
+    { title: 'SHARE', value: (row) => `${(100 * row.share).toFixed(0)}%${row.weight === 1 ? '' : ` (weight ${row.weight})`}`, align: 'right' },
+    { title: 'JOBS', value: (row) => row.jobs, align: 'right' },
+    { title: 'WAITING', value: (row) => row.waiting, align: 'right' },
+  ], queues)];
+}
+
+function describeWaiting({ waiting, waitingMore }: StatusAnswer): string[] {
+  if (waiting.length === 0) return [];
+  const table = formatTable([
     { title: 'WAITING FOR', value: (row) => row.request, shrinksTo: 20 },
-    { title: 'DEMANDS', value: (row) => row.demands, align: 'right' },
+    { title: 'LEASES', value: (row) => (row.kind === 'group' ? '' : row.leases), align: 'right' },
+    { title: 'GROUPS', value: (row) => (row.kind === 'group' ? row.demands : ''), align: 'right' },
+    { title: 'FOR', value: (row) => formatDurationMs(row.waitingMs), align: 'right' },
     { title: 'WHY', value: (row) => `${row.isInfeasible ? 'never possible: ' : ''}${row.reasons}`, shrinksTo: 30 },
-  ], waiting)];
+  ], waiting);
+  return ['', table, ...(waitingMore.requests === 0 ? [] : [`… and ${counted(waitingMore.requests, 'more kind')} of requests, of ${waitingMore.demands} that wait`])];
 }

@@ -3,8 +3,8 @@ import { extname, basename } from 'node:path';
 import type { JobSpec } from '@muster/head';
 
 /** @param argv the program and its arguments, to run in this folder */
-export function makeJobSpec(argv: readonly string[], name: string): JobSpec {
-  return { argv, name, cwd: process.cwd(), env: loadsTypeScript(argv) ? { NODE_OPTIONS: withTypeScriptLoader(process.env['NODE_OPTIONS']) } : {} };
+export function makeJobSpec(argv: readonly string[], options: Pick<JobSpec, 'name' | 'queue' | 'priority'>): JobSpec {
+  return { argv, ...options, cwd: process.cwd(), env: loadsTypeScript(argv) ? { NODE_OPTIONS: withTypeScriptLoader(process.env['NODE_OPTIONS']) } : {} };
 }
 
 /** Whether the program is TypeScript and its Node, which is this one's version, cannot run that by itself. */

@@ -102,8 +102,9 @@ class NodePlace {
   }
 }
 
-async function runHeadNode(settings: NodeSettings, { listen, nodeTimeoutMs }: HeadRole, place: NodePlace): Promise<RunningNode> {
-  const head = await listenAsHead({ listen, nodeTimeoutMs }, place);
+async function runHeadNode(settings: NodeSettings, role: HeadRole, place: NodePlace): Promise<RunningNode> {
+  const { listen } = role;
+  const head = await listenAsHead(role, place);
   const headTarget = listen ? formatAddress({ host: listen.host, port: head.port! }) : `unix:${headSocket(place)}`;
   let daemon: RunningDaemon;
   try {
@@ -137,10 +138,10 @@ const LISTEN_FAILURES: readonly (readonly [RegExp, string])[] = [
   [/ENOTFOUND|EAI_AGAIN|Name resolution failed/, 'no such host is known'],
 ];
 
-async function listenAsHead({ listen, nodeTimeoutMs }: Pick<HeadRole, 'listen' | 'nodeTimeoutMs'>, place: NodePlace): Promise<RunningHead> {
+async function listenAsHead({ listen, nodeTimeoutMs, queues }: HeadRole, place: NodePlace): Promise<RunningHead> {
   try {
     return await startHead({
-      token: place.token, tokenFile: place.tokenFile, clock: systemClock, random: systemRandom, logger: place.log,
+      token: place.token, tokenFile: place.tokenFile, clock: systemClock, random: systemRandom, logger: place.log, queues,
       ...(listen ? { listen } : { listenUnixPath: headSocket(place) }),
       ...(nodeTimeoutMs === null ? {} : { nodeTimeoutMs, heartbeatIntervalMs: Math.ceil(nodeTimeoutMs / HEARTBEATS_PER_TIMEOUT) }),
     });

@@ -1,6 +1,8 @@
 /** The options of `cluster start`: one table, read by the command line and by the processes that become nodes. */
+import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { makeError, parseResources, parseSizeBytes, type ResourceSet } from '@muster/base';
+import { readQueueFile, type QueueRules } from '@muster/head';
 import { parseAddress, type HostPort } from '../cluster/address.js';
 import { machineCpus, machineGpus, machineMemoryBytes } from './machine-resources.js';
 
@@ -32,6 +34,7 @@ export const START_OPTIONS = {
   resources: { type: 'string', multiple: true, value: 'NAME=N', description: 'other things that tasks ask for; repeatable, or several with commas' },
   labels: { type: 'string', multiple: true, value: 'KEY=TEXT', description: 'for placement by labels; repeatable, or several with commas' },
   'node-timeout': { type: 'string', value: 'TIME', description: 'with --head: give up nodes that are silent for this long (default 5s)' },
+  queues: { type: 'string', value: 'FILE', description: 'with --head: queues with their weights and quotas, as JSON (see docs/queues.md)' },
   ephemeral: { type: 'boolean', isHidden: true, description: 'live as long as stdin is open' },
   background: { type: 'boolean', isHidden: true, description: 'be the process behind a start in the background' },
 } as const satisfies Record<string, StartOption>;
@@ -58,6 +61,8 @@ export interface HeadRole {
   readonly listen: HostPort | null;
   /** Null: the head's default. */
   readonly nodeTimeoutMs: number | null;
+  /** Empty: there is the default queue alone. */
+  readonly queues: readonly QueueRules[];
 }
 
 /** A node of a cluster that exists. */
@@ -87,7 +92,7 @@ export function startArguments(values: StartValues): string[] {
 export function readStartValues(values: StartValues): NodeSettings {
   const { address } = values;
   if (Boolean(values.head) === (address !== undefined)) throw invalid('cluster start', 'told either --head or --address HOST:PORT');
-  for (const name of values.head ? (['token-file'] as const) : (['port', 'node-timeout'] as const)) {
+  for (const name of values.head ? (['token-file'] as const) : (['port', 'node-timeout', 'queues'] as const)) {
     if (values[name] !== undefined) throw invalid(`--${name}`, `used with ${values.head ? '--address' : '--head'}`);
   }
   const cpus = readAmount('--cpus', values.cpus) ?? machineCpus();
@@ -109,10 +114,21 @@ function readHeadRole(values: StartValues): HeadRole {
   const timeout = values['node-timeout'];
   const nodeTimeoutMs = timeout === undefined ? null : readDurationMs('--node-timeout', timeout);
   if (nodeTimeoutMs !== null && nodeTimeoutMs < NODE_TIMEOUT_MIN_MS) throw invalid(`--node-timeout ${timeout}`, `at least ${NODE_TIMEOUT_MIN_MS}ms`);
-  if (values.ephemeral) return { kind: 'head', listen: null, nodeTimeoutMs };
+  const queues = values.queues === undefined ? [] : readQueues(values.queues);
+  if (values.ephemeral) return { kind: 'head', listen: null, nodeTimeoutMs, queues };
   const port = readAmount('--port', values.port) ?? DEFAULT_PORT;
   if (!Number.isInteger(port) || port > 65_535) throw invalid(`--port ${port}`, 'a whole number from 0 to 65535');
-  return { kind: 'head', listen: { host: values.host ?? DEFAULT_HOST, port }, nodeTimeoutMs };
+  return { kind: 'head', listen: { host: values.host ?? DEFAULT_HOST, port }, nodeTimeoutMs, queues };
+}
+
+function readQueues(file: string): readonly QueueRules[] {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw invalid(`--queues ${file}`, `a file that can be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+  return readQueueFile(text);
 }
 
 function readMemberRole(values: StartValues, address: string): MemberRole {

@@ -1,8 +1,8 @@
 /** How a failed command ends: one line of what happened, one of what to do next, and an exit code that scripts can rely on. */
 import { MusterError, type ErrorCode } from '@muster/base';
 
-/** What the exit codes mean; part of every command's help, but for what shells report of any program that Ctrl-C ended. */
-export const EXIT = { success: 0, failure: 1, usage: 2, unreachable: 3, authentication: 4, interrupted: 130 } as const;
+/** What the exit codes mean; part of every command's help, but for that of `cluster plan` and for what shells report of any program that Ctrl-C ended. */
+export const EXIT = { success: 0, failure: 1, usage: 2, unreachable: 3, authentication: 4, incomplete: 5, interrupted: 130 } as const;
 
 export const EXIT_CODES_HELP = 'Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no cluster found or not reachable, 4 token refused.';
 

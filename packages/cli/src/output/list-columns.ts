@@ -55,6 +55,8 @@ export const LIST_COLUMNS: { readonly [K in Kind]: readonly Column<Rows[K]>[] } 
     { title: 'JOB', value: (row) => row.jobId },
     { title: 'NAME', value: (row) => row.name, shrinksTo: 8 },
     { title: 'KIND', value: (row) => row.kind },
+    { title: 'QUEUE', value: (row) => row.queue, shrinksTo: 8 },
+    { title: 'PRIORITY', value: (row) => (row.priority === 0 ? '' : row.priority), align: 'right' },
     { title: 'STATE', value: (row) => row.state },
     { title: 'PROGRAM', value: (row) => row.entrypoint, shrinksTo: 16 },
     { title: 'WORKERS', value: (row) => (row.state === 'running' ? row.workers : ''), align: 'right' },

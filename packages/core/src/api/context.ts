@@ -15,7 +15,7 @@ export interface Context {
   readonly placementGroup: { readonly id: string; readonly bundle: number } | null;
   /** Counts tries of this task, from 1. */
   readonly attempt: number;
-  /** Aborts when the task is cancelled or out of time. */
+  /** Aborts when the task is cancelled, out of time, or preempted: then its reason is a MusterError with the code PREEMPTED. */
   readonly signal: AbortSignal;
 }
 

@@ -22,6 +22,10 @@ export interface InitOptions extends ResourceOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** Shared memory for objects, in bytes or as '2GiB', of the own cluster. Default: 30% of the memory. */
   readonly objectStore?: number | string;
+  /** The queue of this program's tasks and actors. Default: MUSTER_QUEUE, else the cluster's default queue. */
+  readonly queue?: string;
+  /** A whole number: those of higher priority go first, and may preempt lower ones. Default: MUSTER_PRIORITY, else 0. */
+  readonly priority?: number;
   /** Show what tasks and actors print. Default true. */
   readonly logs?: boolean;
 }
@@ -92,18 +96,28 @@ function makeSession(options: InitOptions): Session {
 async function findCluster(options: InitOptions): Promise<SessionTarget> {
   void sweepDeadDrivers(musterHome());
   const address = options.address ?? process.env['MUSTER_ADDRESS'];
-  const jobId = process.env['MUSTER_JOB_ID'] ?? '';
+  const job = {
+    jobId: process.env['MUSTER_JOB_ID'] ?? '', queue: options.queue ?? process.env['MUSTER_QUEUE'] ?? '',
+    priority: options.priority ?? readPriority(process.env['MUSTER_PRIORITY']),
+  };
   if (!address) {
     const local = await startLocalCluster(options);
     stopOwnCluster = local.stop;
-    return { ...local.target, jobId };
+    return { ...local.target, ...job };
   }
   const node = findLocalNode(address);
   const token = options.token ?? readToken(node);
-  if (node) return { headTarget: address, daemonTarget: `unix:${node.daemonUnixPath}`, token, jobId, listenHost: null };
+  if (node) return { headTarget: address, daemonTarget: `unix:${node.daemonUnixPath}`, token, ...job, listenHost: null };
   const own = await startLocalNode(address, token);
   stopOwnCluster = own.stop;
-  return { ...own.target, jobId };
+  return { ...own.target, ...job };
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+function readPriority(text: string | undefined): number {
+  const priority = Number(text ?? 0);
+  if (Number.isInteger(priority) && text?.trim() !== '') return priority;
+  throw makeError('INVALID_ARGUMENT', { what: `MUSTER_PRIORITY=${text}`, want: 'a whole number' });
 }
 
 onImplicitInit(() => makeSession({}));

@@ -8,10 +8,15 @@ import type { ActorOptions, CallOptions, TaskOptions } from './types.js';
 
 const DEFAULT_RETRIES = 3;
 const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
-const TASK_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'retries', 'retryOn', 'timeoutMs', 'signal']);
-const ACTOR_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime', 'getIfExists']);
+const TASK_KEYS = new Set([
+  'cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'waitForNodes', 'expectedDurationMs', 'retries', 'retryOn', 'timeoutMs', 'signal',
+]);
+const ACTOR_KEYS = new Set([
+  'cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'waitForNodes', 'expectedDurationMs', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'lifetime',
+  'getIfExists',
+]);
 const CALL_KEYS = new Set(['retries', 'signal']);
-const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs']);
+const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs', 'queue', 'priority']);
 
 /** The first options with the others over them. @throws MusterError INVALID_ARGUMENT for what spreading would silently make nothing of */
 export function mergeOptions<Options extends object>(first: Options, others: Options): Options {
@@ -38,6 +43,10 @@ function checkInteger(name: string, value: number | undefined, least: number, mo
   }
 }
 
+function checkFlag(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'boolean') throw makeError('INVALID_ARGUMENT', { what: `${name}: ${String(value)}`, want: 'true or false' });
+}
+
 function checkName(name: unknown): void {
   if (name !== undefined && (typeof name !== 'string' || name === '')) throw makeError('INVALID_ARGUMENT', { what: 'name', want: 'a text that is not empty' });
 }
@@ -50,8 +59,10 @@ export function checkTaskOptions(options: TaskOptions): void {
     throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${options.timeoutMs}`, want: 'a positive number of milliseconds' });
   }
   checkName(options.name);
+  checkInteger('expectedDurationMs', options.expectedDurationMs, 1);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw makeError('INVALID_ARGUMENT', { what: 'signal', want: 'an AbortSignal' });
   if (options.retryOn !== undefined && typeof options.retryOn !== 'function') throw makeError('INVALID_ARGUMENT', { what: 'retryOn', want: 'a function of the error' });
+  checkFlag('waitForNodes', options.waitForNodes);
   demandOf(options, 1);
 }
 
@@ -62,11 +73,13 @@ export function checkActorOptions(options: ActorOptions): void {
   checkInteger('maxConcurrency', options.maxConcurrency, 1, 1e5);
   checkInteger('maxPendingCalls', options.maxPendingCalls, 1, 1e7);
   checkName(options.name);
+  checkInteger('expectedDurationMs', options.expectedDurationMs, 1);
   if (options.lifetime !== undefined && options.lifetime !== 'job' && options.lifetime !== 'detached') {
     throw makeError('INVALID_ARGUMENT', { what: `lifetime: ${String(options.lifetime)}`, want: "'job' or 'detached'" });
   }
   if (options.getIfExists && !options.name) throw makeError('INVALID_ARGUMENT', { what: 'getIfExists', want: 'used with a name' });
   if (options.lifetime === 'detached' && !options.name) throw makeError('INVALID_ARGUMENT', { what: "lifetime: 'detached'", want: 'used with a name, or nobody could find the actor again' });
+  checkFlag('waitForNodes', options.waitForNodes);
   demandOf(options, 0);
 }
 
@@ -77,14 +90,19 @@ export function checkCallOptions(options: CallOptions): void {
 }
 
 /** @throws MusterError INVALID_ARGUMENT for options that init() does not know */
-export function checkInitOptions(options: object): void {
+export function checkInitOptions(options: { readonly queue?: string; readonly priority?: number }): void {
   checkKeys(options, INIT_KEYS);
+  const { queue, priority } = options;
+  if (queue !== undefined && (typeof queue !== 'string' || queue === '')) throw makeError('INVALID_ARGUMENT', { what: 'queue', want: 'the name of a queue' });
+  checkInteger('priority', priority, -(2 ** 31), 2 ** 31 - 1);
 }
 
 /** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
 export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
   const { cpus = defaultCpus, gpus, memory, resources } = options;
-  return { resources: { amounts: parseResources({ cpus, gpus, memory, resources }) }, placement: placementOf(options.placement, capturedBy) };
+  const { waitForNodes = false, expectedDurationMs = 0 } = options;
+  const amounts = parseResources({ cpus, gpus, memory, resources });
+  return { resources: { amounts }, placement: placementOf(options.placement, capturedBy), waitForNodes, expectedDurationMs };
 }
 
 /** A task's options for the machine. */

@@ -1,28 +1,25 @@
 /** `placementGroup(bundles)`: resources on one or several nodes that are had together or not at all, and the handle through which tasks and actors use them. */
-import { formatDurationMs, makeError, newId, parseResources, systemRandom, type GroupId, type ResourceOptions } from '@muster/base';
-import { failureFromMessage, NO_PLACEMENT, type CreateGroup, type Demand, type TopologyTerm } from '@muster/protocol';
+import {
+  formatDurationMs, GROUP_STRATEGIES, makeError, newId, parseLabels, parseResources, parseTopology, systemRandom,
+  type GroupId, type GroupStrategy, type LabelCondition, type ResourceOptions, type TopologyRule,
+} from '@muster/base';
+import { failureFromMessage, NO_PLACEMENT, type CreateGroup, type Demand } from '@muster/protocol';
 import type { GroupClient } from '../machine/groups.js';
 import { requireSession } from './current.js';
-import { checkKeys, invalid, isObject, labelTerms } from './placement.js';
+import { checkKeys, invalid, isObject } from './placement.js';
 import { FORM, type SpecialForm } from './special.js';
-import type { LabelCondition, Placement } from './types.js';
+import type { Placement } from './types.js';
 
 /** What one bundle has: some of a resource, on a node whose labels satisfy all of the conditions. */
 export interface BundleOptions extends ResourceOptions {
   readonly labels?: Readonly<Record<string, LabelCondition>>;
 }
 
-/**
- * How bundles lie on nodes. `pack`: on as few as can be; `spread`: on as many as can be; `strict-pack`: all on one; `strict-spread`: each on a node of its
- * own.
- */
-export type GroupStrategy = 'pack' | 'spread' | 'strict-pack' | 'strict-spread';
-
-/** Of one level: all bundles on nodes of one value of that label; at most so many on nodes of one value; on nodes of as few values as can be. */
-export type TopologyRule = 'same' | { readonly atMost: number } | 'fewest';
-
 export interface PlacementGroupOptions {
-  /** Default `pack`. */
+  /**
+   * How bundles lie on nodes. `pack`: on as few as can be; `spread`: on as many as can be; `strict-pack`: all on one; `strict-spread`: each on a node of its
+   * own. Default `pack`.
+   */
   readonly strategy?: GroupStrategy;
   /** By level, which is the name of a label of nodes such as `rack`, `zone` or `nvlink-domain`. */
   readonly topology?: Readonly<Record<string, TopologyRule>>;
@@ -30,6 +27,8 @@ export interface PlacementGroupOptions {
   readonly name?: string;
   /** How long it may wait for room before it is given up with a TimeoutError. Default: no limit. */
   readonly timeoutMs?: number;
+  /** How long it will be there at most, as far as you know: others that wait for its room are promised it by then. Default: nobody knows. */
+  readonly expectedDurationMs?: number;
   /** Wait for nodes that could hold it, where those that there are never could. Default: fail at once. */
   readonly waitForNodes?: boolean;
 }
@@ -53,8 +52,7 @@ export interface PlacementGroup extends AsyncDisposable {
   remove(): Promise<void>;
 }
 
-const STRATEGIES: readonly string[] = ['pack', 'spread', 'strict-pack', 'strict-spread'] satisfies readonly GroupStrategy[];
-const OPTION_KEYS = new Set(['strategy', 'topology', 'name', 'timeoutMs', 'waitForNodes']);
+const OPTION_KEYS = new Set(['strategy', 'topology', 'name', 'timeoutMs', 'waitForNodes', 'expectedDurationMs']);
 const BUNDLE_KEYS = new Set(['cpus', 'gpus', 'memory', 'resources', 'labels']);
 /** As in the head. */
 const BUNDLES_MAX = 10_000;
@@ -179,32 +177,26 @@ export function optionsFromText<Options extends { readonly placement?: Placement
 function requestOf(bundles: readonly BundleOptions[], options: PlacementGroupOptions): Omit<CreateGroup, 'groupId'> {
   if (!isObject(options)) throw invalid(`options: ${String(options)}`, "an object such as { strategy: 'spread' }");
   checkKeys('options', options, OPTION_KEYS);
-  const { strategy = 'pack', topology = {}, name = '', timeoutMs, waitForNodes = false } = options;
+  const { strategy = 'pack', topology = {}, name = '', timeoutMs, waitForNodes = false, expectedDurationMs = 0 } = options;
   if (!Array.isArray(bundles) || bundles.length === 0) throw invalid('bundles', 'an array of at least one bundle such as { cpus: 1 }');
   if (bundles.length > BUNDLES_MAX) throw invalid(`${bundles.length} bundles`, `at most ${BUNDLES_MAX}`);
-  if (!STRATEGIES.includes(strategy)) throw invalid(`strategy: ${String(strategy)}`, `one of ${STRATEGIES.join(', ')}`);
+  if (!GROUP_STRATEGIES.includes(strategy)) throw invalid(`strategy: ${String(strategy)}`, `one of ${GROUP_STRATEGIES.join(', ')}`);
   if (typeof name !== 'string') throw invalid(`name: ${String(name)}`, 'a text');
   if (typeof waitForNodes !== 'boolean') throw invalid(`waitForNodes: ${String(waitForNodes)}`, 'true or false');
   if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31)) throw invalid(`timeoutMs: ${timeoutMs}`, 'a positive number of milliseconds');
-  if (!isObject(topology)) throw invalid(`topology: ${String(topology)}`, "an object such as { rack: 'same' }");
-  return {
-    name, bundles: bundles.map(bundleOf), strategy, topology: Object.entries(topology).map(([level, rule]) => termOf(level, rule)), waitForNodes,
-  };
+  if (options.expectedDurationMs !== undefined && !(Number.isSafeInteger(expectedDurationMs) && expectedDurationMs > 0)) {
+    throw invalid(`expectedDurationMs: ${expectedDurationMs}`, 'a whole number of milliseconds above 0');
+  }
+  const made = bundles.map((bundle, index) => ({ ...bundleOf(bundle, index), expectedDurationMs }));
+  return { name, bundles: made, strategy, topology: parseTopology(topology), waitForNodes };
 }
 
-function bundleOf(bundle: BundleOptions, index: number): Demand {
+function bundleOf(bundle: BundleOptions, index: number): Omit<Demand, 'expectedDurationMs'> {
   const what = `bundle ${index}`;
   if (!isObject(bundle)) throw invalid(`${what}: ${String(bundle)}`, 'an object such as { cpus: 1 }');
   checkKeys(what, bundle, BUNDLE_KEYS);
   const { cpus, gpus, memory, resources, labels = {} } = bundle;
   const amounts = parseResources({ cpus, gpus, memory, resources });
   if (Object.keys(amounts).length === 0) throw invalid(`${what}, which asks for nothing`, 'of some resource: { cpus: 1 }, { gpus: 0.5 }');
-  return { resources: { amounts }, placement: { ...NO_PLACEMENT, labels: labelTerms(labels) } };
-}
-
-function termOf(level: string, rule: TopologyRule): TopologyTerm {
-  if (level === '') throw invalid('a level of the topology without a name', 'the name of a label');
-  if (rule === 'same' || rule === 'fewest') return { level, rule, max: 0 };
-  if (isObject(rule) && Object.keys(rule).length === 1 && Number.isInteger(rule.atMost) && rule.atMost >= 1) return { level, rule: 'spread', max: rule.atMost };
-  throw invalid(`the rule of the level ${level}`, "'same', 'fewest', or { atMost: n } with n of 1 or more");
+  return { resources: { amounts }, placement: { ...NO_PLACEMENT, labels: parseLabels(labels) }, waitForNodes: false };
 }

@@ -1,6 +1,6 @@
 /** The types hold end to end. Checked by the compiler; the run only says that it compiled. */
 import t from 'tap';
-import { actor, get, getActor, put, remote, wait, type ActorHandle, type ObjectRef } from '../index.js';
+import { actor, get, getActor, placementGroup, put, remote, wait, type ActorHandle, type ObjectRef, type PlacementGroup } from '../index.js';
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function expectType<_Expected>() {
@@ -54,11 +54,28 @@ async function typesHold(): Promise<void> {
   // @ts-expect-error too few arguments
   void square();
   square.options({ placement: { labels: { zone: 'a', disk: { in: ['ssd', 'nvme'] }, arch: { notIn: ['arm'] }, gpu: { exists: true }, rack: { in: ['r1'], weight: 10 } } } });
-  square.options({ placement: { node: 'node-1', soft: true } });
+  square.options({ placement: { node: 'node-1', soft: true }, waitForNodes: true });
+  actor(Counter, { waitForNodes: true });
+  // @ts-expect-error it waits or it does not
+  square.options({ waitForNodes: 60_000 });
   // @ts-expect-error one value is no list of values
   square.options({ placement: { labels: { disk: { in: 'ssd' } } } });
   // @ts-expect-error a weight alone is no condition
   square.options({ placement: { labels: { rack: { weight: 10 } } } });
+
+  const group = await placementGroup([{ cpus: 1, gpus: 0.5, labels: { zone: { in: ['a', 'b'] } } }, { memory: '1GiB', resources: { tpu: 1 } }], {
+    strategy: 'strict-spread', topology: { rack: 'same', zone: { atMost: 1 }, 'nvlink-domain': 'fewest' }, timeoutMs: 1000, name: 'first', waitForNodes: true,
+  });
+  group satisfies PlacementGroup;
+  group.bundles satisfies readonly { readonly nodeId: string | null }[];
+  square.options({ placement: { group, bundle: 0, captureChildTasks: true } });
+  remote((handle: PlacementGroup) => handle.remove())(group) satisfies Promise<void>;
+  // @ts-expect-error an unknown strategy
+  void placementGroup([{ cpus: 1 }], { strategy: 'tight' });
+  // @ts-expect-error an unknown rule
+  void placementGroup([{ cpus: 1 }], { topology: { rack: 'most' } });
+  // @ts-expect-error an id is no group
+  square.options({ placement: { group: group.id } });
 
   const words = remote(async function* (path: string) { yield path; });
   for await (const word of words('file')) word satisfies string;

@@ -1,5 +1,5 @@
 /** The types that carry a function's and a class's own types to the other side. */
-import type { ResourceOptions } from '@muster/base';
+import type { LabelCondition, ResourceOptions } from '@muster/base';
 import type { ObjectRef } from '../machine/reference.js';
 import type { PlacementGroup } from './placement-group.js';
 
@@ -21,17 +21,20 @@ export type Placement =
    */
   | { readonly group: PlacementGroup; readonly bundle?: number; readonly captureChildTasks?: boolean };
 
-/** What a label must be: a text; or one of several, none of several, there or not there. With a weight from 1 to 100, only preferred by that much. */
-export type LabelCondition = string | ((
-  | { readonly in: readonly string[] }
-  | { readonly notIn: readonly string[] }
-  | { readonly exists: boolean }
-) & { readonly weight?: number });
-
 interface CommonOptions extends ResourceOptions {
   /** Shown in `cluster list`, in logs and in errors. Default: the function's name. */
   readonly name?: string;
   readonly placement?: Placement;
+  /**
+   * What no node of the cluster could ever hold waits for one that can, such as an autoscaler starts. Default false: it fails at once with
+   * UnschedulableError. What names a node never waits for one.
+   */
+  readonly waitForNodes?: boolean;
+  /**
+   * How long one run of the task, or the actor's life, takes at most, as far as you know. Others that wait for its room are promised it by then, and it may run in
+   * room that is kept for them until then. Default: nobody knows.
+   */
+  readonly expectedDurationMs?: number;
 }
 
 /** How a task is placed and tried. */

@@ -31,7 +31,7 @@ t.teardown(() => {
 
 const connect = (): Promise<HeadClient> => HeadClient.connect({
   target: `unix:${path}`, token: 'token', unref: false, onMessage: () => {}, onClosed: () => {},
-  hello: { processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false },
+  hello: { processId: 'driver-1', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 },
 });
 const ask = (client: HeadClient): Promise<unknown> => client.request((requestId) => ({ type: 'getActor', requestId, name: 'x' }));
 

@@ -24,7 +24,7 @@ interface ReadyLine {
 }
 
 export interface OwnNode {
-  readonly target: Omit<SessionTarget, 'jobId'>;
+  readonly target: Omit<SessionTarget, 'jobId' | 'queue' | 'priority'>;
   /** Ends it; resolves when all of its processes are gone. */
   readonly stop: () => Promise<void>;
 }

@@ -53,6 +53,9 @@ export interface SessionTarget {
   readonly token: string;
   /** Set for a submitted driver. */
   readonly jobId: string;
+  /** Of a driver's job; an empty queue is the default one. */
+  readonly queue: string;
+  readonly priority: number;
   /** The address for TCP; empty: unix sockets only. A driver leaves it to its daemon (null). */
   readonly listenHost: string | null;
 }
@@ -144,6 +147,7 @@ export class Session {
       hello: {
         processId: options.processId, jobId: target.jobId, isDriver: options.isDriver, nodeId, pid: process.pid,
         endpoint: owner.self.endpoint, entrypoint: options.entrypoint, wantLogs: options.onLog !== null,
+        queue: target.queue, priority: target.priority,
       },
       onMessage: (message) => this.#onHeadMessage(message),
       onClosed: (failure) => this.#lostConnection('the head', failure),

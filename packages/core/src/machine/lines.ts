@@ -100,7 +100,8 @@ export class Lines {
   lost(line: Line, cause: Death | null): void {
     line.close();
     const startedCount = cause && cause.progress > 0 ? cause.progress - 1 : Infinity;
-    this.#scatter(line, (slot) => this.owner.slots.order[slot]! <= startedCount, cause);
+    const isPreempted = cause?.kind === 'preempted'; // which costs no attempt
+    this.#scatter(line, (slot) => !isPreempted && this.owner.slots.order[slot]! <= startedCount, cause);
   }
 
   /** Ends the worker of a lease for the sake of the task that it runs; the tasks behind that one have not begun and lose no attempt. */

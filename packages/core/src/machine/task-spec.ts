@@ -63,5 +63,5 @@ export function demandKey(demand: Demand): string {
   const amounts = Object.entries(demand.resources?.amounts ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
   const labels = (demand.placement?.labels ?? []).map(({ key, operator, values, weight }) => JSON.stringify([key, operator, values, weight])).sort();
   const { spread = false, groupId = '', bundle = 0, capturesChildren = false } = demand.placement ?? {};
-  return JSON.stringify([amounts, spread, labels, groupId, bundle, capturesChildren]);
+  return JSON.stringify([amounts, demand.expectedDurationMs, spread, labels, groupId, bundle, capturesChildren, demand.waitForNodes]);
 }

@@ -31,10 +31,13 @@ const HEAP_PATTERN = /heap out of memory|heap limit|invalid array length Allocat
 /** The cause of an exit. `killReason`: why this node killed the process; null when it did not. */
 export function deathCause(exit: ProcessExit, killReason: string | null): DeathCause {
   const cause = bareCause(exit, killReason);
-  return exit.startedTasks === undefined || cause.kind === 'start-failed' || cause.kind === 'node-lost' ? cause : { ...cause, startedTasks: exit.startedTasks };
+  return exit.startedTasks === undefined || cause.kind === 'start-failed' ? cause : { ...cause, startedTasks: exit.startedTasks };
 }
 
-function bareCause(exit: ProcessExit, killReason: string | null): DeathCause {
+/** What happens to a process on its own node, as the node sees it. */
+type OwnCause = Exclude<DeathCause, { readonly kind: 'node-lost' | 'preempted' }>;
+
+function bareCause(exit: ProcessExit, killReason: string | null): OwnCause {
   const { code, signal, fatalError, spawnFailure } = exit;
   const stderrTail = exit.stderrTail || undefined;
   if (spawnFailure !== null) return { kind: 'start-failed', detail: spawnFailure };

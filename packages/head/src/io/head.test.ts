@@ -62,7 +62,7 @@ const registration = (nodeId: string): NodeToHead => ({
 });
 
 const hello = (processId: string, isDriver: boolean): ClientToHead => ({
-  type: 'clientHello', processId, jobId: '', isDriver, nodeId: 'node-1', pid: 1, endpoint: null, entrypoint: 'test', wantLogs: true,
+  type: 'clientHello', processId, jobId: '', isDriver, nodeId: 'node-1', pid: 1, endpoint: null, entrypoint: 'test', wantLogs: true, queue: '', priority: 0,
 });
 
 const read = <Answer>(reply: QueryReply): Answer => {
@@ -152,7 +152,7 @@ t.test('a node and a driver meet: lease, logs, goodbye', async (t) => {
   const welcome = await driver.inbox.next('welcome');
   t.match(welcome, { nodeId: 'node-1', daemonUnixPath: '/somewhere/daemon.sock', clusterCpus: 2, failure: null });
 
-  const oneCpu = { resources: resourcesToMessage(parseResources({ cpus: 1 })), placement: null };
+  const oneCpu = { resources: resourcesToMessage(parseResources({ cpus: 1 })), placement: null, expectedDurationMs: 0, waitForNodes: false };
   driver.stream.send({ type: 'leaseDemand', demandId: 1, demand: oneCpu, count: 1, name: 'f', preferredNodeIds: [] });
   const start = await node.inbox.next('startLease');
   t.match(start, { jobId: welcome.jobId, resources: { amounts: { cpu: 10_000 } } });
@@ -174,7 +174,7 @@ t.test('a node and a driver meet: lease, logs, goodbye', async (t) => {
   const second = openClient(channel);
   second.stream.send(hello('driver-2', true));
   await second.inbox.next('welcome');
-  second.stream.send({ type: 'leaseDemand', demandId: 1, demand: { resources: { amounts: { cpu: -1 } }, placement: null }, count: 1, name: '', preferredNodeIds: [] });
+  second.stream.send({ type: 'leaseDemand', demandId: 1, demand: { resources: { amounts: { cpu: -1 } }, placement: null, expectedDurationMs: 0, waitForNodes: false }, count: 1, name: '', preferredNodeIds: [] });
   t.equal((await second.inbox.ended)?.code, 'PROTOCOL', 'what breaks a rule ends its own stream, with the reason');
 
   const third = openClient(channel);

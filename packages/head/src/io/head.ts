@@ -3,6 +3,7 @@ import { assert, makeError, type Clock, type Logger, type MusterError, type Rand
 import { RpcServer, targetOf, type QueryReply, type QueryRequest } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
+import type { QueueRules } from '../machine/queues.js';
 import { Streams } from './streams.js';
 
 const HEARTBEAT_INTERVAL_MS = 500;
@@ -30,6 +31,8 @@ export interface HeadOptions {
   readonly nodeTimeoutMs?: number;
   /** How long demands that only a lost node could have held wait for another one like it, before they are infeasible. Six node timeouts when absent. */
   readonly lostNodeGraceMs?: number;
+  /** There is one named `default` when absent. */
+  readonly queues?: readonly QueueRules[];
 }
 
 /** A head that listens. */
@@ -91,12 +94,12 @@ class Head implements RunningHead {
   }
 
   async listen(): Promise<void> {
-    const { listen, listenUnixPath, clock, random, tokenFile, heartbeatIntervalMs, nodeTimeoutMs = NODE_TIMEOUT_MS, lostNodeGraceMs } = this.#options;
+    const { listen, listenUnixPath, clock, random, tokenFile, heartbeatIntervalMs, nodeTimeoutMs = NODE_TIMEOUT_MS, lostNodeGraceMs, queues = [] } = this.#options;
     if (listen !== undefined) this.port = await this.#server.listenTcp(listen.host, listen.port);
     if (listenUnixPath !== undefined) await this.#server.listenUnix(listenUnixPath);
     this.#machine = new HeadMachine({
       clusterId: this.clusterId, tokenFile, address: listenUnixPath !== undefined ? `unix:${listenUnixPath}` : localAddress(listen!.host, this.port!),
-      heartbeatIntervalMs: heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS, nodeTimeoutMs, lostNodeGraceMs: lostNodeGraceMs ?? LOST_NODE_GRACE_TIMEOUTS * nodeTimeoutMs,
+      heartbeatIntervalMs: heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS, nodeTimeoutMs, lostNodeGraceMs: lostNodeGraceMs ?? LOST_NODE_GRACE_TIMEOUTS * nodeTimeoutMs, queues,
     }, random, clock.nowMs());
     this.#ticker = setInterval(() => this.#dispatch({ type: 'tick' }), TICK_MS);
   }

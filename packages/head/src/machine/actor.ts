@@ -44,12 +44,14 @@ export interface Actor {
   readonly maxConcurrency: number;
   readonly maxPendingCalls: number;
   readonly interface: Uint8Array;
-  /** Class and arguments; dropped as soon as no constructor will run any more. */
+  /** Class and arguments; kept while it lives, because a preempted one starts again whatever its restarts. */
   creation: Uint8Array;
   readonly createdAtMs: number;
   state: ActorStateName;
   incarnation: number;
+  /** Those that count, and those that followed a preemption. */
   restarts: number;
+  preemptions: number;
   /** Workers lost before the constructor began, since the last incarnation. */
   startAttempts: number;
   /** Lives in a row that were short. */

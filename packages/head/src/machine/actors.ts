@@ -2,14 +2,14 @@
  * The actors: their creation, names, restarts and deaths. An actor is a demand for one lease; here it is decided what runs on
  * that lease and what its loss means.
  */
-import { assert, formatSizeBytes, makeError, MusterError, NODE_LABEL, type ActorId, type DeathCause } from '@muster/base';
+import { assert, formatSizeBytes, makeError, MusterError, type ActorId, type DeathCause } from '@muster/base';
 import { failureToMessage, type ActorStarted, type ActorStartFailed, type CreateActor, type GetActor, type KillActor } from '@muster/protocol';
-import type { PlacementRequest } from '@muster/scheduler';
+import { namesNodes } from '@muster/scheduler';
 import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
 import { deathLine } from './death.js';
-import type { Demands, DemandStatus } from './demands.js';
+import type { Demands, DemandSpec, DemandStatus } from './demands.js';
 import { History } from './history.js';
 import type { Jobs } from './jobs.js';
 import type { Lease, Leases } from './leases.js';
@@ -60,6 +60,15 @@ export class Actors {
 
   find(actorId: string): Actor | undefined {
     return this.live.get(actorId) ?? this.dead.get(actorId);
+  }
+
+  /** The living one of that name. */
+  named(name: string): Actor | undefined {
+    return this.#names.get(name);
+  }
+
+  names(): Iterable<string> {
+    return this.#names.keys();
   }
 
   /** Repeatable: a second request with the same actor id has the same answer. */
@@ -149,7 +158,6 @@ export class Actors {
     if (actor === null || actor.state !== 'starting') return;
     actor.aliveSinceMs = this.#parts.context.nowMs;
     actor.startAttempts = 0;
-    if (!hasRestartsLeft(actor)) actor.creation = NO_BYTES;
     this.#become(actor, 'alive');
   }
 
@@ -161,7 +169,7 @@ export class Actors {
   /** Tells watchers why the actor waits. One that only a dead node or the bundles of a group that is gone could hold never will run. */
   status(actorId: string, status: DemandStatus): void {
     const actor = this.live.get(actorId)!;
-    if (status.isInfeasible && (actor.demand.pool.groupId !== '' || namesNode(actor.demand.request))) {
+    if (status.isInfeasible && (actor.demand.pool.groupId !== '' || namesNodes(actor.demand.request))) {
       return this.die(actor, { kind: 'start-failed', detail: `it can never be placed: ${status.reasons}` });
     }
     actor.reasons = status.reasons;
@@ -198,24 +206,27 @@ export class Actors {
   /** @throws MusterError for a request that cannot be met */
   #make(creator: Process, message: CreateActor): Actor {
     const { context, demands, jobs, poolOf } = this.#parts;
-    if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
+    const job = jobs.running.get(creator.jobId);
+    if (job === undefined || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
+    const { queue, priority } = job;
     checkCreation(message);
-    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
+    const { request, isSpread, waitsForNodes, groupId, capturesChildren, expectedDurationMs } = readDemand(message.demand);
     const what = `the actor ${message.name || message.className}`;
     const pool = poolOf(groupId);
-    const reasons = this.#waitReasons(what, pool, request);
+    const reasons = this.#waitReasons(what, { pool, queue, request, waitsForNodes });
     const className = readName(message.className);
     const spreadKey = isSpread ? `${creator.jobId}/${className}` : '';
-    const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: creator.jobId } as const;
-    const jobId = message.detached ? jobs.create(ownJob, null).id : creator.jobId;
+    const ownJob = { kind: 'actor', entrypoint: what, actorId: message.actorId, parentJobId: job.id, queue, priority } as const;
+    const jobId = message.detached ? jobs.create(ownJob, null).id : job.id;
     const demand = demands.create({
-      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, preferredNodeIds: [creator.nodeId],
-      pool, request, capturesChildren, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
+      demandId: 0, actorId: message.actorId, ownerId: creator.id, jobId, queue, priority, preferredNodeIds: [creator.nodeId], waitsForNodes,
+      pool, request, capturesChildren, expectedDurationMs, leasesByNode: isSpread ? this.#joinSpread(spreadKey) : null, name: message.name || className,
     });
     const actor: Actor = {
       id: message.actorId as ActorId, name: message.name, className, ownerId: creator.id, jobId, isDetached: message.detached, demand, spreadKey,
       maxRestarts: message.maxRestarts, maxConcurrency: message.maxConcurrency, maxPendingCalls: message.maxPendingCalls,
-      interface: this.#sharedInterface(className, message.interface), creation: ownBytes(message.creation), createdAtMs: context.nowMs, state: 'pending', incarnation: 1, restarts: 0,
+      interface: this.#sharedInterface(className, message.interface), creation: ownBytes(message.creation), createdAtMs: context.nowMs, state: 'pending', incarnation: 1,
+      restarts: 0, preemptions: 0,
       startAttempts: 0, shortLives: 0, aliveSinceMs: null, endedAtMs: null, lease: null, hasBegun: false, cause: null,
       creationError: NO_BYTES, reasons, past: [], watchers: new SmallSet(),
     };
@@ -236,9 +247,9 @@ export class Actors {
   }
 
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
-  #waitReasons(what: string, pool: Pool, request: PlacementRequest): string {
+  #waitReasons(what: string, wanted: Pick<DemandSpec, 'pool' | 'queue' | 'request' | 'waitsForNodes'>): string {
     if (this.live.size >= ACTORS_MAX) throw makeError('UNSCHEDULABLE', { what, reasons: `the cluster has ${ACTORS_MAX} actors, the most it may` });
-    const status = this.#parts.demands.outlook(pool, request);
+    const status = this.#parts.demands.outlook(wanted);
     if (status?.isInfeasible === true) throw makeError('UNSCHEDULABLE', { what, reasons: status.reasons });
     return status?.reasons ?? '';
   }
@@ -254,11 +265,13 @@ export class Actors {
 
   /** The incarnation had begun. */
   #restartOrDie(actor: Actor, cause: DeathCause): void {
-    if (!hasRestartsLeft(actor)) return this.die(actor, cause);
+    const isPreempted = cause.kind === 'preempted'; // which is not its fault
+    if (!isPreempted && !hasRestartsLeft(actor)) return this.die(actor, cause);
     const { context, demands } = this.#parts;
-    const wasShort = actor.aliveSinceMs === null || context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS;
+    const wasShort = !isPreempted && (actor.aliveSinceMs === null || context.nowMs - actor.aliveSinceMs < ACTOR_SETTLED_MS);
     actor.shortLives = wasShort ? actor.shortLives + 1 : 0;
-    actor.restarts++;
+    if (isPreempted) actor.preemptions++;
+    else actor.restarts++;
     actor.incarnation++;
     actor.startAttempts = 0;
     actor.aliveSinceMs = null;
@@ -272,7 +285,7 @@ export class Actors {
   /** No code of the user's had run: trying again is free, but not for ever. */
   #startAgainOrDie(actor: Actor, cause: DeathCause): void {
     this.#awaitingWorker.delete(actor);
-    if (cause.kind === 'node-lost') return;
+    if (cause.kind === 'node-lost' || cause.kind === 'preempted') return;
     if (++actor.startAttempts >= ACTOR_START_ATTEMPTS_MAX) return hasRestartsLeft(actor) ? this.#restartOrDie(actor, cause) : this.die(actor, cause);
     this.#parts.demands.startFailed(actor.demand, 'its last worker was lost before its constructor began');
   }
@@ -330,9 +343,6 @@ export class Actors {
 
 /** The bytes by themselves: those of a message lie in a buffer with much else, all of which they would keep. */
 const ownBytes = (bytes: Uint8Array): Uint8Array => (bytes.length === 0 ? NO_BYTES : new Uint8Array(bytes));
-
-/** Whether only certain nodes will do. Ids of dead ones do not return. */
-const namesNode = (request: PlacementRequest): boolean => request.labels.some((term) => term.key === NODE_LABEL && term.operator === 'in' && term.weight === 0);
 
 /** @throws MusterError INVALID_ARGUMENT */
 function checkCreation(message: CreateActor): void {

@@ -8,6 +8,7 @@ import type { HeadContext } from './context.js';
 import type { Group, Share } from './group.js';
 import { LEASE_RESEND_MS, PREPARE_PATIENCE_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
+import type { Queues } from './queues.js';
 
 /** Hears what becomes of shares. */
 export interface ShareListener {
@@ -20,17 +21,26 @@ export interface ShareListener {
   roomReturned(): void;
 }
 
+/** The tables that shares stand in. */
+interface ShareTables {
+  readonly context: HeadContext;
+  readonly nodes: Nodes;
+  readonly queues: Queues;
+}
+
 /** All shares, from the plan until the daemon has returned them. */
 export class BundleShares {
   readonly #context: HeadContext;
   readonly #nodes: Nodes;
+  readonly #queues: Queues;
   readonly #listener: ShareListener;
   /** Those that wait for a daemon's answer. */
   readonly #unsettled = new Set<Share>();
 
-  constructor(context: HeadContext, nodes: Nodes, listener: ShareListener) {
+  constructor({ context, nodes, queues }: ShareTables, listener: ShareListener) {
     this.#context = context;
     this.#nodes = nodes;
+    this.#queues = queues;
     this.#listener = listener;
   }
 
@@ -95,6 +105,7 @@ export class BundleShares {
     const groups = new Set<Group>();
     for (const share of node.shares.values()) {
       this.#unsettled.delete(share);
+      for (const { resources } of share.holdings.values()) this.#queues.release(share.group, resources);
       if (share.state === 'returning') continue;
       this.#leaveGroup(share);
       groups.add(share.group);
@@ -123,6 +134,7 @@ export class BundleShares {
     const { group, node, epoch, holdings } = share;
     for (const [index, holding] of holdings) {
       this.#nodes.holdBundle(node, holding);
+      this.#queues.hold(group, holding.resources);
       group.bundles[index] = { share, holding };
     }
     group.shares.add(share);
@@ -147,7 +159,10 @@ export class BundleShares {
   #forget(share: Share): void {
     this.#unsettled.delete(share);
     share.node.shares.delete(keyOf(share.group.id, share.epoch));
-    for (const holding of share.holdings.values()) this.#nodes.releaseBundle(share.node, holding);
+    for (const holding of share.holdings.values()) {
+      this.#queues.release(share.group, holding.resources);
+      this.#nodes.releaseBundle(share.node, holding);
+    }
   }
 }
 

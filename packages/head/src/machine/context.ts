@@ -2,6 +2,7 @@
 import type { MusterError, Random } from '@muster/base';
 import type { HeadToClient, HeadToNode, QueryReply } from '@muster/protocol';
 import type { HeadEffect } from './messages.js';
+import type { QueueRules } from './queues.js';
 
 /** Fixed for the life of a cluster. */
 export interface HeadSettings {
@@ -14,6 +15,8 @@ export interface HeadSettings {
   readonly address: string;
   /** Where that program finds the token. */
   readonly tokenFile: string;
+  /** As they were set up; none: there is the default alone. */
+  readonly queues: readonly QueueRules[];
 }
 
 /** One per machine; every part writes its effects here. */

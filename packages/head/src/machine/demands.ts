@@ -1,9 +1,10 @@
 /**
  * Who waits for how many leases of what, in which order they are served, and what they are told meanwhile.
  *
- * Demands whose requests fit the same nodes form a group: when one of them is refused, all are, until a node changes. So a
- * step costs time in proportion to the number of different requests that wait, not to the number of waiting owners.
- * Among all groups the demand with the fewest leases is next, and among equals it goes in turn.
+ * Demands of one queue, priority and expected duration whose requests fit the same nodes form a group: when one of them is refused, all
+ * are, until a node changes. So a step costs time in proportion to the number of different requests that wait, not to the number of waiting owners.
+ * Among all groups that of the highest priority is next, then that of the queue with the smallest share, then the demand with the fewest
+ * leases, and among equals it goes in turn.
  */
 import { formatDurationMs } from '@muster/base';
 import { place, requestKey, type PlacementRequest, type Shape } from '@muster/scheduler';
@@ -15,10 +16,11 @@ import { DEMAND_STATUS_INTERVAL_MS, LEASES_PER_DEMAND_MAX, STATUS_NODES_MAX, UNS
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
 import type { Pool } from './pool.js';
+import type { Queues, Ranked } from './queues.js';
 import { SmallSet } from './small-set.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
-export interface DemandSpec {
+export interface DemandSpec extends Ranked {
   /** The owner's number for it; 0 for an actor. */
   readonly demandId: number;
   /** Empty for tasks. */
@@ -32,8 +34,12 @@ export interface DemandSpec {
   readonly request: PlacementRequest;
   /** In a placement group: what is made there runs in the group, too. */
   readonly capturesChildren: boolean;
+  /** Of one task, or of an actor's life; null: nobody knows. */
+  readonly expectedDurationMs: number | null;
   /** Set: spread, by these counts, which the demand keeps up to date. */
   readonly leasesByNode: Map<string, number> | null;
+  /** What no node could ever hold waits for one that can. */
+  readonly waitsForNodes: boolean;
   readonly name: string;
 }
 
@@ -44,14 +50,16 @@ export interface DemandStatus {
 }
 
 /** A demand, with what it has and how it stands in its queue. */
-export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | 'request' | 'capturesChildren' | 'leasesByNode' | 'name'>, Queued {
+export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | 'request' | 'capturesChildren' | 'leasesByNode' | 'waitsForNodes' | 'name'>, Queued {
   preferredNodeIds: readonly string[];
   pool: Pool;
   request: PlacementRequest;
   capturesChildren: boolean;
   /** Equal for demands that fit the same rows of the same pool. */
   requestKey: string;
+  groupKey: string;
   leasesByNode: Map<string, number> | null;
+  waitsForNodes: boolean;
   name: string;
   /** How many leases it wants in all. */
   count: number;
@@ -69,21 +77,30 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | '
 }
 
 /** What a demand may change to. */
-export type DemandChange = Pick<DemandSpec, 'pool' | 'request' | 'capturesChildren'> & { readonly isSpread: boolean };
+export type DemandChange = Pick<DemandSpec, 'pool' | 'request' | 'capturesChildren' | 'waitsForNodes'> & { readonly isSpread: boolean };
 
-/** The waiting demands whose requests fit the same rows. */
-export interface DemandGroup {
+/** The waiting demands of one queue, priority and expected duration whose requests fit the same rows. */
+export interface DemandGroup extends Ranked {
   readonly pool: Pool;
   readonly shape: Shape;
-  readonly queue: FairQueue<Demand>;
+  readonly waiting: FairQueue<Demand>;
   /** The pool's revision and its cluster's epoch at the last refusal; -1 before the first. */
   refusedRevision: number;
   refusedEpoch: number;
   /** Why, as it was told last. Worked out when it is asked for, because that takes a look at every node. */
   explained: { readonly version: number; readonly reasons: string } | null;
   isInfeasible: boolean;
+  /** It was refused for its queue's quota, whatever the nodes have. */
+  isOverQuota: boolean;
   /** Set: it would be infeasible, but a node that was lost lately could have held it. */
   awaited: AwaitedNode | null;
+}
+
+/** The tables that demands are served from. */
+interface DemandTables {
+  readonly context: HeadContext;
+  readonly nodes: Nodes;
+  readonly queues: Queues;
 }
 
 const NEVER = -1;
@@ -93,6 +110,7 @@ export class Demands {
   readonly groups = new Map<string, DemandGroup>();
   readonly #context: HeadContext;
   readonly #nodes: Nodes;
+  readonly #queues: Queues;
   readonly #tell: (demand: Demand, status: DemandStatus) => void;
   readonly #delayed = new Set<Demand>();
   #turns = 0;
@@ -101,18 +119,22 @@ export class Demands {
   #nextReportMs = 0;
 
   /** `tell` is called at once when a demand becomes infeasible, and at most once a second while it waits. */
-  constructor(context: HeadContext, nodes: Nodes, tell: (demand: Demand, status: DemandStatus) => void) {
+  constructor({ context, nodes, queues }: DemandTables, tell: (demand: Demand, status: DemandStatus) => void) {
     this.#context = context;
     this.#nodes = nodes;
+    this.#queues = queues;
     this.#tell = tell;
   }
 
   /** Field by field: V8 would give each object that begins with a spread a shape of its own, of half a kilobyte. */
-  create({ demandId, actorId, ownerId, jobId, preferredNodeIds, pool, request, capturesChildren, leasesByNode, name }: DemandSpec): Demand {
-    const key = keyIn(pool, request);
+  create(spec: DemandSpec): Demand {
+    const { demandId, actorId, ownerId, jobId, queue, priority, preferredNodeIds, pool, capturesChildren, expectedDurationMs, leasesByNode, waitsForNodes, name } = spec;
+    const key = keyIn(pool, spec.request);
+    const { request } = pool.shapes.of(spec.request, key); // one for all that are equal
     return {
-      demandId, actorId, ownerId, jobId, preferredNodeIds, pool, request: pool.shapes.of(request, key).request, capturesChildren, leasesByNode, name, requestKey: key, count: 0,
-      leases: new SmallSet(), askedBack: 0, waitingSinceMs: 0, failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
+      demandId, actorId, ownerId, jobId, queue, priority, preferredNodeIds, pool, request, capturesChildren, expectedDurationMs, leasesByNode, waitsForNodes, name,
+      requestKey: key, groupKey: groupKey(spec, key), count: 0, leases: new SmallSet(), askedBack: 0, waitingSinceMs: 0, failures: 0, delayedUntilMs: 0, lastFailure: '',
+      told: null, level: null, turn: 0,
     };
   }
 
@@ -123,7 +145,8 @@ export class Demands {
   }
 
   /** The request may change under one number; the leases it has stay. */
-  change(demand: Demand, { pool, request, capturesChildren, isSpread }: DemandChange): void {
+  change(demand: Demand, { pool, request, capturesChildren, isSpread, waitsForNodes }: DemandChange): void {
+    demand.waitsForNodes = waitsForNodes;
     if (!isSpread) demand.leasesByNode = null;
     else demand.leasesByNode ??= countByNode(demand.leases);
     demand.capturesChildren = capturesChildren;
@@ -133,6 +156,7 @@ export class Demands {
     demand.pool = pool;
     demand.request = request;
     demand.requestKey = key;
+    demand.groupKey = groupKey(demand, key);
     this.#refresh(demand);
   }
 
@@ -171,15 +195,25 @@ export class Demands {
     if (this.#delayed.has(demand)) {
       return { isInfeasible: false, reasons: `${demand.lastFailure}; tried again in ${formatDurationMs(demand.delayedUntilMs - this.#context.nowMs)}` };
     }
-    return this.outlook(demand.pool, demand.request) ?? { isInfeasible: false, reasons: 'it is next' };
+    const group = demand.level === null ? undefined : this.groups.get(demand.groupKey);
+    if (group !== undefined && this.#isRefused(group)) return this.#statusOf(demand, group);
+    return this.outlook(demand) ?? { isInfeasible: false, reasons: 'it is next' };
   }
 
-  /** Why such a request would wait at this moment, or null when some row has room for it. */
-  outlook(pool: Pool, request: PlacementRequest): DemandStatus | null {
+  /** Why such a request would wait at this moment, or null when some row has room for it and its queue may hold it. */
+  outlook({ pool, queue, request, waitsForNodes }: Pick<DemandSpec, 'pool' | 'queue' | 'request' | 'waitsForNodes'>): DemandStatus | null {
+    const never = pool === this.#nodes ? queue.neverHolds(request.resources) : null;
+    const reasons = never ?? this.#overQuota({ pool, queue }, request);
+    if (reasons !== null) return { isInfeasible: never !== null, reasons };
     const shape = pool.shapes.of(request, keyIn(pool, request));
     if (shape.best() !== null) return null;
     const awaited = shape.isFeasible ? null : pool.awaitedBy(request);
-    return { isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(pool.explain(request), awaited) };
+    return statusOf({ isInfeasible: !shape.isFeasible && awaited === null, reasons: withAwaited(pool.explain(request).reasons, awaited) }, waitsForNodes);
+  }
+
+  /** How many more leases the demand would take. */
+  missing(demand: Demand): number {
+    return this.#wanted(demand) - demand.leases.size;
   }
 
   /** A placement group's rows have changed, so that demands in it are worth another try. */
@@ -187,15 +221,22 @@ export class Demands {
     this.#hasNew = true;
   }
 
-  /** Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease, on that row of its pool. */
-  schedule(grant: (demand: Demand, row: string) => void): void {
+  /**
+   * Gives leases to all that wait and fit, in fair order. `grant` must make the demand hold the lease, on that row of its pool. `admit` names a node that is kept
+   * for others and has room all the same. Only priorities from `least` on are served; those below must be in the same step.
+   */
+  schedule(grant: (demand: Demand, row: string) => void, admit: (demand: Demand, shape: Shape) => string | null, least: number): void {
     if (!this.#hasNew && this.#scheduledRevision === this.#nodes.revision) return;
-    for (let demand = this.#next(); demand !== null; demand = this.#next()) {
-      const group = this.groups.get(demand.requestKey)!;
-      const row = place(group.pool.cluster, group.shape, group.pool.hintsFor(demand));
+    for (let demand = this.#next(least); demand !== null; demand = this.#next(least)) {
+      const group = this.groups.get(demand.groupKey)!;
+      const { pool, shape } = group;
+      group.isOverQuota = this.#overQuota(group, demand.request) !== null;
+      let row = group.isOverQuota ? null : place(pool.cluster, shape, pool.hintsFor(demand));
+      if (row === null && !group.isOverQuota && pool === this.#nodes) row = admit(demand, shape);
       if (row !== null) grant(demand, row);
       else this.#refuse(group);
     }
+    if (least > -Infinity) return;
     this.#hasNew = false;
     this.#scheduledRevision = this.#nodes.revision;
   }
@@ -224,12 +265,17 @@ export class Demands {
     for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
       if (nodesLeft <= 0) break;
       if (!this.#isRefused(group)) continue; // it is tried again in this step
-      const waiting = [...group.queue].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
+      const waiting = [...group.waiting].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
       const { cluster } = group.pool;
       if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;
       // An actor that is told may die, and take others with it.
-      for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(group));
+      for (const demand of waiting) if (demand.level !== null) this.#report(demand, this.#statusOf(demand, group));
     }
+  }
+
+  /** Why the queue may not hold it; null when it may. What a placement group holds, it holds already. */
+  #overQuota({ pool, queue }: Pick<Demand, 'pool' | 'queue'>, { resources }: PlacementRequest): string | null {
+    return pool === this.#nodes ? queue.overQuota(resources) : null;
   }
 
   #wanted(demand: Demand): number {
@@ -245,37 +291,38 @@ export class Demands {
   }
 
   #queue(demand: Demand): void {
-    let group = this.groups.get(demand.requestKey);
+    let group = this.groups.get(demand.groupKey);
     if (group === undefined) {
-      const { pool } = demand;
+      const { queue, priority, pool } = demand;
+      const shape = pool.shapes.of(demand.request, demand.requestKey);
       group = {
-        pool, shape: pool.shapes.of(demand.request, demand.requestKey), queue: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null,
-        isInfeasible: false, awaited: null,
+        queue, priority, pool, shape, waiting: new FairQueue(), refusedRevision: NEVER, refusedEpoch: NEVER, explained: null,
+        isInfeasible: false, isOverQuota: false, awaited: null,
       };
-      this.groups.set(demand.requestKey, group);
+      this.groups.set(demand.groupKey, group);
     }
     const level = demand.leases.size;
     if (demand.level === null || demand.level < level) demand.waitingSinceMs = this.#context.nowMs;
-    group.queue.put(demand, level, this.#turns++);
+    group.waiting.put(demand, level, this.#turns++);
     if (!this.#isRefused(group)) this.#hasNew = true;
     else if (group.isInfeasible) this.#reportFeasibility(demand, group);
   }
 
   #leaveQueue(demand: Demand): void {
     demand.told = null;
-    const group = this.groups.get(demand.requestKey);
+    const group = this.groups.get(demand.groupKey);
     if (demand.level === null || group === undefined) return;
-    group.queue.remove(demand);
-    if (group.queue.size === 0) this.groups.delete(demand.requestKey);
+    group.waiting.remove(demand);
+    if (group.waiting.size === 0) this.groups.delete(demand.groupKey);
   }
 
-  /** The neediest demand of those groups that have not been refused since the nodes last changed. */
-  #next(): Demand | null {
+  /** Whose turn it is among those groups that have not been refused since the nodes last changed. */
+  #next(least: number): Demand | null {
     let next: Demand | null = null;
     for (const group of this.groups.values()) {
-      if (this.#isRefused(group)) continue;
-      const demand = group.queue.first()!;
-      if (next === null || demand.level! < next.level! || (demand.level === next.level && demand.turn < next.turn)) next = demand;
+      if (group.priority < least || this.#isRefused(group)) continue;
+      const demand = group.waiting.first()!;
+      if (next === null || (this.#queues.compare(demand, next) || demand.level! - next.level! || demand.turn - next.turn) < 0) next = demand;
     }
     return next;
   }
@@ -286,14 +333,15 @@ export class Demands {
   }
 
   #refuse(group: DemandGroup): void {
-    const { pool, shape, isInfeasible: wasInfeasible } = group;
+    const { pool, shape, queue, isInfeasible: wasInfeasible } = group;
+    const isBarred = group.isOverQuota && queue.neverHolds(shape.request.resources) !== null;
     group.refusedRevision = pool.revision;
     group.refusedEpoch = pool.cluster.epoch;
-    group.awaited = shape.isFeasible ? null : pool.awaitedBy(shape.request);
-    group.isInfeasible = !shape.isFeasible && group.awaited === null;
+    group.awaited = isBarred || shape.isFeasible ? null : pool.awaitedBy(shape.request);
+    group.isInfeasible = isBarred || (!shape.isFeasible && group.awaited === null);
     if (!wasInfeasible && !group.isInfeasible) return;
     // An actor that is told may die, and take others with it.
-    for (const demand of [...group.queue]) if (demand.level !== null) this.#reportFeasibility(demand, group);
+    for (const demand of [...group.waiting]) if (demand.level !== null) this.#reportFeasibility(demand, group);
   }
 
   /** Its last refusal holds no longer, though the nodes are the same. */
@@ -303,14 +351,23 @@ export class Demands {
     this.#hasNew = true;
   }
 
-  #statusOf(group: DemandGroup): DemandStatus {
-    const { cluster } = group.pool;
-    if (group.explained?.version !== cluster.version) group.explained = { version: cluster.version, reasons: group.pool.explain(group.shape.request) };
-    return { isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) };
+  #statusOf(demand: Demand, group: DemandGroup): DemandStatus {
+    const { pool, shape: { request }, queue } = group;
+    if (group.explained?.version !== pool.cluster.version) {
+      const quota = group.isOverQuota ? (queue.neverHolds(request.resources) ?? queue.overQuota(request.resources)) : null;
+      group.explained = { version: pool.cluster.version, reasons: quota ?? pool.explain(request).reasons };
+    }
+    return statusOf({ isInfeasible: group.isInfeasible, reasons: withAwaited(group.explained.reasons, group.awaited) }, this.#waitsForNodes(demand));
+  }
+
+  /** What its queue's quota forbids for ever, no node makes possible. */
+  #waitsForNodes({ waitsForNodes, queue, request }: Demand): boolean {
+    return waitsForNodes && queue.neverHolds(request.resources) === null;
   }
 
   #reportFeasibility(demand: Demand, group: DemandGroup): void {
-    if ((demand.told?.isInfeasible ?? false) !== group.isInfeasible) this.#report(demand, this.#statusOf(group));
+    const isInfeasible = group.isInfeasible && !this.#waitsForNodes(demand);
+    if ((demand.told?.isInfeasible ?? false) !== isInfeasible) this.#report(demand, this.#statusOf(demand, group));
   }
 
   #report(demand: Demand, status: DemandStatus): void {
@@ -320,6 +377,14 @@ export class Demands {
     this.#tell(demand, status);
   }
 }
+
+/** What no node could ever hold is still not infeasible for who waits for nodes. */
+function statusOf(status: DemandStatus, waitsForNodes: boolean): DemandStatus {
+  return status.isInfeasible && waitsForNodes ? { isInfeasible: false, reasons: `${status.reasons}; it waits for a node that could hold it` } : status;
+}
+
+const groupKey = ({ queue, priority, expectedDurationMs }: Pick<DemandSpec, 'queue' | 'priority' | 'expectedDurationMs'>, key: string): string =>
+  `${priority} ${queue.settings.name} ${expectedDurationMs ?? ''} ${key}`;
 
 /** Requests of placement groups are those of one group, whose rows no others have. */
 const keyIn = ({ groupId }: Pool, request: PlacementRequest): string => (groupId === '' ? requestKey(request) : `${groupId} ${requestKey(request)}`);

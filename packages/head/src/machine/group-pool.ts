@@ -1,13 +1,16 @@
 /** The bundles of one placement group as rows of a cluster of their own, in which its leases are placed. Made when the first one is asked for. */
 import { NODE_LABEL, type ResourceSet } from '@muster/base';
-import { Cluster, explain, type LabelTerm, type PlacementHints, type PlacementRequest, type RowWords } from '@muster/scheduler';
+import { Cluster, explain, type Explanation, type LabelTerm, type PlacementHints, type PlacementRequest, type RowWords } from '@muster/scheduler';
 import type { Group } from './group.js';
+import type { Lease } from './leases.js';
 import type { Place, Pool } from './pool.js';
 import { Shapes } from './shapes.js';
 
 /** Few, because groups are many, and most have few bundles. */
 const CHANGES_KEPT = 64;
-const WORDS: RowWords = { plural: 'bundles', whole: 'the placement group', unreachable: 'has no place at the moment' };
+const WORDS: RowWords = {
+  singular: 'bundle', plural: 'bundles', whole: 'the placement group', unreachable: (isMany) => `${isMany ? 'have' : 'has'} no place at the moment`,
+};
 const NO_BUNDLES: Pick<Group, 'request' | 'bundles' | 'state'> = { request: { bundles: [], strategy: 'pack', topology: [] }, bundles: [], state: 'removed' };
 
 const rowOf = (index: number): string => `bundle ${index}`;
@@ -22,6 +25,7 @@ export class GroupPool implements Pool {
   readonly cluster = new Cluster(CHANGES_KEPT);
   readonly shapes = new Shapes(this.cluster);
   revision = 0;
+  readonly leases = new Set<Lease>();
   readonly #group: Pick<Group, 'bundles' | 'state'>;
   readonly #indexOf = new Map<string, number>();
   readonly #onChange: () => void;
@@ -88,8 +92,9 @@ export class GroupPool implements Pool {
     return { preferredNodeIds: preferredNodeIds.flatMap((nodeId) => [...this.#indexOf].filter(isOn(nodeId)).map(([row]) => row)), leasesByNode: null };
   }
 
-  explain(request: PlacementRequest): string {
-    return this.#closedBecause ?? explain(this.cluster, request, WORDS).reasons;
+  explain(request: PlacementRequest): Explanation {
+    const explanation = explain(this.cluster, request, WORDS);
+    return this.#closedBecause === null ? explanation : { ...explanation, reasons: this.#closedBecause };
   }
 
   awaitedBy(): null {

@@ -1,10 +1,11 @@
 /** One placement group, as the head keeps it and as its watchers see it. */
-import type { GroupId, MusterError } from '@muster/base';
+import type { GroupId, MusterError, ResourceSet } from '@muster/base';
 import { failureToMessage, type HeadToClient } from '@muster/protocol';
 import type { GroupRequest, Holding } from '@muster/scheduler';
 import type { GroupPool } from './group-pool.js';
 import type { Node } from './nodes.js';
 import type { Process } from './processes.js';
+import type { Ranked } from './queues.js';
 import type { SmallSet } from './small-set.js';
 
 /**
@@ -46,18 +47,26 @@ export interface Bundle {
 }
 
 /** A placement group, from its request to its end. */
-export interface Group {
+export interface Group extends Ranked {
   readonly id: GroupId;
   readonly name: string;
   readonly ownerId: string;
   readonly jobId: string;
   readonly request: GroupRequest;
+  /** Of all its bundles. */
+  readonly total: ResourceSet;
   /** Equal for groups that fit the same nodes. */
   readonly key: string;
   readonly waitsForNodes: boolean;
   /** The order in which groups were asked for. */
   readonly turn: number;
   readonly createdAtMs: number;
+  /** Of its life, from its creation on; null: nobody knows. */
+  readonly expectedDurationMs: number | null;
+  /** Since when it waits for a place. */
+  waitingSinceMs: number;
+  /** Set: what runs in it was told that others need its room, and why. */
+  preemption: string | null;
   state: GroupStateName;
   /** Grows whenever bundles are placed. */
   epoch: number;

@@ -3,7 +3,7 @@
  * then agreed on with the nodes; when all have prepared, it is there, and they are told to commit. A group that loses a node is repaired. It ends with
  * the process that made it.
  */
-import { makeError, MusterError, type GroupId } from '@muster/base';
+import { addResources, makeError, MusterError, type GroupId, type ResourceSet } from '@muster/base';
 import type { BundlesPrepared, BundlesReturned, CreateGroup } from '@muster/protocol';
 import { groupKey } from '@muster/scheduler';
 import type { Actors } from './actors.js';
@@ -16,11 +16,12 @@ import { GroupPool } from './group-pool.js';
 import { groupState, isEstablished, refusedGroupState, type Group, type Share } from './group.js';
 import { History } from './history.js';
 import type { Jobs } from './jobs.js';
-import type { Leases } from './leases.js';
+import type { Lease, Leases } from './leases.js';
 import { GROUPS_MAX, GROUPS_REMOVED_KEPT_MAX, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
 import type { Pool } from './pool.js';
 import type { Process, Processes } from './processes.js';
+import type { Queues } from './queues.js';
 import { readGroup, refusal } from './requests.js';
 import { SmallSet } from './small-set.js';
 
@@ -28,6 +29,7 @@ import { SmallSet } from './small-set.js';
 interface Foundations {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly queues: Queues;
   readonly demands: Demands;
   readonly leases: Leases;
   readonly actors: Actors;
@@ -48,13 +50,13 @@ export class Groups {
 
   constructor(parts: Foundations) {
     this.#parts = parts;
-    this.#shares = new BundleShares(parts.context, parts.nodes, {
+    this.#shares = new BundleShares(parts, {
       prepared: ({ group }) => this.#completeIfWhole(group),
       refused: (share, cause) => this.#prepareRefused(share, cause),
       cutOff: ({ group }) => this.#lostBundles(group),
       roomReturned: () => this.#line.roomReturned(),
     });
-    this.#line = new GroupLine(parts.context, parts.nodes, {
+    this.#line = new GroupLine(parts, {
       planned: (group, plan) => {
         if (group.state === 'pending') group.state = 'preparing';
         this.#shares.prepare(group, plan);
@@ -121,9 +123,44 @@ export class Groups {
     return this.#line.statusOf(group);
   }
 
-  /** Plans for those that wait. Repairs come before all else that wants room, and groups before demands. */
-  schedule(): void {
-    if (this.#line.size > 0) this.#line.schedule();
+  /** The priorities of those that wait, the highest first. */
+  waitingPriorities(): readonly number[] {
+    return this.#line.size === 0 ? NONE : this.#line.priorities();
+  }
+
+  /** Plans for those of this priority or a higher one that wait. Repairs come first, and groups before demands of their priority. */
+  schedule(least: number): void {
+    this.#line.schedule(least);
+  }
+
+  /** Those of each line that go first and have nothing yet; not those that wait for their queue's quota, or for other nodes. In the order in which they are served. */
+  firstInLine(): readonly Group[] {
+    return this.#line.firsts();
+  }
+
+  /** Whether it waits for its place and nothing else. */
+  isWaiting(group: Group): boolean {
+    return this.#line.has(group);
+  }
+
+  /** Places it before all others, if there is room. */
+  place(group: Group): void {
+    this.#line.plan(group);
+  }
+
+  /** The leases in its bundles. */
+  leasesIn(group: Group): Lease[] {
+    return [...group.shares].flatMap(({ node }) => [...node.leases].filter((lease) => lease.place.bundle?.groupId === group.id));
+  }
+
+  /** It loses all that it has, and what runs in it, and waits for another place. */
+  evict(group: Group, reason: string): void {
+    for (const lease of this.leasesIn(group)) this.#parts.leases.end(lease, { kill: true, reason, tell: true });
+    for (const share of [...group.shares]) this.#shares.return(share, reason);
+    group.preemption = null;
+    group.waitingSinceMs = this.#parts.context.nowMs;
+    this.#become(group, 'repairing', reason);
+    if (!this.#delayed.has(group)) this.#line.add(group);
   }
 
   prepared(node: Node, message: BundlesPrepared): void {
@@ -166,11 +203,14 @@ export class Groups {
   /** @throws MusterError for a request that cannot be met */
   #make(creator: Process, message: CreateGroup): Group {
     const { context, jobs } = this.#parts;
-    if (!jobs.running.has(creator.jobId) || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
+    const job = jobs.running.get(creator.jobId);
+    if (job === undefined || creator.isLeaving) throw makeError('NOT_CONNECTED', { cause: 'has ended: its job is over' });
     const request = readGroup(message);
     const group: Group = {
-      id: message.groupId as GroupId, name: message.name, ownerId: creator.id, jobId: creator.jobId, request, key: groupKey(request),
-      waitsForNodes: message.waitForNodes, turn: this.#turns++, createdAtMs: context.nowMs, state: 'pending', epoch: 0,
+      id: message.groupId as GroupId, name: message.name, ownerId: creator.id, jobId: job.id, queue: job.queue, priority: job.priority, request,
+      total: request.bundles.reduce<ResourceSet>((sum, { resources }) => addResources(sum, resources), {}), key: groupKey(request),
+      waitsForNodes: message.waitForNodes, turn: this.#turns++, createdAtMs: context.nowMs, waitingSinceMs: context.nowMs, preemption: null,
+      expectedDurationMs: Math.max(...message.bundles.map((bundle) => bundle.expectedDurationMs)) || null, state: 'pending', epoch: 0,
       bundles: request.bundles.map(() => null), shares: new Set(), preparingCount: 0, failures: 0, delayedUntilMs: 0, reasons: '', failure: null,
       endedAtMs: null, pool: null, watchers: new SmallSet(),
     };
@@ -260,16 +300,15 @@ export class Groups {
     const { actors, leases } = this.#parts;
     pool.close(reason);
     group.pool = null;
-    for (const { node } of group.shares) {
-      for (const lease of [...node.leases]) {
-        if (lease.place.bundle?.groupId !== group.id) continue;
-        const actor = actors.live.get(lease.demand.actorId);
-        if (actor !== undefined) actors.die(actor, { kind: 'killed', reason });
-        else leases.end(lease, { kill: true, reason, tell: true });
-      }
+    for (const lease of this.leasesIn(group)) {
+      const actor = actors.live.get(lease.demand.actorId);
+      if (actor !== undefined) actors.die(actor, { kind: 'killed', reason });
+      else leases.end(lease, { kill: true, reason, tell: true });
     }
   }
 }
+
+const NONE: readonly number[] = [];
 
 const describe = ({ id, name }: Group): string => `the placement group ${name === '' ? id : `${name} (${id})`}`;
 

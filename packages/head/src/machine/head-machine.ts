@@ -6,13 +6,17 @@
  */
 import { makeError, MusterError, type DeathCause, type Random } from '@muster/base';
 import {
-  deathFromMessage, failureToMessage, type ClientHello, type ClientToHead, type Death, type Endpoint, type LeaseStarted, type NodeToHead, type RegisterNode, type WorkerStarted,
+  deathFromMessage, failureToMessage, type ClientHello, type ClientToHead, type Death, type Endpoint, type LeaseDemand, type LeaseStarted, type NodeToHead,
+  type RegisterNode, type WorkerStarted,
 } from '@muster/protocol';
+import type { Shape } from '@muster/scheduler';
 import { Queries } from '../queries/queries.js';
 import { Actors } from './actors.js';
+import { Claims } from './claims.js';
 import { HeadContext, type HeadSettings } from './context.js';
 import { Demands, type Demand } from './demands.js';
 import { Fairness } from './fairness.js';
+import { GroupTurns } from './group-turns.js';
 import { Groups } from './groups.js';
 import { Jobs } from './jobs.js';
 import { Leases, type Lease } from './leases.js';
@@ -21,9 +25,12 @@ import { HELLO_TIMEOUT_MS, STALL_MIN_MS, STOP_TIMEOUT_MS, STRANGERS_MAX, WORKERS
 import { TICK_MS, type HeadEffect, type HeadEvent } from './messages.js';
 import { Nodes, type Node, type WorkerRecord } from './nodes.js';
 import { PeerNews } from './peer-news.js';
+import { Preemptions } from './preemptions.js';
 import { Processes, type Process } from './processes.js';
 import type { Pool } from './pool.js';
+import { Queues } from './queues.js';
 import { readName, refusal } from './requests.js';
+import { Reservations } from './reservations.js';
 import { Tasks } from './tasks.js';
 
 /** A stream that has not said who it is. */
@@ -36,6 +43,7 @@ interface Stranger {
 export class HeadMachine {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly queues: Queues;
   readonly processes: Processes;
   readonly jobs: Jobs;
   readonly demands: Demands;
@@ -43,8 +51,14 @@ export class HeadMachine {
   readonly tasks: Tasks;
   readonly actors: Actors;
   readonly groups: Groups;
-  readonly #peerNews: PeerNews;
+  readonly claims: Claims;
+  /** Where leases in a placement group are placed; of the empty id, on the nodes. */
+  readonly poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
+  readonly peerNews: PeerNews;
   readonly #fairness: Fairness;
+  readonly #turns: GroupTurns;
+  readonly #reservations: Reservations;
+  readonly #preemptions: Preemptions;
   readonly #lifecycle: Lifecycle;
   readonly #queries: Queries;
   readonly #strangers = new Map<number, Stranger>();
@@ -56,25 +70,29 @@ export class HeadMachine {
     const context = (this.context = new HeadContext(settings, random, nowMs));
     this.#lastTickMs = nowMs;
     this.nodes = new Nodes(context);
-    this.#peerNews = new PeerNews(this.nodes);
+    this.peerNews = new PeerNews(this.nodes);
     this.processes = new Processes(context);
     this.jobs = new Jobs(context, this.processes);
-    this.demands = new Demands(context, this.nodes, (demand, status) =>
+    this.queues = new Queues(settings.queues, this.nodes);
+    this.demands = new Demands(this, (demand, status) =>
       demand.actorId === '' ? this.tasks.status(demand, status) : this.actors.status(demand.actorId, status));
-    this.leases = new Leases(context, this.nodes, this.demands, {
+    this.claims = new Claims(context, this.nodes, this.demands);
+    this.leases = new Leases(this, {
       leaseStarted: (lease) => this.#leaseStarted(lease),
       leaseLost: (lease, cause) => (lease.demand.actorId === '' ? this.tasks : this.actors).leaseLost(lease, cause),
     });
-    const poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
-    this.tasks = new Tasks({ processes: this.processes, demands: this.demands, leases: this.leases, poolOf });
-    this.actors = new Actors({ ...this.#foundations(), poolOf }, (actor) => {
+    this.tasks = new Tasks(this);
+    this.actors = new Actors(this, (actor) => {
       const job = this.jobs.running.get(actor.jobId);
       if (job !== undefined) this.#lifecycle.jobOver(job, job.isStopping || actor.cause?.kind === 'killed' ? 'stopped' : 'failed', actor.cause);
     });
-    this.groups = new Groups({ ...this.#foundations(), actors: this.actors });
-    this.#fairness = new Fairness(context, this.nodes, this.demands, (lease) => this.tasks.askBack(lease));
-    this.#lifecycle = new Lifecycle({ ...this.#parts(), fairness: this.#fairness, peerNews: this.#peerNews });
-    this.#queries = new Queries(this.#parts(), {
+    this.groups = new Groups(this);
+    this.#fairness = new Fairness(this, (lease) => this.tasks.askBack(lease));
+    this.#turns = new GroupTurns(context, this.demands, this.groups, (lease) => this.tasks.askBack(lease));
+    this.#reservations = new Reservations(this, (lease) => this.#fairness.ask(lease));
+    this.#preemptions = new Preemptions(this, { askBack: (lease) => this.#fairness.ask(lease), warn: (lease, graceMs) => this.#warn(lease, graceMs) });
+    this.#lifecycle = new Lifecycle(this);
+    this.#queries = new Queries(this, {
       stopJob: (job) => this.#lifecycle.stopJob(job),
       stopCluster: (reason) => this.#stopCluster(reason),
     });
@@ -86,9 +104,13 @@ export class HeadMachine {
     this.#handle(event);
     if (this.#stopping === null) {
       const grant = (demand: Demand, row: string): void => { this.leases.start(demand, row); };
-      this.#fairness.serve(grant);
-      this.groups.schedule();
-      this.demands.schedule(grant);
+      const admit = (demand: Demand, shape: Shape): string | null => this.claims.admit(demand, shape);
+      this.claims.serve({ grant, isWaiting: (group) => this.groups.isWaiting(group), place: (group) => this.groups.place(group) });
+      for (const priority of this.groups.waitingPriorities()) {
+        this.demands.schedule(grant, admit, priority + 1);
+        this.groups.schedule(priority);
+      }
+      this.demands.schedule(grant, admit, -Infinity);
     }
     return this.context.takeEffects();
   }
@@ -171,7 +193,7 @@ export class HeadMachine {
       case 'storedOwners': return this.#tellEndedOwners(node, message.ownerKeys);
       case 'bundlesPrepared': return this.groups.prepared(node, message);
       case 'bundlesReturned': return this.groups.returned(node, message);
-      case 'peersMissed': return this.#peerNews.missed(node);
+      case 'peersMissed': return this.peerNews.missed(node);
       case 'workerStarted': this.#workerStarted(node, message); return;
       case 'workerExited': return this.#lifecycle.workerExited(node, message.workerId, readCause(message.cause));
     }
@@ -187,7 +209,7 @@ export class HeadMachine {
     });
     this.context.log(isRefused ? 'warn' : 'info', `node-registration-${registration.type}`, { nodeId: message.nodeId });
     if (isRefused) return this.context.closeNode(stream, null);
-    this.#peerNews.registered(registration.node);
+    this.peerNews.registered(registration.node);
     if (registration.type === 'returned') this.#repeatTo(registration.node);
   }
 
@@ -233,6 +255,12 @@ export class HeadMachine {
     if (job?.program?.nodeId === node.id) this.#lifecycle.jobProcessExited(job, readCause(cause));
   }
 
+  /** Its worker tells what runs there. */
+  #warn({ id: leaseId, workerId, preemption }: Lease, graceMs: number): void {
+    const worker = this.processes.byId.get(workerId);
+    if (worker !== undefined) this.processes.send(worker, { type: 'leasePreempted', leaseId, reason: preemption!, graceMs });
+  }
+
   #leaseStarted(lease: Lease): void {
     const { workerId, demand, node } = lease;
     if (this.processes.isGone(workerId)) {
@@ -265,10 +293,7 @@ export class HeadMachine {
 
   #request(process: Process, message: Exclude<ClientToHead, { type: 'clientHello' }>): void {
     switch (message.type) {
-      case 'leaseDemand':
-        if (process.jobId === '') throw refusal(`${process.id} asked for leases before it had a job`);
-        if (this.jobs.running.has(process.jobId)) this.tasks.demand(process, message);
-        return;
+      case 'leaseDemand': return this.#leaseDemand(process, message);
       case 'leaseReturn': return this.tasks.return(process, message);
       case 'workerBlocked': return this.leases.setBlocked(process.id, message.blocked);
       case 'createActor': return this.actors.create(process, message);
@@ -284,6 +309,12 @@ export class HeadMachine {
       case 'watchGroup': return this.groups.watch(process, message.groupId);
       case 'watchProcess': return this.processes.watch(process, message.processId);
     }
+  }
+
+  #leaseDemand(process: Process, message: LeaseDemand): void {
+    if (process.jobId === '') throw refusal(`${process.id} asked for leases before it had a job`);
+    const job = this.jobs.running.get(process.jobId);
+    if (job !== undefined) this.tasks.demand(process, job, message);
   }
 
   #hello(stream: number, hello: ClientHello): void {
@@ -323,10 +354,16 @@ export class HeadMachine {
     return process;
   }
 
-  #jobOfDriver(hello: ClientHello): string {
-    if (hello.jobId === '') return this.jobs.create({ kind: 'driver', entrypoint: readName(hello.entrypoint), actorId: '', parentJobId: '' }, null).id;
-    if (this.jobs.running.get(hello.jobId)?.kind === 'submitted') return hello.jobId;
-    throw makeError('INVALID_ARGUMENT', { what: `the job id '${hello.jobId}'`, want: 'that of a submitted job that runs' });
+  #jobOfDriver({ jobId, queue, priority, entrypoint }: ClientHello): string {
+    if (jobId === '') {
+      return this.jobs.create({ kind: 'driver', entrypoint: readName(entrypoint), actorId: '', parentJobId: '', queue: this.queues.admit(queue, priority), priority }, null).id;
+    }
+    const job = this.jobs.running.get(jobId);
+    if (job?.kind !== 'submitted') throw makeError('INVALID_ARGUMENT', { what: `the job id '${jobId}'`, want: 'that of a submitted job that runs' });
+    const isSame = (queue === '' || queue === job.queue.settings.name) && (priority === 0 || priority === job.priority);
+    if (isSame) return jobId;
+    const want = `those that it was submitted with: ${job.queue.settings.name} and ${job.priority}`;
+    throw makeError('INVALID_ARGUMENT', { what: `queue '${queue}' and priority ${priority} of a submitted program`, want });
   }
 
   #welcome(process: Process): void {
@@ -347,14 +384,18 @@ export class HeadMachine {
     }
     this.#excuseStall();
     for (const node of this.nodes.silent()) this.#lifecycle.nodeLost(node, `no heartbeat for ${settings.nodeTimeoutMs / 1000} s`);
-    this.#peerNews.tick();
+    this.peerNews.tick();
     this.leases.tick();
     this.actors.tick();
     this.groups.tick();
     this.#lifecycle.tick();
     this.#queries.tick();
     this.demands.tick();
+    this.claims.tick();
+    this.#reservations.tick();
     this.#fairness.tick();
+    this.#turns.tick();
+    this.#preemptions.tick();
     if (this.#stopping === null || this.#hasStopped || (this.nodes.byId.size > 0 && nowMs < this.#stopping.untilMs)) return;
     this.#hasStopped = true;
     this.context.stop(this.#stopping.reason);
@@ -376,16 +417,6 @@ export class HeadMachine {
     this.context.log('info', 'cluster-stopping', { reason });
     for (const process of this.processes.byId.values()) if (process.kind === 'driver') this.processes.send(process, { type: 'jobEnded', reason });
     this.nodes.broadcast({ type: 'shutdown', reason });
-  }
-
-  #foundations(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases'> {
-    const { context, nodes, processes, jobs, demands, leases } = this;
-    return { context, nodes, processes, jobs, demands, leases };
-  }
-
-  #parts(): Pick<HeadMachine, 'context' | 'nodes' | 'processes' | 'jobs' | 'demands' | 'leases' | 'tasks' | 'actors' | 'groups'> {
-    const { tasks, actors, groups } = this;
-    return { ...this.#foundations(), tasks, actors, groups };
   }
 }
 

@@ -25,6 +25,10 @@ export class History<Value> {
     return this.#entries.has(key);
   }
 
+  keys(): IterableIterator<string> {
+    return this.#entries.keys();
+  }
+
   get size(): number {
     return this.#entries.size;
   }

@@ -10,6 +10,7 @@ import type { HeadContext } from './context.js';
 import { History } from './history.js';
 import { JOBS_FINISHED_KEPT_MAX, JOBS_RUNNING_MAX, OWNERS_PER_JOB_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
+import type { Queue } from './queues.js';
 
 /** How a job stands or ended. */
 export type JobState = 'running' | 'succeeded' | 'failed' | 'stopped';
@@ -24,6 +25,9 @@ export interface Job {
   /** Of a detached actor: the actor and its creator's job; else empty. */
   readonly actorId: string;
   readonly parentJobId: string;
+  /** Of all its tasks and actors. */
+  readonly queue: Queue;
+  readonly priority: number;
   readonly startedAtMs: number;
   /** What runs a submitted job's program, and where. */
   readonly program: { readonly message: StartJobProcess; readonly nodeId: string } | null;
@@ -51,7 +55,7 @@ export class Jobs {
   }
 
   /** @throws MusterError UNSCHEDULABLE when too many run. */
-  create(job: Pick<Job, 'kind' | 'entrypoint' | 'actorId' | 'parentJobId'> & Partial<Pick<Job, 'name'>>, program: ((jobId: string) => Job['program']) | null): Job {
+  create(job: Pick<Job, 'kind' | 'entrypoint' | 'actorId' | 'parentJobId' | 'queue' | 'priority'> & Partial<Pick<Job, 'name'>>, program: ((jobId: string) => Job['program']) | null): Job {
     if (this.running.size >= JOBS_RUNNING_MAX) {
       throw makeError('UNSCHEDULABLE', { what: 'the job', reasons: `${JOBS_RUNNING_MAX} jobs run, the most that may` });
     }

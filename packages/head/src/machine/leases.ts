@@ -12,9 +12,11 @@ import { newId, type DeathCause, type LeaseId, type ResourceSet } from '@muster/
 import { deathFromMessage, resourcesToMessage, type Death, type Endpoint, type LeaseStarted } from '@muster/protocol';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
+import type { Group } from './group.js';
 import { LEASE_RESEND_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
 import type { Place, Pool } from './pool.js';
+import type { Queues } from './queues.js';
 
 /** How a lease is brought to its end by the head. */
 export interface LeaseEnd {
@@ -53,6 +55,8 @@ export interface Lease {
   askedFirstAtMs: number | null;
   /** It was asked for long ago and has not come: its task is a long one, and nobody counts on it any more. */
   isLate: boolean;
+  /** Set: its worker was told that others need its room, and why. Whatever ends it now, it was preempted. */
+  preemption: string | null;
   end: LeaseEnd | null;
   /** When the daemon was last asked to start or end it. */
   sentAtMs: number;
@@ -65,20 +69,30 @@ export interface LeaseListener {
   leaseLost(lease: Lease, cause: DeathCause): void;
 }
 
+/** The tables that leases stand in. */
+interface LeaseTables {
+  readonly context: HeadContext;
+  readonly nodes: Nodes;
+  readonly queues: Queues;
+  readonly demands: Demands;
+}
+
 /** All leases, from the request to the daemon until they are gone. */
 export class Leases {
   readonly byId = new Map<string, Lease>();
   readonly #context: HeadContext;
   readonly #nodes: Nodes;
+  readonly #queues: Queues;
   readonly #demands: Demands;
   readonly #listener: LeaseListener;
   readonly #byWorker = new Map<string, Lease>();
   /** Those that wait for a daemon's answer. */
   readonly #unsettled = new Set<Lease>();
 
-  constructor(context: HeadContext, nodes: Nodes, demands: Demands, listener: LeaseListener) {
+  constructor({ context, nodes, queues, demands }: LeaseTables, listener: LeaseListener) {
     this.#context = context;
     this.#nodes = nodes;
+    this.#queues = queues;
     this.#demands = demands;
     this.#listener = listener;
   }
@@ -96,10 +110,12 @@ export class Leases {
     const lease: Lease = {
       id: newId('lease', this.#context.random), demand, pool, place, capturesChildren, node, resources, state: 'starting',
       requestedAtMs: this.#context.nowMs, runningSinceMs: null, isGranted: false, workerId: '', pid: 0, endpoint: null,
-      isBlocked: false, askedBackAtMs: null, askedFirstAtMs: null, isLate: false, end: null, sentAtMs: 0,
+      isBlocked: false, askedBackAtMs: null, askedFirstAtMs: null, isLate: false, preemption: null, end: null, sentAtMs: 0,
     };
     this.byId.set(lease.id, lease);
     node.leases.add(lease);
+    pool.leases.add(lease);
+    if (place.bundle === null) this.#queues.hold(demand, resources); // else its placement group holds it
     this.#demands.hold(demand, lease);
     this.#request(lease);
     return lease;
@@ -164,7 +180,9 @@ export class Leases {
     if (lease === undefined || lease.state !== 'running' || lease.isBlocked === isBlocked) return;
     lease.isBlocked = isBlocked;
     const cpu = lease.resources['cpu'];
-    if (cpu !== undefined) lease.pool.lend(lease.place, { cpu }, isBlocked ? 1 : -1);
+    if (cpu === undefined) return;
+    if (lease.place.bundle === null) this.#queues.lend(lease.demand, { cpu }, isBlocked ? 1 : -1);
+    lease.pool.lend(lease.place, { cpu }, isBlocked ? 1 : -1);
   }
 
   /** Repeats what has not been answered for long. */
@@ -195,11 +213,29 @@ export class Leases {
     this.#unsettled.delete(lease);
     if (this.#byWorker.get(lease.workerId) === lease) this.#byWorker.delete(lease.workerId);
     lease.node.leases.delete(lease);
+    lease.pool.leases.delete(lease);
+    if (lease.place.bundle === null) this.#queues.release(lease.demand, taken(lease));
     lease.pool.release(lease.place, taken(lease));
     this.#demands.release(lease.demand, lease);
-    if (lease.end === null) this.#listener.leaseLost(lease, cause ?? { kind: 'killed', reason: `${lease.node.id} took it back` });
-    else if (lease.end.tell) this.#listener.leaseLost(lease, cause ?? { kind: 'killed', reason: lease.end.reason });
+    if (lease.end !== null && !lease.end.tell) return;
+    const isPreempted = lease.preemption !== null && cause?.kind !== 'node-lost';
+    const known = isPreempted ? { kind: 'preempted', reason: lease.preemption! } as const : cause;
+    this.#listener.leaseLost(lease, known ?? { kind: 'killed', reason: lease.end?.reason ?? `${lease.node.id} took it back` });
   }
+}
+
+/** Whether its room is expected back soon: it ends, it has been told to, or its owner has been asked and is not late. */
+export function isLeaving(who: Lease | Group): boolean {
+  if (who.preemption !== null || who.state === 'ending') return true;
+  return 'place' in who && who.askedBackAtMs !== null && !who.isLate;
+}
+
+/** When its room would be expected back if its owner were asked for it now, by what users have said; Infinity: nobody knows. */
+export function endsAtMs(who: Lease | Group, nowMs: number): number {
+  if (!('place' in who)) return who.createdAtMs + (who.expectedDurationMs ?? Infinity);
+  const { demand, askedFirstAtMs, runningSinceMs } = who;
+  const sinceMs = demand.actorId !== '' ? (runningSinceMs ?? nowMs) : (askedFirstAtMs ?? nowMs);
+  return sinceMs + (demand.expectedDurationMs ?? Infinity);
 }
 
 /** What a lease holds of its node at this moment. */

@@ -5,9 +5,9 @@
 import { makeError, type DeathCause } from '@muster/base';
 import { deathFromMessage, type Death } from '@muster/protocol';
 import type { Actors } from './actors.js';
+import type { Claims } from './claims.js';
 import type { HeadContext } from './context.js';
 import { deathLine } from './death.js';
-import type { Fairness } from './fairness.js';
 import type { Groups } from './groups.js';
 import type { Job, Jobs, JobState } from './jobs.js';
 import type { Leases } from './leases.js';
@@ -25,7 +25,7 @@ interface Parts {
   readonly processes: Processes;
   readonly jobs: Jobs;
   readonly leases: Leases;
-  readonly fairness: Fairness;
+  readonly claims: Claims;
   readonly tasks: Tasks;
   readonly actors: Actors;
   readonly groups: Groups;
@@ -52,10 +52,10 @@ export class Lifecycle {
   }
 
   nodeLost(node: Node, detail: string): void {
-    const { context, nodes, peerNews, processes, jobs, leases, fairness, groups } = this.#parts;
+    const { context, nodes, peerNews, processes, jobs, leases, claims, groups } = this.#parts;
     context.log('warn', 'node-died', { nodeId: node.id, detail });
     const cause: DeathCause = { kind: 'node-lost', nodeId: node.id, detail };
-    fairness.nodeLost(node);
+    claims.nodeLost(node);
     nodes.remove(node, detail);
     peerNews.left(node);
     groups.nodeLost(node, detail);

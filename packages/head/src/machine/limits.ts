@@ -33,9 +33,16 @@ export const LABELS_MAX = 64;
 /** Clusters have a handful of levels. */
 export const TOPOLOGY_TERMS_MAX = 16;
 export const LABEL_VALUES_MAX = 10_000;
+/** An administrator writes them by hand. Each decision looks at the waiting demands of each. */
+export const QUEUES_MAX = 256;
+/** Groups of waiting demands are told apart by it: any number would do, and nobody needs more. */
+export const PRIORITY_MAX = 1_000;
 
 /** Of requests that wait or waited lately. Each takes four bytes for each node, and eight if it asks for labels. */
 export const SHAPES_KEPT_MAX = 256;
+
+/** Groups are asked for in loops, and by gangs that are made again. Each refers to a few shapes, and to a group's bundles. */
+export const GROUP_SHAPES_KEPT_MAX = 16;
 
 // Histories, for `explain`, `list` and late watchers.
 export const NODES_DEAD_KEPT_MAX = 1_000;
@@ -81,6 +88,21 @@ export const STATUS_NODES_MAX = 100_000;
 
 /** A refused plan takes up to a few milliseconds where there are thousands of nodes. Where more different groups wait, these take turns. */
 export const GROUP_REFUSALS_PER_ROUND_MAX = 64;
+// Reservations.
+export const RESERVATION_INTERVAL_MS = 500;
+/** Stands for the duration of tasks of which none is known: longer than any that users would say. */
+export const UNKNOWN_DURATION_MS = 10 * 365 * 24 * 3_600_000;
+
+// Preemption.
+/** A demand that waits this long takes from lower priorities: before, they were asked, and short tasks have ended. */
+export const PREEMPT_AFTER_MS = 1_000;
+export const PREEMPTION_INTERVAL_MS = 500;
+/** Leases that one demand may take in one round. */
+export const PREEMPTIONS_PER_DEMAND_MAX = 16;
+/** Workers that are killed take a moment to go; then their room is claimed no longer. */
+export const PREEMPTION_SLACK_MS = 10_000;
+/** What is preempted has this long to save its work, unless its queue says otherwise. */
+export const GRACE_PERIOD_MS = 30_000;
 
 // Waits.
 /** A longer pause between two ticks is the head's own fault. */

@@ -4,11 +4,11 @@
  *   registered ──stream breaks──> unreachable ──the same daemon registers again──> registered
  *       └──────────silent for nodeTimeoutMs, or said goodbye──────────> dead (for good: a new daemon has a new id)
  */
-import { makeError, RESOURCE_SCALE, type MusterError, type ResourceSet } from '@muster/base';
+import { addResources, makeError, RESOURCE_SCALE, subtractResources, type MusterError, type ResourceSet } from '@muster/base';
 import type { Endpoint, Heartbeat, HeadToNode, RegisterNode } from '@muster/protocol';
-import { Cluster, COLUMN, explain, type Holding, type NodeRow, type PlacementHints, type PlacementRequest } from '@muster/scheduler';
+import { Cluster, COLUMN, explain, type Explanation, type Holding, type NodeRow, type PlacementHints, type PlacementRequest } from '@muster/scheduler';
+import type { Claim } from './claims.js';
 import type { HeadContext } from './context.js';
-import type { Demand } from './demands.js';
 import type { Share } from './group.js';
 import { History } from './history.js';
 import type { Lease } from './leases.js';
@@ -48,9 +48,9 @@ export interface Node {
   /** What placement groups have of it, by group and epoch. */
   readonly shares: Map<string, Share>;
   readonly workers: Map<string, WorkerRecord>;
-  /** The demand that freed room is kept for. */
-  reservation: { readonly demand: Demand; readonly untilMs: number } | null;
-  /** No reservation before this. */
+  /** For whom room is kept. */
+  claims: readonly Claim[];
+  /** No claims for lack of turns before this. */
   openUntilMs: number;
   /** It takes no more leases. */
   isDraining: boolean;
@@ -78,13 +78,14 @@ export class Nodes implements Pool {
   /** What the scheduler sees of all of them. Changed only here. */
   readonly cluster = new Cluster();
   readonly shapes = new Shapes(this.cluster);
+  readonly leases = new Set<Lease>();
+  /** Of all nodes together. */
+  totals: ResourceSet = {};
   /** Grows whenever an earlier refusal may no longer hold or may have become final: it is worth another try. */
   revision = 0;
   readonly #context: HeadContext;
   readonly #byStream = new Map<number, Node>();
   #headNode: Node | null = null;
-  /** A sum that is kept, because every process is told it when it connects. */
-  #totalCpuUnits = 0;
 
   constructor(context: HeadContext) {
     this.#context = context;
@@ -100,9 +101,8 @@ export class Nodes implements Pool {
     return this.#headNode;
   }
 
-  /** Of all nodes together. */
   get totalCpus(): number {
-    return this.#totalCpuUnits / RESOURCE_SCALE;
+    return (this.totals['cpu'] ?? 0) / RESOURCE_SCALE;
   }
 
   /** What no lease and no bundle holds. */
@@ -133,11 +133,11 @@ export class Nodes implements Pool {
     const node: Node = {
       id: message.nodeId, instanceId: message.instanceId, hostname: message.hostname, pid: message.pid, isHeadNode: message.isHeadNode, objectStoreBytes: message.objectStoreBytes,
       registeredAtMs: this.#context.nowMs, endpoint: message.endpoint, stream, lastHeardMs: this.#context.nowMs, heartbeat: null,
-      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), shares: new Map(), workers: new Map(), reservation: null, openUntilMs: 0, isDraining: false,
+      row: this.cluster.rowOf(message.nodeId)!, leases: new Set(), shares: new Map(), workers: new Map(), claims: [], openUntilMs: 0, isDraining: false,
     };
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
-    this.#totalCpuUnits += total['cpu'] ?? 0;
+    this.totals = addResources(this.totals, total);
     if (node.isHeadNode) this.#headNode ??= node;
     this.revision++;
     return { type: 'new', node };
@@ -158,10 +158,10 @@ export class Nodes implements Pool {
       node.stream = null;
     }
     this.byId.delete(node.id);
-    this.#totalCpuUnits -= node.row.total['cpu'] ?? 0;
     if (this.#headNode === node) this.#headNode = null;
     this.dead.add(node.id, { id: node.id, hostname: node.hostname, detail, diedAtMs: this.#context.nowMs });
     this.lost.add(node.row, `was lost (${detail})`);
+    this.totals = subtractResources(this.totals, node.row.total);
     this.cluster.remove(node.id);
     this.revision++;
   }
@@ -205,8 +205,8 @@ export class Nodes implements Pool {
     return hints;
   }
 
-  explain(request: PlacementRequest): string {
-    return explain(this.cluster, request).reasons;
+  explain(request: PlacementRequest): Explanation {
+    return explain(this.cluster, request);
   }
 
   awaitedBy(request: PlacementRequest): AwaitedNode | null {
@@ -232,10 +232,10 @@ export class Nodes implements Pool {
     this.#setCondition(node);
   }
 
-  /** Keeps the node's free room for one demand; null opens it to all. */
-  reserve(node: Node, reservation: Node['reservation']): void {
-    node.reservation = reservation;
-    if (reservation === null) this.revision++;
+  /** Keeps the node's free room for those who have claimed it; without claims it is open to all. */
+  setClaims(node: Node, claims: readonly Claim[]): void {
+    if (claims.length < node.claims.length) this.revision++;
+    node.claims = claims;
     this.#setCondition(node);
   }
 
@@ -271,7 +271,7 @@ export class Nodes implements Pool {
   }
 
   #setCondition(node: Node): void {
-    const whenItTakes = node.reservation !== null ? 'reserved' : 'ready';
+    const whenItTakes = node.claims.length > 0 ? 'reserved' : 'ready';
     this.cluster.setCondition(node.id, node.isDraining ? 'draining' : node.stream === null ? 'unreachable' : whenItTakes);
   }
 }

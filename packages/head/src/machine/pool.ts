@@ -1,7 +1,8 @@
 /** Where leases are placed: on the nodes of the cluster, or in the bundles of one placement group. Both are rows of a scheduler's cluster. */
 import type { ResourceSet } from '@muster/base';
 import type { BundleRef } from '@muster/protocol';
-import type { Cluster, Holding, PlacementHints, PlacementRequest } from '@muster/scheduler';
+import type { Cluster, Explanation, Holding, PlacementHints, PlacementRequest } from '@muster/scheduler';
+import type { Lease } from './leases.js';
 import type { AwaitedNode } from './lost-nodes.js';
 import type { Node } from './nodes.js';
 import type { Shapes } from './shapes.js';
@@ -26,6 +27,8 @@ export interface Pool {
   /** The rows, by their names. */
   readonly cluster: Cluster;
   readonly shapes: Shapes;
+  /** Those that are placed on its rows. */
+  readonly leases: Set<Lease>;
   /** Grows whenever an earlier refusal may no longer hold or may have become final: it is worth another try. */
   readonly revision: number;
   /** A share of the row, which the scheduler has seen to fit. */
@@ -37,7 +40,7 @@ export interface Pool {
   /** A demand's hints, which speak of nodes, in the names of the rows. */
   hintsFor(hints: PlacementHints): PlacementHints;
   /** Why no row has room. Looks at all of them. */
-  explain(request: PlacementRequest): string;
+  explain(request: PlacementRequest): Explanation;
   /** What a request that no row could ever hold waits for; null: nothing. */
   awaitedBy(request: PlacementRequest): AwaitedNode | null;
 }

@@ -75,6 +75,11 @@ export class Processes {
     return this.byId.get(`driver-${key}`) ?? this.byId.get(`worker-${key}`);
   }
 
+  /** The same of those that died lately. */
+  deadOfOwnerKey(key: string): DeadProcess | undefined {
+    return this.dead.get(`driver-${key}`) ?? this.dead.get(`worker-${key}`);
+  }
+
   /** Whether a worker with this id must not be used any more. */
   isGone(processId: string): boolean {
     return this.dead.has(processId) || this.byId.get(processId)?.stream === null;

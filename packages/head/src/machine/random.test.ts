@@ -16,6 +16,8 @@ import type { HeadEffect, HeadEvent } from './messages.js';
 const HISTORIES = Number(process.env['MUSTER_HISTORIES'] ?? 10);
 t.setTimeout(30_000 + 1_000 * HISTORIES);
 const STEPS = 600;
+/** Why groups wait is worked out by a look at every node: not after every step. */
+const WAITS_STRIDE = 16;
 
 const equal = (a: ResourceSet, b: ResourceSet): boolean => [...Object.keys(a), ...Object.keys(b)].every((name) => (a[name] ?? 0) === (b[name] ?? 0));
 
@@ -31,6 +33,7 @@ class Invariants implements Observer {
   readonly #everStarted = new Set<string>();
   readonly #everGranted = new Set<string>();
   readonly #incarnations = new Map<string, number>();
+  #steps = 0;
 
   constructor(machine: HeadMachine) {
     this.#machine = machine;
@@ -58,7 +61,9 @@ class Invariants implements Observer {
   }
 
   after(_event: HeadEvent, effects: readonly HeadEffect[]): void {
+    this.#steps++;
     this.#nodes();
+    this.#queues();
     this.#grants(effects);
     this.#demands();
     this.#actors();
@@ -85,6 +90,19 @@ class Invariants implements Observer {
     must(nodes.cluster.size === nodes.byId.size, 'the scheduler sees other nodes');
   }
 
+  /** What a queue holds is what its leases and groups hold; and only work that goes on after a block may leave it beyond its quota. */
+  #queues(): void {
+    const { queues, leases, nodes } = this.#machine;
+    for (const queue of queues.byName.values()) {
+      let held: ResourceSet = {};
+      for (const lease of leases.byId.values()) if (lease.demand.queue === queue && lease.place.bundle === null) held = addResources(held, taken(lease));
+      for (const node of nodes.byId.values()) {
+        for (const share of node.shares.values()) if (share.group.queue === queue) for (const { resources } of share.holdings.values()) held = addResources(held, resources);
+      }
+      must(equal(held, queue.held), `the queue ${queue.settings.name} holds ${JSON.stringify(held)}, and counts ${JSON.stringify(queue.held)}`);
+    }
+  }
+
   /** Only a worker that goes on after a block may leave its node with less than nothing; a new lease must fit. */
   #grants(effects: readonly HeadEffect[]): void {
     for (const effect of effects) {
@@ -93,6 +111,8 @@ class Invariants implements Observer {
       const lease = this.#machine.leases.byId.get(effect.message.leaseId)!;
       const { cluster } = lease.pool;
       const { available } = cluster.view(cluster.rowOf(lease.place.row)!);
+      const { settings: { quota, name: queueName }, held } = lease.demand.queue;
+      if (lease.place.bundle === null) for (const name in lease.resources) must(held[name]! <= (quota[name] ?? Infinity), `${lease.id} is beyond the quota of ${queueName} in ${name}`);
       for (const name in lease.resources) must(available[name]! >= 0, `${lease.id} oversubscribes ${lease.place.row} on ${lease.node.id} in ${name}`);
     }
   }
@@ -101,11 +121,12 @@ class Invariants implements Observer {
   #demands(): void {
     const { demands, processes } = this.#machine;
     for (const [key, group] of demands.groups) {
-      for (const demand of group.queue) {
-        const isRight = demand.requestKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
+      for (const demand of group.waiting) {
+        const isRight = demand.groupKey === key && demand.level === demand.leases.size && demand.count > demand.leases.size;
         must(isRight, `${demand.ownerId}/${demand.demandId} waits wrongly`);
       }
-      must(group.queue.size > 0 && new Shape(group.pool.cluster, group.shape.request).best() === null, `${key} waits but fits`);
+      const isOverQuota = group.pool.groupId === '' && group.queue.overQuota(group.shape.request.resources) !== null;
+      must(group.waiting.size > 0 && (isOverQuota || new Shape(group.pool.cluster, group.shape.request).best() === null), `${key} waits but fits`);
     }
     for (const process of processes.byId.values()) {
       for (const demand of process.demands?.values() ?? []) {
@@ -121,7 +142,7 @@ class Invariants implements Observer {
     for (const actor of this.#machine.actors.live.values()) {
       must(actor.state !== 'dead', `${actor.id} is dead and alive`);
       must(actor.maxRestarts === -1 || actor.restarts <= actor.maxRestarts, `${actor.id} restarted ${actor.restarts} times`);
-      must(actor.incarnation === actor.restarts + 1, `${actor.id} has incarnation ${actor.incarnation} after ${actor.restarts} restarts`);
+      must(actor.incarnation === actor.restarts + actor.preemptions + 1, `${actor.id} has incarnation ${actor.incarnation} after ${actor.restarts} restarts and ${actor.preemptions} preemptions`);
       must(actor.name === '' || !names.has(actor.name), `two actors are named ${actor.name}`);
       names.add(actor.name);
       must(actor.demand.leases.size <= 1, `${actor.id} has ${actor.demand.leases.size} leases`);
@@ -143,18 +164,18 @@ class Invariants implements Observer {
       if (group.state === 'created') must(isWhole && [...group.shares].every(({ state }) => state === 'committed'), `${group.id} is created and not whole`);
       if (group.state === 'pending') must(placed.length === 0, `${group.id} waits and holds ${placed.length} bundles`);
       if (group.state === 'preparing') must(isWhole && group.preparingCount > 0, `${group.id} prepares nothing, or a part`);
-      must(group.state === 'created' || group.preparingCount > 0 || groups.waitsFor(group) !== null, `${group.id} is ${group.state} and nobody cares`);
+      const isUnderWay = group.state === 'created' || group.preparingCount > 0;
+      must(isUnderWay || this.#steps % WAITS_STRIDE > 0 || groups.waitsFor(group) !== null, `${group.id} is ${group.state} and nobody cares`);
       if (group.pool !== null) this.#bundles(group.pool);
     }
     for (const group of groups.removed.values()) must(group.shares.size === 0 && group.watchers.size === 0, `${group.id} is removed and still has something`);
+    for (const lease of leases.byId.values()) must(lease.pool.leases.has(lease), `${lease.id} is not in its pool`);
     for (const lease of leases.byId.values()) if (lease.pool !== nodes) must(groups.live.has(lease.pool.groupId) || lease.state === 'ending', `${lease.id} runs in no group`);
   }
 
   #bundles(pool: GroupPool): void {
     const held = new Map<string, ResourceSet>();
-    for (const lease of this.#machine.leases.byId.values()) {
-      if (lease.pool === pool) held.set(lease.place.row, addResources(held.get(lease.place.row) ?? {}, taken(lease)));
-    }
+    for (const lease of pool.leases) held.set(lease.place.row, addResources(held.get(lease.place.row) ?? {}, taken(lease)));
     for (const row of pool.cluster.rows()) {
       const sum = addResources(held.get(row.nodeId) ?? {}, pool.cluster.view(row).available);
       must(equal(sum, row.total), `${row.nodeId} of ${pool.groupId} has ${JSON.stringify(row.total)}, and with its leases ${JSON.stringify(sum)}`);

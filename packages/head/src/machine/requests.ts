@@ -3,7 +3,7 @@ import { LABEL_WEIGHT_MAX, makeError, RESOURCE_SCALE, type MusterError, type Res
 import {
   resourcesFromMessage, type CreateGroup, type Demand as DemandMessage, type LabelTerm as LabelTermMessage, type Resources, type TopologyTerm as TopologyTermMessage,
 } from '@muster/protocol';
-import type { GroupRequest, GroupStrategy, LabelTerm, PlacementRequest, TopologyTerm } from '@muster/scheduler';
+import { namesNodes, type GroupRequest, type GroupStrategy, type LabelTerm, type PlacementRequest, type TopologyTerm } from '@muster/scheduler';
 import { termForBundle } from './group-pool.js';
 import { GROUP_BUNDLES_MAX, LABEL_VALUES_MAX, LABELS_MAX, NAME_MAX_CHARS, RESOURCE_NAMES_MAX, TOPOLOGY_TERMS_MAX } from './limits.js';
 
@@ -25,19 +25,28 @@ export function readResources(message: Resources | null): ResourceSet {
 export interface DemandRequest {
   readonly request: PlacementRequest;
   readonly isSpread: boolean;
+  /** What no node could ever hold waits for one that can. */
+  readonly waitsForNodes: boolean;
   /** The placement group in whose bundles it runs; empty: in none. */
   readonly groupId: string;
   /** Whether what is made there runs in the group, too. */
   readonly capturesChildren: boolean;
+  /** Of one task, or of an actor's life; null: nobody knows. */
+  readonly expectedDurationMs: number | null;
 }
 
 /** @throws MusterError PROTOCOL */
 export function readDemand(message: DemandMessage | null): DemandRequest {
   const request = readRequest(message);
+  const expectedDurationMs = message?.expectedDurationMs || null;
   const { groupId = '', bundle = 0, spread: isSpread = false, capturesChildren = false } = message?.placement ?? {};
-  if (groupId === '') return { request, isSpread, groupId, capturesChildren: false };
+  if (groupId === '') { // ids of nodes that are gone do not return, so that who names one waits in vain
+    const waitsForNodes = (message?.waitForNodes ?? false) && !namesNodes(request);
+    return { request, isSpread, waitsForNodes, groupId, capturesChildren: false, expectedDurationMs };
+  }
   if (isSpread || request.labels.length > 0) throw refusal('a demand in a placement group that is spread or names labels');
-  return { request: { ...request, labels: [termForBundle(bundle === 0 ? null : bundle - 1)] }, isSpread, groupId, capturesChildren };
+  const inBundle = { ...request, labels: [termForBundle(bundle === 0 ? null : bundle - 1)] };
+  return { request: inBundle, isSpread, waitsForNodes: false, groupId, capturesChildren, expectedDurationMs };
 }
 
 /** @throws MusterError INVALID_ARGUMENT for a group that is none, and PROTOCOL */
@@ -52,7 +61,7 @@ export function readGroup({ groupId, bundles, strategy, topology }: CreateGroup)
   check(topology.length <= TOPOLOGY_TERMS_MAX, `with ${topology.length} levels`, `with at most ${TOPOLOGY_TERMS_MAX}`);
   const requests = new Map<string, PlacementRequest>(); // one object for equal bundles, of which there may be thousands
   const read = bundles.map((bundle, index) => {
-    const key = JSON.stringify(bundle);
+    const key = JSON.stringify([bundle.resources?.amounts, bundle.placement?.labels]);
     const known = requests.get(key);
     if (known !== undefined) return known;
     const request = readRequest(bundle);

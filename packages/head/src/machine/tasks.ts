@@ -2,6 +2,7 @@
 import { describeDeath, type DeathCause } from '@muster/base';
 import { deathToMessage, type LeaseDemand, type LeaseReturn } from '@muster/protocol';
 import type { Demand, Demands, DemandStatus } from './demands.js';
+import type { Job } from './jobs.js';
 import type { Lease, Leases } from './leases.js';
 import { DEMANDS_PER_PROCESS_MAX, PREFERRED_NODES_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
@@ -24,9 +25,9 @@ export class Tasks {
   }
 
   /** @throws MusterError PROTOCOL for a demand that is none. */
-  demand(owner: Process, message: LeaseDemand): void {
+  demand(owner: Process, { queue, priority }: Job, message: LeaseDemand): void {
     if (!Number.isSafeInteger(message.count) || message.count < 0) throw refusal(`a demand for ${message.count} leases`);
-    const { request, isSpread, groupId, capturesChildren } = readDemand(message.demand);
+    const { request, isSpread, waitsForNodes, groupId, capturesChildren, expectedDurationMs } = readDemand(message.demand);
     const preferredNodeIds = [...message.preferredNodeIds.slice(0, PREFERRED_NODES_MAX), owner.nodeId];
     let demand = owner.demands?.get(message.demandId);
     if (demand === undefined) {
@@ -34,14 +35,14 @@ export class Tasks {
       owner.demands ??= new Map();
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
-        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, preferredNodeIds,
-        pool: this.#poolOf(groupId), request, capturesChildren, leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
+        demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, queue, priority, preferredNodeIds, waitsForNodes,
+        pool: this.#poolOf(groupId), request, capturesChildren, expectedDurationMs, leasesByNode: isSpread ? new Map() : null, name: readName(message.name),
       });
       owner.demands.set(message.demandId, demand);
     } else if (message.count > 0) { // a withdrawal need not repeat the request
       if (message.name !== '') demand.name = readName(message.name); // empty: none waits at this moment, and those that run have the last one
       demand.preferredNodeIds = preferredNodeIds;
-      this.#demands.change(demand, { pool: this.#poolOf(groupId), request, capturesChildren, isSpread });
+      this.#demands.change(demand, { pool: this.#poolOf(groupId), request, capturesChildren, isSpread, waitsForNodes });
     }
     this.#demands.want(demand, message.count);
     this.#endSurplus(demand);

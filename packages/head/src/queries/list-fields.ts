@@ -13,7 +13,7 @@ const ACTOR: FieldsOf<ActorRow> = {
   maxRestarts: true, nodeId: true, workerId: true, pid: true, resources: true, reasons: true, cause: true, ageMs: true,
 };
 const JOB: FieldsOf<JobRow> = {
-  jobId: true, kind: true, name: true, state: true, entrypoint: true, nodeId: true, drivers: true, workers: true, exitCode: true, cause: true,
+  jobId: true, kind: true, name: true, queue: true, priority: true, state: true, entrypoint: true, nodeId: true, drivers: true, workers: true, exitCode: true, cause: true,
   ageMs: true, durationMs: true,
 };
 const WORKER: FieldsOf<WorkerRow> = {

@@ -3,6 +3,7 @@ import { makeError, MusterError, ownerOf, type TaskId } from '@muster/base';
 import { failureToMessage, type LogOffsets, type LogPart, type LogsQuestion, type QueryRequest } from '@muster/protocol';
 import type { Actor } from '../machine/actor.js';
 import type { Actors } from '../machine/actors.js';
+import type { Claims } from '../machine/claims.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demands } from '../machine/demands.js';
 import type { Groups } from '../machine/groups.js';
@@ -11,14 +12,19 @@ import type { Leases } from '../machine/leases.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
 import type { Nodes } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
-import { explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainNode, explainProcess, placeOf } from './explain.js';
+import type { Queues } from '../machine/queues.js';
+import {
+  explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainJob, explainLease, explainNode, explainOrphan, explainPlacementGroup, explainProcess, explainWorkerRecord, placeOf,
+} from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
+import { unknownId } from './known-ids.js';
 import { rowFilter } from './list-fields.js';
 import { actorRow, deadNodeRow, groupRow, jobRow, nodeRow, workerRow } from './rows.js';
 import {
   LIST_KINDS, type DrainAnswer, type ExplainAnswer, type ListAnswer, type ListKind, type LogsAnswer, type OwnedRow, type OwnerExplanation, type StopAnswer, type StopJobAnswer,
   type SubmitAnswer, type SummaryAnswer,
 } from './shapes.js';
+import { clusterSnapshot } from './snapshot.js';
 import { clusterStatus, countStates } from './status.js';
 import { submitJob } from './submit.js';
 
@@ -26,12 +32,14 @@ import { submitJob } from './submit.js';
 export interface QueryTables {
   readonly context: HeadContext;
   readonly nodes: Nodes;
+  readonly queues: Queues;
   readonly processes: Processes;
   readonly jobs: Jobs;
   readonly demands: Demands;
   readonly leases: Leases;
   readonly actors: Actors;
   readonly groups: Groups;
+  readonly claims: Claims;
 }
 
 /** What queries may bring about. */
@@ -84,13 +92,14 @@ export class Queries {
       case 'list': return this.#list(argument('kind'), request.arguments, reply);
       case 'explain': return this.#explain(argument('id'), reply, attempt);
       case 'logs': return this.#logs(argument('id'), readOffsets(request.json), reply);
+      case 'snapshot': return reply(clusterSnapshot(this.#tables));
       case 'drain': return reply(this.#drain(argument('id'), argument('undo') !== 'true'));
       case 'submit': return reply({ jobId: submitJob(request.json, this.#tables) } satisfies SubmitAnswer);
       case 'stop-job': return reply(this.#stopJob(argument('id')));
       case 'stop':
         reply({ nodes: this.#tables.nodes.byId.size } satisfies StopAnswer);
         return this.#actions.stopCluster(argument('reason') || 'the cluster was stopped');
-      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, drain, submit, stop-job or stop');
+      default: throw invalid(`the query '${request.what}'`, 'status, summary, list, explain, logs, snapshot, drain, submit, stop-job or stop');
     }
   }
 
@@ -140,39 +149,56 @@ export class Queries {
   }
 
   #explain(id: string, reply: Reply, attempt: (work: () => void) => void): void {
+    const answer = this.#explainOwn(id);
+    if (answer !== null) reply(answer);
+    else this.#explainOwned(id, reply, attempt);
+  }
+
+  /** What the head itself knows. */
+  #explainOwn(id: string): ExplainAnswer | null {
     const tables = this.#tables;
-    const node = tables.nodes.byId.get(id);
-    if (node !== undefined) return reply(explainNode(node, tables));
-    const deadNode = tables.nodes.dead.get(id);
-    if (deadNode !== undefined) return reply(explainDeadNode(deadNode, tables));
-    const actor = tables.actors.find(id);
-    if (actor !== undefined) return reply(explainActor(actor, tables));
-    const job = tables.jobs.find(id);
-    if (job !== undefined) return reply(explainJob(job, tables));
-    const process = tables.processes.byId.get(id);
-    if (process !== undefined) return reply(explainProcess(process, tables));
-    const deadProcess = tables.processes.dead.get(id);
-    if (deadProcess !== undefined) return reply(explainDeadProcess(deadProcess, tables));
-    this.#explainOwned(id, reply, attempt);
+    const { nodes, processes, jobs, leases, actors, groups } = tables;
+    const node = nodes.byId.get(id);
+    if (node !== undefined) return explainNode(node, tables);
+    const deadNode = nodes.dead.get(id);
+    if (deadNode !== undefined) return explainDeadNode(deadNode, tables);
+    const actor = actors.find(id) ?? actors.named(id);
+    if (actor !== undefined) return explainActor(actor, tables);
+    const job = jobs.find(id);
+    if (job !== undefined) return explainJob(job, tables);
+    const process = processes.byId.get(id);
+    if (process !== undefined) return explainProcess(process, tables);
+    const deadProcess = processes.dead.get(id);
+    if (deadProcess !== undefined) return explainDeadProcess(deadProcess, tables);
+    const group = groups.find(id);
+    if (group !== undefined) return explainPlacementGroup(group, tables);
+    const lease = leases.byId.get(id);
+    if (lease !== undefined) return explainLease(lease, tables);
+    for (const each of nodes.byId.values()) {
+      const worker = each.workers.get(id);
+      if (worker !== undefined) return explainWorkerRecord(worker, each, tables);
+    }
+    return null;
   }
 
   /** A task or an object: its owner is asked, and the scheduler's word is added while it waits for a lease. */
   #explainOwned(id: string, reply: Reply, attempt: (work: () => void) => void): void {
-    const { processes, demands } = this.#tables;
+    const { processes } = this.#tables;
+    const kind = id.startsWith('task-') ? 'task' : id.startsWith('obj-') ? 'object' : null;
+    if (kind === null) throw unknownId(id, this.#tables);
     const owner = processes.ofOwnerKey(ownerOf(id as TaskId));
-    if (!/^(task|obj)-/.test(id) || owner === undefined || owner.stream === null) {
-      throw invalid(`the id '${id}'`, 'that of a node, worker, driver, job or actor, or of a task or object whose owner is connected');
-    }
+    const dead = processes.deadOfOwnerKey(ownerOf(id as TaskId));
+    if (dead !== undefined) return reply(explainOrphan(id, kind, dead, this.#tables));
+    if (owner === undefined || owner.stream === null) throw unknownId(id, this.#tables);
     const ask: Asked = { id: owner.id, send: (requestId) => processes.send(owner, { type: 'clientQuery', requestId, what: 'explain', argument: id }) };
     this.#fanOut.ask([ask], ({ byId }) => attempt(() => {
-      const kind = id.startsWith('task-') ? 'task' : 'object';
       const answer = byId.get(owner.id);
       if (answer === undefined) {
         return reply({ id, kind, state: 'unknown', lines: [`its owner ${owner.id} is busy and did not answer`] } satisfies ExplainAnswer);
       }
       const told = readExplanation(answer, owner.id);
       const demand = told.demandId === undefined ? undefined : owner.demands?.get(told.demandId);
-      const reasons = demand === undefined ? [] : explainDemand(demand, demands);
+      const reasons = demand === undefined ? [] : explainDemand(demand, this.#tables);
       reply({ id, kind, state: told.state, lines: [`owned by ${owner.id}${placeOf(owner)}`, ...told.lines, ...reasons] } satisfies ExplainAnswer);
     }));
   }

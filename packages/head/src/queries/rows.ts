@@ -62,7 +62,7 @@ export function actorRow(actor: Actor, context: HeadContext): ActorRow {
 export function jobRow(job: Job, context: HeadContext): JobRow {
   const processes = [...job.processes];
   return {
-    jobId: job.id, kind: job.kind, name: job.name, state: job.state, entrypoint: job.entrypoint, nodeId: job.program?.nodeId ?? '',
+    jobId: job.id, kind: job.kind, name: job.name, queue: job.queue.settings.name, priority: job.priority, state: job.state, entrypoint: job.entrypoint, nodeId: job.program?.nodeId ?? '',
     drivers: processes.filter((process) => process.kind === 'driver').map((process) => process.id),
     workers: processes.filter((process) => process.kind === 'worker').length,
     exitCode: job.cause?.kind === 'exit' ? job.cause.code : null, cause: job.cause === null ? '' : describeDeath(job.cause),

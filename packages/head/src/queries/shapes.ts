@@ -7,8 +7,9 @@
  * | status   |                                         |                       | StatusAnswer    |
  * | summary  |                                         |                       | SummaryAnswer   |
  * | list     | kind, filter? (`k=v,k=v`), limit?       |                       | ListAnswer      |
- * | explain  | id                                      |                       | ExplainAnswer   |
+ * | explain  | id (also the name of an actor)          |                       | ExplainAnswer   |
  * | logs     | id (of a worker, an actor or a job)     | LogOffsets, or none   | LogsAnswer      |
+ * | snapshot |                                         |                       | SnapshotAnswer  |
  * | drain    | id (of a node), undo? (`true`)          |                       | DrainAnswer     |
  * | submit   |                                         | JobSpec               | SubmitAnswer    |
  * | stop-job | id                                      |                       | StopJobAnswer   |
@@ -17,6 +18,7 @@
  * Fails with INVALID_ARGUMENT for an unknown `what`, kind or id, and with BACKPRESSURE while too many queries wait.
  */
 import type { LogPart } from '@muster/protocol';
+import type { NodeSnapshot, WantedGroups, WantedTasks } from '@muster/scheduler';
 
 /** Amounts by resource name, in whole units (`memory` in bytes). */
 export type Amounts = Readonly<Record<string, number>>;
@@ -29,6 +31,8 @@ export interface StatusAnswer {
   readonly nodes: { readonly alive: number; readonly draining: number; readonly unreachable: number; readonly dead: number };
   readonly total: Amounts;
   readonly available: Amounts;
+  /** What placement groups hold and nothing in them uses. Total less this and less what is available is in use. */
+  readonly reserved: Amounts;
   readonly objectStore: { readonly totalBytes: number; readonly usedBytes: number; readonly spilledBytes: number; readonly objects: number };
   readonly jobs: { readonly running: number; readonly finished: number };
   readonly drivers: number;
@@ -38,16 +42,62 @@ export interface StatusAnswer {
   readonly actors: Readonly<Record<string, number>>;
   /** Live placement groups by state. */
   readonly groups: Readonly<Record<string, number>>;
+  readonly queues: readonly QueueRow[];
+  /** The longest waiting first, and how many there are beyond them. */
   readonly waiting: readonly WaitingRow[];
+  readonly waitingMore: { readonly requests: number; readonly demands: number };
+}
+
+/** A queue, and what its jobs have and want. */
+export interface QueueRow {
+  readonly name: string;
+  readonly weight: number;
+  /** The most it may hold; a resource that is absent is not limited. */
+  readonly quota: Amounts;
+  readonly held: Amounts;
+  /** The largest share that it holds of any of the cluster's resources, divided by its weight. */
+  readonly share: number;
+  /** Those that run. */
+  readonly jobs: number;
+  /** Demands that wait. */
+  readonly waiting: number;
 }
 
 /** What waits for the same thing, and why. */
 export interface WaitingRow {
+  readonly kind: 'leases' | 'group';
   /** For people: `2 cpu, 1 gpu`. */
   readonly request: string;
+  readonly queue: string;
+  readonly priority: number;
+  /** Owners and actors that wait for it, or placement groups. */
   readonly demands: number;
+  /** How many leases they want, together, beside those that they have; of groups, how many bundles. */
+  readonly leases: number;
+  /** How long the first of them has waited, for its next lease or since the group was asked for. */
+  readonly waitingMs: number;
+  /** No node could ever hold it, and it does not wait for one. */
   readonly isInfeasible: boolean;
   readonly reasons: string;
+}
+
+/** The cluster as a planner sees it. Amounts are in units of 1/10000. */
+export interface SnapshotAnswer {
+  readonly nodes: readonly NodeSnapshot[];
+  /** What waits for nodes, or for room on them. */
+  readonly waiting: { readonly tasks: readonly WaitingTasks[]; readonly groups: readonly WaitingGroups[] };
+}
+
+/** Leases of tasks and actors that ask for the same. */
+export interface WaitingTasks extends WantedTasks {
+  /** Of one of them. */
+  readonly name: string;
+}
+
+/** Placement groups that ask for the same; of one that has lost bundles, these. */
+export interface WaitingGroups extends WantedGroups {
+  /** Of the first of them. */
+  readonly name: string;
 }
 
 /** Tasks and actors, counted. */
@@ -128,6 +178,8 @@ export interface JobRow {
   readonly kind: 'driver' | 'submitted' | 'actor';
   /** What its submitter calls it. */
   readonly name: string;
+  readonly queue: string;
+  readonly priority: number;
   readonly state: 'running' | 'succeeded' | 'failed' | 'stopped';
   readonly entrypoint: string;
   /** Where a submitted job's program runs. */
@@ -185,7 +237,7 @@ export interface OwnedRow extends Readonly<Record<string, unknown>> {
 /** Why something is as it is. */
 export interface ExplainAnswer {
   readonly id: string;
-  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object';
+  readonly kind: 'node' | 'actor' | 'job' | 'worker' | 'driver' | 'task' | 'object' | 'group' | 'lease';
   readonly state: string;
   /** For people, one sentence each: where it is or was, what it waits for, why it is dead. */
   readonly lines: readonly string[];
@@ -218,6 +270,9 @@ export interface JobSpec {
   readonly argv: readonly string[];
   /** For people; need not be unique. Empty: none. */
   readonly name: string;
+  /** Empty: the default one. */
+  readonly queue: string;
+  readonly priority: number;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
 }

@@ -8,7 +8,7 @@ import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
 
 const HEARTBEAT_MS = 500;
-const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '' };
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '', queues: [] };
 /** How long a message takes. */
 const DELAY_MS = 1;
 const WORKER_START_MS = 20;
@@ -62,10 +62,10 @@ export class BusyOwners {
   medianDecisionUs(resources: ResourceSet, samples: number): number {
     const stream = this.#open('client', () => {});
     const send = (message: ClientToHead): HeadEffect[] => this.#machine.step({ type: 'clientMessage', stream, message }, this.#nowMs);
-    send({ type: 'clientHello', processId: 'driver-measured', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
+    send({ type: 'clientHello', processId: 'driver-measured', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 });
     const timesUs = Array.from({ length: samples }, (_, index) => {
       const startMs = performance.now();
-      const effects = send({ type: 'leaseDemand', demandId: index, demand: { resources: resourcesToMessage(resources), placement: null }, count: 1, name: '', preferredNodeIds: [] });
+      const effects = send({ type: 'leaseDemand', demandId: index, demand: { resources: resourcesToMessage(resources), placement: null, expectedDurationMs: 0, waitForNodes: false }, count: 1, name: '', preferredNodeIds: [] });
       const elapsedMs = performance.now() - startMs;
       assert(effects.some((effect) => effect.type === 'sendToNode' && effect.message.type === 'startLease'), 'the demand is served');
       return elapsedMs * 1_000;
@@ -133,7 +133,7 @@ export class BusyOwners {
       if (record.held++ === 0) record.longestWaitMs = Math.max(record.longestWaitMs, this.#nowMs - record.waitingSinceMs);
       runTask(message.leaseId);
     });
-    send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false });
-    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null }, count: spec.count ?? 100, name: '', preferredNodeIds: [] });
+    send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 });
+    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null, expectedDurationMs: 0, waitForNodes: false }, count: spec.count ?? 100, name: '', preferredNodeIds: [] });
   }
 }

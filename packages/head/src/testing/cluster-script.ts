@@ -6,6 +6,8 @@ import { makeError, NODE_LABEL, parseResources, type DeathCause, type Random, ty
 import { deathToMessage, failureToMessage, NO_PLACEMENT, resourcesToMessage, type ClientToHead, type Death, type Demand, type Endpoint, type LabelTerm, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
+import type { QueueRules } from '../machine/queues.js';
+import { readQueueFile } from '../queue-file.js';
 import { printMessage, shortenIds } from './print.js';
 
 const HEARTBEAT_MS = 500;
@@ -17,6 +19,13 @@ function countingRandom(): Random {
   return { next: () => 0.5, hex: (digits) => String(++count).padStart(digits, '0') };
 }
 
+function newMachine(queues: readonly QueueRules[]): HeadMachine {
+  return new HeadMachine(
+    { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: 'unix:/muster/head.sock', tokenFile: '/muster/token', queues },
+    countingRandom(), 0,
+  );
+}
+
 /** The words of one command: what stands alone, and what is `key=value`. */
 interface Words {
   readonly plain: readonly string[];
@@ -25,7 +34,7 @@ interface Words {
 
 /** One cluster, which commands change. */
 export class ClusterScript {
-  readonly machine: HeadMachine;
+  machine = newMachine([]);
   #nowMs = 0;
   #streamCount = 0;
   #queryCount = 0;
@@ -34,13 +43,6 @@ export class ClusterScript {
   readonly #nameOf = new Map<number, string>();
   readonly #registrations = new Map<string, NodeToHead>();
   readonly #silent = new Set<string>();
-
-  constructor() {
-    this.machine = new HeadMachine(
-      { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: 'unix:/muster/head.sock', tokenFile: '/muster/token' },
-      countingRandom(), 0,
-    );
-  }
 
   run(command: string): string[] {
     const [verb = '', ...words] = command.split(' ').filter((word) => word !== '');
@@ -58,6 +60,9 @@ export class ClusterScript {
     const cause = (at: number): Death => deathToMessage(death(words.plain.slice(at)));
     const has = (word: string): boolean => words.plain.includes(word);
     switch (verb) {
+      case 'queues': // before anything else
+        this.machine = newMachine(readQueueFile(command.slice(verb.length)));
+        return [];
       case 'tick': return this.#tick(durationMs(name));
       case 'stall': this.#nowMs += durationMs(name); return [];
       case 'silence': this.#silent.add(name); return [];
@@ -172,6 +177,7 @@ export class ClusterScript {
     return this.#client(name, {
       type: 'clientHello', processId: `${isDriver ? 'driver' : 'worker'}-${name}`, jobId: id(job), isDriver, nodeId: node && `node-${node}`, pid: 1,
       endpoint: endpoint(node, `${name}.sock`), entrypoint: options['entrypoint'] ?? '', wantLogs: options['logs'] !== 'no',
+      queue: options['queue'] ?? '', priority: Number(options['priority'] ?? 0),
     });
   }
 
@@ -187,7 +193,10 @@ export class ClusterScript {
   /** `group d1 g1 spread cpu=1 x3`: with equal bundles. */
   #group(name: string, group: string, words: Words): HeadEffect[] {
     const { same } = words.options;
-    const bundle: Demand = { resources: resourcesToMessage(resources(words.options)), placement: { ...NO_PLACEMENT, labels: terms(words.options) } };
+    const bundle: Demand = {
+      resources: resourcesToMessage(resources(words.options)), placement: { ...NO_PLACEMENT, labels: terms(words.options) }, waitForNodes: false,
+      expectedDurationMs: expected(words.options),
+    };
     return this.#client(name, {
       type: 'createGroup', groupId: `pg-${group}`, name: words.options['name'] ?? '', bundles: Array.from({ length: countOf(words) }, () => bundle),
       strategy: words.plain[2]!, topology: same === undefined ? [] : [{ level: same, rule: 'same', max: 0 }], waitForNodes: words.plain.includes('wait'),
@@ -242,8 +251,12 @@ function demand(words: Words): Demand {
     spread: words.plain.includes('spread'), labels: terms(words.options), groupId: group === '' ? '' : `pg-${group}`,
     bundle: bundle === undefined ? 0 : Number(bundle) + 1, capturesChildren: words.plain.includes('captures'),
   };
-  return { resources: resourcesToMessage(resources(words.options)), placement };
+  const waitForNodes = words.plain.includes('wait');
+  return { resources: resourcesToMessage(resources(words.options)), placement, waitForNodes, expectedDurationMs: expected(words.options) };
 }
+
+/** `for=5s` */
+const expected = (options: Words['options']): number => (options['for'] === undefined ? 0 : durationMs(options['for']));
 
 /** `zone=a`, `on=n1`, `not=zone=a`, `prefer=zone=a`. */
 function terms({ zone, on, not, prefer }: Words['options']): LabelTerm[] {

@@ -7,12 +7,14 @@ import { deathToMessage, NO_PLACEMENT, type BundleRef, type ClientToHead, type D
 import { HeadMachine } from '../machine/head-machine.js';
 import type { HeadEffect, HeadEvent } from '../machine/messages.js';
 import { KnownPeers } from './known-peers.js';
+import { PLAIN_QUEUE } from '../machine/queues.js';
 
 const NO_BYTES = new Uint8Array(0);
 const CRASH = deathToMessage({ kind: 'signal', signal: 'SIGKILL' });
 const STEP_MS = 50;
 const HEARTBEAT_MS = 500;
-const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '' };
+const QUEUES = [{ ...PLAIN_QUEUE, name: 'default', gracePeriodMs: 300, isDefault: true }, { ...PLAIN_QUEUE, name: 'small', weight: 2, quota: { cpu: 3 * RESOURCE_SCALE }, gracePeriodMs: 100 }];
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '', queues: QUEUES };
 /** Enough to keep up with what acts bring about, in the mean. */
 const MESSAGES_PER_ACT = 9;
 
@@ -247,7 +249,10 @@ export class RandomCluster {
       case 'nodeRegistered': if (message.failure !== null) this.#die(daemon); return;
       case 'startLease': return this.#startLease(daemon, message);
       case 'endLease': return this.#endLease(daemon, message);
-      case 'peerNodes': return this.#hearOfPeers(daemon, message);
+      case 'peerNodes':
+        if (!message.complete && !this.#isCalm && this.#random.next() < 0.1) return; // it never arrives, which the next one shows
+        if (!daemon.peers.take(message)) this.#report(daemon, { type: 'peersMissed' });
+        return;
       case 'prepareBundles': return this.#prepareBundles(daemon, message);
       case 'commitBundles': {
         if (!daemon.bundles.has(keyOf(message))) throw new Error(`${daemon.id} was told to commit bundles of ${message.groupId} that it does not keep`);
@@ -260,12 +265,6 @@ export class RandomCluster {
       case 'endJobOnNode': for (const worker of [...daemon.workers]) if (worker.jobId === message.jobId) this.#killWorker(worker); return;
       default:
     }
-  }
-
-  /** Sometimes a change never arrives, which the next one shows. */
-  #hearOfPeers(daemon: Daemon, message: NodeMessage<'peerNodes'>): void {
-    if (!message.complete && !this.#isCalm && this.#random.next() < 0.1) return;
-    if (!daemon.peers.take(message)) this.#report(daemon, { type: 'peersMissed' });
   }
 
   #startLease(daemon: Daemon, message: NodeMessage<'startLease'>): void {
@@ -373,7 +372,7 @@ export class RandomCluster {
     this.#step({ type: 'clientOpened', stream });
     this.#say(client, {
       type: 'clientHello', processId: client.id, jobId: '', isDriver: client.isDriver, nodeId: client.daemon.id, pid: 1, endpoint: null,
-      entrypoint: '', wantLogs: true,
+      entrypoint: '', wantLogs: true, queue: client.isDriver ? this.#oneOf(['', 'small']) : '', priority: client.isDriver ? this.#oneOf([0, 0, 1, 2]) : 0,
     });
   }
 
@@ -463,7 +462,8 @@ export class RandomCluster {
     const newId = roll < 0.3 ? groupId : `pg-${++this.#names}`;
     this.#groups = [...this.#groups, newId].slice(-5);
     const bundles = Array.from({ length: 1 + Math.floor(this.#random.next() * 3) }, (): Demand => ({
-      resources: { amounts: { cpu: this.#oneOf([2_500, 5_000, 10_000]), ...(this.#random.next() < 0.3 ? { gpu: this.#oneOf([2_500, 10_000]) } : {}) } }, placement: NO_PLACEMENT,
+      resources: { amounts: { cpu: this.#oneOf([2_500, 5_000, 10_000]), ...(this.#random.next() < 0.3 ? { gpu: this.#oneOf([2_500, 10_000]) } : {}) } },
+      placement: NO_PLACEMENT, waitForNodes: false, expectedDurationMs: 0,
     }));
     this.#say(client, {
       type: 'createGroup', groupId: newId, name: '', bundles, strategy: this.#oneOf(['pack', 'spread', 'strict-pack', 'strict-spread']),
@@ -479,13 +479,15 @@ export class RandomCluster {
     const amounts: Record<string, number> = { cpu: this.#oneOf([0, 2_500, 5_000, 10_000, 20_000, 40_000]) };
     if (this.#random.next() < 0.2) amounts['gpu'] = this.#oneOf([2_500, 6_000, 10_000, 20_000]);
     if (this.#groups.length > 0 && this.#random.next() < 0.3) {
-      return { resources: { amounts }, placement: { ...NO_PLACEMENT, groupId: this.#oneOf(this.#groups), bundle: Math.floor(this.#random.next() * 3) } };
+      const placement = { ...NO_PLACEMENT, groupId: this.#oneOf(this.#groups), bundle: Math.floor(this.#random.next() * 3) };
+      return { resources: { amounts }, placement, waitForNodes: false, expectedDurationMs: 0 };
     }
     const labels: LabelTerm[] = [];
     const weight = this.#oneOf([0, 0, 10]);
     if (this.#random.next() < 0.1) labels.push({ key: 'zone', operator: this.#oneOf(['in', 'not-in']), values: ['a'], weight });
     if (this.#random.next() < 0.05) labels.push({ key: NODE_LABEL, operator: 'in', values: [this.#oneOf(this.daemons).id], weight });
-    return { resources: { amounts }, placement: { ...NO_PLACEMENT, spread: this.#random.next() < 0.2, labels } };
+    const placement = { ...NO_PLACEMENT, spread: this.#random.next() < 0.2, labels };
+    return { resources: { amounts }, placement, waitForNodes: this.#random.next() < 0.2, expectedDurationMs: this.#oneOf([0, 0, 500, 5_000]) };
   }
 
   #oneOf<T>(items: readonly T[]): T {
