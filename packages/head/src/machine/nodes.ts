@@ -86,6 +86,8 @@ export class Nodes implements Pool {
   readonly #context: HeadContext;
   readonly #byStream = new Map<number, Node>();
   #headNode: Node | null = null;
+  /** When a node could be silent for too long, if none was heard again since the last look. */
+  #silentFromMs = 0;
 
   constructor(context: HeadContext) {
     this.#context = context;
@@ -166,10 +168,18 @@ export class Nodes implements Pool {
     this.revision++;
   }
 
-  /** Those that have been silent for too long. */
+  /** Those that have been silent for too long, which the caller removes. Looks at them no sooner than one of them can be. */
   silent(): Node[] {
-    const { nowMs, settings } = this.#context;
-    return [...this.byId.values()].filter((node) => nowMs - node.lastHeardMs >= settings.nodeTimeoutMs);
+    const { nowMs, settings: { nodeTimeoutMs } } = this.#context;
+    const silent: Node[] = [];
+    if (nowMs < this.#silentFromMs) return silent;
+    let heardMs = nowMs;
+    for (const node of this.byId.values()) {
+      if (nowMs - node.lastHeardMs >= nodeTimeoutMs) silent.push(node);
+      else heardMs = Math.min(heardMs, node.lastHeardMs);
+    }
+    this.#silentFromMs = heardMs + nodeTimeoutMs;
+    return silent;
   }
 
   /** Nobody could be heard for that long. */
