@@ -39,6 +39,7 @@ export const COMPARISONS = [
   { name: 'single client tasks and get batch', against: [{ peer: 'ray', atLeast: 100 }] },
   { name: 'single client wait 1k refs', against: [{ peer: 'ray', atLeast: 200 }] },
   { name: '1:1 actor calls sync', against: [{ peer: 'ray', atLeast: 8 }] },
+  { name: 'placement group create/removal', against: [{ peer: 'ray', atLeast: 10 }] },
   { name: '1:1 actor calls async', against: [{ peer: 'ray', atLeast: 60 }] },
   { name: 'single client put calls (Plasma Store)', against: [{ peer: 'ray', atLeast: 50 }] },
   { name: 'single client get calls (Plasma Store)', against: [{ peer: 'ray', atLeast: 20 }] },
@@ -69,7 +70,6 @@ export const COMPARISONS = [
     '1:1 async-actor calls with args async',
     '1:n async-actor calls async',
     'n:n async-actor calls async',
-    'placement group create/removal',
   ].map((name) => ({ name, against: [{ peer: 'ray' }] })),
 ];
 

@@ -113,7 +113,7 @@ t.test('all or nothing', async (t) => {
   await t.test('one that no nodes could ever hold fails at once and says why', async (t) => {
     const error = await rejection<MusterError>(Trainers.options({ size: 7 }).create());
     t.ok(error instanceof UnschedulableError, String(error));
-    t.match(error.message, /7 × \(1 cpu\).*6 would if nothing ran/);
+    t.match(error.message, /the gang Trainer can never be placed: .*7 × \(1 cpu\): room for 6 now, for 6 if nothing ran/);
     const apart = await rejection<MusterError>(Trainers.options({ strategy: 'strict-spread' }).create());
     t.ok(apart instanceof UnschedulableError, String(apart));
   });

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { init, shutdown } from '@muster/core';
 import { actorBenchmarks } from './core-actors.js';
+import { groupBenchmarks } from './core-groups.js';
 import { objectBenchmarks } from './core-objects.js';
 import { taskBenchmarks } from './core-tasks.js';
 import { median, type BenchRecord, type Benchmark } from './measure.js';
@@ -33,6 +34,9 @@ async function firstResult(): Promise<number> {
   return resultAt - startedAt;
 }
 
+/** Those that share one cluster. */
+const sharedBenchmarks = (): readonly Benchmark[] => [...taskBenchmarks(), ...actorBenchmarks(), ...objectBenchmarks(), ...groupBenchmarks()];
+
 const ownProcesses: readonly Benchmark[] = [
   {
     name: 'time to first result',
@@ -51,7 +55,7 @@ const ownProcesses: readonly Benchmark[] = [
 /** Runs the benchmarks one after another on a cluster of their own. */
 export async function runCoreBench(options: CoreBenchOptions): Promise<void> {
   const wanted = (benchmark: Benchmark): boolean => benchmark.name.includes(options.only ?? '');
-  const shared = [...taskBenchmarks(), ...actorBenchmarks(), ...objectBenchmarks()].filter(wanted);
+  const shared = sharedBenchmarks().filter(wanted);
   if (shared.length > 0) {
     await init({ logs: false });
     try {
@@ -65,5 +69,5 @@ export async function runCoreBench(options: CoreBenchOptions): Promise<void> {
 
 /** The names of all benchmarks. */
 export function coreBenchNames(): readonly string[] {
-  return [...taskBenchmarks(), ...actorBenchmarks(), ...objectBenchmarks(), ...ownProcesses].map(({ name }) => name);
+  return [...sharedBenchmarks(), ...ownProcesses].map(({ name }) => name);
 }

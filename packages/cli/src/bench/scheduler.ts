@@ -1,35 +1,18 @@
 /** `cluster bench scheduler`: the planner by itself, on clusters that no test machine is, in one thread. */
-import { RESOURCE_SCALE, type ResourceSet } from '@muster/base';
-import { Cluster, GroupShape, place, requestKey, Shape, type GroupRequest, type Holding, type LabelTerm, type PlacementHints, type PlacementRequest } from '@muster/scheduler';
+import { RESOURCE_SCALE } from '@muster/base';
+import { Cluster, GroupShape, place, requestKey, Shape, type GroupRequest, type Holding, type PlacementHints, type PlacementRequest } from '@muster/scheduler';
+import { CPUS_PER_NODE, DEMAND_KINDS, madeUpNode, madeUpRequests, whole } from './made-up-cluster.js';
 import { median, type BenchRecord } from './measure.js';
 
-const SHAPES = 50;
 const FILLED = 0.6;
-const CPUS_PER_NODE = 64;
 const DECISIONS = 100_000;
 const ROUNDS = 5;
 const NO_HINTS: PlacementHints = { preferredNodeIds: [], leasesByNode: null };
 
-const whole = (amounts: Readonly<Record<string, number>>): ResourceSet => Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, amount * RESOURCE_SCALE]));
-
-/** Every second node has 8 GPUs; 5 zones, and racks of 40 nodes. */
 function clusterOf(nodes: number): Cluster {
   const cluster = new Cluster();
-  for (let i = 0; i < nodes; i++) {
-    const gpus: Record<string, number> = i % 2 === 1 ? { gpu: 8 } : {};
-    cluster.add({ nodeId: `node-${i}`, total: whole({ cpu: CPUS_PER_NODE, memory: 512 * 1024, ...gpus }), labels: { zone: `z${i % 5}`, rack: `r${Math.floor(i / 40)}` } });
-  }
+  for (let i = 0; i < nodes; i++) cluster.add(madeUpNode(i));
   return cluster;
-}
-
-/** Fifty kinds of demand: 1 to 8 cpus; a fifth with GPUs or a part of one; a third with memory; a seventh in one zone. */
-function shapesOf(cluster: Cluster): Shape[] {
-  return Array.from({ length: SHAPES }, (_, i) => {
-    const gpus: Record<string, number> = i % 5 === 0 ? { gpu: i % 2 === 1 ? 0.5 : 1 + (i % 4) } : {};
-    const memory: Record<string, number> = i % 3 === 0 ? { memory: (i + 1) * 1024 } : {};
-    const labels: LabelTerm[] = i % 7 === 0 ? [{ key: 'zone', operator: 'in', values: [`z${i % 5}`], weight: 0 }] : [];
-    return new Shape(cluster, { resources: whole({ cpu: 1 + (i % 8), ...gpus, ...memory }), labels });
-  });
 }
 
 /** A cluster under load: leases come and go, the oldest first, and as much as before stays taken. */
@@ -42,10 +25,10 @@ class Load {
 
   constructor(nodes: number) {
     this.cluster = clusterOf(nodes);
-    this.shapes = shapesOf(this.cluster);
+    this.shapes = madeUpRequests().map((request) => new Shape(this.cluster, request));
     const target = nodes * CPUS_PER_NODE * FILLED * RESOURCE_SCALE;
     for (let used = 0; used < target;) {
-      const shape = this.shapes[this.#turn++ % SHAPES]!;
+      const shape = this.shapes[this.#turn++ % DEMAND_KINDS]!;
       const nodeId = place(this.cluster, shape, NO_HINTS);
       if (nodeId === null) continue;
       this.#hold(nodeId, shape);
@@ -55,7 +38,7 @@ class Load {
 
   /** One lease is granted and one ends. */
   step(): void {
-    const shape = this.shapes[this.#turn++ % SHAPES]!;
+    const shape = this.shapes[this.#turn++ % DEMAND_KINDS]!;
     const nodeId = place(this.cluster, shape, NO_HINTS);
     if (nodeId !== null) this.#hold(nodeId, shape);
     const { nodeId: from, holding } = this.#held[this.#oldest++]!;
@@ -84,7 +67,7 @@ function updateLatency({ cluster, shapes }: Load): number {
     const nodeId = `node-${(i * 7919) % cluster.size}`;
     cluster.setCondition(nodeId, i % 2 === 0 ? 'unreachable' : 'ready');
     const startMs = performance.now();
-    place(cluster, shapes[i % SHAPES]!, NO_HINTS);
+    place(cluster, shapes[i % DEMAND_KINDS]!, NO_HINTS);
     us.push((performance.now() - startMs) * 1000);
     cluster.setCondition(nodeId, 'ready');
   }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { BenchRecord } from '../bench/measure.js';
 import { printText, withExamples } from './cluster-options.js';
 
-const NAME_WIDTH = 52;
+const NAME_WIDTH = 62;
 
 export function define(command: Command): void {
   const core = command.command('core').description('Ray\'s microbenchmarks under Ray\'s names, and Muster\'s own, on a cluster of their own')
@@ -28,7 +28,14 @@ export function define(command: Command): void {
       await runServiceTimes(reporter(options));
     });
   withExamples(serviceTimes, 'cluster bench service-times');
-  withExamples(command, 'cluster bench core', 'cluster bench scheduler');
+  const head = command.command('head').description('the head by itself, among 10,000 made-up nodes: rates, ticks and memory')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runHeadBench } = await import('../bench/head.js');
+      runHeadBench(reporter(options));
+    });
+  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head');
+  withExamples(head, 'cluster bench head --json');
   withExamples(scheduler, 'cluster bench scheduler --json');
   withExamples(core, 'cluster bench core', 'cluster bench core --only "single client tasks async" --json');
 }

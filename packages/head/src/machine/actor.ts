@@ -5,6 +5,7 @@ import type { Demand } from './demands.js';
 import type { Lease } from './leases.js';
 import { INCARNATIONS_KEPT_MAX } from './limits.js';
 import type { Process } from './processes.js';
+import type { SmallSet } from './small-set.js';
 
 /**
  *   pending ──worker there──> starting ──constructor ran──> alive
@@ -69,7 +70,7 @@ export interface Actor {
   /** Why it waits. */
   reasons: string;
   past: readonly PastIncarnation[];
-  readonly watchers: Set<Process>;
+  readonly watchers: SmallSet<Process>;
 }
 
 /** Stands for what is absent or no longer needed. */

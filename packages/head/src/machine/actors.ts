@@ -15,11 +15,12 @@ import type { Jobs } from './jobs.js';
 import type { Lease, Leases } from './leases.js';
 import {
   ACTOR_CREATION_MAX_BYTES, ACTOR_SETTLED_MS, ACTOR_START_ATTEMPTS_MAX, ACTOR_WORKER_TIMEOUT_MS, ACTORS_DEAD_KEPT_MAX, ACTORS_MAX,
-  CREATION_ERROR_KEPT_MAX_BYTES, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
+  CREATION_ERROR_KEPT_MAX_BYTES, INTERFACES_KEPT_MAX, NAME_MAX_CHARS, WATCHES_PER_PROCESS_MAX,
 } from './limits.js';
 import type { Pool } from './pool.js';
 import type { Process, Processes } from './processes.js';
 import { readDemand, readName, refusal } from './requests.js';
+import { SmallSet } from './small-set.js';
 
 /** The parts of the machine that actors stand on. */
 interface Foundations {
@@ -63,6 +64,8 @@ export class Actors {
   readonly #parts: Foundations;
   readonly #detachedDied: (actor: Actor) => void;
   readonly #names = new Map<string, Actor>();
+  /** By class, the last that was told. */
+  readonly #interfaces = new History<Uint8Array>(INTERFACES_KEPT_MAX);
   readonly #spreads = new Map<string, Spread>();
   /** Those whose worker exists but has not connected to the head. */
   readonly #awaitingWorker = new Set<Actor>();
@@ -289,12 +292,22 @@ export class Actors {
   #add(creator: Process, spec: ActorSpec, rest: Pick<Actor, 'jobId' | 'isDetached' | 'demand' | 'gangId' | 'rank' | 'spreadKey' | 'reasons'>): Actor {
     const actor: Actor = {
       ...rest, id: spec.actorId as ActorId, name: spec.name, className: readName(spec.className), ownerId: creator.id, maxRestarts: spec.maxRestarts,
-      maxConcurrency: spec.maxConcurrency, maxPendingCalls: spec.maxPendingCalls, interface: spec.interface, creation: spec.creation,
+      maxConcurrency: spec.maxConcurrency, maxPendingCalls: spec.maxPendingCalls, interface: this.#sharedInterface(spec.className, spec.interface),
+      creation: ownBytes(spec.creation),
       createdAtMs: this.#parts.context.nowMs, state: 'pending', incarnation: 1, restarts: 0, preemptions: 0, startAttempts: 0, shortLives: 0, aliveSinceMs: null,
-      endedAtMs: null, lease: null, hasBegun: false, cause: null, creationError: NO_BYTES, past: [], watchers: new Set(),
+      endedAtMs: null, lease: null, hasBegun: false, cause: null, creationError: NO_BYTES, past: [], watchers: new SmallSet(),
     };
     this.live.set(actor.id, actor);
     return actor;
+  }
+
+  /** Actors of one class have one between them. */
+  #sharedInterface(className: string, bytes: Uint8Array): Uint8Array {
+    const known = this.#interfaces.get(className);
+    if (known !== undefined && known.length === bytes.length && known.every((byte, index) => byte === bytes[index])) return known;
+    const own = ownBytes(bytes);
+    this.#interfaces.add(className, own);
+    return own;
   }
 
   /** Why the actor cannot be placed at once; empty when it can. @throws MusterError UNSCHEDULABLE when it never can */
@@ -389,6 +402,9 @@ export class Actors {
     return actor?.lease?.workerId === worker.id && actor.incarnation === message.incarnation ? actor : null;
   }
 }
+
+/** The bytes by themselves: those of a message lie in a buffer with much else, all of which they would keep. */
+const ownBytes = (bytes: Uint8Array): Uint8Array => (bytes.length === 0 ? NO_BYTES : new Uint8Array(bytes));
 
 /** @throws MusterError INVALID_ARGUMENT */
 function checkCreation(message: CreateActor): void {

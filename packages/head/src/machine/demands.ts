@@ -17,6 +17,7 @@ import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
 import type { Pool } from './pool.js';
 import type { Queues, Ranked } from './queues.js';
+import { SmallSet } from './small-set.js';
 
 /** What somebody asks for: an owner for its tasks of one kind, or an actor for its one worker. */
 export interface DemandSpec extends Ranked {
@@ -63,7 +64,7 @@ export interface Demand extends Omit<DemandSpec, 'preferredNodeIds' | 'pool' | '
   /** How many leases it wants in all. */
   count: number;
   /** Those its holder has or will be given; not those it has returned. */
-  readonly leases: Set<Lease>;
+  readonly leases: SmallSet<Lease>;
   /** How many of its leases it has been asked to give back, and will soon: not the late ones. */
   askedBack: number;
   /** Since when it waits for its next lease. */
@@ -116,6 +117,8 @@ export class Demands {
   #scheduledRevision = -1;
   #hasNew = false;
   #nextReportMs = 0;
+  /** Those that this round of reports has not come to yet, the next one at the end. */
+  #toTell: DemandGroup[] = [];
 
   /** `tell` is called at once when a demand becomes infeasible, and at most once a second while it waits. */
   constructor({ context, nodes, queues }: DemandTables, tell: (demand: Demand, status: DemandStatus) => void) {
@@ -125,11 +128,15 @@ export class Demands {
     this.#tell = tell;
   }
 
+  /** Field by field: V8 would give each object that begins with a spread a shape of its own, of half a kilobyte. */
   create(spec: DemandSpec): Demand {
-    const key = keyIn(spec.pool, spec.request);
+    const { demandId, actorId, ownerId, jobId, queue, priority, preferredNodeIds, pool, capturesChildren, expectedDurationMs, leasesByNode, waitsForNodes, name } = spec;
+    const key = keyIn(pool, spec.request);
+    const { request } = pool.shapes.of(spec.request, key); // one for all that are equal
     return {
-      ...spec, requestKey: key, groupKey: groupKey(spec, key), count: 0, leases: new Set(), askedBack: 0, waitingSinceMs: 0,
-      failures: 0, delayedUntilMs: 0, lastFailure: '', told: null, level: null, turn: 0,
+      demandId, actorId, ownerId, jobId, queue, priority, preferredNodeIds, pool, request, capturesChildren, expectedDurationMs, leasesByNode, waitsForNodes, name,
+      requestKey: key, groupKey: groupKey(spec, key), count: 0, leases: new SmallSet(), askedBack: 0, waitingSinceMs: 0, failures: 0, delayedUntilMs: 0, lastFailure: '',
+      told: null, level: null, turn: 0,
     };
   }
 
@@ -245,21 +252,24 @@ export class Demands {
       this.#refresh(demand);
     }
     for (const group of this.groups.values()) if (group.awaited !== null && group.awaited.untilMs <= nowMs) this.#tryAgain(group);
-    if (nowMs < this.#nextReportMs) return;
-    this.#nextReportMs = nowMs + DEMAND_STATUS_INTERVAL_MS;
+    const isNewRound = nowMs >= this.#nextReportMs && this.#toTell.length === 0;
+    if (isNewRound) {
+      this.#nextReportMs = nowMs + DEMAND_STATUS_INTERVAL_MS;
+      this.#toTell = [...this.groups.values()].reverse();
+    }
     this.#tellWaiting();
+    if (!isNewRound) return;
     for (const demand of this.#delayed) {
       const status = this.waitsFor(demand);
       if (status !== null) this.#report(demand, status);
     }
   }
 
-  /** Those that were told the longest ago first, because a look at every node takes its time. */
+  /** As many of this round as one tick has time for, because a reason takes a look at every node. */
   #tellWaiting(): void {
     let nodesLeft = STATUS_NODES_MAX;
-    for (const group of [...this.groups.values()].sort((a, b) => (a.explained?.version ?? 0) - (b.explained?.version ?? 0))) {
-      if (nodesLeft <= 0) break;
-      if (!this.#isRefused(group)) continue; // it is tried again in this step
+    for (let group = this.#toTell.pop(); group !== undefined; group = nodesLeft > 0 ? this.#toTell.pop() : undefined) {
+      if (group.waiting.size === 0 || !this.#isRefused(group)) continue; // the latter are tried again in this step
       const waiting = [...group.waiting].filter((demand) => this.#context.nowMs - demand.waitingSinceMs >= DEMAND_STATUS_INTERVAL_MS);
       const { cluster } = group.pool;
       if (waiting.length > 0 && group.explained?.version !== cluster.version) nodesLeft -= cluster.size;

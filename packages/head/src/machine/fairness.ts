@@ -15,7 +15,7 @@ import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import { taken, type Lease } from './leases.js';
 import {
-  FAIRNESS_DEMANDS_MAX, FAIRNESS_INTERVAL_MS, LEASE_QUANTUM_MS, RECLAIM_PATIENCE_MS, RECLAIM_RESEND_MS, RESERVATION_MS, RESERVE_AFTER_MS,
+  FAIRNESS_DEMANDS_MAX, FAIRNESS_INTERVAL_MS, FAIRNESS_NODES_MAX, LEASE_QUANTUM_MS, RECLAIM_PATIENCE_MS, RECLAIM_RESEND_MS, RESERVATION_MS, RESERVE_AFTER_MS,
 } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
 import type { Queues } from './queues.js';
@@ -49,6 +49,10 @@ export class Fairness {
   readonly #askBack: (lease: Lease) => void;
   /** Nodes on which more runs than they have, and since when. */
   #overused = new Map<Node, number>();
+  /** What was asked for and may still come. */
+  readonly #asked = new Set<Lease>();
+  /** The row of the scheduler's cluster at which the next round's look begins. */
+  #nextRow = 0;
   #nextRoundMs = 0;
 
   /** `askBack` asks the lease's owner to return it. */
@@ -65,16 +69,40 @@ export class Fairness {
     const { nowMs } = this.#context;
     if (nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = nowMs + FAIRNESS_INTERVAL_MS;
+    this.#reviewAsked();
     this.#relieve();
     for (const node of this.#nodes.byId.values()) if (node.isDraining) this.#empty(node);
     const needy = this.#neediest();
     if (needy.length === 0) return;
-    const rooms = Array.from(this.#nodes.byId.values(), (node) => this.#roomOf(node));
-    const shares = new RoundShares(this.#queues, this.#nodes.totals, rooms);
+    const rooms = Array.from(this.#nodesFor(needy), (node) => this.#roomOf(node));
+    const shares = new RoundShares(this.#queues, this.#nodes.totals, [...this.#asked].filter(isComing));
     for (const { demand, isOverQuota } of needy) {
       if (isOverQuota) this.#makeQuotaRoom(demand, rooms, shares);
       else this.#makeRoom(demand, rooms, shares);
     }
+  }
+
+  /** Those that have not come for long run long tasks. */
+  #reviewAsked(): void {
+    for (const lease of this.#asked) {
+      if (lease.state !== 'running' || !lease.place.node.leases.has(lease)) this.#asked.delete(lease);
+      else if (!lease.isLate && this.#context.nowMs - lease.askedFirstAtMs! >= RECLAIM_PATIENCE_MS) {
+        lease.isLate = true;
+        lease.demand.askedBack--;
+      }
+    }
+  }
+
+  /** Some in turn, and those that were claimed. A quota is a matter of all nodes. */
+  #nodesFor(needy: readonly Needy[]): Iterable<Node> {
+    const { byId, cluster } = this.#nodes;
+    if (byId.size <= FAIRNESS_NODES_MAX || needy.some(({ isOverQuota }) => isOverQuota)) return byId.values();
+    const nodes = new Set(needy.flatMap(({ demand }) => this.#claims.of(demand).map((claim) => claim.node)));
+    for (let looked = 0; looked < FAIRNESS_NODES_MAX; looked++) {
+      const row = cluster.at(this.#nextRow++ % cluster.rowCount);
+      if (row !== null) nodes.add(byId.get(row.nodeId)!);
+    }
+    return nodes;
   }
 
   /**
@@ -137,10 +165,6 @@ export class Fairness {
         continue;
       }
       room.asked.push(lease);
-      if (!lease.isLate && this.#context.nowMs - lease.askedFirstAtMs! >= RECLAIM_PATIENCE_MS) {
-        lease.isLate = true;
-        lease.demand.askedBack--;
-      }
       if (lease.isLate) room.late.push(lease);
       else shift(room.free, byDevice(lease.resources, lease), 1);
     }
@@ -212,6 +236,10 @@ export class Fairness {
     if (lease.askedBackAtMs === null) lease.demand.askedBack++;
     lease.askedBackAtMs = this.#context.nowMs;
     lease.askedFirstAtMs ??= lease.askedBackAtMs;
+    this.#asked.add(lease);
     this.#askBack(lease);
   }
 }
+
+/** Whether its room can be counted on. */
+const isComing = (lease: Lease): boolean => !lease.isLate && !lease.isBlocked && lease.preemption === null && lease.demand.actorId === '';

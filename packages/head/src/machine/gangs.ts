@@ -161,8 +161,9 @@ export class Gangs implements MemberRules {
     if (gang === undefined) return; // it ends
     gang.reasons = group.reasons;
     if (group.failure !== null) {
-      gang.failure = group.failure;
-      return this.#die(gang, { kind: 'start-failed', detail: group.failure.message }, null);
+      const { code, details } = group.failure;
+      gang.failure = makeError(code, { ...details, what: `the gang ${gang.name || gang.className}` });
+      return this.#die(gang, { kind: 'start-failed', detail: gang.failure.message }, null);
     }
     if (group.state === 'created') {
       gang.nodeIds = group.bundles.map((bundle) => bundle!.share.node.id);

@@ -10,7 +10,7 @@ import { explainGroup, GroupShape, type Cluster, type GroupRequest, type Placed,
 import type { HeadContext } from './context.js';
 import type { DemandStatus } from './demands.js';
 import { isEstablished, type Group } from './group.js';
-import { GROUP_REFUSALS_PER_ROUND_MAX } from './limits.js';
+import { GROUP_NODES_PER_ROUND_MAX, GROUP_REFUSALS_PER_ROUND_MAX } from './limits.js';
 import { withAwaited, type AwaitedNode } from './lost-nodes.js';
 import type { Nodes } from './nodes.js';
 import type { Queues, Ranked } from './queues.js';
@@ -166,8 +166,9 @@ export class GroupLine {
 
   /** Repairs first, then the group that has waited the longest, of those queues that have not been refused since the cluster last changed. */
   #next(least: number): Line | null {
-    if (this.#refusals >= GROUP_REFUSALS_PER_ROUND_MAX) return null;
-    const isCrowded = this.#lines.size > GROUP_REFUSALS_PER_ROUND_MAX; // then those that were tried the longest ago go first, or some never would
+    const refusalsMax = Math.max(1, Math.min(GROUP_REFUSALS_PER_ROUND_MAX, GROUP_NODES_PER_ROUND_MAX / this.#nodes.cluster.size));
+    if (this.#refusals >= refusalsMax) return null;
+    const isCrowded = this.#lines.size > refusalsMax; // then those that were tried the longest ago go first, or some never would
     const isBefore = (a: Line, b: Line): boolean => {
       if (a.priority === b.priority && a.isRepair !== b.isRepair) return a.isRepair;
       const turn = this.#queues.compare(a, b);

@@ -6,6 +6,7 @@ import type { GroupPool } from './group-pool.js';
 import type { Node } from './nodes.js';
 import type { Process } from './processes.js';
 import type { Ranked } from './queues.js';
+import type { SmallSet } from './small-set.js';
 
 /**
  *   pending ──a plan──> preparing ──all nodes have prepared──> created ──a node was lost──> repairing
@@ -86,7 +87,7 @@ export interface Group extends Ranked {
   endedAtMs: number | null;
   /** Null until somebody asks for a lease in it. */
   pool: GroupPool | null;
-  readonly watchers: Set<Process>;
+  readonly watchers: SmallSet<Process>;
   /** Told at each change, before the watchers: the gang that it is for. */
   readonly listener: ((group: Group) => void) | null;
 }

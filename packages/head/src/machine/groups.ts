@@ -23,6 +23,7 @@ import type { Pool } from './pool.js';
 import type { Process, Processes } from './processes.js';
 import type { Queues } from './queues.js';
 import { readGroup, refusal } from './requests.js';
+import { SmallSet } from './small-set.js';
 
 /** The parts of the machine that groups stand on. */
 interface Foundations {
@@ -216,7 +217,7 @@ export class Groups {
       waitsForNodes: message.waitForNodes, turn: this.#turns++, createdAtMs: context.nowMs, waitingSinceMs: context.nowMs, preemption: null,
       expectedDurationMs: Math.max(...message.bundles.map((bundle) => bundle.expectedDurationMs)) || null, state: 'pending', epoch: 0,
       bundles: request.bundles.map(() => null), shares: new Set(), preparingCount: 0, failures: 0, delayedUntilMs: 0, reasons: '', failure: null,
-      endedAtMs: null, pool: null, watchers: new Set(), listener,
+      endedAtMs: null, pool: null, watchers: new SmallSet(), listener,
     };
     if (this.live.size >= GROUPS_MAX) throw makeError('UNSCHEDULABLE', { what: describe(group), reasons: `the cluster has ${GROUPS_MAX} placement groups, the most it may` });
     if (group.name.length > NAME_MAX_CHARS) throw makeError('INVALID_ARGUMENT', { what: 'the name of a placement group', want: `of at most ${NAME_MAX_CHARS} characters` });

@@ -6,7 +6,8 @@
  */
 import { makeError, MusterError, type DeathCause, type Random } from '@muster/base';
 import {
-  deathFromMessage, failureToMessage, type ClientHello, type ClientToHead, type Death, type LeaseDemand, type NodeToHead, type RegisterNode, type WorkerStarted,
+  deathFromMessage, failureToMessage, type ClientHello, type ClientToHead, type Death, type Endpoint, type LeaseDemand, type LeaseStarted, type NodeToHead,
+  type RegisterNode, type WorkerStarted,
 } from '@muster/protocol';
 import type { Shape } from '@muster/scheduler';
 import { Queries } from '../queries/queries.js';
@@ -186,7 +187,7 @@ export class HeadMachine {
     node.lastHeardMs = this.context.nowMs;
     switch (message.type) {
       case 'heartbeat': node.heartbeat = message; return;
-      case 'leaseStarted': return this.leases.started(node, message);
+      case 'leaseStarted': return this.leases.started(node, this.#asKnown(node, message));
       case 'leaseFailed':
       case 'leaseEnded': return this.leases.ended(node, message.leaseId, message.cause);
       case 'logLines': return this.jobs.relay(message);
@@ -244,6 +245,13 @@ export class HeadMachine {
     const worker: WorkerRecord = { workerId, pid, startedAtMs: this.context.nowMs, jobId: '' };
     node.workers.set(workerId, worker);
     return worker;
+  }
+
+  /** The message with the worker's id and endpoint that are kept already: each would be kept twice for every worker. */
+  #asKnown(node: Node, message: LeaseStarted): LeaseStarted {
+    const workerId = node.workers.get(message.workerId)?.workerId ?? message.workerId;
+    const known = this.processes.byId.get(workerId)?.endpoint ?? null;
+    return { ...message, workerId, endpoint: isSameEndpoint(known, message.endpoint) ? known : message.endpoint };
   }
 
   #jobProcessExited(node: Node, jobId: string, cause: Death | null): void {
@@ -346,8 +354,10 @@ export class HeadMachine {
       if (dead !== undefined) throw makeError('NODE_DIED', { what: hello.processId, cause: `its node ${nodeId} was lost (${dead.detail})` });
       throw makeError('INVALID_ARGUMENT', { what: `the node '${nodeId}' of ${hello.processId}`, want: 'one that has registered with this head' });
     }
-    const jobId = hello.isDriver ? this.#jobOfDriver(hello) : (this.nodes.byId.get(nodeId)?.workers.get(hello.processId)?.jobId ?? '');
-    const process = this.processes.add(stream, { ...hello, nodeId });
+    const node = this.nodes.byId.get(nodeId);
+    const worker = node?.workers.get(hello.processId);
+    const jobId = hello.isDriver ? this.#jobOfDriver(hello) : (worker?.jobId ?? '');
+    const process = this.processes.add(stream, { ...hello, processId: worker?.workerId ?? hello.processId, nodeId: node?.id ?? '' });
     if (jobId !== '') this.jobs.join(jobId, process);
     return process;
   }
@@ -417,6 +427,9 @@ export class HeadMachine {
     this.nodes.broadcast({ type: 'shutdown', reason });
   }
 }
+
+const isSameEndpoint = (a: Endpoint | null, b: Endpoint | null): boolean =>
+  a !== null && b !== null && a.nodeId === b.nodeId && a.unixPath === b.unixPath && a.host === b.host && a.port === b.port;
 
 const isStopping = (): MusterError => makeError('NOT_CONNECTED', { cause: 'was refused: the cluster is stopping' });
 

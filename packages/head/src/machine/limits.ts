@@ -5,7 +5,8 @@
 
 // Tables. They bound the memory that clients can make the head use; none is reached by a cluster that works.
 export const NODES_MAX = 10_000;
-export const PROCESSES_MAX = 100_000;
+/** Each actor's worker is one. */
+export const PROCESSES_MAX = 200_000;
 export const WORKERS_PER_NODE_MAX = 10_000;
 export const JOBS_RUNNING_MAX = 10_000;
 export const ACTORS_MAX = 100_000;
@@ -51,6 +52,8 @@ export const GANGS_DEAD_KEPT_MAX = 1_000;
 export const JOBS_FINISHED_KEPT_MAX = 1_000;
 export const GROUPS_REMOVED_KEPT_MAX = 1_000;
 export const INCARNATIONS_KEPT_MAX = 16;
+/** Of classes of actors that were made lately. Actors of others share theirs with fewer. */
+export const INTERFACES_KEPT_MAX = 1_000;
 /** A larger error of a constructor still reaches everyone who watches when it is thrown. */
 export const CREATION_ERROR_KEPT_MAX_BYTES = 64 * 2 ** 10;
 
@@ -79,13 +82,16 @@ export const RESERVATION_PAUSE_MS = 2_000;
 /** How many waiting demands one round of fairness looks at, the neediest first. */
 export const FAIRNESS_DEMANDS_MAX = 16;
 export const FAIRNESS_INTERVAL_MS = 100;
+/** Nodes that one round looks at, in turn: some milliseconds. Almost every node of a large cluster runs what could come back. */
+export const FAIRNESS_NODES_MAX = 500;
 /** How often a demand that waits is told why, at most. */
 export const DEMAND_STATUS_INTERVAL_MS = 1_000;
-/** Nodes that are looked at for it in one interval; a few dozen milliseconds. Where there are more nodes and demands, these take turns. */
-export const STATUS_NODES_MAX = 100_000;
+/** Nodes that are looked at for it in one tick; a millisecond or two. Where there are more nodes and demands, these take turns. */
+export const STATUS_NODES_MAX = 5_000;
 
-/** A refused plan takes up to a few milliseconds where there are thousands of nodes. Where more different groups wait, these take turns. */
+/** Plans of groups that are refused in one round, and nodes that these look at, in some milliseconds. Where more different groups wait, they take turns. */
 export const GROUP_REFUSALS_PER_ROUND_MAX = 64;
+export const GROUP_NODES_PER_ROUND_MAX = 50_000;
 // Reservations.
 export const RESERVATION_INTERVAL_MS = 500;
 /** Stands for the duration of tasks of which none is known: longer than any that users would say. */

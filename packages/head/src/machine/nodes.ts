@@ -85,6 +85,9 @@ export class Nodes implements Pool {
   revision = 0;
   readonly #context: HeadContext;
   readonly #byStream = new Map<number, Node>();
+  #headNode: Node | null = null;
+  /** When a node could be silent for too long, if none was heard again since the last look. */
+  #silentFromMs = 0;
 
   constructor(context: HeadContext) {
     this.#context = context;
@@ -97,8 +100,7 @@ export class Nodes implements Pool {
 
   /** The node that the head's own machine is. */
   get headNode(): Node | null {
-    for (const node of this.byId.values()) if (node.isHeadNode) return node;
-    return null;
+    return this.#headNode;
   }
 
   get totalCpus(): number {
@@ -138,6 +140,7 @@ export class Nodes implements Pool {
     this.byId.set(node.id, node);
     this.#byStream.set(stream, node);
     this.totals = addResources(this.totals, total);
+    if (node.isHeadNode) this.#headNode ??= node;
     this.revision++;
     return { type: 'new', node };
   }
@@ -157,6 +160,7 @@ export class Nodes implements Pool {
       node.stream = null;
     }
     this.byId.delete(node.id);
+    if (this.#headNode === node) this.#headNode = null;
     this.dead.add(node.id, { id: node.id, hostname: node.hostname, detail, diedAtMs: this.#context.nowMs });
     this.lost.add(node.row, `was lost (${detail})`);
     this.totals = subtractResources(this.totals, node.row.total);
@@ -164,10 +168,18 @@ export class Nodes implements Pool {
     this.revision++;
   }
 
-  /** Those that have been silent for too long. */
+  /** Those that have been silent for too long, which the caller removes. Looks at them no sooner than one of them can be. */
   silent(): Node[] {
-    const { nowMs, settings } = this.#context;
-    return [...this.byId.values()].filter((node) => nowMs - node.lastHeardMs >= settings.nodeTimeoutMs);
+    const { nowMs, settings: { nodeTimeoutMs } } = this.#context;
+    const silent: Node[] = [];
+    if (nowMs < this.#silentFromMs) return silent;
+    let heardMs = nowMs;
+    for (const node of this.byId.values()) {
+      if (nowMs - node.lastHeardMs >= nodeTimeoutMs) silent.push(node);
+      else heardMs = Math.min(heardMs, node.lastHeardMs);
+    }
+    this.#silentFromMs = heardMs + nodeTimeoutMs;
+    return silent;
   }
 
   /** Nobody could be heard for that long. */

@@ -14,6 +14,7 @@ import type { Group } from './group.js';
 import { History } from './history.js';
 import { DEATH_CAUSE_WAIT_MS, PROCESSES_DEAD_KEPT_MAX, PROCESSES_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
 import { readName, refusal } from './requests.js';
+import { SmallSet } from './small-set.js';
 
 /** A driver or worker that has said hello. */
 export interface Process {
@@ -32,16 +33,17 @@ export interface Process {
   stream: number | null;
   /** A driver that has said goodbye: it asks for nothing more. */
   isLeaving: boolean;
-  readonly demands: Map<number, Demand>;
+  /** By the process's number for each; null until it has asked for something, which most workers never do. */
+  demands: Map<number, Demand> | null;
   /** Those that die with it. */
-  readonly actors: Set<Actor>;
-  readonly gangs: Set<Gang>;
-  readonly groups: Set<Group>;
-  readonly watchers: Set<Process>;
-  readonly watchedProcesses: Set<Process>;
-  readonly watchedActors: Set<Actor>;
-  readonly watchedGangs: Set<Gang>;
-  readonly watchedGroups: Set<Group>;
+  readonly actors: SmallSet<Actor>;
+  readonly gangs: SmallSet<Gang>;
+  readonly groups: SmallSet<Group>;
+  readonly watchers: SmallSet<Process>;
+  readonly watchedProcesses: SmallSet<Process>;
+  readonly watchedActors: SmallSet<Actor>;
+  readonly watchedGangs: SmallSet<Gang>;
+  readonly watchedGroups: SmallSet<Group>;
 }
 
 /** What is remembered of a process. */
@@ -101,8 +103,8 @@ export class Processes {
     const process: Process = {
       id: hello.processId, kind: hello.isDriver ? 'driver' : 'worker', nodeId: hello.nodeId, pid: hello.pid, endpoint: hello.endpoint,
       entrypoint: readName(hello.entrypoint), wantsLogs: hello.wantLogs, connectedAtMs: this.#context.nowMs, jobId: '', stream, isLeaving: false,
-      demands: new Map(), actors: new Set(), gangs: new Set(), groups: new Set(), watchers: new Set(), watchedProcesses: new Set(),
-      watchedActors: new Set(), watchedGangs: new Set(), watchedGroups: new Set(),
+      demands: null, actors: new SmallSet(), gangs: new SmallSet(), groups: new SmallSet(), watchers: new SmallSet(), watchedProcesses: new SmallSet(),
+      watchedActors: new SmallSet(), watchedGangs: new SmallSet(), watchedGroups: new SmallSet(),
     };
     this.byId.set(process.id, process);
     this.#byStream.set(stream, process);

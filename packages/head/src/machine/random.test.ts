@@ -129,7 +129,7 @@ class Invariants implements Observer {
       must(group.waiting.size > 0 && (isOverQuota || new Shape(group.pool.cluster, group.shape.request).best() === null), `${key} waits but fits`);
     }
     for (const process of processes.byId.values()) {
-      for (const demand of process.demands.values()) {
+      for (const demand of process.demands?.values() ?? []) {
         const waits = demands.waitsFor(demand) !== null;
         // Demands for nothing are limited to fewer leases than they may want.
         must(waits === (demand.count > demand.leases.size) || demand.leases.size >= 16, `${demand.ownerId}/${demand.demandId} is ${waits ? '' : 'not '}waiting`);

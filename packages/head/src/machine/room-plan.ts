@@ -18,10 +18,11 @@ export class RoundShares {
   readonly #capacity: ResourceSet;
   readonly #queues: ReadonlyMap<Queue, Queue>;
 
-  constructor(queues: Queues, capacity: ResourceSet, rooms: readonly Room[]) {
+  /** `coming`: what was asked for and will come back soon. */
+  constructor(queues: Queues, capacity: ResourceSet, coming: Iterable<Lease>) {
     this.#capacity = capacity;
     this.#queues = new Map(Array.from(queues.byName.values(), (queue) => [queue, queue.fork()]));
-    for (const { asked } of rooms) for (const lease of asked) if (!lease.isLate) this.#queues.get(lease.demand.queue)!.subtract(lease.resources);
+    for (const lease of coming) this.#queues.get(lease.demand.queue)!.subtract(lease.resources);
   }
 
   /** The queue's share, when it holds so much more. */

@@ -29,9 +29,10 @@ export class Tasks {
     if (!Number.isSafeInteger(message.count) || message.count < 0) throw refusal(`a demand for ${message.count} leases`);
     const { request, isSpread, waitsForNodes, groupId, capturesChildren, expectedDurationMs } = readDemand(message.demand);
     const preferredNodeIds = [...message.preferredNodeIds.slice(0, PREFERRED_NODES_MAX), owner.nodeId];
-    let demand = owner.demands.get(message.demandId);
+    let demand = owner.demands?.get(message.demandId);
     if (demand === undefined) {
       if (message.count === 0) return;
+      owner.demands ??= new Map();
       if (owner.demands.size >= DEMANDS_PER_PROCESS_MAX) throw refusal(`${owner.id} has more than ${DEMANDS_PER_PROCESS_MAX} demands`);
       demand = this.#demands.create({
         demandId: message.demandId, actorId: '', ownerId: owner.id, jobId: owner.jobId, queue, priority, preferredNodeIds, waitsForNodes,
@@ -59,16 +60,16 @@ export class Tasks {
 
   /** The owner has said goodbye: it is given nothing more. */
   withdraw(owner: Process): void {
-    for (const demand of owner.demands.values()) this.#demands.want(demand, 0);
+    for (const demand of owner.demands?.values() ?? []) this.#demands.want(demand, 0);
   }
 
   /** The owner is gone: all that it had asked for ends. */
   drop(owner: Process, reason: string): void {
-    for (const demand of owner.demands.values()) {
+    for (const demand of owner.demands?.values() ?? []) {
       this.#demands.want(demand, 0);
       for (const lease of [...demand.leases]) this.#leases.end(lease, { kill: true, reason, tell: false });
     }
-    owner.demands.clear();
+    owner.demands = null;
   }
 
   leaseStarted(lease: Lease): void {
@@ -111,6 +112,6 @@ export class Tasks {
   }
 
   #forgetIfDone(owner: Process, demand: Demand): void {
-    if (demand.count === 0 && demand.leases.size === 0) owner.demands.delete(demand.demandId);
+    if (demand.count === 0 && demand.leases.size === 0) owner.demands?.delete(demand.demandId);
   }
 }

@@ -144,7 +144,7 @@ export function explainProcess(process: Process, tables: ExplainTables): Explain
   const lines = [`pid ${process.pid}${placeOf(process)}, of ${process.jobId || 'no job yet'}`];
   if (process.stream === null) lines.push('its connection to the head has ended');
   if (lease !== undefined) lines.push(describeLease(lease));
-  lines.push(...explainDemands(process.demands.values(), tables));
+  lines.push(...explainDemands(process.demands?.values() ?? [], tables));
   return { id: process.id, kind: process.kind, state: process.stream === null ? 'lost' : lease !== undefined ? 'leased' : 'connected', lines };
 }
 
@@ -165,7 +165,7 @@ export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
   if (job.program !== null) lines.push(`its program runs on ${job.program.nodeId}`);
   if (job.parentJobId !== '') lines.push(`it is that of ${job.actorId}, which a process of ${job.parentJobId} created`);
   lines.push(...[...job.processes].slice(0, LINES_OF_A_KIND_MAX).flatMap((process) =>
-    [`${process.id} (pid ${process.pid})${placeOf(process)}`, ...explainDemands(process.demands.values(), tables, ` of ${process.id}`)]), ...andMore(job.processes.size, 'processes'));
+    [`${process.id} (pid ${process.pid})${placeOf(process)}`, ...explainDemands(process.demands?.values() ?? [], tables, ` of ${process.id}`)]), ...andMore(job.processes.size, 'processes'));
   if (job.endedAtMs !== null) {
     const cause = job.cause === null ? '' : `: it ${describeDeath(job.cause)}`;
     lines.push(`${job.state} after ${formatDurationMs(job.endedAtMs - job.startedAtMs)}${cause}`);

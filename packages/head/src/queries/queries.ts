@@ -202,7 +202,7 @@ export class Queries {
         return reply({ id, kind, state: 'unknown', lines: [`its owner ${owner.id} is busy and did not answer`] } satisfies ExplainAnswer);
       }
       const told = readExplanation(answer, owner.id);
-      const demand = told.demandId === undefined ? undefined : owner.demands.get(told.demandId);
+      const demand = told.demandId === undefined ? undefined : owner.demands?.get(told.demandId);
       const reasons = demand === undefined ? [] : explainDemand(demand, this.#tables);
       reply({ id, kind, state: told.state, lines: [`owned by ${owner.id}${placeOf(owner)}`, ...told.lines, ...reasons] } satisfies ExplainAnswer);
     }));

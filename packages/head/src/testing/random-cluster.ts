@@ -6,8 +6,8 @@ import { NODE_LABEL, RESOURCE_SCALE, seededRandom, type Random } from '@muster/b
 import { deathToMessage, NO_PLACEMENT, type BundleRef, type ClientToHead, type Demand, type LabelTerm, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import type { HeadEffect, HeadEvent } from '../machine/messages.js';
-import { PLAIN_QUEUE } from '../machine/queues.js';
 import { KnownPeers } from './known-peers.js';
+import { PLAIN_QUEUE } from '../machine/queues.js';
 
 const NO_BYTES = new Uint8Array(0);
 const CRASH = deathToMessage({ kind: 'signal', signal: 'SIGKILL' });
@@ -248,7 +248,10 @@ export class RandomCluster {
       case 'nodeRegistered': if (message.failure !== null) this.#die(daemon); return;
       case 'startLease': return this.#startLease(daemon, message);
       case 'endLease': return this.#endLease(daemon, message);
-      case 'peerNodes': return this.#hearOfPeers(daemon, message);
+      case 'peerNodes':
+        if (!message.complete && !this.#isCalm && this.#random.next() < 0.1) return; // it never arrives, which the next one shows
+        if (!daemon.peers.take(message)) this.#report(daemon, { type: 'peersMissed' });
+        return;
       case 'prepareBundles': return this.#prepareBundles(daemon, message);
       case 'commitBundles': {
         if (!daemon.bundles.has(keyOf(message))) throw new Error(`${daemon.id} was told to commit bundles of ${message.groupId} that it does not keep`);
@@ -261,12 +264,6 @@ export class RandomCluster {
       case 'endJobOnNode': for (const worker of [...daemon.workers]) if (worker.jobId === message.jobId) this.#killWorker(worker); return;
       default:
     }
-  }
-
-  /** Sometimes a change never arrives, which the next one shows. */
-  #hearOfPeers(daemon: Daemon, message: NodeMessage<'peerNodes'>): void {
-    if (!message.complete && !this.#isCalm && this.#random.next() < 0.1) return;
-    if (!daemon.peers.take(message)) this.#report(daemon, { type: 'peersMissed' });
   }
 
   #startLease(daemon: Daemon, message: NodeMessage<'startLease'>): void {
