@@ -307,7 +307,11 @@ t.test('objects', async (t) => {
     const ref = remote((count: number) => new Float32Array(count).fill(2)).options(on(a)).remote(COUNT);
     const [first, second] = await Promise.all([actor(Reader, on(a)).create(), actor(Reader, on(a)).create()]);
     await wait([ref]);
-    const { objectStoreUsedBytes: usedBytes } = await cluster.row(a!);
+    let usedBytes = 0;
+    await eventually('the node tells of the array', async () => { // with its heartbeats
+      usedBytes = (await cluster.row(a!)).objectStoreUsedBytes;
+      return usedBytes >= 4 * COUNT;
+    });
 
     await t.test('by several workers of a node, without memory of their own', async (t) => {
       for (const reader of [first!, second!]) {
@@ -315,7 +319,7 @@ t.test('objects', async (t) => {
         t.equal(sum, (COUNT / 100) * 2);
         t.ok(grownBytes < 20e6, `grown by ${grownBytes} bytes for an array of ${4 * COUNT}`);
       }
-      await eventually('the store holds one copy', async () => { // it tells with its heartbeats
+      await eventually('the store holds one copy', async () => {
         const { objectStoreUsedBytes } = await cluster.row(a!);
         return objectStoreUsedBytes >= 4 * COUNT && objectStoreUsedBytes < usedBytes + COUNT;
       });
