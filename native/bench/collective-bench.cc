@@ -68,7 +68,7 @@ struct Contender {
 class Bench {
  public:
   explicit Bench(const Ranks& ranks) : ranks_(ranks) {
-    const muster_communicator_options options{ranks.id.c_str(), ranks.rank, ranks.size, 30'000};
+    const muster_communicator_options options{ranks.id.c_str(), ranks.rank, ranks.size, 30'000, nullptr, nullptr};
     must(muster_communicator_open(&options, &communicator_));
     const std::size_t largest = *std::max_element(std::begin(kSizes), std::end(kSizes));
     source_.assign(largest, 0);

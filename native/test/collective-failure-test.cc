@@ -34,7 +34,7 @@ bool says(const char* part) {
 /** The communicator has failed with this code, names this rank, and goes on failing in the same words. */
 void checkFailed(muster_communicator* communicator, muster_code code, std::int32_t rank, muster_code found) {
   CHECK(found == code);
-  CHECK(muster_communicator_failed_rank(communicator) == rank);
+  CHECK(muster_last_failure()->rank == rank);
   const std::string first = muster_last_failure()->message;
   const muster_call barrier{MUSTER_BARRIER, MUSTER_U8, MUSTER_SUM, 0, nullptr, nullptr, 0};
   CHECK(run(communicator, barrier) == code);
@@ -269,7 +269,7 @@ void refusesWhatCannotBe() {
 }
 
 muster_code open(const std::string& id, std::uint32_t rank, std::uint32_t size, std::uint32_t timeoutMs) {
-  const muster_communicator_options options{id.c_str(), rank, size, timeoutMs};
+  const muster_communicator_options options{id.c_str(), rank, size, timeoutMs, nullptr, nullptr};
   muster_communicator* communicator = nullptr;
   const muster_code code = muster_communicator_open(&options, &communicator);
   if (code == MUSTER_OK) muster_communicator_close(communicator);
@@ -287,6 +287,26 @@ void whoDoesNotJoinIsNamed() {
     CHECK(std::strstr(muster_last_failure()->message, "rank 0 has not opened") != nullptr || says("rank 1 has not joined"));
   });
   CHECK(!check::hasName(id));
+}
+
+bool isSet(void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }
+
+/** Rank 0 and rank 2 of three give up: one has a file, the other waits for a file. */
+void whoMeetsTheOthersMayGiveUp() {
+  for (const std::uint32_t rank : {0u, 2u}) {
+    const std::string id = check::communicatorId("cancelled");
+    std::atomic<bool> cancelled{false};
+    std::thread cancelling([&] {
+      while (rank == 0 && !check::hasName(id)) std::this_thread::yield();
+      cancelled = true;
+    });
+    const muster_communicator_options options{id.c_str(), rank, 3, check::kTimeoutMs, isSet, &cancelled};
+    muster_communicator* communicator = nullptr;
+    CHECK(muster_communicator_open(&options, &communicator) == MUSTER_ABORTED);
+    CHECK(says("gave up waiting"));
+    cancelling.join();
+    CHECK(!check::hasName(id));
+  }
 }
 
 void whoDoesNotFitIsRefused() {
@@ -350,6 +370,7 @@ int main() {
       {"closing reports what was under way", closingReportsWhatWasUnderWay},
       {"refuses what cannot be, and goes on", refusesWhatCannotBe},
       {"who does not join is named", whoDoesNotJoinIsNamed},
+      {"who meets the others may give up", whoMeetsTheOthersMayGiveUp},
       {"who does not fit is refused", whoDoesNotFitIsRefused},
       {"rank 0 dies before all have joined", rankZeroDiesBeforeAllHaveJoined},
   });

@@ -25,7 +25,7 @@ inline std::string communicatorId(const char* name) {
 }
 
 inline muster_communicator* openCommunicator(const std::string& id, std::uint32_t rank, std::uint32_t size, std::uint32_t timeoutMs = kTimeoutMs) {
-  const muster_communicator_options options{id.c_str(), rank, size, timeoutMs};
+  const muster_communicator_options options{id.c_str(), rank, size, timeoutMs, nullptr, nullptr};
   muster_communicator* communicator = nullptr;
   CHECK(muster_communicator_open(&options, &communicator) == MUSTER_OK);
   return communicator;

@@ -95,6 +95,9 @@ typedef struct muster_communicator_options {
   uint32_t size;
   /** How long a call, or this one, waits for another rank at most. */
   uint32_t timeout_ms;
+  /** Null, or asked every few milliseconds, with the context, whether to give up meeting the others: open then fails with MUSTER_ABORTED. */
+  bool (*is_cancelled)(void* context);
+  void* context;
 } muster_communicator_options;
 
 /**
@@ -103,6 +106,10 @@ typedef struct muster_communicator_options {
  * comes twice, and with the system's errors, of which ENOSPC means that /dev/shm is full.
  */
 muster_code muster_communicator_open(const muster_communicator_options* options, muster_communicator** communicator);
+
+/** How many bytes of its source the call reads at this rank, and of its target it writes. Fails with MUSTER_OUT_OF_RANGE as run does. */
+muster_code muster_communicator_extents(const muster_communicator* communicator, const muster_call* call, uint64_t* source_bytes,
+                                        uint64_t* target_bytes);
 
 /**
  * Makes one call or a group: collective calls one after another, then all sends and receives at the same time, whatever their
@@ -125,9 +132,6 @@ muster_code muster_communicator_start(muster_communicator* communicator, const m
 
 /** Ends the calls of all ranks with MUSTER_ABORTED and this reason. From any thread, also while another is in a call. */
 void muster_communicator_abort(muster_communicator* communicator, const char* reason);
-
-/** The rank that the communicator's failure names, or -1. */
-int32_t muster_communicator_failed_rank(const muster_communicator* communicator);
 
 /**
  * Leaves. Calls of this rank that are under way fail, and so do those of others that wait for this rank: make it the

@@ -39,6 +39,8 @@ typedef struct muster_failure {
   muster_code code;
   /** errno, or 0 unless the code is MUSTER_SYSTEM_ERROR. */
   int error_number;
+  /** The rank that a communicator's failure names, or -1. */
+  int rank;
   /** Where in the source it was found. */
   const char* file;
   int line;

@@ -42,14 +42,13 @@ Memory sourceOf(const muster_call& call, std::uint32_t rank, std::uint32_t size)
   }
 }
 
-/** What this rank writes. The root of a broadcast may do without. */
+/** What this rank writes. */
 Memory targetOf(const muster_call& call, std::uint32_t rank, std::uint32_t size) {
   const std::uint64_t partBytes = call.count * elementBytes(call.dtype);
   const auto* data = static_cast<const std::byte*>(call.target);
   switch (call.kind) {
     case MUSTER_BARRIER:
     case MUSTER_SEND: return {nullptr, 0};
-    case MUSTER_BROADCAST: return {data, rank == call.peer && data == nullptr ? 0 : partBytes};
     case MUSTER_REDUCE: return {data, rank == call.peer ? partBytes : 0};
     case MUSTER_ALL_GATHER:
     case MUSTER_ALL_TO_ALL: return {data, partBytes * size};
@@ -68,6 +67,8 @@ bool isInPlace(const muster_call& call, const Memory& source, const Memory& targ
 }
 
 }  // namespace
+
+Extents Communicator::extents(const muster_call& call) const { return {sourceOf(call, rank_, size_).bytes, targetOf(call, rank_, size_).bytes}; }
 
 muster_code Communicator::check(const muster_call& call) const {
   if (call.kind < MUSTER_ALL_REDUCE || call.kind > MUSTER_RECEIVE) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no call of kind %d", static_cast<int>(call.kind));

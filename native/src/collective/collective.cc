@@ -17,6 +17,16 @@ muster_code muster_communicator_open(const muster_communicator_options* options,
   return code;
 }
 
+muster_code muster_communicator_extents(const muster_communicator* communicator, const muster_call* call, uint64_t* source_bytes,
+                                        uint64_t* target_bytes) {
+  const muster::Communicator& opened = communicator->submissions.communicator();
+  if (const muster_code code = opened.check(*call); code != MUSTER_OK) return code;
+  const muster::Extents extents = opened.extents(*call);
+  *source_bytes = extents.source;
+  *target_bytes = extents.target;
+  return MUSTER_OK;
+}
+
 muster_code muster_communicator_run(muster_communicator* communicator, const muster_call* calls, uint32_t call_count) {
   return communicator->submissions.run({calls, call_count});
 }
@@ -27,7 +37,5 @@ muster_code muster_communicator_start(muster_communicator* communicator, const m
 }
 
 void muster_communicator_abort(muster_communicator* communicator, const char* reason) { communicator->submissions.communicator().abort(reason); }
-
-int32_t muster_communicator_failed_rank(const muster_communicator* communicator) { return communicator->submissions.communicator().failedRank(); }
 
 void muster_communicator_close(muster_communicator* communicator) { delete communicator; }

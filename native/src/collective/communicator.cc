@@ -55,7 +55,7 @@ muster_code Communicator::open(const muster_communicator_options& options, std::
   std::unique_ptr<Membership> membership;
   if (const muster_code code = Membership::join(options, deadline, &membership); code != MUSTER_OK) return code;
   std::unique_ptr<Communicator> met(new Communicator(options, std::move(membership)));
-  const muster_code code = met->meet(deadline);
+  const muster_code code = met->meet(options, deadline);
   if (code != MUSTER_OK) {
     met->membership_->unlink();
     return code;
@@ -65,7 +65,7 @@ muster_code Communicator::open(const muster_communicator_options& options, std::
 }
 
 /** Waits until all are there and the name is gone, which is rank 0's to remove. */
-muster_code Communicator::meet(Clock::time_point deadline) {
+muster_code Communicator::meet(const muster_communicator_options& options, Clock::time_point deadline) {
   SharedHeader& header = membership_->header();
   for (std::uint32_t rank = 0; rank < size_; rank++) ring(rank);
   while (header.ready.load() == 0) {
@@ -75,6 +75,10 @@ muster_code Communicator::meet(Clock::time_point deadline) {
       header.ready.store(1);
       for (std::uint32_t rank = 0; rank < size_; rank++) ring(rank);
       break;
+    }
+    if (options.is_cancelled != nullptr && options.is_cancelled(options.context)) {
+      abort("it gave up waiting for the others");
+      return failure();
     }
     const auto joined = [&](std::uint32_t rank) { return control(rank).presence.load() != Presence::absent; };
     const auto isReady = [&](std::uint32_t rank) { return header.ready.load() != 0 || !joined(rank); };
@@ -162,10 +166,6 @@ void Communicator::abort(const std::string& reason) {
   fail(MUSTER_ABORTED, static_cast<std::int32_t>(rank_), "rank " + std::to_string(rank_) + " aborted the communicator '" + id_ + "': " + reason);
 }
 
-std::int32_t Communicator::failedRank() const {
-  return sharedFailure().state.load(std::memory_order_acquire) == SharedFailure::written ? sharedFailure().rank : -1;
-}
-
 muster_code Communicator::failure() const {
   const SharedFailure& failure = sharedFailure();
   const Clock::time_point deadline = Clock::now() + kDescribeLimit;
@@ -173,7 +173,9 @@ muster_code Communicator::failure() const {
     if (Clock::now() > deadline) return MUSTER_FAIL(MUSTER_RANK_GONE, 0, "a rank of the communicator '%s' ended while it reported a failure", id_.c_str());
     std::this_thread::yield();
   }
-  return MUSTER_FAIL(static_cast<muster_code>(failure.code), 0, "%.*s", MUSTER_MESSAGE_BYTES - 1, failure.message);
+  const muster_code code = MUSTER_FAIL(static_cast<muster_code>(failure.code), 0, "%.*s", MUSTER_MESSAGE_BYTES - 1, failure.message);
+  blameRank(failure.rank);
+  return code;
 }
 
 muster_code Communicator::fail(muster_code code, std::int32_t rank, const std::string& message) {

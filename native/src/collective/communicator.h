@@ -20,6 +20,12 @@
 
 namespace muster {
 
+/** Bytes of a call's memory at one rank. */
+struct Extents {
+  std::uint64_t source;
+  std::uint64_t target;
+};
+
 class Communicator {
  public:
   /** Meets the others: blocks until all are there. */
@@ -29,6 +35,9 @@ class Communicator {
 
   /** Whether the call's arguments can be accepted: see check-call.cc. Does nothing else. */
   muster_code check(const muster_call& call) const;
+
+  /** What the call reads and writes here. */
+  Extents extents(const muster_call& call) const;
 
   /** Makes checked calls: collective ones in order, then all messages at once. */
   muster_code run(std::span<const muster_call> calls);
@@ -44,8 +53,6 @@ class Communicator {
 
   /** From any thread. */
   void abort(const std::string& reason);
-  /** The rank that the failure names, or -1. */
-  std::int32_t failedRank() const;
 
  private:
   friend class Pipeline;
@@ -53,7 +60,7 @@ class Communicator {
 
   Communicator(const muster_communicator_options& options, std::unique_ptr<Membership> membership);
 
-  muster_code meet(Clock::time_point deadline);
+  muster_code meet(const muster_communicator_options& options, Clock::time_point deadline);
   muster_code runCollective(const muster_call& call);
   void beginCall(const muster_call& call, std::size_t payloadBytes);
   muster_code compareCalls(const muster_call& call);

@@ -129,6 +129,9 @@ muster_code waitForFile(const muster_communicator_options& options, Clock::time_
     if (Clock::now() > deadline) {
       return MUSTER_FAIL(MUSTER_TIMED_OUT, 0, "rank 0 has not opened the communicator '%s' within %u ms, for which rank %u waits", options.id, options.timeout_ms, options.rank);
     }
+    if (options.is_cancelled != nullptr && options.is_cancelled(options.context)) {
+      return MUSTER_FAIL(MUSTER_ABORTED, 0, "rank %u gave up waiting for the communicator '%s'", options.rank, options.id);
+    }
     std::this_thread::sleep_for(kLookAgain);
   }
 }

@@ -182,7 +182,7 @@ void Pipeline::copyOwnPart() {
   } else if (call_.kind == MUSTER_ALL_TO_ALL) {
     if (target != source) std::memcpy(target + rank_ * bytes, source + rank_ * bytes, bytes);
   } else if (call_.kind == MUSTER_BROADCAST && rank_ == call_.peer) {
-    if (target != nullptr && target != source) std::memcpy(target, source, bytes);
+    if (target != source) std::memcpy(target, source, bytes);
   }
 }
 
