@@ -36,6 +36,7 @@ struct Ranks {
   std::uint32_t rank;
   std::uint32_t size;
   std::string id;
+  bool besideMpi;
 };
 
 void must(muster_code code) {
@@ -99,6 +100,7 @@ class Bench {
     const muster_call call = callOf(MUSTER_ALL_REDUCE, dtype, bytes / (dtype == MUSTER_F32 ? 4 : 2));
     std::vector<Contender> all{{"muster", [this, call] { must(muster_communicator_run(communicator_, &call, 1)); }}};
 #ifdef MUSTER_BENCH_MPI
+    if (!ranks_.besideMpi) return all;
     all.push_back({"openmpi", [this, call] { MPI_Allreduce(call.source, call.target, static_cast<int>(call.count), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD); }});
 #endif
     return all;
@@ -166,12 +168,12 @@ int runAlone(std::uint32_t size) {
   for (std::uint32_t rank = 1; rank < size; rank++) {
     const pid_t child = ::fork();
     if (child == 0) {
-      Bench({rank, size, id}).run();
+      Bench({rank, size, id, false}).run();
       ::_exit(EXIT_SUCCESS);
     }
     children.push_back(child);
   }
-  Bench({0, size, id}).run();
+  Bench({0, size, id, false}).run();
   int failed = 0;
   for (const pid_t child : children) {
     int status = -1;
@@ -195,7 +197,7 @@ int main(int argc, char** argv) {
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     int processId = static_cast<int>(::getpid());
     MPI_Bcast(&processId, 1, MPI_INT, 0, MPI_COMM_WORLD);
-    Bench({static_cast<std::uint32_t>(rank), static_cast<std::uint32_t>(size), "bench-" + std::to_string(processId)}).run();
+    Bench({static_cast<std::uint32_t>(rank), static_cast<std::uint32_t>(size), "bench-" + std::to_string(processId), true}).run();
     MPI_Finalize();
     return EXIT_SUCCESS;
   }

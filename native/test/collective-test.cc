@@ -32,6 +32,7 @@ std::uint64_t drawCount(std::mt19937& random, std::uint32_t size, std::size_t el
     case 3:
     case 4: return random() % (muster::kOneShotBytes / elementBytes);
     case 5: return random() % (4 * muster::kBlockBytes / elementBytes);
+    case 6: return random() % 10 == 0 ? (std::size_t{9} << 20) / elementBytes + random() % 100 : 7;  // past the caches
     default: return limits[random() % 5] / elementBytes / (random() % 2 == 0 ? 1 : size) + random() % 5 - 2;
   }
 }

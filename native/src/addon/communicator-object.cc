@@ -43,10 +43,14 @@ void onSettle(napi_env raw, napi_value, void*, void* data) {
   const Napi::Env env(raw);
   const Napi::HandleScope scope(env);
   pending->communicator->settling();
-  if (pending->hasFailed) {
-    pending->settled->Reject(failureError(env, pending->failure).Value());
-  } else {
-    pending->settled->Resolve(env.Undefined());
+  try {
+    if (pending->hasFailed) {
+      pending->settled->Reject(failureError(env, pending->failure).Value());
+    } else {
+      pending->settled->Resolve(env.Undefined());
+    }
+  } catch (const Napi::Error&) {
+    // A worker thread that is being terminated takes no values any more.
   }
 }
 

@@ -45,12 +45,18 @@ class Opening {
   void settle() {
     const Napi::Env env(env_);
     const Napi::HandleScope scope(env);
-    if (code_ != MUSTER_OK) {
-      settled_.Reject(failureError(env, failure_).Value());
-      return;
+    try {
+      if (code_ != MUSTER_OK) {
+        settled_.Reject(failureError(env, failure_).Value());
+        return;
+      }
+      const auto external = Napi::External<muster_communicator>::New(env, communicator_);
+      const Napi::Object object = env.GetInstanceData<AddonData>()->communicatorClass.New({external});
+      communicator_ = nullptr;  // the object's now
+      settled_.Resolve(object);
+    } catch (const Napi::Error&) {  // a worker thread that is being terminated takes no values any more
+      if (communicator_ != nullptr) muster_communicator_close(communicator_);
     }
-    const auto external = Napi::External<muster_communicator>::New(env, communicator_);
-    settled_.Resolve(env.GetInstanceData<AddonData>()->communicatorClass.New({external}));
   }
 
   static void onEnvironmentEnd(void* data) {

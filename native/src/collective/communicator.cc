@@ -13,9 +13,9 @@
 namespace muster {
 namespace {
 
-/** Longer than a rank that runs is ever late, and much shorter than what sleep and waking up cost on a virtual machine, ten times over. */
+/** A rank that runs is seldom later than that, and to sleep and be woken costs tens of microseconds on a virtual machine. */
 constexpr std::chrono::microseconds kSpin{200};
-/** Who waits awake for a rank that has no core keeps it from running. */
+/** Where ranks outnumber cores: who waits awake for a rank that has no core keeps it from running. */
 constexpr std::chrono::microseconds kSpinWithoutCore{2};
 /** How long a rank that has claimed the failure may take to describe it. */
 constexpr std::chrono::milliseconds kDescribeLimit{100};

@@ -34,6 +34,8 @@ class Pipeline {
   void copyIn(std::size_t block);
   muster_code reduce(std::size_t block);
   muster_code drain(std::size_t block);
+  /** Copies to the target. */
+  void give(std::byte* target, const std::byte* source, std::size_t bytes) const;
   void drainFrom(std::uint32_t rank, std::size_t block);
   void copyOwnPart();
 
@@ -50,6 +52,8 @@ class Pipeline {
   const std::size_t partBytes_;
   const std::uint64_t firstBlock_;
   const bool isReducing_;
+  /** Whether the target is written past the caches. */
+  const bool streams_;
 };
 
 }  // namespace muster
