@@ -103,8 +103,59 @@ export interface ArenaError extends Error {
   readonly place?: string;
 }
 
+/**
+ * One rank's end of a communicator over the shared memory of a node: see include/muster/collective.h for what each call does, and
+ * packages/collective for how it is used. Numbers for kinds, dtypes and reductions are that header's.
+ *
+ * A call's memory is used in place until its promise settles: it must be neither detached nor resized before.
+ */
+export interface Communicator {
+  /**
+   * Makes one call. A small one for which the other ranks are there already ends within the call, which may hold this thread for up
+   * to 10 us.
+   * @returns undefined when it is done, or a promise of its end.
+   * @throws CommunicatorError at once, or through the promise.
+   */
+  call(...call: CommunicatorCall): Promise<void> | undefined;
+
+  /** Collective calls one after another, then all sends and receives at the same time. @returns and @throws as {@link call} */
+  group(calls: readonly CommunicatorCall[]): Promise<void> | undefined;
+
+  /** Ends the calls of all ranks with ERR_COMMUNICATOR_ABORTED and this reason. */
+  abort(reason: string): void;
+
+  /** Leaves. Promises that are pending are rejected with ERR_COMMUNICATOR_ABORTED, at all ranks. Closing twice is fine. */
+  close(): void;
+}
+
+/** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. */
+export type CommunicatorCall = readonly [shape: number, peer: number, source: NodeJS.TypedArray | null, target: NodeJS.TypedArray | null, count: number];
+
+/** How a {@link Communicator} comes to be. */
+export interface CommunicatorClass {
+  /**
+   * Meets the other ranks; resolves when all are there.
+   * @param id agreed on among the ranks, used once: letters, digits, dots, hyphens and underscores.
+   * @throws CommunicatorError through the promise.
+   */
+  open(id: string, rank: number, size: number, timeoutMs: number): Promise<Communicator>;
+}
+
+/** Why a communicator's call failed. Beside those of the system, of which ENOSPC says that /dev/shm is full. */
+export type CommunicatorErrorCode =
+  | 'ERR_OUT_OF_RANGE' | 'ERR_RANK_GONE' | 'ERR_RANK_TIMED_OUT' | 'ERR_CALL_MISMATCH' | 'ERR_COMMUNICATOR_ABORTED' | 'ERR_COMMUNICATOR_BUSY' | 'ERR_COMMUNICATOR_CLOSED'
+  | ArenaErrorCode;
+
+/** What the calls above throw; for ERR_OUT_OF_RANGE it is a RangeError. Arguments of a wrong type are a plain TypeError. */
+export interface CommunicatorError extends Error {
+  readonly code: CommunicatorErrorCode;
+  /** The rank that died, came late, made another call or aborted. */
+  readonly rank?: number;
+}
+
 interface Addon {
   readonly Arena: ArenaClass;
+  readonly Communicator: CommunicatorClass;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -126,6 +177,8 @@ function loadAddon(): Addon {
 const addon = loadAddon();
 
 export const Arena: ArenaClass = addon.Arena;
+
+export const Communicator: CommunicatorClass = addon.Communicator;
 
 /** The unit of commit and decommit, and of an arena's size: a huge page. */
 export const SEGMENT_BYTES: number = addon.SEGMENT_BYTES;

@@ -14,6 +14,7 @@ namespace muster {
 muster_code recordFailure(muster_code code, int errorNumber, const char* file, int line, const char* format, ...) {
   lastFailure.code = code;
   lastFailure.error_number = errorNumber;
+  lastFailure.rank = -1;
   lastFailure.file = file;
   lastFailure.line = line;
   va_list arguments;
@@ -22,6 +23,8 @@ muster_code recordFailure(muster_code code, int errorNumber, const char* file, i
   va_end(arguments);
   return code;
 }
+
+void blameRank(int rank) { lastFailure.rank = rank; }
 
 }  // namespace muster
 

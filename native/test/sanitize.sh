@@ -1,8 +1,12 @@
 #!/bin/sh
-# Runs the C++ tests under the address and undefined-behaviour sanitizers.
+# Runs the C++ tests under the address and undefined-behaviour sanitizers, and those that have threads under the thread sanitizer.
 set -eu
 cd "$(dirname "$0")/.."
-sanitizers='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
-cmake -S . -B build/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS="$sanitizers"
-cmake --build build/sanitize --parallel 2
+build() {
+  cmake -S . -B "build/$1" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS="$2 -fno-sanitize-recover=all -fno-omit-frame-pointer"
+  cmake --build "build/$1" --parallel 2
+}
+build sanitize '-fsanitize=address,undefined'
 ctest --test-dir build/sanitize --output-on-failure
+build sanitize-threads '-fsanitize=thread'
+ctest --test-dir build/sanitize-threads --output-on-failure --tests-regex collective

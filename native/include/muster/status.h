@@ -20,7 +20,17 @@ typedef enum muster_code {
   /** The file exists and is something else, or of another version. */
   MUSTER_NOT_AN_ARENA = 4,
   /** The operating system refused; the record has its errno. */
-  MUSTER_SYSTEM_ERROR = 5
+  MUSTER_SYSTEM_ERROR = 5,
+  /** Another rank of the communicator ended or left it while this one waited for it. */
+  MUSTER_RANK_GONE = 6,
+  /** Another rank did not come within the communicator's time. */
+  MUSTER_TIMED_OUT = 7,
+  /** Ranks made different calls, or disagree about their communicator. */
+  MUSTER_MISMATCH = 8,
+  /** A rank aborted the communicator. */
+  MUSTER_ABORTED = 9,
+  /** More is under way than may be. */
+  MUSTER_BUSY = 10
 } muster_code;
 
 enum { MUSTER_MESSAGE_BYTES = 512 };
@@ -29,6 +39,8 @@ typedef struct muster_failure {
   muster_code code;
   /** errno, or 0 unless the code is MUSTER_SYSTEM_ERROR. */
   int error_number;
+  /** The rank that a communicator's failure names, or -1. */
+  int rank;
   /** Where in the source it was found. */
   const char* file;
   int line;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "addon/arena-object.h"
+#include "addon/communicator-object.h"
 #include "addon/failure.h"
 #include "addon/view-buffer.h"
 #include "muster/process.h"
@@ -29,9 +30,10 @@ Napi::Value memcpy(const Napi::CallbackInfo& info) {
 Napi::Number number(Napi::Env env, std::uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-  auto* data = new AddonData{Napi::Persistent(ArenaObject::define(env))};
+  auto* data = new AddonData{Napi::Persistent(ArenaObject::define(env)), Napi::Persistent(CommunicatorObject::define(env))};
   env.SetInstanceData(data);
   exports["Arena"] = data->arenaClass.Value();
+  exports["Communicator"] = data->communicatorClass.Value();
   exports["dieWithParent"] = Napi::Function::New<dieWithParent>(env, "dieWithParent");
   exports["viewCount"] = Napi::Function::New<viewCount>(env, "viewCount");
   exports["memcpy"] = Napi::Function::New<memcpy>(env, "memcpy");

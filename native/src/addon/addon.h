@@ -7,6 +7,7 @@ namespace muster::addon {
 
 struct AddonData {
   Napi::FunctionReference arenaClass;
+  Napi::FunctionReference communicatorClass;
 };
 
 }  // namespace muster::addon

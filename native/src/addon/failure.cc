@@ -37,6 +37,11 @@ const char* failureCode(const muster_failure& failure) {
     case MUSTER_TOO_MANY_VIEWS: return "ERR_ARENA_VIEW_LIMIT";
     case MUSTER_NOT_AN_ARENA: return "ERR_NOT_AN_ARENA";
     case MUSTER_SYSTEM_ERROR: return systemCode(failure.error_number);
+    case MUSTER_RANK_GONE: return "ERR_RANK_GONE";
+    case MUSTER_TIMED_OUT: return "ERR_RANK_TIMED_OUT";
+    case MUSTER_MISMATCH: return "ERR_CALL_MISMATCH";
+    case MUSTER_ABORTED: return "ERR_COMMUNICATOR_ABORTED";
+    case MUSTER_BUSY: return "ERR_COMMUNICATOR_BUSY";
     case MUSTER_OK: break;
   }
   return "ERR_INTERNAL";
@@ -60,6 +65,7 @@ Napi::Error failureError(Napi::Env env, const muster_failure& failure) {
   Napi::Error error = failure.code == MUSTER_OUT_OF_RANGE ? rangeError(env, failure.message)
                                                           : codedError(env, failureCode(failure), failure.message);
   if (failure.code == MUSTER_SYSTEM_ERROR) error.Set("errno", Napi::Number::New(env, -failure.error_number));
+  if (failure.rank >= 0) error.Set("rank", Napi::Number::New(env, failure.rank));
   error.Set("place", Napi::String::New(env, std::string(failure.file) + ":" + std::to_string(failure.line)));
   return error;
 }

@@ -1,5 +1,6 @@
 #include "shm/copy.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -10,8 +11,9 @@
 namespace muster {
 namespace {
 
-#ifdef __SSE2__
 constexpr std::size_t kStreamMinBytes = std::size_t{1} << 20;  // about a core's own cache: less may still be in it when it is read
+
+#ifdef __SSE2__
 constexpr std::size_t kLineBytes = 64;
 
 /** `target` is a multiple of a cache line. @returns how much was copied: whole lines. */
@@ -36,19 +38,25 @@ std::size_t streamLines(std::byte* target, const std::byte* source, std::size_t 
 
 }  // namespace
 
-void copyPastCaches(void* target, const void* source, std::size_t sizeBytes) {
+void streamCopy(void* target, const void* source, std::size_t sizeBytes) {
 #ifdef __SSE2__
-  if (sizeBytes >= kStreamMinBytes) {
-    auto* to = static_cast<std::byte*>(target);
-    const auto* from = static_cast<const std::byte*>(source);
-    const std::size_t head = (kLineBytes - reinterpret_cast<std::uintptr_t>(to) % kLineBytes) % kLineBytes;
-    std::memcpy(to, from, head);
-    const std::size_t done = head + streamLines(to + head, from + head, sizeBytes - head);
-    std::memcpy(to + done, from + done, sizeBytes - done);
-    return;
-  }
-#endif
+  auto* to = static_cast<std::byte*>(target);
+  const auto* from = static_cast<const std::byte*>(source);
+  const std::size_t head = std::min(sizeBytes, (kLineBytes - reinterpret_cast<std::uintptr_t>(to) % kLineBytes) % kLineBytes);
+  std::memcpy(to, from, head);
+  const std::size_t done = head + streamLines(to + head, from + head, sizeBytes - head);
+  std::memcpy(to + done, from + done, sizeBytes - done);
+#else
   std::memcpy(target, source, sizeBytes);
+#endif
+}
+
+void copyPastCaches(void* target, const void* source, std::size_t sizeBytes) {
+  if (sizeBytes >= kStreamMinBytes) {
+    streamCopy(target, source, sizeBytes);
+  } else {
+    std::memcpy(target, source, sizeBytes);
+  }
 }
 
 }  // namespace muster

@@ -13,4 +13,7 @@ namespace muster {
  */
 void copyPastCaches(void* target, const void* source, std::size_t sizeBytes);
 
+/** As copyPastCaches, whatever the size. */
+void streamCopy(void* target, const void* source, std::size_t sizeBytes);
+
 }  // namespace muster

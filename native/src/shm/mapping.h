@@ -14,7 +14,10 @@ class FileDescriptor {
  public:
   explicit FileDescriptor(int number = -1) : number_(number) {}
   FileDescriptor(FileDescriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  FileDescriptor& operator=(FileDescriptor&&) = delete;
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
   ~FileDescriptor() {
     if (number_ >= 0) ::close(number_);
   }
@@ -30,7 +33,11 @@ class Mapping {
   Mapping(void* data, std::size_t sizeBytes) : data_(static_cast<std::byte*>(data)), sizeBytes_(sizeBytes) {}
   Mapping(Mapping&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), sizeBytes_(std::exchange(other.sizeBytes_, 0)) {}
-  Mapping& operator=(Mapping&&) = delete;
+  Mapping& operator=(Mapping&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(sizeBytes_, other.sizeBytes_);
+    return *this;
+  }
   ~Mapping() {
     if (data_ != nullptr) ::munmap(data_, sizeBytes_);
   }

@@ -34,8 +34,15 @@ export function define(command: Command): void {
       const { runHeadBench } = await import('../bench/head.js');
       runHeadBench(reporter(options));
     });
-  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head');
+  const collective = command.command('collective').description('all-reduce among two processes of this machine, beside OpenMPI where that is installed')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runCollectiveBench } = await import('../bench/collective.js');
+      await runCollectiveBench({ report: reporter(options), note: (text) => void process.stderr.write(`${text}\n`) });
+    });
+  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective');
   withExamples(head, 'cluster bench head --json');
+  withExamples(collective, 'cluster bench collective --json');
   withExamples(scheduler, 'cluster bench scheduler --json');
   withExamples(core, 'cluster bench core', 'cluster bench core --only "single client tasks async" --json');
 }

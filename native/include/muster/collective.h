@@ -1,0 +1,145 @@
+/**
+ * Collective calls among processes of one node, over memory that they share.
+ *
+ * Every rank makes the same calls in the same order; a call returns when this rank's part is done, which is when its source may be
+ * changed and its target holds the result. Whatever goes wrong at one rank ends the call of every rank with one and the same failure, and
+ * every call after it: the communicator is then of no more use. What a target holds after a failure is not defined, but nobody writes
+ * to it any more.
+ *
+ * The ranks meet in a file under /dev/shm that loses its name as soon as all have mapped it: whatever ends them, nothing is left behind.
+ *
+ * Cost for S bytes and n ranks. Up to 32 KiB each rank writes its part once and reads the others': S in, (n-1) S out, one flag. Above that a
+ * pipeline of blocks: each rank copies its blocks for the others in, reduces one n-th of each block, and copies the other parts of
+ * the result out: S (n-1)/n + S + S (n-1)/n bytes for an allReduce, through staging memory that stays in the caches.
+ */
+#ifndef MUSTER_COLLECTIVE_H
+#define MUSTER_COLLECTIVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "muster/dtype.h"
+#include "muster/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** How many ranks a communicator has at most: what one machine has of cores. The memory of the channels grows with its square. */
+#define MUSTER_RANKS_MAX 128u
+
+/** How many submissions wait for a communicator's thread at most: more is a loop that forgets to wait for its calls. */
+#define MUSTER_SUBMISSIONS_MAX 1024u
+
+typedef enum muster_call_kind {
+  /** target[i] = reduction over all ranks of source[i]. */
+  MUSTER_ALL_REDUCE = 1,
+  /** `source` holds a part of `count` elements for each rank; target = reduction over all ranks of this rank's part. */
+  MUSTER_REDUCE_SCATTER = 2,
+  /** `target` gets the `count` elements of each rank's source, in the order of ranks. */
+  MUSTER_ALL_GATHER = 3,
+  /** Every rank's target gets the source of rank `peer`. Others' sources are not looked at. */
+  MUSTER_BROADCAST = 4,
+  /** As allReduce, but only rank `peer` gets the result. Others' targets are not looked at. */
+  MUSTER_REDUCE = 5,
+  /** Ends when every rank has begun it. */
+  MUSTER_BARRIER = 6,
+  /** Part r of this rank's source, of `count` elements, becomes part `rank` of rank r's target. */
+  MUSTER_ALL_TO_ALL = 7,
+  /** To rank `peer`, which receives. May end before the other has begun. */
+  MUSTER_SEND = 8,
+  /** From rank `peer`, into target. Matches that rank's sends in their order. */
+  MUSTER_RECEIVE = 9
+} muster_call_kind;
+
+/**
+ * Results have the same bits on all ranks, and whichever way they are computed: values are taken in the order of ranks. 16-bit types are
+ * summed in f32 and rounded once, to the nearest even. The minimum and the maximum of anything with NaN are NaN. Integers wrap around; an average
+ * of integers is that of their sum in 64 bits, rounded towards zero.
+ */
+typedef enum muster_reduction {
+  MUSTER_SUM = 0,
+  MUSTER_PRODUCT = 1,
+  MUSTER_MIN = 2,
+  MUSTER_MAX = 3,
+  MUSTER_AVERAGE = 4
+} muster_reduction;
+
+#define MUSTER_REDUCTION_COUNT 5u
+
+typedef struct muster_call {
+  muster_call_kind kind;
+  muster_dtype dtype;
+  /** Only of the calls that reduce. */
+  muster_reduction reduction;
+  /** The root, the receiver or the sender, where the kind has one. */
+  uint32_t peer;
+  /**
+   * Aligned to the element's size. Source and target may be the same memory, part by part: for reduceScatter
+   * the target is then this rank's part of the source, and for allGather the source this rank's part of the target. Any
+   * other overlap is refused.
+   */
+  const void* source;
+  void* target;
+  /** Elements: see each kind. None is fine, and still a call that all ranks make. */
+  uint64_t count;
+} muster_call;
+
+typedef struct muster_communicator muster_communicator;
+
+typedef struct muster_communicator_options {
+  /** Agreed on among the ranks and used once: 1 to 128 letters, digits, dots, hyphens and underscores. */
+  const char* id;
+  uint32_t rank;
+  /** 1 to MUSTER_RANKS_MAX. */
+  uint32_t size;
+  /** How long a call, or this one, waits for another rank at most. */
+  uint32_t timeout_ms;
+  /** Null, or asked every few milliseconds, with the context, whether to give up meeting the others: open then fails with MUSTER_ABORTED. */
+  bool (*is_cancelled)(void* context);
+  void* context;
+} muster_communicator_options;
+
+/**
+ * Meets the other ranks. Blocks until all are there.
+ * Fails with MUSTER_TIMED_OUT, naming who is missing, MUSTER_RANK_GONE, MUSTER_MISMATCH where ranks disagree about the size or one
+ * comes twice, and with the system's errors, of which ENOSPC means that /dev/shm is full.
+ */
+muster_code muster_communicator_open(const muster_communicator_options* options, muster_communicator** communicator);
+
+/** How many bytes of its source the call reads at this rank, and of its target it writes. Fails with MUSTER_OUT_OF_RANGE as run does. */
+muster_code muster_communicator_extents(const muster_communicator* communicator, const muster_call* call, uint64_t* source_bytes,
+                                        uint64_t* target_bytes);
+
+/**
+ * Makes one call or a group: collective calls one after another, then all sends and receives at the same time, whatever their
+ * order. Blocks until they are done, after those that were started before. Not for use by two threads at a time.
+ * Fails with MUSTER_OUT_OF_RANGE for arguments that no rank could accept: then nothing has happened and the communicator is as before.
+ */
+muster_code muster_communicator_run(muster_communicator* communicator, const muster_call* calls, uint32_t call_count);
+
+/** `failure` is null when all went well, and valid during the call only. */
+typedef void (*muster_done)(void* context, const muster_failure* failure);
+
+/**
+ * As run, on the communicator's own thread, which calls `done` in the order of submissions. The calls are copied; their memory must stay.
+ * A single small call made while nothing else is under way is tried here and now for up to `spin_ns`: then *finished
+ * says true, the code is the call's own and `done` is not called. Any failure that this returns means that `done` will not be called.
+ * Fails with MUSTER_OUT_OF_RANGE as run does, and with MUSTER_BUSY when MUSTER_SUBMISSIONS_MAX wait.
+ */
+muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, uint32_t spin_ns,
+                                      muster_done done, void* context, bool* finished);
+
+/** Ends the calls of all ranks with MUSTER_ABORTED and this reason. From any thread, also while another is in a call. */
+void muster_communicator_abort(muster_communicator* communicator, const char* reason);
+
+/**
+ * Leaves. Calls of this rank that are under way fail, and so do those of others that wait for this rank: make it the
+ * last call of all ranks. No other call may be under way on another thread but the communicator's own.
+ */
+void muster_communicator_close(muster_communicator* communicator);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

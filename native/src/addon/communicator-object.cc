@@ -1,0 +1,195 @@
+#include "addon/communicator-object.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "addon/addon.h"
+#include "addon/failure.h"
+#include "addon/open-communicator.h"
+
+namespace muster::addon {
+namespace {
+
+/** How long a small call may hold the JavaScript thread: about what handing it to another thread and back costs. */
+constexpr std::uint32_t kSpinNs = 10'000;
+
+/** One submission that did not end at once: what keeps its memory, and who waits for it. */
+struct Pending {
+  CommunicatorObject* communicator;
+  napi_threadsafe_function settle;
+  std::optional<Napi::Promise::Deferred> settled;
+  std::vector<Napi::ObjectReference> memory;
+  bool hasFailed = false;
+  muster_failure failure{};
+};
+
+/** On the communicator's thread. */
+void onDone(void* context, const muster_failure* failure) {
+  auto* pending = static_cast<Pending*>(context);
+  pending->hasFailed = failure != nullptr;
+  if (failure != nullptr) pending->failure = *failure;
+  napi_call_threadsafe_function(pending->settle, pending, napi_tsfn_nonblocking);  // its queue has no limit of its own
+}
+
+/** On the JavaScript thread. */
+void onSettle(napi_env raw, napi_value, void*, void* data) {
+  const std::unique_ptr<Pending> pending(static_cast<Pending*>(data));
+  if (raw == nullptr) {
+    for (Napi::ObjectReference& reference : pending->memory) reference.SuppressDestruct();
+    return;
+  }
+  const Napi::Env env(raw);
+  const Napi::HandleScope scope(env);
+  pending->communicator->settling();
+  try {
+    if (pending->hasFailed) {
+      pending->settled->Reject(failureError(env, pending->failure).Value());
+    } else {
+      pending->settled->Resolve(env.Undefined());
+    }
+  } catch (const Napi::Error&) {
+    // A worker thread that is being terminated takes no values any more.
+  }
+}
+
+std::uint32_t smallInteger(const Napi::Value& value, const char* name) {
+  const std::uint64_t number = safeInteger(value, name);
+  if (number > UINT32_MAX) throw rangeError(value.Env(), std::string(name) + " must be below 2^32");
+  return static_cast<std::uint32_t>(number);
+}
+
+/** The memory of any typed array; none for null. */
+Bytes elements(const Napi::Value& value, const char* name) {
+  if (value.IsNull()) return {nullptr, 0};
+  napi_typedarray_type type;
+  std::size_t length;
+  void* data;
+  if (napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
+    throw Napi::TypeError::New(value.Env(), std::string(name) + " must be a typed array or null");
+  }
+  static constexpr std::size_t kElementBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
+  return {data, length * kElementBytes[type]};
+}
+
+/** (shape, peer, source, target, count) from place `first` on; `shape` is kind, dtype and reduction, a byte each. */
+template <class At>
+muster_call readCall(const muster_communicator* communicator, Napi::Env env, const At& at) {
+  const std::uint32_t shape = smallInteger(at(0), "shape");
+  const Bytes source = elements(at(2), "source");
+  const Bytes target = elements(at(3), "target");
+  const muster_call call{static_cast<muster_call_kind>(shape & 0xff), static_cast<muster_dtype>(shape >> 8 & 0xff), static_cast<muster_reduction>(shape >> 16),
+                         smallInteger(at(1), "peer"), source.data, target.data, safeInteger(at(4), "count")};
+  std::uint64_t sourceBytes;
+  std::uint64_t targetBytes;
+  check(env, muster_communicator_extents(communicator, &call, &sourceBytes, &targetBytes));
+  if (source.sizeBytes < sourceBytes) throw rangeError(env, "source has " + std::to_string(source.sizeBytes) + " bytes, and the call reads " + std::to_string(sourceBytes));
+  if (target.sizeBytes < targetBytes) throw rangeError(env, "target has " + std::to_string(target.sizeBytes) + " bytes, and the call writes " + std::to_string(targetBytes));
+  return call;
+}
+
+}  // namespace
+
+Napi::Function CommunicatorObject::define(Napi::Env env) {
+  return DefineClass(env, "Communicator",
+                     {
+                         StaticMethod<&CommunicatorObject::open>("open"),
+                         InstanceMethod<&CommunicatorObject::call>("call"),
+                         InstanceMethod<&CommunicatorObject::group>("group"),
+                         InstanceMethod<&CommunicatorObject::abort>("abort"),
+                         InstanceMethod<&CommunicatorObject::close>("close"),
+                     });
+}
+
+CommunicatorObject::CommunicatorObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use Communicator.open");
+  communicator_ = info[0].As<Napi::External<muster_communicator>>().Data();
+  napi_create_threadsafe_function(info.Env(), nullptr, nullptr, Napi::String::New(info.Env(), "Communicator"), 0, 1, nullptr, nullptr, nullptr, onSettle, &settle_);
+  napi_unref_threadsafe_function(info.Env(), settle_);
+  napi_add_env_cleanup_hook(info.Env(), onEnvironmentEnd, this);  // after the function's own, and so run before it
+}
+
+CommunicatorObject::~CommunicatorObject() { leave(); }
+
+/** No thread may call the function any more when the environment takes it away. */
+void CommunicatorObject::onEnvironmentEnd(void* object) {
+  auto* self = static_cast<CommunicatorObject*>(object);
+  muster_communicator_close(std::exchange(self->communicator_, nullptr));
+}
+
+void CommunicatorObject::leave() {
+  if (communicator_ == nullptr) return;
+  napi_remove_env_cleanup_hook(Env(), onEnvironmentEnd, this);
+  muster_communicator_close(std::exchange(communicator_, nullptr));
+  napi_release_threadsafe_function(std::exchange(settle_, nullptr), napi_tsfn_release);  // after what is in its queue
+}
+
+void CommunicatorObject::settling() {
+  if (--pending_ > 0) return;
+  if (settle_ != nullptr) napi_unref_threadsafe_function(Env(), settle_);
+  Unref();
+}
+
+muster_communicator* CommunicatorObject::opened(Napi::Env env) const {
+  if (communicator_ == nullptr) throw codedError(env, "ERR_COMMUNICATOR_CLOSED", "the communicator is closed");
+  return communicator_;
+}
+
+Napi::Value CommunicatorObject::open(const Napi::CallbackInfo& info) {
+  const std::string id = info[0].ToString().Utf8Value();
+  const muster_communicator_options options{nullptr, smallInteger(info[1], "rank"), smallInteger(info[2], "size"), smallInteger(info[3], "timeoutMs"), nullptr, nullptr};
+  return openCommunicator(info.Env(), id, options);
+}
+
+Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory) {
+  auto pending = std::make_unique<Pending>();
+  pending->communicator = this;
+  pending->settle = settle_;
+  bool isFinished = false;
+  check(info.Env(), muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), kSpinNs, onDone, pending.get(), &isFinished));
+  if (isFinished) return info.Env().Undefined();
+  // It may have ended meanwhile, but is settled by this thread, and so after this call.
+  pending->settled.emplace(info.Env());
+  for (const Napi::Value& array : memory) {
+    if (array.IsObject()) pending->memory.push_back(Napi::Persistent(array.As<Napi::Object>()));
+  }
+  if (pending_++ == 0) {
+    napi_ref_threadsafe_function(info.Env(), settle_);
+    Ref();
+  }
+  return pending.release()->settled->Promise();
+}
+
+Napi::Value CommunicatorObject::call(const Napi::CallbackInfo& info) {
+  const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; });
+  return start(info, {call}, {info[2], info[3]});
+}
+
+Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
+  if (!info[0].IsArray()) throw Napi::TypeError::New(info.Env(), "calls must be an array");
+  const auto list = info[0].As<Napi::Array>();
+  std::vector<muster_call> calls;
+  std::vector<Napi::Value> memory;
+  for (std::uint32_t index = 0; index < list.Length(); index++) {
+    const Napi::Value each = list[index];
+    if (!each.IsArray()) throw Napi::TypeError::New(info.Env(), "each call must be an array");
+    const auto values = each.As<Napi::Array>();
+    calls.push_back(readCall(opened(info.Env()), info.Env(), [&](std::size_t place) -> Napi::Value { return values[static_cast<std::uint32_t>(place)]; }));
+    memory.push_back(values[2u]);
+    memory.push_back(values[3u]);
+  }
+  return start(info, calls, memory);
+}
+
+Napi::Value CommunicatorObject::abort(const Napi::CallbackInfo& info) {
+  muster_communicator_abort(opened(info.Env()), info[0].ToString().Utf8Value().c_str());
+  return info.Env().Undefined();
+}
+
+Napi::Value CommunicatorObject::close(const Napi::CallbackInfo& info) {
+  leave();
+  return info.Env().Undefined();
+}
+
+}  // namespace muster::addon

@@ -1,0 +1,87 @@
+#include "addon/open-communicator.h"
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "addon/addon.h"
+#include "addon/failure.h"
+
+namespace muster::addon {
+namespace {
+
+/** Lives until its thread has ended and the promise is settled, or the environment ends. */
+class Opening {
+ public:
+  Opening(Napi::Env env, std::string id, const muster_communicator_options& options)
+      : env_(env), settled_(env), id_(std::move(id)), options_(options) {
+    options_.id = id_.c_str();
+    options_.is_cancelled = [](void* self) { return static_cast<Opening*>(self)->isCancelled_.load(); };
+    options_.context = this;
+    napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "Communicator.open"), 0, 1, nullptr, nullptr, nullptr, onOpened, &report_);
+    napi_add_env_cleanup_hook(env, onEnvironmentEnd, this);  // after the function's own, and so run before it
+    thread_ = std::thread([this] { run(); });
+  }
+
+  Napi::Promise promise() const { return settled_.Promise(); }
+
+ private:
+  void run() {
+    code_ = muster_communicator_open(&options_, &communicator_);
+    if (code_ != MUSTER_OK) failure_ = *muster_last_failure();  // it belongs to this thread
+    napi_call_threadsafe_function(report_, this, napi_tsfn_nonblocking);
+  }
+
+  static void onOpened(napi_env env, napi_value, void*, void* data) {
+    if (env == nullptr) return;  // the environment's end has taken it over
+    const std::unique_ptr<Opening> self(static_cast<Opening*>(data));
+    self->thread_.join();
+    napi_remove_env_cleanup_hook(env, onEnvironmentEnd, self.get());
+    napi_release_threadsafe_function(self->report_, napi_tsfn_release);
+    self->settle();
+  }
+
+  void settle() {
+    const Napi::Env env(env_);
+    const Napi::HandleScope scope(env);
+    try {
+      if (code_ != MUSTER_OK) {
+        settled_.Reject(failureError(env, failure_).Value());
+        return;
+      }
+      const auto external = Napi::External<muster_communicator>::New(env, communicator_);
+      const Napi::Object object = env.GetInstanceData<AddonData>()->communicatorClass.New({external});
+      communicator_ = nullptr;  // the object's now
+      settled_.Resolve(object);
+    } catch (const Napi::Error&) {  // a worker thread that is being terminated takes no values any more
+      if (communicator_ != nullptr) muster_communicator_close(communicator_);
+    }
+  }
+
+  static void onEnvironmentEnd(void* data) {
+    const std::unique_ptr<Opening> self(static_cast<Opening*>(data));
+    self->isCancelled_ = true;
+    self->thread_.join();
+    if (self->code_ == MUSTER_OK) muster_communicator_close(self->communicator_);
+  }
+
+  const napi_env env_;
+  const Napi::Promise::Deferred settled_;
+  const std::string id_;
+  muster_communicator_options options_;
+  std::atomic<bool> isCancelled_{false};
+  napi_threadsafe_function report_ = nullptr;
+  std::thread thread_;
+  muster_code code_ = MUSTER_OK;
+  muster_communicator* communicator_ = nullptr;
+  muster_failure failure_{};
+};
+
+}  // namespace
+
+Napi::Promise openCommunicator(Napi::Env env, const std::string& id, const muster_communicator_options& options) {
+  return (new Opening(env, id, options))->promise();  // which deletes itself
+}
+
+}  // namespace muster::addon

@@ -1,0 +1,41 @@
+/** The C ABI of the collectives. */
+#include "muster/collective.h"
+
+#include <new>
+
+#include "collective/submissions.h"
+
+struct muster_communicator {
+  explicit muster_communicator(std::unique_ptr<muster::Communicator> communicator) : submissions(std::move(communicator)) {}
+  muster::Submissions submissions;
+};
+
+muster_code muster_communicator_open(const muster_communicator_options* options, muster_communicator** communicator) {
+  std::unique_ptr<muster::Communicator> opened;
+  const muster_code code = muster::Communicator::open(*options, &opened);
+  if (code == MUSTER_OK) *communicator = new muster_communicator(std::move(opened));
+  return code;
+}
+
+muster_code muster_communicator_extents(const muster_communicator* communicator, const muster_call* call, uint64_t* source_bytes,
+                                        uint64_t* target_bytes) {
+  const muster::Communicator& opened = communicator->submissions.communicator();
+  if (const muster_code code = opened.check(*call); code != MUSTER_OK) return code;
+  const muster::Extents extents = opened.extents(*call);
+  *source_bytes = extents.source;
+  *target_bytes = extents.target;
+  return MUSTER_OK;
+}
+
+muster_code muster_communicator_run(muster_communicator* communicator, const muster_call* calls, uint32_t call_count) {
+  return communicator->submissions.run({calls, call_count});
+}
+
+muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, uint32_t spin_ns,
+                                      muster_done done, void* context, bool* finished) {
+  return communicator->submissions.start({calls, call_count}, std::chrono::nanoseconds(spin_ns), {done, context}, finished);
+}
+
+void muster_communicator_abort(muster_communicator* communicator, const char* reason) { communicator->submissions.communicator().abort(reason); }
+
+void muster_communicator_close(muster_communicator* communicator) { delete communicator; }

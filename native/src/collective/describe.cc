@@ -1,0 +1,51 @@
+#include "collective/describe.h"
+
+namespace muster {
+namespace {
+
+const char* dtypeName(muster_dtype dtype) {
+  static constexpr const char* kNames[MUSTER_DTYPE_COUNT] = {"f64", "f32", "f16", "bf16", "i64", "i32", "u8"};
+  return dtype < MUSTER_DTYPE_COUNT ? kNames[dtype] : "?";
+}
+
+const char* reductionName(muster_reduction reduction) {
+  static constexpr const char* kNames[MUSTER_REDUCTION_COUNT] = {"sum", "product", "minimum", "maximum", "average"};
+  return reduction < MUSTER_REDUCTION_COUNT ? kNames[reduction] : "?";
+}
+
+const char* peerWord(muster_call_kind kind) { return kind == MUSTER_BROADCAST || kind == MUSTER_RECEIVE ? " from rank " : " to rank "; }
+
+}  // namespace
+
+const char* callName(muster_call_kind kind) {
+  switch (kind) {
+    case MUSTER_ALL_REDUCE: return "allReduce";
+    case MUSTER_REDUCE_SCATTER: return "reduceScatter";
+    case MUSTER_ALL_GATHER: return "allGather";
+    case MUSTER_BROADCAST: return "broadcast";
+    case MUSTER_REDUCE: return "reduce";
+    case MUSTER_BARRIER: return "barrier";
+    case MUSTER_ALL_TO_ALL: return "allToAll";
+    case MUSTER_SEND: return "send";
+    case MUSTER_RECEIVE: return "recv";
+  }
+  return "no call";
+}
+
+bool reduces(muster_call_kind kind) { return kind == MUSTER_ALL_REDUCE || kind == MUSTER_REDUCE_SCATTER || kind == MUSTER_REDUCE; }
+
+bool hasPeer(muster_call_kind kind) { return kind == MUSTER_BROADCAST || kind == MUSTER_REDUCE || isPointToPoint(kind); }
+
+bool isPointToPoint(muster_call_kind kind) { return kind == MUSTER_SEND || kind == MUSTER_RECEIVE; }
+
+std::string describeCall(const muster_call& call) {
+  std::string text = callName(call.kind);
+  if (call.kind == MUSTER_BARRIER || call.kind == 0) return text;
+  text += '(';
+  if (reduces(call.kind)) text += std::string(reductionName(call.reduction)) + " of ";
+  text += std::to_string(call.count) + ' ' + dtypeName(call.dtype);
+  if (hasPeer(call.kind)) text += peerWord(call.kind) + std::to_string(call.peer);
+  return text + ')';
+}
+
+}  // namespace muster

@@ -1,0 +1,33 @@
+#include "collective/layout.h"
+
+#include <algorithm>
+
+namespace muster {
+
+CallWords packCall(const muster_call& call) {
+  return {call.count, static_cast<std::uint64_t>(call.kind) | static_cast<std::uint64_t>(call.dtype) << 8 |
+                          static_cast<std::uint64_t>(call.reduction) << 16 | std::uint64_t{call.peer} << 32};
+}
+
+muster_call unpackCall(CallWords words) {
+  muster_call call{};
+  call.kind = static_cast<muster_call_kind>(words.shape & 0xff);
+  call.dtype = static_cast<muster_dtype>(words.shape >> 8 & 0xff);
+  call.reduction = static_cast<muster_reduction>(words.shape >> 16 & 0xff);
+  call.peer = static_cast<std::uint32_t>(words.shape >> 32);
+  call.count = words.count;
+  return call;
+}
+
+Layout::Layout(std::uint32_t rankCount)
+    : rankCount_(rankCount),
+      channelBytes_(std::clamp(kChannelsBytes / (rankCount_ * rankCount_) / kLineBytes * kLineBytes, kChannelMinBytes, kChannelMaxBytes)),
+      partBytes_(kBlockBytes / rankCount_ / kLineBytes * kLineBytes),
+      controls_(sizeof(SharedHeader)),
+      oneShots_(controls_ + rankCount_ * sizeof(RankControl)),
+      inputs_(oneShots_ + rankCount_ * 2 * sizeof(OneShotSlot)),
+      results_(inputs_ + rankCount_ * 2 * kBlockBytes),
+      channels_(results_ + rankCount_ * 2 * partBytes_),
+      sizeBytes_(channels_ + rankCount_ * rankCount_ * (sizeof(Channel) + 2 * channelBytes_)) {}
+
+}  // namespace muster

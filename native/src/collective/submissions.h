@@ -1,0 +1,60 @@
+/** Calls that wait for their turn, and the thread that makes them. */
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "collective/communicator.h"
+
+namespace muster {
+
+/** Who reports a submission's end, on the thread. */
+struct Completion {
+  muster_done done;
+  void* context;
+};
+
+/** Owns the communicator: only one call at a time gets at it, in the order of submissions. */
+class Submissions {
+ public:
+  explicit Submissions(std::unique_ptr<Communicator> communicator) : communicator_(std::move(communicator)) {}
+  /** Ends what is under way with a failure, and reports it. */
+  ~Submissions();
+  Submissions(const Submissions&) = delete;
+
+  /** After all that was submitted before, on the caller's thread. */
+  muster_code run(std::span<const muster_call> calls);
+  /** On the communicator's own thread, but for a small call that ends within `spin`. */
+  muster_code start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished);
+
+  Communicator& communicator() const { return *communicator_; }
+
+ private:
+  struct Submission {
+    std::vector<muster_call> calls;
+    Completion completion;
+    /** A one-shot call whose part is published already. */
+    bool isBegun;
+  };
+
+  muster_code check(std::span<const muster_call> calls) const;
+  void work();
+  muster_code make(const Submission& submission);
+
+  const std::unique_ptr<Communicator> communicator_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Submission> waiting_;
+  /** Whether somebody is in a call: the thread, or who made it. */
+  bool isBusy_ = false;
+  bool isClosing_ = false;
+  /** Started by the first call that needs it. */
+  std::thread thread_;
+};
+
+}  // namespace muster

@@ -1,0 +1,278 @@
+/** What collective calls compute, on ranks in processes of their own: random calls against the plainest implementation. */
+#include "muster/collective.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "collective/half-float.h"
+#include "collective/layout.h"
+#include "collective/reduce.h"
+#include "ranks.h"
+
+namespace {
+
+using Bytes = std::vector<unsigned char>;
+
+/** A call that every rank can draw for itself from one seed. */
+struct Draw {
+  muster_call call;
+  bool inPlace;
+  std::uint32_t seed;
+};
+
+/** Lengths around the limits at which the way of computing changes, and some below and above. */
+std::uint64_t drawCount(std::mt19937& random, std::uint32_t size, std::size_t elementBytes) {
+  const std::size_t limits[] = {muster::kOneShotBytes, muster::kBlockBytes, 2 * muster::kBlockBytes, muster::kBlockBytes / size, 3 * muster::kBlockBytes};
+  switch (random() % 8) {
+    case 0: return random() % 3;
+    case 1:
+    case 2: return random() % 100;
+    case 3:
+    case 4: return random() % (muster::kOneShotBytes / elementBytes);
+    case 5: return random() % (4 * muster::kBlockBytes / elementBytes);
+    case 6: return random() % 10 == 0 ? (std::size_t{9} << 20) / elementBytes + random() % 100 : 7;  // past the caches
+    default: return limits[random() % 5] / elementBytes / (random() % 2 == 0 ? 1 : size) + random() % 5 - 2;
+  }
+}
+
+Draw draw(std::mt19937& random, std::uint32_t size) {
+  Draw drawn{};
+  drawn.call.kind = static_cast<muster_call_kind>(MUSTER_ALL_REDUCE + random() % 7);
+  drawn.call.dtype = static_cast<muster_dtype>(random() % MUSTER_DTYPE_COUNT);
+  drawn.call.reduction = static_cast<muster_reduction>(random() % MUSTER_REDUCTION_COUNT);
+  drawn.call.peer = random() % size;
+  drawn.call.count = drawn.call.kind == MUSTER_BARRIER ? 0 : drawCount(random, size, muster::elementBytes(drawn.call.dtype));
+  drawn.inPlace = random() % 2 == 0;
+  drawn.seed = random();
+  return drawn;
+}
+
+/** Numbers that any dtype holds, and whose sums are mostly inexact. */
+void fillElements(muster_dtype dtype, std::uint32_t seed, Bytes& bytes) {
+  std::minstd_rand random(seed);
+  const std::size_t count = bytes.size() / muster::elementBytes(dtype);
+  for (std::size_t i = 0; i < count; i++) {
+    const float value = static_cast<float>(static_cast<int>(random() % 20001) - 10000) / 37;
+    switch (dtype) {
+      case MUSTER_F64: reinterpret_cast<double*>(bytes.data())[i] = static_cast<double>(value) / 3; break;
+      case MUSTER_F32: reinterpret_cast<float*>(bytes.data())[i] = value; break;
+      case MUSTER_F16: reinterpret_cast<std::uint16_t*>(bytes.data())[i] = muster::floatToFloat16(value); break;
+      case MUSTER_BF16: reinterpret_cast<std::uint16_t*>(bytes.data())[i] = muster::floatToBfloat16(value); break;
+      case MUSTER_I64: reinterpret_cast<std::int64_t*>(bytes.data())[i] = static_cast<std::int64_t>(random()) << 20; break;
+      case MUSTER_I32: reinterpret_cast<std::int32_t*>(bytes.data())[i] = static_cast<std::int32_t>(random()); break;
+      case MUSTER_U8: bytes[i] = static_cast<unsigned char>(random() >> 8); break;
+    }
+  }
+}
+
+/** How many parts of `count` elements a rank's source and target have. */
+std::size_t sourceParts(muster_call_kind kind, std::uint32_t size) { return kind == MUSTER_REDUCE_SCATTER || kind == MUSTER_ALL_TO_ALL ? size : 1; }
+std::size_t targetParts(muster_call_kind kind, std::uint32_t size) { return kind == MUSTER_ALL_GATHER || kind == MUSTER_ALL_TO_ALL ? size : 1; }
+
+Bytes expectedTarget(const muster_call& call, const std::vector<Bytes>& sources, std::uint32_t rank) {
+  const std::size_t partBytes = call.count * muster::elementBytes(call.dtype);
+  const auto size = static_cast<std::uint32_t>(sources.size());
+  Bytes target(partBytes * targetParts(call.kind, size));
+  const auto reduceAt = [&](std::size_t start) {
+    std::vector<const void*> at;
+    for (const Bytes& source : sources) at.push_back(source.data() + start);
+    muster::reduceReference(call.dtype, call.reduction, at.data(), size, target.data(), call.count);
+  };
+  switch (call.kind) {
+    case MUSTER_ALL_REDUCE:
+    case MUSTER_REDUCE: reduceAt(0); break;
+    case MUSTER_REDUCE_SCATTER: reduceAt(rank * partBytes); break;
+    case MUSTER_BROADCAST: target = sources[call.peer]; break;
+    case MUSTER_ALL_GATHER:
+      for (std::uint32_t from = 0; from < size; from++) std::copy(sources[from].begin(), sources[from].end(), target.begin() + static_cast<std::ptrdiff_t>(from * partBytes));
+      break;
+    case MUSTER_ALL_TO_ALL:
+      for (std::uint32_t from = 0; from < size; from++) std::copy_n(sources[from].begin() + static_cast<std::ptrdiff_t>(rank * partBytes), partBytes, target.begin() + static_cast<std::ptrdiff_t>(from * partBytes));
+      break;
+    default: break;
+  }
+  return target;
+}
+
+/** What is written must be right, and what must not be written must be as it was. */
+void makeAndCheck(muster_communicator* communicator, const Draw& drawn, std::uint32_t rank, std::uint32_t size) {
+  muster_call call = drawn.call;
+  const std::size_t partBytes = call.count * muster::elementBytes(call.dtype);
+  std::vector<Bytes> sources(size, Bytes(partBytes * sourceParts(call.kind, size)));
+  for (std::uint32_t from = 0; from < size; from++) fillElements(call.dtype, drawn.seed + from, sources[from]);
+  const Bytes expected = expectedTarget(call, sources, rank);
+  Bytes source = sources[rank];
+  Bytes target(expected.size(), 0xee);
+  std::size_t resultStart = 0;
+  call.source = source.data();
+  call.target = target.data();
+  if (drawn.inPlace) {
+    if (call.kind == MUSTER_ALL_GATHER) {
+      std::copy(source.begin(), source.end(), target.begin() + static_cast<std::ptrdiff_t>(rank * partBytes));
+      call.source = target.data() + rank * partBytes;
+    } else {
+      resultStart = call.kind == MUSTER_REDUCE_SCATTER ? rank * partBytes : 0;
+      call.target = source.data() + resultStart;
+    }
+  }
+  const bool isRoot = call.peer == rank;
+  if (call.kind == MUSTER_BROADCAST && !isRoot && !drawn.inPlace) call.source = nullptr;
+  if (call.kind == MUSTER_REDUCE && !isRoot && !drawn.inPlace) call.target = nullptr;
+  CHECK(muster_communicator_run(communicator, &call, 1) == MUSTER_OK);
+  if (call.kind == MUSTER_BARRIER) return;
+  const Bytes& result = drawn.inPlace && call.kind != MUSTER_ALL_GATHER ? source : target;
+  const bool gets = call.kind != MUSTER_REDUCE || isRoot;
+  const bool isRight = gets ? std::equal(expected.begin(), expected.end(), result.begin() + static_cast<std::ptrdiff_t>(resultStart))
+                            : result == (drawn.inPlace ? sources[rank] : Bytes(expected.size(), 0xee));
+  const bool isSourceKept = drawn.inPlace || source == sources[rank];
+  CHECK(isRight && isSourceKept);
+  if (!isRight) std::fprintf(stderr, "  rank %u of %u: kind %d dtype %d reduction %d count %lu root %u in place %d\n", rank, size, call.kind, call.dtype, call.reduction, static_cast<unsigned long>(call.count), call.peer, drawn.inPlace);
+}
+
+void randomCalls(std::uint32_t size, int calls, std::uint32_t seed) {
+  const std::string id = check::communicatorId("random");
+  check::inProcesses(size, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(id, rank, size);
+    std::mt19937 random(seed);
+    for (int call = 0; call < calls && check::failures == 0; call++) makeAndCheck(communicator, draw(random, size), rank, size);
+    muster_communicator_close(communicator);
+  });
+}
+
+void oneRankAlone() { randomCalls(1, 100, 1); }
+void asManyRanksAsCores() { randomCalls(2, 250, 2); }
+void moreRanksThanCores() {
+  randomCalls(3, 40, 3);
+  randomCalls(7, 15, 4);
+}
+
+/** Every element is a function of its message, so that a mix-up of messages shows. */
+void fillMessage(std::vector<std::int32_t>& values, std::uint32_t from, std::uint32_t to, int turn) {
+  for (std::size_t i = 0; i < values.size(); i++) values[i] = static_cast<std::int32_t>(i * 31 + from * 7 + to * 3 + static_cast<std::uint32_t>(turn) * 101);
+}
+
+/** All ranks send to all in one group, which would wait in a circle if one message waited for another. */
+void messagesOfAGroupPassEachOther() {
+  constexpr std::uint32_t kSize = 3;
+  const std::string id = check::communicatorId("messages");
+  check::inProcesses(kSize, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(id, rank, kSize);
+    for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{20'000}, std::size_t{100'001}}) {
+      std::vector<std::vector<std::int32_t>> memory;
+      std::vector<std::vector<std::int32_t>> expected;
+      std::vector<muster_call> calls;
+      for (std::uint32_t peer = 0; peer < kSize; peer++) {
+        for (int turn = 0; turn < 2 && peer != rank; turn++) {
+          for (const muster_call_kind kind : {MUSTER_SEND, MUSTER_RECEIVE}) {
+            std::vector<std::int32_t>& values = memory.emplace_back(count, -1);
+            std::vector<std::int32_t>& wanted = expected.emplace_back(count);
+            fillMessage(wanted, kind == MUSTER_SEND ? rank : peer, kind == MUSTER_SEND ? peer : rank, turn);
+            if (kind == MUSTER_SEND) values = wanted;
+            calls.push_back({kind, MUSTER_I32, MUSTER_SUM, peer, values.data(), values.data(), count});
+          }
+        }
+      }
+      calls.push_back({MUSTER_BARRIER, MUSTER_U8, MUSTER_SUM, 0, nullptr, nullptr, 0});
+      CHECK(muster_communicator_run(communicator, calls.data(), static_cast<std::uint32_t>(calls.size())) == MUSTER_OK);
+      CHECK(memory == expected);
+    }
+    muster_communicator_close(communicator);
+  });
+}
+
+/** The sender goes on after a small message, and the receiver finds it after a collective call. */
+void aSmallMessageWaitsForNobody() {
+  const std::string id = check::communicatorId("eager");
+  check::inProcesses(2, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(id, rank, 2);
+    std::int64_t value = rank == 0 ? 42 : 0;
+    std::int64_t sum = 1;
+    const muster_call message{rank == 0 ? MUSTER_SEND : MUSTER_RECEIVE, MUSTER_I64, MUSTER_SUM, 1 - rank, &value, &value, 1};
+    const muster_call collective{MUSTER_ALL_REDUCE, MUSTER_I64, MUSTER_SUM, 0, &sum, &sum, 1};
+    CHECK(muster_communicator_run(communicator, rank == 0 ? &message : &collective, 1) == MUSTER_OK);
+    CHECK(muster_communicator_run(communicator, rank == 0 ? &collective : &message, 1) == MUSTER_OK);
+    CHECK(value == 42 && sum == 2);
+    muster_communicator_close(communicator);
+  });
+}
+
+struct Ended {
+  std::atomic<int> count{0};
+  std::atomic<int> failed{0};
+};
+
+void countEnd(void* context, const muster_failure* failure) {
+  auto* ended = static_cast<Ended*>(context);
+  if (failure != nullptr) ended->failed++;
+  ended->count++;
+  ended->count.notify_all();
+}
+
+void waitFor(std::atomic<int>& count, int wanted) {
+  for (int seen = count.load(); seen < wanted; seen = count.load()) count.wait(seen);
+}
+
+/** Ranks as threads, each with the thread of its communicator: what is started is made in order, beside small calls that end at once. */
+void startedCallsAreMadeInOrder() {
+  constexpr std::uint32_t kSize = 2;
+  constexpr int kCalls = 200;
+  const std::string id = check::communicatorId("started");
+  check::inThreads(kSize, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(id, rank, kSize);
+    std::vector<std::vector<float>> memory;
+    Ended ended;
+    int started = 0;
+    for (int call = 0; call < kCalls; call++) {
+      std::vector<float>& values = memory.emplace_back(call % 10 == 0 ? 40'000 : 16, static_cast<float>(call));
+      const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, values.data(), values.data(), values.size()};
+      bool finished = false;
+      CHECK(muster_communicator_start(communicator, &sum, 1, call % 3 == 0 ? 0 : 5000, countEnd, &ended, &finished) == MUSTER_OK);
+      if (!finished) started++;
+      if (call % 50 == 49) waitFor(ended.count, started);
+    }
+    waitFor(ended.count, started);
+    CHECK(ended.failed == 0);
+    for (int call = 0; call < kCalls; call++) {
+      const auto& values = memory[static_cast<std::size_t>(call)];
+      CHECK(std::all_of(values.begin(), values.end(), [&](float value) { return value == static_cast<float>(kSize) * static_cast<float>(call); }));
+    }
+    muster_communicator_close(communicator);
+  });
+}
+
+void severalCommunicatorsAtOnce() {
+  const std::string first = check::communicatorId("first");
+  const std::string second = check::communicatorId("second");
+  check::inProcesses(2, [&](std::uint32_t rank) {
+    muster_communicator* one = check::openCommunicator(first, rank, 2);
+    muster_communicator* other = check::openCommunicator(second, 1 - rank, 2);
+    std::vector<float> ones(100'000, 1);
+    std::vector<float> ranks(100'000, static_cast<float>(rank));
+    Ended ended;
+    bool finished = false;
+    const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, ones.data(), ones.data(), ones.size()};
+    const muster_call max{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_MAX, 0, ranks.data(), ranks.data(), ranks.size()};
+    CHECK(muster_communicator_start(one, &sum, 1, 0, countEnd, &ended, &finished) == MUSTER_OK);
+    CHECK(muster_communicator_run(other, &max, 1) == MUSTER_OK);
+    waitFor(ended.count, 1);
+    CHECK(ones.front() == 2 && ones.back() == 2 && ranks.front() == 1 && ranks.back() == 1);
+    muster_communicator_close(one);
+    muster_communicator_close(other);
+  });
+}
+
+}  // namespace
+
+int main() {
+  return check::runAll({
+      {"one rank alone", oneRankAlone},
+      {"random calls of two ranks equal the reference", asManyRanksAsCores},
+      {"random calls of three and of seven ranks equal the reference", moreRanksThanCores},
+      {"messages of a group pass each other", messagesOfAGroupPassEachOther},
+      {"a small message waits for nobody", aSmallMessageWaitsForNobody},
+      {"started calls are made in order", startedCallsAreMadeInOrder},
+      {"several communicators work at once", severalCommunicatorsAtOnce},
+  });
+}

@@ -1,0 +1,68 @@
+/** From what users write to the native call: kinds, roots, lengths. Knows nothing of promises. */
+import type { CommunicatorCall } from '@muster/native';
+import { checkMemory, dtypeOf, DTYPES, invalid, type Dtype, type NumberArray } from './elements.js';
+
+export type Reduction = 'sum' | 'product' | 'min' | 'max' | 'average';
+
+export interface CallOptions {
+  /** What the elements are, where the array does not say: 'f16' or 'bf16' of a Uint16Array. */
+  readonly dtype?: Dtype;
+}
+
+export interface ReduceOptions extends CallOptions {
+  /** 'sum' unless told otherwise. 16-bit types are summed in f32; an average of integers is rounded towards zero. */
+  readonly op?: Reduction;
+}
+
+/** The numbers of native's muster_call_kind. */
+export const KINDS = { allReduce: 1, reduceScatter: 2, allGather: 3, broadcast: 4, reduce: 5, barrier: 6, allToAll: 7, send: 8, recv: 9 } as const;
+export type Kind = keyof typeof KINDS;
+
+/** The numbers of native's muster_reduction. */
+const REDUCTIONS: Readonly<Record<Reduction, number>> = { sum: 0, product: 1, min: 2, max: 3, average: 4 };
+
+export interface CallRequest {
+  readonly kind: Kind;
+  readonly source: NumberArray | null;
+  readonly target: NumberArray | null;
+  readonly options: ReduceOptions;
+  /** The root, the receiver or the sender. */
+  readonly peer?: number;
+}
+
+/** Where the call is made. */
+export interface RankPlace {
+  readonly rank: number;
+  readonly size: number;
+}
+
+const NO_BARRIER_PARTS: CommunicatorCall = [KINDS.barrier, 0, null, null, 0];
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function nativeCall({ kind, source, target, options, peer = 0 }: CallRequest, { rank, size }: RankPlace): CommunicatorCall {
+  const array = source ?? target;
+  if (array === null) return NO_BARRIER_PARTS;
+  const dtype = dtypeOf(array, options.dtype, `the ${source === null ? 'target' : 'source'} of ${kind}`);
+  if (source !== null) checkMemory(source, `the source of ${kind}`);
+  if (target !== null && target !== source) {
+    dtypeOf(target, dtype, `the target of ${kind}`);
+    checkMemory(target, `the target of ${kind}`);
+  }
+  const op = REDUCTIONS[options.op ?? 'sum'];
+  if (op === undefined) throw invalid(`the op '${String(options.op)}'`, `one of ${Object.keys(REDUCTIONS).join(', ')}`);
+  if (!Number.isInteger(peer) || peer < 0 || peer >= size) throw invalid(`the rank ${String(peer)} that ${kind} names`, `from 0 to ${size - 1}`);
+  if (peer === rank && (kind === 'send' || kind === 'recv')) throw invalid(`the rank ${peer} that ${kind} names`, 'another than its own');
+  return [KINDS[kind] + DTYPES[dtype] * 256 + op * 65_536, peer, source, target, elementCount(kind, source, target, size)];
+}
+
+/** Elements of the call, or of each rank's part, from the arrays' lengths, which must agree. */
+function elementCount(kind: Kind, source: NumberArray | null, target: NumberArray | null, size: number): number {
+  const sourceParts = kind === 'reduceScatter' || kind === 'allToAll' ? size : 1;
+  const targetParts = kind === 'allGather' || kind === 'allToAll' ? size : 1;
+  const count = source === null ? target!.length / targetParts : source.length / sourceParts;
+  if (!Number.isInteger(count)) throw invalid(`the source of ${kind}, of ${source!.length} elements`, `divisible among ${size} ranks`);
+  if (source !== null && target !== null && target.length !== count * targetParts) {
+    throw invalid(`the target of ${kind}, of ${target.length} elements`, `of ${count * targetParts}, for a source of ${source.length} and ${size} ranks`);
+  }
+  return count;
+}

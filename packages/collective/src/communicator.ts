@@ -1,0 +1,156 @@
+/** What users call: one rank's end of a communicator. */
+import type { Communicator as NativeCommunicator, CommunicatorCall } from '@muster/native';
+import { nativeCall, type CallOptions, type CallRequest, type Kind, type ReduceOptions } from './calls.js';
+import type { NumberArray } from './elements.js';
+import { userError } from './failure.js';
+
+/** One for all: most small calls have ended when they return. */
+const DONE = Promise.resolve();
+
+/** The calls of a communicator, of which a group takes several at once. `R`: what one call returns. */
+abstract class Calls<R> {
+  abstract readonly rank: number;
+  abstract readonly size: number;
+
+  /** @throws MusterError INVALID_ARGUMENT */
+  protected abstract make(request: CallRequest): R;
+
+  /** Reduces each element over all ranks. In place, or into `target`, of the same length. */
+  allReduce(source: NumberArray, options: ReduceOptions & { readonly target?: NumberArray } = {}): R {
+    return this.make({ kind: 'allReduce', source, target: options.target ?? source, options });
+  }
+
+  /** As {@link allReduce}, for the rank `root` alone; others' targets are not touched. */
+  reduce(source: NumberArray, options: ReduceOptions & { readonly root?: number; readonly target?: NumberArray } = {}): R {
+    return this.make({ kind: 'reduce', source, target: options.target ?? source, options, peer: options.root ?? 0 });
+  }
+
+  /** `source` has a part for each rank; `target` gets the reduction of this rank's part, which may lie in the source itself. */
+  reduceScatter(source: NumberArray, target: NumberArray, options: ReduceOptions = {}): R {
+    return this.make({ kind: 'reduceScatter', source, target, options });
+  }
+
+  /** `target` gets every rank's source, in the order of ranks. The source may be this rank's part of the target. */
+  allGather(source: NumberArray, target: NumberArray, options: CallOptions = {}): R {
+    return this.make({ kind: 'allGather', source, target, options });
+  }
+
+  /** Every rank's array gets the contents of the root's. */
+  broadcast(array: NumberArray, options: CallOptions & { readonly root?: number } = {}): R {
+    return this.make({ kind: 'broadcast', source: array, target: array, options, peer: options.root ?? 0 });
+  }
+
+  /** Part r of `source` becomes, at rank r, part `rank` of its `target`. The two may be the same. */
+  allToAll(source: NumberArray, target: NumberArray, options: CallOptions = {}): R {
+    return this.make({ kind: 'allToAll', source, target, options });
+  }
+
+  /** Ends when every rank has begun it. */
+  barrier(): R {
+    return this.make({ kind: 'barrier', source: null, target: null, options: {} });
+  }
+
+  /** To the rank `to`, which receives. A small message does not wait for that. */
+  send(source: NumberArray, options: CallOptions & { readonly to: number }): R {
+    return this.make({ kind: 'send', source, target: null, options, peer: options.to });
+  }
+
+  /** From the rank `from`, in the order of its sends: of as many elements as the target has. */
+  recv(target: NumberArray, options: CallOptions & { readonly from: number }): R {
+    return this.make({ kind: 'recv', source: null, target, options, peer: options.from });
+  }
+}
+
+/** What a group may hold: the calls of a communicator, which say nothing of their end. */
+export type Group = Pick<Calls<void>, Kind>;
+
+class CollectedGroup extends Calls<void> {
+  readonly calls: CommunicatorCall[] = [];
+  readonly rank: number;
+  readonly size: number;
+
+  constructor({ rank, size }: { readonly rank: number; readonly size: number }) {
+    super();
+    this.rank = rank;
+    this.size = size;
+  }
+
+  protected override make(request: CallRequest): void {
+    this.calls.push(nativeCall(request, this));
+  }
+}
+
+/**
+ * Every rank makes the same calls in the same order, and may make the next before the last has ended. Arrays belong to the call until its
+ * promise settles: they must be neither changed, nor read if they are its target, nor transferred before.
+ *
+ * Whatever ends a call wrongly, a rank that died, came late, made another call or aborted, ends every rank's calls with a CollectiveError
+ * that says which, and every call after it: close the communicator then and make a new one.
+ *
+ * @example
+ * const communicator = await collective(context().gang);
+ * await communicator.allReduce(gradients, { op: 'average' });
+ */
+export class Communicator extends Calls<Promise<void>> {
+  readonly #native: NativeCommunicator;
+  readonly id: string;
+  readonly rank: number;
+  readonly size: number;
+
+  /** Use createCommunicator or collective. */
+  constructor(native: NativeCommunicator, { id, rank, size }: { readonly id: string; readonly rank: number; readonly size: number }) {
+    super();
+    this.#native = native;
+    this.id = id;
+    this.rank = rank;
+    this.size = size;
+  }
+
+  protected override make(request: CallRequest): Promise<void> {
+    try {
+      return this.#ended(this.#native.call(...nativeCall(request, this)));
+    } catch (error) {
+      return Promise.reject(this.#userError(error));
+    }
+  }
+
+  /**
+   * Several calls in one: the collective ones in their order, and then all sends and receives at the same time, so that ranks may send to each other.
+   * @example
+   * await communicator.group((group) => {
+   *   group.send(mine, { to: next });
+   *   group.recv(theirs, { from: previous });
+   * });
+   */
+  async group(collect: (group: Group) => void): Promise<void> {
+    const group = new CollectedGroup(this);
+    collect(group);
+    try {
+      await this.#native.group(group.calls);
+    } catch (error) {
+      throw this.#userError(error);
+    }
+  }
+
+  /** Ends the calls of all ranks, which are told the reason. */
+  abort(reason: string): void {
+    this.#native.abort(reason);
+  }
+
+  /** Leaves: the last call of every rank. What is pending fails at all ranks. Closing twice is fine. */
+  close(): void {
+    this.#native.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #ended(promise: Promise<void> | undefined): Promise<void> {
+    return promise === undefined ? DONE : promise.catch((error: unknown) => Promise.reject(this.#userError(error)));
+  }
+
+  #userError(error: unknown): Error {
+    return userError(error, this.id);
+  }
+}
