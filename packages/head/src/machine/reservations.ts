@@ -72,7 +72,7 @@ export class Reservations {
   /** Promises that were served or dropped are forgotten; those that count on what does not come, or that others got ahead of, are made anew. */
   #review(): void {
     const { claims, groups } = this.#parts;
-    for (const [holder, awaited] of this.#made) {
+    for (const [holder, awaited] of [...this.#made]) { // what is made anew here is looked at in the next round
       const own = this.#claimsOf(holder);
       if (own.length > 0 && !awaited.some(({ who }) => isLease(who) && who.isBlocked) && claims.willHaveRoom(own)) continue;
       claims.drop(...own);
