@@ -160,7 +160,10 @@ export class Groups {
 
   /** It loses all that it has, and what runs in it, and waits for another place. */
   evict(group: Group, reason: string): void {
-    for (const lease of this.leasesIn(group)) this.#parts.leases.end(lease, { kill: true, reason, tell: true });
+    for (const lease of this.leasesIn(group)) {
+      lease.preemption ??= group.preemption; // it began after the notice
+      this.#parts.leases.end(lease, { kill: true, reason, tell: true });
+    }
     for (const share of [...group.shares]) this.#shares.return(share, reason);
     group.preemption = null;
     group.waitingSinceMs = this.#parts.context.nowMs;

@@ -161,6 +161,7 @@ export class Preemptions {
   #warn(who: Lease | Group, reason: string, graceMs: number): void {
     who.preemption = reason;
     if (isLease(who)) {
+      if (who.state !== 'running') return; // nothing runs on it yet, or any more
       if (who.demand.actorId === '') this.#notices.askBack(who);
       return this.#notices.warn(who, graceMs);
     }
