@@ -5,7 +5,7 @@ import { errorFromWire, errorToWire, makeError, MusterError, type ErrorCode } fr
 import type { Endpoint } from '../generated/messages.js';
 
 /** Raised whenever a message changes its meaning. Both sides of a connection must agree. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** The largest single message. Objects travel in chunks far below it; larger arguments go through shared memory. */
 export const MESSAGE_MAX_BYTES = 64 * 2 ** 20;
