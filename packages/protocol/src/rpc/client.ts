@@ -2,6 +2,7 @@
 import type { EventEmitter } from 'node:events';
 import { Client, credentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { formatDurationMs, makeError, MusterError } from '@muster/base';
+import { readMessages, writerOf, type MessageWriter } from './batch.js';
 import { hasPromptServer, METHODS, methodPath, type AllMethods, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
 import { onConnected, sessionsOf, unrefClient } from './inside.js';
 import { SILENCE_MAX_MS, watch } from './liveness.js';
@@ -54,12 +55,11 @@ export class Channel {
     name: Name, metadata?: Readonly<Record<string, string>>,
   ): MessageStream<DuplexMethods[Name]['request'], DuplexMethods[Name]['reply']> {
     const method = METHODS[name];
-    const call = this.#client.makeBidiStreamRequest<DuplexMethods[Name]['request'], DuplexMethods[Name]['reply']>(
-      methodPath(name), (message) => method.request.encode(message as never) as Buffer, (bytes) => method.reply.decode(bytes),
-      requestMetadata(this.#options.token, metadata),
+    const call = this.#client.makeBidiStreamRequest<Uint8Array, readonly DuplexMethods[Name]['reply'][]>(
+      methodPath(name), (bytes) => bytes as Buffer, (bytes) => readMessages(method.shape, bytes, method.reply), requestMetadata(this.#options.token, metadata),
     );
     this.#watch(name, call);
-    return wrapCall(call, (error) => this.#failure(error));
+    return wrapCall(call, writerOf(method.shape, call, method.request), (error) => this.#failure(error));
   }
 
   /** One request and its reply. @throws MusterError */
@@ -127,30 +127,41 @@ export class Channel {
   }
 }
 
-function wrapCall<Outgoing, Incoming>(call: ClientDuplexStream<Outgoing, Incoming>, failureOf: (error: ServiceError) => MusterError): MessageStream<Outgoing, Incoming> {
+function wrapCall<Outgoing, Incoming>(
+  call: ClientDuplexStream<Uint8Array, readonly Incoming[]>, writer: MessageWriter<Outgoing>, failureOf: (error: ServiceError) => MusterError,
+): MessageStream<Outgoing, Incoming> {
   let over = false;
   const finish = (failure: MusterError | undefined): void => {
     if (over) return;
     over = true;
+    writer.drop();
     stream.onEnd(failure);
   };
   const stream: MessageStream<Outgoing, Incoming> = {
-    send: (message) => !over && call.write(message),
-    end: () => call.end(),
-    destroy: () => call.cancel(),
+    send: (message) => !over && writer.send(message),
+    end: () => {
+      writer.flush();
+      call.end();
+    },
+    destroy: () => {
+      writer.drop();
+      call.cancel();
+    },
     onMessage: unset, onEnd: unset, onDrain: () => {},
   };
-  call.on('data', (message: Incoming) => {
-    if (over) return;
+  call.on('data', (messages: readonly Incoming[]) => {
     try {
-      stream.onMessage(message);
+      for (const message of messages) if (!over) stream.onMessage(message);
     } catch (error) { // a message that breaks a rule ends its own stream, never the process
       if (!(error instanceof MusterError)) throw error;
       call.cancel();
       finish(error);
     }
   });
-  call.on('drain', () => stream.onDrain());
+  call.on('drain', () => {
+    writer.drained();
+    stream.onDrain();
+  });
   call.on('error', (error: ServiceError) => finish(failureOf(error)));
   call.on('status', (state) => { if (state.code === 0) finish(undefined); });
   return stream;

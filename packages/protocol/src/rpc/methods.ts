@@ -28,27 +28,34 @@ export interface DownloadMethods {
 
 export type AllMethods = DuplexMethods & UnaryMethods & DownloadMethods;
 
+/** Streams in both directions: of messages, which travel in batches, or of frames, which are batches of another kind. */
+export type StreamShape = 'duplex' | 'frames';
+
 interface Method {
-  readonly shape: 'duplex' | 'unary' | 'download';
+  readonly shape: StreamShape | 'unary' | 'download';
   readonly request: Codec<never>;
   readonly reply: Codec<never>;
 }
 
+interface StreamMethod extends Method {
+  readonly shape: StreamShape;
+}
+
 const raw: Codec<Uint8Array> = { encode: (bytes) => bytes, decode: (bytes) => bytes };
 
-function method(shape: Method['shape'], request: () => Codec<unknown>, reply: () => Codec<unknown>): Method {
+function method<Shape extends Method['shape']>(shape: Shape, request: () => Codec<unknown>, reply: () => Codec<unknown>): Method & { readonly shape: Shape } {
   // Built on first use: no process speaks all of them.
   return { shape, get request() { return request() as Codec<never>; }, get reply() { return reply() as Codec<never>; } };
 }
 
-export const METHODS: Readonly<Record<keyof AllMethods, Method>> = {
+export const METHODS: Readonly<Record<keyof DuplexMethods, StreamMethod> & Record<keyof AllMethods, Method>> = {
   'Head.Node': method('duplex', () => codec('NodeToHead'), () => codec('HeadToNode')),
   'Head.Client': method('duplex', () => codec('ClientToHead'), () => codec('HeadToClient')),
   'Head.Query': method('unary', () => codec('QueryRequest'), () => codec('QueryReply')),
   'Daemon.Store': method('duplex', () => codec('StoreRequest'), () => codec('StoreReply')),
   'Daemon.Pull': method('download', () => codec('PullRequest'), () => codec('Chunk')),
   'Daemon.Free': method('unary', () => codec('FreeRequest'), () => codec('Empty')),
-  'Peer.Tasks': method('duplex', () => raw, () => raw),
+  'Peer.Tasks': method('frames', () => raw, () => raw),
   'Peer.Objects': method('duplex', () => codec('BorrowerToOwner'), () => codec('OwnerToBorrower')),
 };
 
@@ -59,3 +66,5 @@ export const hasPromptServer = (name: keyof AllMethods): boolean => !name.starts
 
 /** Paths of the methods that such processes call. */
 export const PROMPT_CALLER_PATHS: ReadonlySet<string> = new Set((['Head.Node', 'Head.Query', 'Daemon.Pull', 'Daemon.Free'] as const).map(methodPath));
+
+export const isDuplex = (method: Method): method is StreamMethod => method.shape === 'duplex' || method.shape === 'frames';

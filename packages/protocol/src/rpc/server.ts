@@ -4,8 +4,9 @@ import type { ServerHttp2Session } from 'node:http2';
 import { Metadata, Server, ServerCredentials, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from '@grpc/grpc-js';
 import { makeError, type MusterError } from '@muster/base';
 import type { MessageStream } from './client.js';
+import { readMessages, writerOf, type MessageWriter } from './batch.js';
 import { watch } from './liveness.js';
-import { METHODS, methodPath, PROMPT_CALLER_PATHS, type AllMethods, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
+import { isDuplex, METHODS, methodPath, PROMPT_CALLER_PATHS, type AllMethods, type DownloadMethods, type DuplexMethods, type UnaryMethods } from './methods.js';
 import { onSession, unrefServer } from './inside.js';
 import { CHANNEL_OPTIONS, credentialsFailure, statusOfFailure } from './wire.js';
 
@@ -37,8 +38,9 @@ export class RpcServer {
     for (const name of Object.keys(options.handlers) as (keyof AllMethods)[]) {
       const method = METHODS[name];
       this.#server.register(
-        methodPath(name), serve(name, options) as never, (message) => method.reply.encode(message as never) as Buffer,
-        (bytes) => method.request.decode(bytes), method.shape === 'duplex' ? 'bidi' : method.shape === 'unary' ? 'unary' : 'serverStream',
+        methodPath(name), serve(name, options) as never, (reply) => (isDuplex(method) ? reply : method.reply.encode(reply as never)) as Buffer,
+        (bytes) => (isDuplex(method) ? readMessages(method.shape, bytes, method.request) : method.request.decode(bytes)),
+        isDuplex(method) ? 'bidi' : method.shape === 'unary' ? 'unary' : 'serverStream',
       );
     }
   }
@@ -91,13 +93,15 @@ function watchCaller(session: ServerHttp2Session): void {
 
 function serve(name: keyof AllMethods, options: ServerOptions): (call: never, callback: never) => void {
   const handler = options.handlers[name] as never;
-  switch (METHODS[name].shape) {
+  const { shape, reply } = METHODS[name];
+  switch (shape) {
     case 'duplex':
-      return (call: ServerDuplexStream<unknown, unknown>) => {
+    case 'frames':
+      return (call: ServerDuplexStream<readonly unknown[], Uint8Array>) => {
         const failure = credentialsFailure(call.metadata, options.token, options.self);
         if (failure) return refuse(call, failure);
         call.sendMetadata(new Metadata()); // tells the client at once that it was let in
-        const stream = wrapCall(call);
+        const stream = wrapCall(call, writerOf(shape, call, reply));
         (handler as DuplexHandler<keyof DuplexMethods>)(stream as never, (key) => String(call.metadata.get(key)[0] ?? ''));
       };
     case 'unary':
@@ -133,37 +137,46 @@ async function pump(replies: AsyncIterable<unknown>, call: ServerWritableStream<
   }
 }
 
-function wrapCall(call: ServerDuplexStream<unknown, unknown>): MessageStream<unknown, unknown> {
+function wrapCall(call: ServerDuplexStream<readonly unknown[], Uint8Array>, writer: MessageWriter<never>): MessageStream<never, unknown> {
   let over = false;
   const finish = (failure: MusterError | undefined): void => {
     if (over) return;
     over = true;
+    writer.drop();
     stream.onEnd(failure);
   };
-  const stream: MessageStream<unknown, unknown> = {
-    send: (message) => !over && call.write(message),
-    end: () => { if (!over) call.end(); },
+  const stream: MessageStream<never, unknown> = {
+    send: (message) => !over && writer.send(message),
+    end: () => {
+      if (over) return;
+      writer.flush();
+      call.end();
+    },
     destroy: (failure) => {
       if (over) return;
+      writer.flush();
       if (failure) refuse(call, failure);
       else call.end();
       finish(failure);
     },
     onMessage: () => {}, onEnd: () => {}, onDrain: () => {},
   };
-  call.on('data', (message: unknown) => {
-    if (over) return;
+  call.on('data', (messages: readonly unknown[]) => {
     try {
-      stream.onMessage(message);
+      for (const message of messages) if (!over) stream.onMessage(message);
     } catch (error) { // a message that breaks a rule ends its own stream, never the process
       stream.destroy(error as MusterError);
     }
   });
-  call.on('drain', () => stream.onDrain());
+  call.on('drain', () => {
+    writer.drained();
+    stream.onDrain();
+  });
   call.on('cancelled', () => finish(makeError('CONNECTION', { what: 'the peer', cause: 'the connection closed' })));
   call.on('error', () => finish(makeError('CONNECTION', { what: 'the peer', cause: 'the connection broke' })));
   call.on('end', () => setImmediate(() => { // a cancelled call ends too, and says so a moment later
     if (over) return;
+    writer.flush();
     call.end();
     finish(undefined);
   }));
