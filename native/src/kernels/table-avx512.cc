@@ -1,0 +1,14 @@
+/** The kernels compiled for this file's instruction set (CMakeLists.txt has the flags). */
+#include "kernels/convert-lanes.h"
+#include "kernels/gradients-lanes.h"
+#include "kernels/optimizer-lanes.h"
+
+namespace muster::kernels {
+namespace own = lanes;
+}
+
+#include "kernels/table-fill.h"
+
+namespace muster::kernels {
+constinit const KernelTable kAvx512Table = makeTable(Level::avx512, "avx512");
+}
