@@ -4,6 +4,7 @@ set(kernels ${CMAKE_CURRENT_LIST_DIR})
 target_sources(muster_core PRIVATE
   ${kernels}/check.cc
   ${kernels}/convert.cc
+  ${kernels}/gemm.cc
   ${kernels}/gradients.cc
   ${kernels}/level.cc
   ${kernels}/optimizer.cc
@@ -27,4 +28,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-optimizer-test)
+set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-gemm-test kernels-optimizer-test)
+set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)

@@ -1,14 +1,7 @@
-/** The kernels compiled for this file's instruction set (CMakeLists.txt has the flags). */
-#include "kernels/convert-lanes.h"
-#include "kernels/gradients-lanes.h"
-#include "kernels/optimizer-lanes.h"
+/** What AVX512-BF16 adds: products of pairs of bf16. The rest of its table is AVX-512's. */
+#include "kernels/gemm-lanes.h"
+#include "kernels/table.h"
 
 namespace muster::kernels {
-namespace own = lanes;
-}
-
-#include "kernels/table-fill.h"
-
-namespace muster::kernels {
-constinit const KernelTable kAvx512Bf16Table = makeTable(Level::avx512Bf16, "avx512-bf16");
+extern constinit const GemmKernel kBf16PairsKernel = lanes::kWordKernel<lanes::Bf16Pairs>;
 }

@@ -17,7 +17,7 @@ constexpr void fillFormats(KernelTable& table) {
   add(E5m2{});
 }
 
-constexpr void fillGradients(KernelTable& table) {
+constexpr void fillTraining(KernelTable& table) {
   const auto add = [&]<class Format>(Format) {
     constexpr muster_format format = Format::kFormat;
     table.unscale[format] = own::unscale<Format>;
@@ -28,6 +28,7 @@ constexpr void fillGradients(KernelTable& table) {
     table.adam[format][MUSTER_F32] = own::adam<Format, NoCopy>;
     table.adam[format][MUSTER_F16] = own::adam<Format, F16>;
     table.adam[format][MUSTER_BF16] = own::adam<Format, Bf16>;
+    table.gemm[format] = &own::kGemmKernel<Format>;
   };
   add(F32{});
   add(F16{});
@@ -39,7 +40,7 @@ constexpr KernelTable makeTable(Level level, const char* name) {
   table.level = level;
   table.name = name;
   fillFormats(table);
-  fillGradients(table);
+  fillTraining(table);
   return table;
 }
 

@@ -1,5 +1,6 @@
 /** The kernels compiled for this file's instruction set (CMakeLists.txt has the flags). */
 #include "kernels/convert-lanes.h"
+#include "kernels/gemm-lanes.h"
 #include "kernels/gradients-lanes.h"
 #include "kernels/optimizer-lanes.h"
 

@@ -1,5 +1,6 @@
 /** The plain reference as a level of its own: for machines without a vector unit that is known, and for tests. */
 #include "kernels/convert.h"
+#include "kernels/gemm.h"
 #include "kernels/gradients.h"
 #include "kernels/optimizer.h"
 

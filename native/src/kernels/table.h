@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "kernels/formats.h"
+#include "kernels/gemm.h"
 #include "kernels/optimizer.h"
 
 namespace muster::kernels {
@@ -28,6 +29,8 @@ struct KernelTable {
   /** [format of the gradient][format of the copy; none at f32]. */
   void (*sgd[kTrainingFormatCount][kTrainingFormatCount])(const SgdPiece& piece, const SgdFactors& factors);
   void (*adam[kTrainingFormatCount][kTrainingFormatCount])(const AdamPiece& piece, const AdamFactors& factors);
+  /** [format of the inputs] */
+  const GemmKernel* gemm[kTrainingFormatCount];
 };
 
 /** The table in use: the best of this machine, unless a test chose another. */
