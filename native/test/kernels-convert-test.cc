@@ -155,8 +155,8 @@ void convertsEverySizeAndNotAnElementMore() {
     std::vector<std::uint16_t> target(size + 6, 0xeeee);
     const std::size_t from = random() % 3;
     const std::size_t to = random() % 3;
-    const muster_tensor sourceTensor{source.data() + from, size, MUSTER_F32};
-    const muster_tensor targetTensor{target.data() + to, size, MUSTER_BF16};
+    const muster_tensor sourceTensor{source.data() + from, size, MUSTER_FORMAT_F32};
+    const muster_tensor targetTensor{target.data() + to, size, MUSTER_FORMAT_BF16};
     CHECK(muster_convert(&sourceTensor, &targetTensor, 3) == MUSTER_OK);
     int wrong = 0;
     for (std::size_t index = 0; index < target.size(); index++) {
@@ -173,16 +173,16 @@ void refusesWhatItCannotConvert() {
     CHECK(muster_convert(&source, &target, 1) == MUSTER_OUT_OF_RANGE);
     CHECK(std::strstr(muster_last_failure()->message, why) != nullptr);
   };
-  refuses({memory.data(), 4, MUSTER_F32}, {memory.data() + 8, 5, MUSTER_F16}, "5 elements, and 4 are wanted");
-  refuses({memory.data(), 4, MUSTER_F32}, {memory.data() + 3, 4, MUSTER_F16}, "overlap");
-  refuses({memory.data(), 4, MUSTER_F32}, {memory.data() + 8, 4, MUSTER_F32}, "one of the two must be f32");
-  refuses({memory.data(), 4, MUSTER_F16}, {memory.data() + 8, 4, MUSTER_BF16}, "one of the two must be f32");
-  refuses({reinterpret_cast<char*>(memory.data()) + 2, 4, MUSTER_F32}, {memory.data() + 8, 4, MUSTER_F16}, "multiple of 4 bytes");
-  refuses({nullptr, 4, MUSTER_F32}, {memory.data() + 8, 4, MUSTER_F16}, "no memory");
-  refuses({memory.data(), UINT64_MAX / 2, MUSTER_F32}, {memory.data() + 8, UINT64_MAX / 2, MUSTER_F16}, "no memory");
-  refuses({memory.data(), 4, static_cast<muster_format>(9)}, {memory.data() + 8, 4, MUSTER_F16}, "an unknown format");
-  const muster_tensor empty{nullptr, 0, MUSTER_F32};
-  const muster_tensor emptyHalves{nullptr, 0, MUSTER_F16};
+  refuses({memory.data(), 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 5, MUSTER_FORMAT_F16}, "5 elements, and 4 are wanted");
+  refuses({memory.data(), 4, MUSTER_FORMAT_F32}, {memory.data() + 3, 4, MUSTER_FORMAT_F16}, "overlap");
+  refuses({memory.data(), 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 4, MUSTER_FORMAT_F32}, "one of the two must be f32");
+  refuses({memory.data(), 4, MUSTER_FORMAT_F16}, {memory.data() + 8, 4, MUSTER_FORMAT_BF16}, "one of the two must be f32");
+  refuses({reinterpret_cast<char*>(memory.data()) + 2, 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 4, MUSTER_FORMAT_F16}, "multiple of 4 bytes");
+  refuses({nullptr, 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 4, MUSTER_FORMAT_F16}, "no memory");
+  refuses({memory.data(), UINT64_MAX / 2, MUSTER_FORMAT_F32}, {memory.data() + 8, UINT64_MAX / 2, MUSTER_FORMAT_F16}, "no memory");
+  refuses({memory.data(), 4, static_cast<muster_format>(9)}, {memory.data() + 8, 4, MUSTER_FORMAT_F16}, "an unknown format");
+  const muster_tensor empty{nullptr, 0, MUSTER_FORMAT_F32};
+  const muster_tensor emptyHalves{nullptr, 0, MUSTER_FORMAT_F16};
   CHECK(muster_convert(&empty, &emptyHalves, 0) == MUSTER_OK);
   CHECK(muster_convert(&empty, &emptyHalves, 257) == MUSTER_OUT_OF_RANGE);
 }

@@ -121,7 +121,7 @@ struct Shape {
 /** One product with everything about it random, against f64. */
 void multiplyAndCompare(std::mt19937& random, Shape shape) {
   const auto format = static_cast<muster_format>(random() % 3);
-  const muster_format resultFormat = random() % 2 == 0 ? MUSTER_F32 : format;
+  const muster_format resultFormat = random() % 2 == 0 ? MUSTER_FORMAT_F32 : format;
   Matrices left = input(random, format, {shape.batches, shape.rows, shape.depth});
   Matrices right = input(random, format, {shape.batches, shape.depth, shape.columns});
   const std::uint64_t rowStride = shape.columns + random() % 3;
@@ -137,7 +137,7 @@ void multiplyAndCompare(std::mt19937& random, Shape shape) {
   std::vector<float> bias(random() % 2 == 0 ? shape.columns : 0);
   for (float& value : bias) value = static_cast<float>(random() % 5) - 2;
   const auto activation = static_cast<muster_activation>(random() % MUSTER_ACTIVATIONS);
-  const muster_gemm_call call{shape.batches, shape.rows, shape.columns, shape.depth, left.view(), right.view(), result.view(), alpha, beta, {bias.data(), bias.size(), MUSTER_F32}, activation};
+  const muster_gemm_call call{shape.batches, shape.rows, shape.columns, shape.depth, left.view(), right.view(), result.view(), alpha, beta, {bias.data(), bias.size(), MUSTER_FORMAT_F32}, activation};
   CHECK(muster_gemm(&call, 1 + random() % 3) == MUSTER_OK);
 
   const std::vector<float> got = result.readBack();
@@ -190,14 +190,14 @@ void multipliesWhatNeedsSeveralBlocks() {
 void givesTheSameBitsWithAnyThreads() {
   std::mt19937 random(23);
   const Matrices::Shape shape{1, 200, 700};
-  Matrices left(MUSTER_F32, {1, shape.rows, 400}, 400, 1, 0);
-  Matrices right(MUSTER_F32, {1, 400, shape.columns}, shape.columns, 1, 0);
+  Matrices left(MUSTER_FORMAT_F32, {1, shape.rows, 400}, 400, 1, 0);
+  Matrices right(MUSTER_FORMAT_F32, {1, 400, shape.columns}, shape.columns, 1, 0);
   left.fill(random);
   right.fill(random);
   std::vector<float> expected;
   for (const std::uint32_t threads : {1u, 2u, 3u, 0u}) {
-    Matrices result(MUSTER_F32, shape, shape.columns, 1, 0);
-    const muster_gemm_call call{1, shape.rows, shape.columns, 400, left.view(), right.view(), result.view(), 1, 0, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
+    Matrices result(MUSTER_FORMAT_F32, shape, shape.columns, 1, 0);
+    const muster_gemm_call call{1, shape.rows, shape.columns, 400, left.view(), right.view(), result.view(), 1, 0, {nullptr, 0, MUSTER_FORMAT_F32}, MUSTER_IDENTITY};
     CHECK(muster_gemm(&call, threads) == MUSTER_OK);
     if (expected.empty()) expected = result.readBack();
     CHECK(std::memcmp(expected.data(), result.readBack().data(), expected.size() * sizeof(float)) == 0);
@@ -206,8 +206,8 @@ void givesTheSameBitsWithAnyThreads() {
 
 void refusesWhatIsNoProduct() {
   std::vector<float> memory(100);
-  const auto matrices = [&](std::size_t offset, std::uint64_t rowStride) { return muster_matrices{{memory.data() + offset, 20, MUSTER_F32}, rowStride, 1, 0}; };
-  const muster_gemm_call right{1, 4, 5, 3, matrices(0, 3), matrices(20, 5), matrices(40, 5), 1, 0, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
+  const auto matrices = [&](std::size_t offset, std::uint64_t rowStride) { return muster_matrices{{memory.data() + offset, 20, MUSTER_FORMAT_F32}, rowStride, 1, 0}; };
+  const muster_gemm_call right{1, 4, 5, 3, matrices(0, 3), matrices(20, 5), matrices(40, 5), 1, 0, {nullptr, 0, MUSTER_FORMAT_F32}, MUSTER_IDENTITY};
   CHECK(muster_gemm(&right, 1) == MUSTER_OK);
   const auto refuses = [&](const char* why, const auto& spoil) {
     muster_gemm_call call = right;
@@ -222,8 +222,8 @@ void refusesWhatIsNoProduct() {
   refuses("overlap itself", [](auto& call) { call.batches = 2; });
   refuses("must lie in one piece", [](auto& call) { call.result.column_stride = 2; call.result.row_stride = 1; });
   refuses("overlap", [](auto& call) { call.result.tensor.data = call.left.tensor.data; });
-  refuses("both inputs must have one format", [](auto& call) { call.left.tensor.format = MUSTER_BF16; });
-  refuses("bias 0 has 4 elements, and 5 are wanted", [&](auto& call) { call.bias = {memory.data() + 80, 4, MUSTER_F32}; });
+  refuses("both inputs must have one format", [](auto& call) { call.left.tensor.format = MUSTER_FORMAT_BF16; });
+  refuses("bias 0 has 4 elements, and 5 are wanted", [&](auto& call) { call.bias = {memory.data() + 80, 4, MUSTER_FORMAT_F32}; });
   refuses("no activation 9", [](auto& call) { call.activation = static_cast<muster_activation>(9); });
 }
 

@@ -20,7 +20,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 /** Numbers of a format, with f32 on both ways. */
 class Numbers {
  public:
-  Numbers(muster_format format, std::size_t count) : format_(format), count_(count), bytes_(count * (format == MUSTER_F32 ? 4 : 2)) {}
+  Numbers(muster_format format, std::size_t count) : format_(format), count_(count), bytes_(count * (format == MUSTER_FORMAT_F32 ? 4 : 2)) {}
 
   float at(std::size_t index) const {
     return withFormat(format_, [&](auto format) { return reference::read<decltype(format)>(data<decltype(format)>(), index); });
@@ -66,7 +66,7 @@ std::vector<muster_tensor> tensorsOf(const std::vector<Numbers>& list) {
   return tensors;
 }
 
-const std::vector<muster_format> kTraining{MUSTER_F32, MUSTER_F16, MUSTER_BF16};
+const std::vector<muster_format> kTraining{MUSTER_FORMAT_F32, MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16};
 
 void unscalesAndFindsInfinities() {
   for (const muster_format format : kTraining) {
@@ -120,7 +120,7 @@ void normsAndClips() {
 }
 
 void normsWhatIsLargeAndWhatIsNotFinite() {
-  std::vector<Numbers> gradients = someNumbers(MUSTER_F32, 1, 3);
+  std::vector<Numbers> gradients = someNumbers(MUSTER_FORMAT_F32, 1, 3);
   const auto tensors = tensorsOf(gradients);
   double norm = 0;
   gradients.back().set(69'999, 3e38f);  // its square is beyond f32
@@ -136,7 +136,7 @@ void normsWhatIsLargeAndWhatIsNotFinite() {
 
 /** A model's parameters and everything beside them. */
 struct Model {
-  std::vector<Numbers> weights = someNumbers(MUSTER_F32, 1, 4);
+  std::vector<Numbers> weights = someNumbers(MUSTER_FORMAT_F32, 1, 4);
   std::vector<Numbers> gradients;
   std::vector<Numbers> first;
   std::vector<Numbers> second;
@@ -144,9 +144,9 @@ struct Model {
 
   explicit Model(muster_format gradientFormat, muster_format copyFormat) : gradients(someNumbers(gradientFormat, 2, 5)) {
     for (const std::size_t size : kSizes) {
-      first.emplace_back(MUSTER_F32, size);
-      second.emplace_back(MUSTER_F32, size);
-      copies.emplace_back(copyFormat, copyFormat == MUSTER_F32 ? 0 : size);
+      first.emplace_back(MUSTER_FORMAT_F32, size);
+      second.emplace_back(MUSTER_FORMAT_F32, size);
+      copies.emplace_back(copyFormat, copyFormat == MUSTER_FORMAT_F32 ? 0 : size);
     }
   }
 
@@ -246,7 +246,7 @@ void sgdFollowsTheAlgorithm() {
   for (const muster_format format : kTraining) {
     for (muster_sgd_options options : {kSgd, [] { auto nesterov = kSgd; nesterov.nesterov = 1; nesterov.dampening = 0; return nesterov; }(),
                                        [] { auto plain = kSgd; plain.momentum = 0; return plain; }()}) {
-      const Model before(format, MUSTER_BF16);
+      const Model before(format, MUSTER_FORMAT_BF16);
       Model after = before;
       const auto parameters = after.sgd();
       for (int step = 1; step <= kSteps; step++) {
@@ -260,7 +260,7 @@ void sgdFollowsTheAlgorithm() {
 
 /** All of it on one model. */
 Model trained(std::uint32_t threads) {
-  Model model(MUSTER_BF16, MUSTER_F16);
+  Model model(MUSTER_FORMAT_BF16, MUSTER_FORMAT_F16);
   const auto gradients = tensorsOf(model.gradients);
   double norm = 0;
   CHECK(muster_clip_gradients(gradients.data(), gradients.size(), 3, threads, &norm) == MUSTER_OK);
@@ -284,7 +284,7 @@ void givesTheSameBitsEverywhere() {
 }
 
 void refusesWrongParameters() {
-  Model model(MUSTER_F16, MUSTER_F16);
+  Model model(MUSTER_FORMAT_F16, MUSTER_FORMAT_F16);
   auto parameters = model.adam();
   const auto refuses = [&](const char* why, const auto& spoil) {
     auto list = parameters;
@@ -296,8 +296,8 @@ void refusesWrongParameters() {
     CHECK(model == before);
   };
   refuses("gradient 3 has 15 elements, and 16 are wanted", [](auto& one, auto&) { one.gradient.elements = 15; });
-  refuses("weights 3 has the format f16", [](auto& one, auto&) { one.weights.format = MUSTER_F16; });
-  refuses("copy 3 has the format f8e5m2", [](auto& one, auto&) { one.copy.format = MUSTER_F8_E5M2; });
+  refuses("weights 3 has the format f16", [](auto& one, auto&) { one.weights.format = MUSTER_FORMAT_F16; });
+  refuses("copy 3 has the format f8e5m2", [](auto& one, auto&) { one.copy.format = MUSTER_FORMAT_F8_E5M2; });
   refuses("overlap", [](auto& one, auto&) { one.second_moment = one.first_moment; });
   refuses("overlap", [&](auto& one, auto&) { one.copy.data = parameters[6].gradient.data; });
   refuses("there is no step 0", [](auto&, auto& options) { options.step = 0; });

@@ -13,18 +13,18 @@ extern "C" {
 /** How a number lies in memory. All but the first are storage formats: arithmetic is done in f32. */
 typedef enum muster_format {
   /** IEEE binary32. */
-  MUSTER_F32 = 0,
+  MUSTER_FORMAT_F32 = 0,
   /** IEEE binary16: 5 bits of exponent, 10 of mantissa. */
-  MUSTER_F16 = 1,
+  MUSTER_FORMAT_F16 = 1,
   /** bfloat16: the upper half of an f32. */
-  MUSTER_BF16 = 2,
+  MUSTER_FORMAT_BF16 = 2,
   /** OCP FP8 E4M3 without infinities ("fn"): up to 448; what is larger becomes NaN. */
-  MUSTER_F8_E4M3 = 3,
+  MUSTER_FORMAT_F8_E4M3 = 3,
   /** OCP FP8 E5M2: the upper half of an f16. */
-  MUSTER_F8_E5M2 = 4
+  MUSTER_FORMAT_F8_E5M2 = 4
 } muster_format;
 
-enum { MUSTER_FORMATS = 5 };
+enum { MUSTER_FORMAT_COUNT = 5 };
 
 /** `elements` numbers of one format, one behind the other, aligned to the size of an element. Without elements `data` may be null. */
 typedef struct muster_tensor {

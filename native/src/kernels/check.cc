@@ -9,14 +9,14 @@
 namespace muster::kernels {
 namespace {
 
-constexpr const char* kFormatNames[MUSTER_FORMATS] = {"f32", "f16", "bf16", "f8e4m3", "f8e5m2"};
-constexpr std::uint64_t kFormatBytes[MUSTER_FORMATS] = {4, 2, 2, 1, 1};
+constexpr const char* kFormatNames[MUSTER_FORMAT_COUNT] = {"f32", "f16", "bf16", "f8e4m3", "f8e5m2"};
+constexpr std::uint64_t kFormatBytes[MUSTER_FORMAT_COUNT] = {4, 2, 2, 1, 1};
 
-bool isFormat(muster_format format) { return static_cast<std::uint32_t>(format) < MUSTER_FORMATS; }
+bool isFormat(muster_format format) { return static_cast<std::uint32_t>(format) < MUSTER_FORMAT_COUNT; }
 
 std::string namesOf(FormatSet formats) {
   std::string names;
-  for (std::uint32_t format = 0; format < MUSTER_FORMATS; format++) {
+  for (std::uint32_t format = 0; format < MUSTER_FORMAT_COUNT; format++) {
     if ((formats & 1u << format) != 0) names += (names.empty() ? "" : ", ") + std::string(kFormatNames[format]);
   }
   return names;

@@ -11,9 +11,9 @@ namespace muster::kernels {
 /** Formats as bits of a set. */
 using FormatSet = std::uint32_t;
 constexpr FormatSet setOf(muster_format format) { return 1u << format; }
-inline constexpr FormatSet kAnyFormat = (1u << MUSTER_FORMATS) - 1;
+inline constexpr FormatSet kAnyFormat = (1u << MUSTER_FORMAT_COUNT) - 1;
 /** Those that gradients and activations come in. */
-inline constexpr FormatSet kTrainingFormats = setOf(MUSTER_F32) | setOf(MUSTER_F16) | setOf(MUSTER_BF16);
+inline constexpr FormatSet kTrainingFormats = setOf(MUSTER_FORMAT_F32) | setOf(MUSTER_FORMAT_F16) | setOf(MUSTER_FORMAT_BF16);
 
 const char* formatName(muster_format format);
 std::uint64_t formatBytes(muster_format format);

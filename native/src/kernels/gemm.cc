@@ -202,7 +202,7 @@ bool multiply(const Product& product) {
 
 /** Sums apart are needed where a depth has several blocks, and the result cannot hold them. */
 std::size_t sumsFloats(const muster_gemm_call& call, const GemmKernel& kernel) {
-  if (call.result.tensor.format == MUSTER_F32 || call.depth <= kBlockDepth * kernel.wordDepth) return 0;
+  if (call.result.tensor.format == MUSTER_FORMAT_F32 || call.depth <= kBlockDepth * kernel.wordDepth) return 0;
   return std::min<std::size_t>(call.rows, blockSide(kernel.tileRows)) * std::min<std::size_t>(call.columns, blockSide(kernel.tileColumns));
 }
 
@@ -264,13 +264,13 @@ muster_code checkCall(const muster_gemm_call& call) {
   check.reads(call.right.tensor, "right", kTrainingFormats);
   check.writes(call.result.tensor, "result", kTrainingFormats);
   if (call.bias.elements != 0) {
-    check.reads(call.bias, "bias", setOf(MUSTER_F32));
+    check.reads(call.bias, "bias", setOf(MUSTER_FORMAT_F32));
     check.hasElements(call.bias, "bias", call.columns, "the result has columns");
   }
   if (const muster_code code = check.code(); code != MUSTER_OK) return code;
   const muster_format input = call.left.tensor.format;
   const muster_format output = call.result.tensor.format;
-  if (call.right.tensor.format != input || (output != MUSTER_F32 && output != input)) {
+  if (call.right.tensor.format != input || (output != MUSTER_FORMAT_F32 && output != input)) {
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s times %s into %s: both inputs must have one format, and the result that or f32", formatName(input), formatName(call.right.tensor.format), formatName(output));
   }
   if (static_cast<std::uint32_t>(call.activation) >= MUSTER_ACTIVATIONS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no activation %d", static_cast<int>(call.activation));

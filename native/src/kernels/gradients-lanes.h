@@ -10,15 +10,15 @@ namespace {
 template <class Format>
 bool unscale(void* gradients, std::size_t elements, float inverse) {
   auto* data = static_cast<typename Format::Element*>(gradients);
-  Masks found{};
+  Floats zeros{};  // until something that is not finite is multiplied by 0
   forEachVector(elements, [&](std::size_t at, std::size_t count) {
     const Floats gradient = load<Format>(data + at, count);
-    found |= (words(gradient) & kF32Magnitude) >= kF32Infinity;
+    zeros += gradient * 0.0f;
     store<Format>(data + at, gradient * inverse, count);
   });
-  std::int32_t any = 0;
-  for (std::size_t lane = 0; lane < kLanes; lane++) any |= found[lane];
-  return any == 0;
+  bool finite = true;
+  for (std::size_t lane = 0; lane < kLanes; lane++) finite = finite && zeros[lane] == 0;
+  return finite;
 }
 
 template <class Format>

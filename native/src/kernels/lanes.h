@@ -114,56 +114,55 @@ template <class Vector>
 #endif
 }
 
-/**
- * `reference::narrow` on all lanes, for what the processor does not convert itself. AVX512-BF16 and later x86 do convert to bf16, but
- * take denormals for zero. The result lies in the lower bits of each word.
- */
+/** `reference::narrow` to FP8 on all lanes. The result lies in the lower bits of each word. */
 template <class Format>
-[[gnu::always_inline]] inline Words narrowWords(Floats value) {
+[[gnu::always_inline]] inline Words narrowToOctets(Floats value) {
   constexpr int shift = kF32MantissaBits - Format::kMantissaBits;
   constexpr std::uint32_t rebias = static_cast<std::uint32_t>(kF32Bias - Format::kBias) << Format::kMantissaBits;
+  constexpr std::uint32_t smallestNormal = static_cast<std::uint32_t>(Format::kExponentMin + kF32Bias) << kF32MantissaBits;
+  // Added to a number whose last place is the smallest denormal, the magnitude is rounded as it must be.
+  constexpr std::uint32_t ruler = static_cast<std::uint32_t>(Format::kExponentMin - Format::kMantissaBits + kF32MantissaBits + kF32Bias) << kF32MantissaBits;
   const Words bits = words(value);
-  const Words sign = bits >> 31 << (Format::kBits - 1);
   const Words magnitude = bits & kF32Magnitude;
-  Words code = ((magnitude + ((1u << (shift - 1)) - 1) + (magnitude >> shift & 1)) >> shift) - rebias;
-  if constexpr (Format::kBias != kF32Bias) {
-    // Added to a number whose last place is the smallest denormal, the magnitude is rounded as it must be.
-    constexpr std::uint32_t ruler = static_cast<std::uint32_t>(Format::kExponentMin - Format::kMantissaBits + kF32MantissaBits + kF32Bias) << kF32MantissaBits;
-    constexpr std::uint32_t smallestNormal = static_cast<std::uint32_t>(Format::kExponentMin + kF32Bias) << kF32MantissaBits;
-    const Words denormal = words(floats(magnitude) + floats(Words{} + ruler)) - ruler;
-    code = magnitude < smallestNormal ? denormal : code;
-    code = code > Format::kInfinity ? Words{} + Format::kInfinity : code;
-  }
-  Words nan = Words{} + Format::kMagnitudeMask;
-  if constexpr (Format::kBits == 16) nan = magnitude >> shift | 1u << (Format::kMantissaBits - 1) | Format::kInfinity;
-  return sign | (magnitude > kF32Infinity ? nan : code);
+  const Words normal = ((magnitude + ((1u << (shift - 1)) - 1) + (magnitude >> shift & 1)) >> shift) - rebias;
+  const Words denormal = words(floats(magnitude) + floats(Words{} + ruler)) - ruler;
+  const Words rounded = magnitude < smallestNormal ? denormal : normal;
+  const Words code = rounded > Format::kInfinity ? Words{} + Format::kInfinity : rounded;
+  return bits >> 31 << (Format::kBits - 1) | (value != value ? Words{} + Format::kMagnitudeMask : code);
 }
 
-/** Quiet NaNs; everything else as it is. */
-[[gnu::always_inline]] inline Floats quieted(Floats value) {
+/** The sign rides along in the sum, which overflows for NaN alone. The instruction of AVX512-BF16 takes denormals for zero: it is none for this. */
+[[gnu::always_inline]] inline Halves narrowBf16(Floats value) {
   const Words bits = words(value);
-  return floats((bits & kF32Magnitude) > kF32Infinity ? bits | kF32Quiet : bits);
+  const Words upper = bits >> 16;
+  const Words rounded = (bits + 0x7fff + (upper & 1)) >> 16;
+  return __builtin_convertvector(value != value ? upper | kF32Quiet >> 16 : rounded, Halves);
 }
 
+[[gnu::always_inline]] inline Floats widenBf16(Halves halves) { return floats(__builtin_convertvector(halves, Words) << 16); }
+
+/** Denormals by way of integers: as floats they would be denormal, too, and slow. */
 [[gnu::always_inline]] inline Floats widenE4m3(Octets octets) {
+  constexpr int shift = kF32MantissaBits - E4m3::kMantissaBits;
   const Words codes = __builtin_convertvector(octets, Words);
   const Words magnitude = codes & E4m3::kMagnitudeMask;
-  constexpr std::uint32_t scale = static_cast<std::uint32_t>(kF32Bias + kF32Bias - E4m3::kBias) << kF32MantissaBits;  // exact, denormals too
-  const Words value = words(floats(magnitude << (kF32MantissaBits - E4m3::kMantissaBits)) * floats(Words{} + scale));
-  constexpr std::uint32_t nan = kF32Infinity | kF32Quiet | 7u << (kF32MantissaBits - E4m3::kMantissaBits);
-  return floats((magnitude == E4m3::kMagnitudeMask ? Words{} + nan : value) | codes >> 7 << 31);
+  const Words normal = (magnitude << shift) + (static_cast<std::uint32_t>(kF32Bias - E4m3::kBias) << kF32MantissaBits);
+  const Words denormal = words(__builtin_convertvector(reinterpret_cast<Masks>(magnitude), Floats) * 0x1p-9f);
+  constexpr std::uint32_t nan = kF32Infinity | kF32Quiet | 7u << shift;
+  const Words finite = magnitude < 1u << E4m3::kMantissaBits ? denormal : normal;
+  return floats((magnitude == E4m3::kMagnitudeMask ? Words{} + nan : finite) | codes >> 7 << 31);
 }
 
 /** The numbers at `from`, one vector of them, as f32. */
 template <class Format>
 [[gnu::always_inline]] inline Floats load(const typename Format::Element* from) {
-  if constexpr (Format::kFormat == MUSTER_F32) {
+  if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
     return loadVector<Floats>(from);
-  } else if constexpr (Format::kFormat == MUSTER_F16) {
+  } else if constexpr (Format::kFormat == MUSTER_FORMAT_F16) {
     return widenF16(loadVector<Halves>(from));
-  } else if constexpr (Format::kFormat == MUSTER_BF16) {
-    return quieted(floats(__builtin_convertvector(loadVector<Halves>(from), Words) << 16));
-  } else if constexpr (Format::kFormat == MUSTER_F8_E4M3) {
+  } else if constexpr (Format::kFormat == MUSTER_FORMAT_BF16) {
+    return widenBf16(loadVector<Halves>(from));
+  } else if constexpr (Format::kFormat == MUSTER_FORMAT_F8_E4M3) {
     return widenE4m3(loadVector<Octets>(from));
   } else {
     return widenF16(__builtin_convertvector(loadVector<Octets>(from), Halves) << 8);
@@ -172,14 +171,14 @@ template <class Format>
 
 template <class Format>
 [[gnu::always_inline]] inline auto narrow(Floats value) {
-  if constexpr (Format::kFormat == MUSTER_F32) {
+  if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
     return value;
-  } else if constexpr (Format::kFormat == MUSTER_F16) {
+  } else if constexpr (Format::kFormat == MUSTER_FORMAT_F16) {
     return narrowF16(value);
-  } else if constexpr (Format::kBits == 16) {
-    return __builtin_convertvector(narrowWords<Format>(value), Halves);
+  } else if constexpr (Format::kFormat == MUSTER_FORMAT_BF16) {
+    return narrowBf16(value);
   } else {
-    return __builtin_convertvector(narrowWords<Format>(value), Octets);
+    return __builtin_convertvector(narrowToOctets<Format>(value), Octets);
   }
 }
 

@@ -12,7 +12,7 @@
 namespace muster::kernels {
 namespace {
 
-constexpr FormatSet kCopyFormats = setOf(MUSTER_F16) | setOf(MUSTER_BF16);
+constexpr FormatSet kCopyFormats = setOf(MUSTER_FORMAT_F16) | setOf(MUSTER_FORMAT_BF16);
 
 struct NamedNumber {
   const char* name;
@@ -38,21 +38,21 @@ void checkCopy(TensorCheck& check, const Parameter& parameter) {
 
 template <class Parameter>
 void checkWeights(TensorCheck& check, const Parameter& parameter) {
-  check.writes(parameter.weights, "weights", setOf(MUSTER_F32));
+  check.writes(parameter.weights, "weights", setOf(MUSTER_FORMAT_F32));
   check.reads(parameter.gradient, "gradient", kTrainingFormats);
   check.hasElements(parameter.gradient, "gradient", parameter.weights.elements, "its weights");
   checkCopy(check, parameter);
 }
 
 void checkState(TensorCheck& check, const muster_tensor& state, const char* name, std::uint64_t elements) {
-  check.writes(state, name, setOf(MUSTER_F32));
+  check.writes(state, name, setOf(MUSTER_FORMAT_F32));
   check.hasElements(state, name, elements, "its weights");
 }
 
 float* floatsAt(const muster_tensor& tensor, std::size_t offset) { return static_cast<float*>(elementAt(tensor, offset)); }
 
 /** Where the kernel for a format of copies lies: f32 stands for none. */
-muster_format copyFormat(const muster_tensor& copy) { return copy.elements == 0 ? MUSTER_F32 : copy.format; }
+muster_format copyFormat(const muster_tensor& copy) { return copy.elements == 0 ? MUSTER_FORMAT_F32 : copy.format; }
 
 void* copyAt(const muster_tensor& copy, std::size_t offset) { return copy.elements == 0 ? nullptr : elementAt(copy, offset); }
 

@@ -41,7 +41,7 @@ std::vector<Piece> piecesOf(std::size_t tensors, ElementsOf elementsOf) {
 
 /** The address of an element. */
 inline void* elementAt(const muster_tensor& tensor, std::size_t index) {
-  constexpr std::size_t bytes[MUSTER_FORMATS] = {4, 2, 2, 1, 1};
+  constexpr std::size_t bytes[MUSTER_FORMAT_COUNT] = {4, 2, 2, 1, 1};
   return static_cast<std::byte*>(tensor.data) + index * bytes[tensor.format];
 }
 

@@ -8,8 +8,8 @@ namespace {
 
 constexpr void fillFormats(KernelTable& table) {
   const auto add = [&]<class Format>(Format) {
-    table.convert[MUSTER_F32][Format::kFormat] = own::convert<F32, Format>;
-    table.convert[Format::kFormat][MUSTER_F32] = own::convert<Format, F32>;
+    table.convert[MUSTER_FORMAT_F32][Format::kFormat] = own::convert<F32, Format>;
+    table.convert[Format::kFormat][MUSTER_FORMAT_F32] = own::convert<Format, F32>;
   };
   add(F16{});
   add(Bf16{});
@@ -22,12 +22,12 @@ constexpr void fillTraining(KernelTable& table) {
     constexpr muster_format format = Format::kFormat;
     table.unscale[format] = own::unscale<Format>;
     table.sumOfSquares[format] = own::sumOfSquares<Format>;
-    table.sgd[format][MUSTER_F32] = own::sgd<Format, NoCopy>;
-    table.sgd[format][MUSTER_F16] = own::sgd<Format, F16>;
-    table.sgd[format][MUSTER_BF16] = own::sgd<Format, Bf16>;
-    table.adam[format][MUSTER_F32] = own::adam<Format, NoCopy>;
-    table.adam[format][MUSTER_F16] = own::adam<Format, F16>;
-    table.adam[format][MUSTER_BF16] = own::adam<Format, Bf16>;
+    table.sgd[format][MUSTER_FORMAT_F32] = own::sgd<Format, NoCopy>;
+    table.sgd[format][MUSTER_FORMAT_F16] = own::sgd<Format, F16>;
+    table.sgd[format][MUSTER_FORMAT_BF16] = own::sgd<Format, Bf16>;
+    table.adam[format][MUSTER_FORMAT_F32] = own::adam<Format, NoCopy>;
+    table.adam[format][MUSTER_FORMAT_F16] = own::adam<Format, F16>;
+    table.adam[format][MUSTER_FORMAT_BF16] = own::adam<Format, Bf16>;
     table.gemm[format] = &own::kGemmKernel<Format>;
   };
   add(F32{});

@@ -23,7 +23,7 @@ struct KernelTable {
   const char* name;
 
   /** From [format] to [format], one of which is f32; null otherwise. `past`: the target is larger than the caches. */
-  void (*convert[MUSTER_FORMATS][MUSTER_FORMATS])(const void* source, void* target, std::size_t elements, bool past);
+  void (*convert[MUSTER_FORMAT_COUNT][MUSTER_FORMAT_COUNT])(const void* source, void* target, std::size_t elements, bool past);
   bool (*unscale[kTrainingFormatCount])(void* gradients, std::size_t elements, float inverse);
   double (*sumOfSquares[kTrainingFormatCount])(const void* gradients, std::size_t elements);
   /** [format of the gradient][format of the copy; none at f32]. */
