@@ -5,6 +5,9 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { Kernels } from './kernels.js';
+
+export type * from './kernels.js';
 
 /**
  * The node's shared memory: one file under /dev/shm that the daemon creates, and that every process of the node opens.
@@ -105,6 +108,7 @@ export interface ArenaError extends Error {
 
 interface Addon {
   readonly Arena: ArenaClass;
+  readonly kernels: Kernels;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -126,6 +130,9 @@ function loadAddon(): Addon {
 const addon = loadAddon();
 
 export const Arena: ArenaClass = addon.Arena;
+
+/** The arithmetic of mixed-precision training on the CPU. */
+export const kernels: Kernels = addon.kernels;
 
 /** The unit of commit and decommit, and of an arena's size: a huge page. */
 export const SEGMENT_BYTES: number = addon.SEGMENT_BYTES;

@@ -104,6 +104,7 @@ double activated(muster_activation activation, double x) {
     case MUSTER_RELU: return std::max(x, 0.0);
     case MUSTER_GELU_ERF: return x / 2 * (1 + std::erf(x / std::sqrt(2)));
     case MUSTER_GELU_TANH: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case MUSTER_SILU: return x / (1 + std::exp(-x));
   }
   return x;
 }

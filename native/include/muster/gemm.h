@@ -25,10 +25,12 @@ typedef enum muster_activation {
   /** x / 2 * (1 + erf(x / sqrt(2))) */
   MUSTER_GELU_ERF = 2,
   /** x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
-  MUSTER_GELU_TANH = 3
+  MUSTER_GELU_TANH = 3,
+  /** x / (1 + exp(-x)) */
+  MUSTER_SILU = 4
 } muster_activation;
 
-enum { MUSTER_ACTIVATIONS = 4 };
+enum { MUSTER_ACTIVATIONS = 5 };
 
 typedef struct muster_gemm_call {
   uint64_t batches;

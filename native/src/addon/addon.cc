@@ -5,6 +5,7 @@
 
 #include "addon/arena-object.h"
 #include "addon/failure.h"
+#include "addon/kernels.h"
 #include "addon/view-buffer.h"
 #include "muster/process.h"
 
@@ -32,6 +33,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* data = new AddonData{Napi::Persistent(ArenaObject::define(env))};
   env.SetInstanceData(data);
   exports["Arena"] = data->arenaClass.Value();
+  exports["kernels"] = kernels(env);
   exports["dieWithParent"] = Napi::Function::New<dieWithParent>(env, "dieWithParent");
   exports["viewCount"] = Napi::Function::New<viewCount>(env, "viewCount");
   exports["memcpy"] = Napi::Function::New<memcpy>(env, "memcpy");

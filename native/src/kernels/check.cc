@@ -53,6 +53,22 @@ void TensorCheck::hasElements(const muster_tensor& tensor, const char* name, std
   code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has %" PRIu64 " elements, and %" PRIu64 " are wanted: as many as %s", name, index_, tensor.elements, wanted, source);
 }
 
+void TensorCheck::writesOver(const muster_tensor& tensor, const char* name, const muster_tensor& input, FormatSet formats) {
+  if (tensor.data == input.data && tensor.elements == input.elements && tensor.format == input.format) removeReadsOf(input);
+  writes(tensor, name, formats);
+}
+
+void TensorCheck::removeReadsOf(const muster_tensor& tensor) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data);
+  const std::uintptr_t end = begin + tensor.elements * (isFormat(tensor.format) ? formatBytes(tensor.format) : 0);
+  std::erase_if(extents_, [&](const Extent& extent) { return extent.begin == begin && extent.end == end && !extent.isWritten; });
+}
+
+void TensorCheck::hasFormat(const muster_tensor& tensor, const char* name, muster_format wanted) {
+  if (code_ != MUSTER_OK || tensor.format == wanted) return;
+  code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has the format %s, and %s is wanted", name, index_, formatName(tensor.format), formatName(wanted));
+}
+
 muster_code TensorCheck::code() {
   if (code_ != MUSTER_OK) return code_;
   std::sort(extents_.begin(), extents_.end(), [](const Extent& a, const Extent& b) { return a.begin < b.begin; });

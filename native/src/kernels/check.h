@@ -30,8 +30,14 @@ class TensorCheck {
   void reads(const muster_tensor& tensor, const char* name, FormatSet formats) { add(tensor, name, formats, false); }
   void writes(const muster_tensor& tensor, const char* name, FormatSet formats) { add(tensor, name, formats, true); }
 
+  /** A result, which may be the very memory of the `input` of its format and size. */
+  void writesOver(const muster_tensor& tensor, const char* name, const muster_tensor& input, FormatSet formats);
+
   /** `tensor` must have as many elements as `wanted`, of which `source` says what they are. */
   void hasElements(const muster_tensor& tensor, const char* name, std::uint64_t wanted, const char* source);
+
+  /** `tensor` must have `wanted`'s format. */
+  void hasFormat(const muster_tensor& tensor, const char* name, muster_format wanted);
 
   /** That no tensor which is written overlaps another. */
   muster_code code();
@@ -44,6 +50,8 @@ class TensorCheck {
     std::uint64_t index;
     bool isWritten;
   };
+
+  void removeReadsOf(const muster_tensor& tensor);
 
   void add(const muster_tensor& tensor, const char* name, FormatSet formats, bool isWritten);
 

@@ -21,17 +21,16 @@ bool unscale(void* gradients, std::size_t elements, float inverse) {
   return finite;
 }
 
-template <class Format>
-double sumOfSquares(const void* gradients, std::size_t elements) {
+/** The sum of `map` of all numbers, in kSumLanes sums side by side. `map` must take 0 to 0. */
+template <class Format, class Map>
+[[gnu::always_inline]] inline double sumInLanes(const void* input, std::size_t elements, Map map) {
   constexpr std::size_t vectors = kSumLanes / kLanes;
-  const auto* data = static_cast<const typename Format::Element*>(gradients);
+  const auto* data = static_cast<const typename Format::Element*>(input);
   Doubles low[vectors] = {};
   Doubles high[vectors] = {};
-  const auto add = [&](std::size_t vector, Floats gradient) {
-    const Doubles first = widenLow(gradient);
-    const Doubles second = widenHigh(gradient);
-    low[vector] += first * first;
-    high[vector] += second * second;
+  const auto add = [&](std::size_t vector, Floats value) {
+    low[vector] += map(widenLow(value));
+    high[vector] += map(widenHigh(value));
   };
   std::size_t at = 0;
   for (; at + kSumLanes <= elements; at += kSumLanes) {
@@ -48,6 +47,11 @@ double sumOfSquares(const void* gradients, std::size_t elements) {
     for (std::size_t lane = 0; lane < kLanes / 2; lane++) total += high[vector][lane];
   }
   return total;
+}
+
+template <class Format>
+double sumOfSquares(const void* gradients, std::size_t elements) {
+  return sumInLanes<Format>(gradients, elements, [](Doubles value) { return value * value; });
 }
 
 }  // namespace

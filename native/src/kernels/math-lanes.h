@@ -1,6 +1,8 @@
 /** exp, tanh, erf and the activations on all lanes. Each is within 4 units of the last place, or 1e-7 where that is more. NaN stays NaN. */
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/activation.h"
 #include "kernels/lanes.h"
 
@@ -64,20 +66,45 @@ template <muster_activation activation>
     return 0.5f * x * (1.0f + errorFunction(x * kRootHalf));
   } else if constexpr (activation == MUSTER_GELU_TANH) {
     return 0.5f * x * (1.0f + hyperbolicTangent(kGeluScale * (x + kGeluCube * x * x * x)));
+  } else if constexpr (activation == MUSTER_SILU) {
+    return x / (1.0f + exponential(-x));
   } else {
     return x;
   }
 }
 
-/** Not inlined: calls choose once for many numbers. */
-inline Floats activate(muster_activation activation, Floats x) {
-  switch (activation) {
-    case MUSTER_IDENTITY: break;
-    case MUSTER_RELU: return activate<MUSTER_RELU>(x);
-    case MUSTER_GELU_ERF: return activate<MUSTER_GELU_ERF>(x);
-    case MUSTER_GELU_TANH: return activate<MUSTER_GELU_TANH>(x);
+template <muster_activation activation>
+[[gnu::always_inline]] inline Floats slope(Floats x) {
+  if constexpr (activation == MUSTER_RELU) {
+    return x <= 0.0f ? Floats{} : splat(1);
+  } else if constexpr (activation == MUSTER_GELU_ERF) {
+    return 0.5f * (1.0f + errorFunction(x * kRootHalf)) + x * kNormalDensity * exponential(-0.5f * x * x);
+  } else if constexpr (activation == MUSTER_GELU_TANH) {
+    const Floats tangent = hyperbolicTangent(kGeluScale * (x + kGeluCube * x * x * x));
+    return 0.5f * (1.0f + tangent) + 0.5f * x * (1.0f - tangent * tangent) * kGeluScale * (1.0f + 3 * kGeluCube * x * x);
+  } else if constexpr (activation == MUSTER_SILU) {
+    const Floats share = 1.0f / (1.0f + exponential(-x));
+    return share + x * share * (1.0f - share);
+  } else {
+    return splat(1);
   }
-  return x;
+}
+
+/** Calls `visit` with the activation as a type: loops choose once for many numbers. */
+template <class Visitor>
+[[gnu::always_inline]] inline auto withActivation(muster_activation activation, Visitor&& visit) {
+  switch (activation) {
+    case MUSTER_RELU: return visit(std::integral_constant<muster_activation, MUSTER_RELU>());
+    case MUSTER_GELU_ERF: return visit(std::integral_constant<muster_activation, MUSTER_GELU_ERF>());
+    case MUSTER_GELU_TANH: return visit(std::integral_constant<muster_activation, MUSTER_GELU_TANH>());
+    case MUSTER_SILU: return visit(std::integral_constant<muster_activation, MUSTER_SILU>());
+    case MUSTER_IDENTITY: break;
+  }
+  return visit(std::integral_constant<muster_activation, MUSTER_IDENTITY>());
+}
+
+inline Floats activate(muster_activation activation, Floats x) {
+  return withActivation(activation, [&](auto which) { return activate<which()>(x); });
 }
 
 }  // namespace

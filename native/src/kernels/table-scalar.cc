@@ -1,8 +1,10 @@
 /** The plain reference as a level of its own: for machines without a vector unit that is known, and for tests. */
 #include "kernels/convert.h"
+#include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/gradients.h"
 #include "kernels/optimizer.h"
+#include "kernels/rows.h"
 
 namespace muster::kernels {
 namespace own = reference;

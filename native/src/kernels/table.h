@@ -9,6 +9,8 @@
 #include "kernels/formats.h"
 #include "kernels/gemm.h"
 #include "kernels/optimizer.h"
+#include "kernels/rows.h"
+#include "muster/layers.h"
 
 namespace muster::kernels {
 
@@ -17,6 +19,22 @@ enum class Level { scalar, neon, avx2, avx512, avx512Bf16 };
 
 /** The formats that training computes in: f32, f16, bf16, in the order of muster_format. */
 inline constexpr std::size_t kTrainingFormatCount = 3;
+
+/** What elementwise.h and rows.h have, for one format of activations. */
+struct LayerKernels {
+  void (*combine)(muster_pairwise operation, const void* first, const void* second, void* result, std::size_t elements);
+  void (*activate)(muster_activation activation, const void* input, void* result, std::size_t elements);
+  void (*activateBackward)(muster_activation activation, const void* input, const void* gradient, void* result, std::size_t elements);
+  double (*total)(const void* input, std::size_t elements);
+  double (*largest)(const void* input, std::size_t elements);
+  void (*addTo)(float* sums, const void* addend, std::size_t elements);
+  void (*softmax)(const void* input, void* result, std::size_t columns);
+  void (*softmaxBackward)(const void* output, const void* gradient, void* result, std::size_t columns);
+  float (*crossEntropy)(const void* logits, std::size_t target, void* gradient, float gradientScale, std::size_t columns);
+  RowStatistics (*layerNorm)(const void* input, const float* weight, const float* bias, void* result, float epsilon, std::size_t columns);
+  void (*layerNormBackward)(const void* input, const float* weight, const void* gradient, void* result, RowStatistics row, std::size_t columns);
+  void (*layerNormParameters)(const void* input, const void* gradient, RowStatistics row, float* weightGradient, float* biasGradient, std::size_t columns);
+};
 
 struct KernelTable {
   Level level;
@@ -31,6 +49,7 @@ struct KernelTable {
   void (*adam[kTrainingFormatCount][kTrainingFormatCount])(const AdamPiece& piece, const AdamFactors& factors);
   /** [format of the inputs] */
   const GemmKernel* gemm[kTrainingFormatCount];
+  LayerKernels layers[kTrainingFormatCount];
 };
 
 /** The table in use: the best of this machine, unless a test chose another. */
