@@ -5,6 +5,9 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { Kernels } from './kernels.js';
+
+export type * from './kernels.js';
 
 /**
  * The node's shared memory: one file under /dev/shm that the daemon creates, and that every process of the node opens.
@@ -156,6 +159,7 @@ export interface CommunicatorError extends Error {
 interface Addon {
   readonly Arena: ArenaClass;
   readonly Communicator: CommunicatorClass;
+  readonly kernels: Kernels;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -179,6 +183,8 @@ const addon = loadAddon();
 export const Arena: ArenaClass = addon.Arena;
 
 export const Communicator: CommunicatorClass = addon.Communicator;
+/** The arithmetic of mixed-precision training on the CPU. */
+export const kernels: Kernels = addon.kernels;
 
 /** The unit of commit and decommit, and of an arena's size: a huge page. */
 export const SEGMENT_BYTES: number = addon.SEGMENT_BYTES;

@@ -6,6 +6,7 @@
 #include "addon/arena-object.h"
 #include "addon/communicator-object.h"
 #include "addon/failure.h"
+#include "addon/kernels.h"
 #include "addon/view-buffer.h"
 #include "muster/process.h"
 
@@ -34,6 +35,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(data);
   exports["Arena"] = data->arenaClass.Value();
   exports["Communicator"] = data->communicatorClass.Value();
+  exports["kernels"] = kernels(env);
   exports["dieWithParent"] = Napi::Function::New<dieWithParent>(env, "dieWithParent");
   exports["viewCount"] = Napi::Function::New<viewCount>(env, "viewCount");
   exports["memcpy"] = Napi::Function::New<memcpy>(env, "memcpy");

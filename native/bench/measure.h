@@ -1,0 +1,61 @@
+/**
+ * Times contenders that take turns in every round, so that a busy machine is busy for all of them, and prints medians: a line a record for
+ * people, or with --json what `cluster bench` reads.
+ */
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+inline bool asJson = false;
+
+inline void print(const std::string& name, double value, const char* unit, const char* better) {
+  if (asJson) {
+    std::printf("{\"name\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"better\":\"%s\"}\n", name.c_str(), value, unit, better);
+  } else {
+    std::printf("%-64s %10.4g %s\n", name.c_str(), value, unit);
+  }
+  std::fflush(stdout);
+}
+
+/** Why a contender is not there. */
+inline void skip(const char* what, const char* why) { std::fprintf(stderr, "%s: skipped, %s\n", what, why); }
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+inline double secondsOf(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/** The durations of each contender in each round, in seconds; a first round does not count. */
+inline std::vector<std::vector<double>> measure(const std::vector<std::function<void()>>& contenders, int rounds) {
+  std::vector<std::vector<double>> seconds(contenders.size());
+  for (int round = -1; round < rounds; round++) {
+    for (std::size_t index = 0; index < contenders.size(); index++) {
+      const double duration = secondsOf(contenders[index]);
+      if (round >= 0) seconds[index].push_back(duration);
+    }
+  }
+  return seconds;
+}
+
+/** The median of `first` / `second`, round by round. */
+inline double ratio(const std::vector<double>& first, const std::vector<double>& second) {
+  std::vector<double> ratios;
+  for (std::size_t round = 0; round < first.size(); round++) ratios.push_back(first[round] / second[round]);
+  return median(ratios);
+}
+
+}  // namespace bench

@@ -1,0 +1,215 @@
+/** The vector versions of gemm.h: packing and the tile. */
+#pragma once
+
+#include "kernels/gemm.h"
+#include "kernels/lanes.h"
+#include "kernels/math-lanes.h"
+
+namespace muster::kernels::lanes {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr std::size_t kTileRows = 14;
+constexpr std::size_t kTileVectors = 2;
+#elif defined(__AVX2__)
+constexpr std::size_t kTileRows = 6;
+constexpr std::size_t kTileVectors = 2;
+#else
+constexpr std::size_t kTileRows = 8;
+constexpr std::size_t kTileVectors = 3;
+#endif
+constexpr std::size_t kTileColumns = kTileVectors * kLanes;
+
+/** How many words ahead panels are fetched: the processor's own prefetching ends at every page. What follows a panel is the next one. */
+constexpr std::size_t kRowsAhead = 64;
+constexpr std::size_t kColumnsAhead = 16;
+/** The same of the inputs, in vectors along a line, and in lines. */
+constexpr std::size_t kPackAhead = 8;
+
+/** Words are f32, widened from `Format`. */
+template <class Format>
+struct Widened {
+  using Element = typename Format::Element;
+  static constexpr std::size_t kWordDepth = 1;
+
+  /** A vector of words that follow each other in depth. */
+  [[gnu::always_inline]] static Floats along(const Element* line) { return load<Format>(line); }
+  /** A word of each of as many lines as a vector has, which are neighbours in memory. */
+  [[gnu::always_inline]] static Floats across(const Element* words, std::size_t) { return load<Format>(words); }
+  [[gnu::always_inline]] static float one(const Element* word, std::size_t, bool) {
+    if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+      return *word;
+    } else {
+      return loadPart<Format>(word, 1)[0];
+    }
+  }
+  [[gnu::always_inline]] static Floats accumulate(Floats sum, Floats row, Floats column) { return multiplyAdd(row, column, sum); }
+};
+
+#if defined(__AVX512BF16__)
+/** Words are pairs of bf16. */
+struct Bf16Pairs {
+  using Element = std::uint16_t;
+  static constexpr std::size_t kWordDepth = 2;
+
+  [[gnu::always_inline]] static Floats along(const Element* line) { return loadVector<Floats>(line); }
+  [[gnu::always_inline]] static Floats across(const Element* words, std::size_t depthStride) {
+    const Words even = __builtin_convertvector(loadVector<Halves>(words), Words);
+    const Words odd = __builtin_convertvector(loadVector<Halves>(words + depthStride), Words);
+    return floats(even | odd << 16);
+  }
+  [[gnu::always_inline]] static float one(const Element* word, std::size_t depthStride, bool isWhole) {
+    const std::uint32_t odd = isWhole ? word[depthStride] : 0;
+    return std::bit_cast<float>(*word | odd << 16);
+  }
+  [[gnu::always_inline]] static Floats accumulate(Floats sum, Floats row, Floats column) {
+    return reinterpret_cast<Floats>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(row), reinterpret_cast<__m512bh>(column)));
+  }
+};
+#endif
+
+/** Exchanges rows and columns of a square of vectors: at each distance, the halves that lie crosswise change places. */
+[[gnu::always_inline]] inline void transpose(Floats (&rows)[kLanes]) {
+#pragma GCC unroll 4
+  for (std::size_t distance = 1; distance < kLanes; distance *= 2) {
+    Masks upper{};
+    Masks lower{};
+    for (std::size_t lane = 0; lane < kLanes; lane++) {
+      const bool crosses = (lane & distance) != 0;
+      upper[lane] = static_cast<std::int32_t>(crosses ? kLanes + lane - distance : lane);
+      lower[lane] = static_cast<std::int32_t>(crosses ? kLanes + lane : lane + distance);
+    }
+#pragma GCC unroll 16
+    for (std::size_t row = 0; row < kLanes; row++) {
+      if ((row & distance) != 0) continue;
+      const Floats a = rows[row];
+      const Floats b = rows[row + distance];
+      rows[row] = __builtin_shuffle(a, b, upper);
+      rows[row + distance] = __builtin_shuffle(a, b, lower);
+    }
+  }
+}
+
+/** Lines whose depth lies in one piece: squares of them are transposed. @returns the words that were packed. */
+template <class Word, std::size_t width>
+std::size_t packAlong(const Lines& lines, std::size_t depth, float* panel) {
+  const auto* data = static_cast<const typename Word::Element*>(lines.data);
+  std::size_t at = 0;
+  for (; at + kLanes <= depth; at += kLanes) {
+    for (std::size_t first = 0; first < width; first += kLanes) {
+      constexpr std::size_t lastWidth = width % kLanes == 0 ? kLanes : width % kLanes;
+      const std::size_t present = lines.lines > first ? std::min(kLanes, lines.lines - first) : 0;
+      Floats square[kLanes];
+#pragma GCC unroll 16
+      for (std::size_t line = 0; line < kLanes; line++) {
+        if (line < present) __builtin_prefetch(data + (first + line) * lines.lineStride + (at + kPackAhead * kLanes) * Word::kWordDepth);
+        square[line] = line < present ? Word::along(data + (first + line) * lines.lineStride + at * Word::kWordDepth) : Floats{};
+      }
+      transpose(square);
+#pragma GCC unroll 16
+      for (std::size_t word = 0; word < kLanes; word++) {
+        float* to = panel + (at + word) * width + first;
+        if (first + kLanes <= width || at + word + 1 < depth) {  // what reaches into the next word is overwritten by it
+          std::memcpy(to, &square[word], sizeof square[word]);
+        } else {
+          std::memcpy(to, &square[word], lastWidth * sizeof *to);
+        }
+      }
+    }
+  }
+  return at;
+}
+
+/** Lines that are neighbours in memory. @returns the words that were packed. */
+template <class Word, std::size_t width>
+std::size_t packAcross(const Lines& lines, std::size_t depth, float* panel) {
+  const auto* data = static_cast<const typename Word::Element*>(lines.data);
+  for (std::size_t at = 0; at < depth; at++) {
+    const auto* from = data + at * Word::kWordDepth * lines.depthStride;
+    float* to = panel + at * width;
+    for (std::size_t ahead = 0; ahead < width * sizeof *from; ahead += 64) __builtin_prefetch(reinterpret_cast<const std::byte*>(from + kPackAhead * Word::kWordDepth * lines.depthStride) + ahead);
+    std::size_t line = 0;
+    for (; line + kLanes <= width; line += kLanes) storeVector(to + line, Word::across(from + line, lines.depthStride));
+    for (; line < width; line++) to[line] = Word::one(from + line, lines.depthStride, true);
+  }
+  return depth;
+}
+
+template <class Word, std::size_t width>
+void pack(const Lines& lines, float* panel) {
+  const std::size_t whole = lines.depth / Word::kWordDepth;
+  const std::size_t depth = (lines.depth + Word::kWordDepth - 1) / Word::kWordDepth;
+  std::size_t at = 0;
+  if (lines.depthStride == 1) {
+    at = packAlong<Word, width>(lines, whole, panel);
+  } else if (lines.lineStride == 1 && lines.lines == width) {
+    at = packAcross<Word, width>(lines, whole, panel);
+  }
+  const auto* data = static_cast<const typename Word::Element*>(lines.data);
+  for (; at < depth; at++) {
+    const auto* from = data + at * Word::kWordDepth * lines.depthStride;
+    for (std::size_t line = 0; line < width; line++) {
+      panel[at * width + line] = line < lines.lines ? Word::one(from + line * lines.lineStride, lines.depthStride, at < whole) : 0;
+    }
+  }
+}
+
+/** Adds what belongs to a vector of sums, and writes it. */
+template <class Result>
+[[gnu::always_inline]] inline void finish(Floats sum, const TileTarget& target, std::size_t row, std::size_t column, std::size_t count) {
+  auto* result = static_cast<typename Result::Element*>(target.result) + row * target.resultStride + column;
+  float* sums = target.sums + row * target.sumsStride + column;
+  sum *= target.alpha;
+  if (!target.isFirstDepth) {
+    sum += load<F32>(sums, count);
+  } else if (target.beta != 0) {
+    sum += target.beta * load<Result>(result, count);
+  }
+  if (!target.isLastDepth) {
+    store<F32>(sums, sum, count);
+    return;
+  }
+  if (target.bias != nullptr) sum += load<F32>(target.bias + column, count);
+  store<Result>(result, target.activation == MUSTER_IDENTITY ? sum : activate(target.activation, sum), count);
+}
+
+template <class Word, class Result>
+void tile(std::size_t depth, const float* rows, const float* columns, const TileTarget& target) {
+  // The result's lines arrive while the sums are made. Not into the first cache: rows a power of two apart would drive each other out.
+  for (std::size_t row = 0; row < target.rows; row++) {
+    for (std::size_t column = 0; column < kTileColumns; column += 16) __builtin_prefetch(target.sums + row * target.sumsStride + column, 1, 2);
+  }
+  Floats sums[kTileRows][kTileVectors] = {};
+  for (std::size_t at = 0; at < depth; at++) {
+    __builtin_prefetch(rows + (at + kRowsAhead) * kTileRows);
+    for (std::size_t line = 0; line < kTileColumns; line += 16) __builtin_prefetch(columns + (at + kColumnsAhead) * kTileColumns + line);
+    Floats column[kTileVectors];
+#pragma GCC unroll 4
+    for (std::size_t vector = 0; vector < kTileVectors; vector++) column[vector] = loadVector<Floats>(columns + at * kTileColumns + vector * kLanes);
+#pragma GCC unroll 16
+    for (std::size_t row = 0; row < kTileRows; row++) {
+      const Floats one = splat(rows[at * kTileRows + row]);
+#pragma GCC unroll 4
+      for (std::size_t vector = 0; vector < kTileVectors; vector++) sums[row][vector] = Word::accumulate(sums[row][vector], one, column[vector]);
+    }
+  }
+  // Indexed by variables, the sums would lie in memory all the time.
+  alignas(64) float finished[kTileRows][kTileColumns];
+#pragma GCC unroll 16
+  for (std::size_t row = 0; row < kTileRows; row++) {
+#pragma GCC unroll 4
+    for (std::size_t vector = 0; vector < kTileVectors; vector++) storeVector(&finished[row][vector * kLanes], sums[row][vector]);
+  }
+  for (std::size_t row = 0; row < target.rows; row++) {
+    forEachVector(target.columns, [&](std::size_t column, std::size_t count) { finish<Result>(loadVector<Floats>(&finished[row][column]), target, row, column, count); });
+  }
+}
+
+template <class Word>
+constexpr GemmKernel kWordKernel{kTileRows, kTileColumns, Word::kWordDepth, pack<Word, kTileRows>, pack<Word, kTileColumns>, {tile<Word, F32>, tile<Word, F16>, tile<Word, Bf16>}};
+
+template <class Format>
+constexpr GemmKernel kGemmKernel = kWordKernel<Widened<Format>>;
+
+}  // namespace
+}  // namespace muster::kernels::lanes

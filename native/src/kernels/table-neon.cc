@@ -1,0 +1,17 @@
+/** The kernels compiled for this file's instruction set (CMakeLists.txt has the flags). */
+#include "kernels/convert-lanes.h"
+#include "kernels/elementwise-lanes.h"
+#include "kernels/gemm-lanes.h"
+#include "kernels/gradients-lanes.h"
+#include "kernels/optimizer-lanes.h"
+#include "kernels/rows-lanes.h"
+
+namespace muster::kernels {
+namespace own = lanes;
+}
+
+#include "kernels/table-fill.h"
+
+namespace muster::kernels {
+constinit const KernelTable kNeonTable = makeTable(Level::neon, "neon");
+}

@@ -1,0 +1,144 @@
+#include "kernels/threads.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#include "muster/tensor.h"
+
+namespace muster::kernels {
+namespace {
+
+/** Some ten microseconds: the parts of one matrix product follow each other faster than a sleeping thread wakes. */
+constexpr int kSpins = 1000;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/** Waits until `value` is no longer `old`. */
+void waitForChange(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
+  for (int spin = 0; spin < kSpins; spin++) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+/** One call's items. Lives on its caller's stack until every thread has left it. */
+struct Job {
+  Work work;
+  void* context;
+  std::size_t items;
+  std::atomic<std::size_t> next = 0;
+
+  void run() {
+    for (std::size_t item = next++; item < items; item = next++) work(context, item);
+  }
+};
+
+class Pool {
+ public:
+  /** @returns false when another call has the pool. */
+  bool tryRun(unsigned threads, Job& job) {
+    const std::unique_lock lock(busy_, std::try_to_lock);
+    if (!lock.owns_lock() || !supply(threads - 1)) return false;
+    job_ = &job;
+    running_.store(threads - 1, std::memory_order_relaxed);
+    for (unsigned index = 0; index < threads - 1; index++) {
+      helpers_[index]->turn.fetch_add(1, std::memory_order_release);
+      helpers_[index]->turn.notify_one();
+    }
+    job.run();
+    for (std::uint32_t running = running_.load(std::memory_order_acquire); running != 0; running = running_.load(std::memory_order_acquire)) {
+      waitForChange(running_, running);
+    }
+    return true;
+  }
+
+ private:
+  struct alignas(64) Helper {
+    std::atomic<std::uint32_t> turn = 0;
+  };
+
+  /** Threads are made when first wanted. @returns whether there are as many. */
+  bool supply(unsigned helpers) {
+    if (process_ != ::getpid()) {  // a fork left the threads with its parent
+      helpers_.clear();
+      process_ = ::getpid();
+    }
+    try {
+      helpers_.reserve(helpers);
+      while (helpers_.size() < helpers) {
+        auto helper = std::make_unique<Helper>();
+        std::thread([this, own = helper.get()] { help(*own); }).detach();
+        helpers_.push_back(helper.release());
+      }
+    } catch (const std::exception&) {  // no memory, or no more threads
+      return false;
+    }
+    return true;
+  }
+
+  void help(Helper& helper) {
+    for (std::uint32_t seen = 0;; seen++) {
+      waitForChange(helper.turn, seen);
+      job_->run();
+      if (running_.fetch_sub(1, std::memory_order_release) == 1) running_.notify_one();
+    }
+  }
+
+  std::mutex busy_;
+  std::vector<Helper*> helpers_;
+  pid_t process_ = ::getpid();
+  Job* job_ = nullptr;
+  std::atomic<std::uint32_t> running_ = 0;
+};
+
+/** Never destroyed: its threads may run as long as the process does. */
+Pool& pool() {
+  static Pool* const instance = new Pool;
+  return *instance;
+}
+
+/** A body's own calls run where it runs. */
+thread_local bool insideJob = false;
+
+unsigned coreCount() {
+#ifdef __linux__
+  cpu_set_t cores;
+  if (::sched_getaffinity(0, sizeof cores, &cores) == 0) return static_cast<unsigned>(CPU_COUNT(&cores));
+#endif
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+}  // namespace
+
+unsigned threadCount(std::uint32_t wanted) { return std::min(wanted == 0 ? coreCount() : wanted, MUSTER_THREADS_MAX); }
+
+void runInParallel(unsigned threads, std::size_t items, Work work, void* context) {
+  Job job{work, context, items};
+  const auto useful = static_cast<unsigned>(std::min<std::size_t>(threads, items));
+  if (useful > 1 && !insideJob) {
+    insideJob = true;
+    const bool done = pool().tryRun(useful, job);
+    insideJob = false;
+    if (done) return;
+  }
+  job.run();
+}
+
+}  // namespace muster::kernels
