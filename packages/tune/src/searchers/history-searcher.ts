@@ -78,3 +78,9 @@ export function defineSearcher(name: string, make: (context: SearcherContext) =>
 export function requireOneObjective(name: string, { objectives }: SearcherContext): void {
   if (objectives.length !== 1) throw makeError('INVALID_ARGUMENT', { what: `${name}() for ${objectives.length} objectives`, want: 'used for one; nsga2() and random() work for several' });
 }
+
+/** A whole number of at least 1, or an error that names what is to be one. */
+export function requireCount(what: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 1) throw makeError('INVALID_ARGUMENT', { what, want: `a whole number of at least 1, not ${value}` });
+  return value;
+}
