@@ -50,7 +50,10 @@ export interface TrialEnd {
 
 /** Proposes trials. Every method ignores what it has heard before: reports and ends may be repeated. */
 export interface Searcher {
-  /** Proposes a trial that will be known by this id. Other answers than a trial leave the id unused. */
+  /**
+   * Proposes a trial that will be known by this id. Asked again for an id that has a trial, it answers the same; other answers than a trial
+   * leave the id unused.
+   */
   suggest(trialId: string): Suggestion;
   /**
    * Tells of a trial that this searcher did not propose: an initial point, one of an earlier experiment.

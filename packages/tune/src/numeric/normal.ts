@@ -1,4 +1,5 @@
 /** The normal distribution, to double precision or nearly. */
+import type { Random } from '@muster/base';
 
 const SQRT_2 = Math.SQRT2;
 const LOG_SQRT_2PI = 0.9189385332046727;
@@ -81,6 +82,6 @@ function centre(q: number): number {
 }
 
 /** A standard normal variable from two uniform ones (Box and Muller). */
-export function normalDeviate(next: () => number): number {
-  return Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+export function normalDeviate(random: Random): number {
+  return Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next());
 }

@@ -1,6 +1,7 @@
 /** What searchers have in common: they keep a history, and propose from it and from a stream of random numbers for each proposal. */
 import { makeError, seededRandom, type Random } from '@muster/base';
 import type { Json, Searcher, SearcherContext, SearcherDefinition, Suggestion, TrialEnd, TrialReport } from '../searcher.js';
+import { mixedSeed } from '../numeric/seed.js';
 import type { Point } from '../space/dimensions.js';
 import type { SearchSpace } from '../space/search-space.js';
 import { History, type Trial } from './history.js';
@@ -78,10 +79,8 @@ export function requireOneObjective(name: string, { objectives }: SearcherContex
   if (objectives.length !== 1) throw makeError('INVALID_ARGUMENT', { what: `${name}() for ${objectives.length} objectives`, want: 'used for one; nsga2() and random() work for several' });
 }
 
-/** A 32-bit seed from two numbers, such that neighbours give unrelated streams. Source: the finaliser of MurmurHash3. */
-export function mixedSeed(seed: number, index: number): number {
-  let hash = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(index + 1, 0xc2b2ae35);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+/** A whole number of at least 1, or an error that names what is to be one. */
+export function requireCount(what: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 1) throw makeError('INVALID_ARGUMENT', { what, want: `a whole number of at least 1, not ${value}` });
+  return value;
 }

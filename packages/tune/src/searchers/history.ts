@@ -28,6 +28,8 @@ export class History {
   readonly #ended: Trial[] = [];
   /** How many trials the searcher proposed itself. */
   proposed = 0;
+  /** How far the searcher has come in a sequence of its own. */
+  cursor = 0;
 
   constructor(objectives: readonly Objective[], keeps: KeepsStep = () => false) {
     this.#objectives = objectives;
@@ -81,14 +83,15 @@ export class History {
   /** Everything, for a log. Those that ended come first, in the order in which they did. */
   state(): Json {
     const rows = [...this.#ended, ...this.running()].map(({ id, point, note, status, losses, curve }): Json => [id, point, note, status, losses, curve]);
-    return { proposed: this.proposed, trials: rows };
+    return { proposed: this.proposed, cursor: this.cursor, trials: rows };
   }
 
   /** Takes the state of another history over. */
   restore(state: Json): void {
-    const { proposed, trials } = state as { proposed?: unknown; trials?: unknown };
-    if (typeof proposed !== 'number' || !Array.isArray(trials)) throw makeError('INVALID_ARGUMENT', { what: "the searcher's state", want: 'what state() of such a searcher returned' });
+    const { proposed, cursor, trials } = state as { proposed?: unknown; cursor?: unknown; trials?: unknown };
+    if (typeof proposed !== 'number' || typeof cursor !== 'number' || !Array.isArray(trials)) throw makeError('INVALID_ARGUMENT', { what: "the searcher's state", want: 'what state() of such a searcher returned' });
     this.proposed = proposed;
+    this.cursor = cursor;
     for (const [id, point, note, status, losses, curve] of trials as [string, Point, number[], Trial['status'], number[] | null, [number, number][]][]) {
       const trial: Trial = { id, point, note, status, losses, curve };
       this.#trials.set(id, trial);

@@ -1,0 +1,166 @@
+/**
+ * A density over some dimensions of a space, made of one product of kernels for each observed point and one for the prior.
+ * Source: Bergstra et al., 2011; Falkner et al., 2018 (products over all dimensions at once).
+ */
+import type { Random } from '@muster/base';
+import { normalDeviate, normalLogDensity, normalMass } from '../numeric/normal.js';
+import type { Dimension, NumericDimension, Point } from '../space/dimensions.js';
+import { cellAt, coordinateOfIndex, indexAt, valueCount } from '../space/scale.js';
+
+/** Quantised dimensions of more values are taken as continuous: their cells are narrower than any kernel. */
+const TABLE_VALUES_MAX = 64;
+
+/** One dimension of all kernels. */
+interface Marginal {
+  /** A coordinate drawn from the kernel of this index; null for the prior. */
+  draw(kernel: number, random: Random): number;
+  /** Adds each kernel's log density at this coordinate to the sums. */
+  addLogDensities(coordinate: number, sums: Float64Array): void;
+}
+
+/** A mixture of products of kernels over the dimensions of these indices. */
+export class ParzenMixture {
+  readonly #indices: readonly number[];
+  readonly #marginals: readonly Marginal[];
+  readonly #logWeights: Float64Array;
+  readonly #cumulative: Float64Array;
+  readonly #sums: Float64Array;
+
+  /** Every point must have a coordinate in each of the dimensions. The prior's weight is 1. */
+  constructor(dimensions: readonly Dimension[], indices: readonly number[], points: readonly Point[], weights: readonly number[] = points.map(() => 1)) {
+    this.#indices = indices;
+    this.#marginals = indices.map((index) => {
+      const coordinates = points.map((point) => point[index]!);
+      const dimension = dimensions[index]!;
+      return dimension.kind === 'categorical' ? new CategoricalMarginal(dimension.options.length, coordinates) : new NumericMarginal(dimension, coordinates, indices.length);
+    });
+    const all = [...weights, 1];
+    const total = all.reduce((sum, weight) => sum + weight, 0);
+    this.#logWeights = Float64Array.from(all, (weight) => Math.log(weight / total));
+    let sum = 0;
+    this.#cumulative = Float64Array.from(all, (weight) => (sum += weight / total));
+    this.#sums = new Float64Array(all.length);
+  }
+
+  /** Draws coordinates into a point. */
+  draw(into: (number | null)[], random: Random): void {
+    const at = random.next();
+    const found = this.#cumulative.findIndex((bound) => at < bound);
+    const kernel = found === -1 ? this.#cumulative.length - 1 : found;
+    this.#marginals.forEach((marginal, i) => { into[this.#indices[i]!] = marginal.draw(kernel, random); });
+  }
+
+  /** The logarithm of the density, or of the probability where dimensions are discrete. */
+  logDensity(point: Point): number {
+    const sums = this.#sums;
+    sums.set(this.#logWeights);
+    this.#marginals.forEach((marginal, i) => marginal.addLogDensities(point[this.#indices[i]!]!, sums));
+    let largest = -Infinity;
+    for (let k = 0; k < sums.length; k++) if (sums[k]! > largest) largest = sums[k]!;
+    let total = 0;
+    for (let k = 0; k < sums.length; k++) total += Math.exp(sums[k]! - largest);
+    return largest + Math.log(total);
+  }
+}
+
+/** Normal kernels, cut off at 0 and 1; the last is the prior's, which is all but flat. */
+class NumericMarginal implements Marginal {
+  readonly #dimension: NumericDimension;
+  readonly #centers: Float64Array;
+  readonly #widths: Float64Array;
+  readonly #logMasses: Float64Array;
+  /** Of few values: each kernel's log probability of each value, values changing fastest. */
+  readonly #table: Float64Array | null;
+  readonly #values: number;
+
+  constructor(dimension: NumericDimension, coordinates: readonly number[], dimensions: number) {
+    this.#dimension = dimension;
+    this.#centers = Float64Array.from([...coordinates, 0.5]);
+    this.#widths = Float64Array.from([...widthsOf(coordinates, dimensions), 1]);
+    this.#logMasses = this.#centers.map((center, k) => Math.log(this.#widths[k]! * normalMass(-center / this.#widths[k]!, (1 - center) / this.#widths[k]!)));
+    const count = valueCount(dimension);
+    this.#values = count;
+    this.#table = count <= TABLE_VALUES_MAX ? this.#tabulate() : null;
+  }
+
+  draw(kernel: number, random: Random): number {
+    const center = this.#centers[kernel]!;
+    const width = this.#widths[kernel]!;
+    for (;;) { // at least a third of the kernel lies inside
+      const coordinate = center + width * normalDeviate(random);
+      if (coordinate >= 0 && coordinate <= 1) return coordinate;
+    }
+  }
+
+  addLogDensities(coordinate: number, sums: Float64Array): void {
+    if (this.#table !== null) {
+      const value = indexAt(this.#dimension, coordinate);
+      for (let k = 0; k < sums.length; k++) sums[k]! += this.#table[k * this.#values + value]!;
+      return;
+    }
+    for (let k = 0; k < sums.length; k++) sums[k]! += normalLogDensity((coordinate - this.#centers[k]!) / this.#widths[k]!) - this.#logMasses[k]!;
+  }
+
+  #tabulate(): Float64Array {
+    const cells = Array.from({ length: this.#values }, (_, value) => cellAt(this.#dimension, coordinateOfIndex(this.#dimension, value)));
+    const table = new Float64Array(this.#centers.length * this.#values);
+    this.#centers.forEach((center, k) => {
+      const width = this.#widths[k]!;
+      const logTotal = this.#logMasses[k]! - Math.log(width);
+      cells.forEach(([low, high], value) => {
+        table[k * this.#values + value] = Math.log(Math.max(Number.MIN_VALUE, normalMass((low - center) / width, (high - center) / width))) - logTotal;
+      });
+    });
+    return table;
+  }
+}
+
+/** Kernels that prefer the observed option. */
+class CategoricalMarginal implements Marginal {
+  readonly #options: number;
+  readonly #observed: readonly number[];
+  readonly #logHit: number;
+  readonly #logMiss: number;
+  readonly #hit: number;
+
+  constructor(options: number, observed: readonly number[]) {
+    this.#options = options;
+    this.#observed = observed;
+    const smoothing = 1 / (observed.length + 1);
+    this.#hit = 1 / (1 + options * smoothing);
+    this.#logHit = Math.log((1 + smoothing) / (1 + options * smoothing));
+    this.#logMiss = Math.log(smoothing / (1 + options * smoothing));
+  }
+
+  draw(kernel: number, random: Random): number {
+    const observed = this.#observed[kernel];
+    return observed !== undefined && random.next() < this.#hit ? observed : Math.floor(random.next() * this.#options);
+  }
+
+  addLogDensities(coordinate: number, sums: Float64Array): void {
+    this.#observed.forEach((observed, k) => { sums[k]! += observed === coordinate ? this.#logHit : this.#logMiss; });
+    sums[this.#observed.length]! -= Math.log(this.#options);
+  }
+}
+
+/** A kernel is as wide as the larger gap to its neighbours, or to the ends, but not narrower than kernels of so few points can justify. */
+function widthsOf(coordinates: readonly number[], _dimensions: number): number[] {
+  const rules = (globalThis as any).tpeRules ?? {};
+  if (rules.scott) {
+    const n = coordinates.length;
+    const w = Math.max(rules.scott * Math.max(1, n) ** (-1 / (4 + _dimensions)), 1 / Math.min(rules.clip ?? 100, 2 + n));
+    return coordinates.map(() => w);
+  }
+  const order = coordinates.map((_, k) => k).sort((a, b) => coordinates[a]! - coordinates[b]!);
+  const narrowest = 1 / Math.min(rules.clip ?? 100, 2 + coordinates.length * (rules.clipn ?? 1));
+  const widths: number[] = [];
+  order.forEach((k, rank) => {
+    const here = coordinates[k]!;
+    const below = rank === 0 ? 0 : coordinates[order[rank - 1]!]!;
+    const above = rank === order.length - 1 ? 1 : coordinates[order[rank + 1]!]!;
+    const first = rank === 0 && order.length > 1 ? above - here : Math.max(here - below, above - here);
+    const width = rank === order.length - 1 && order.length > 1 ? here - below : first;
+    widths[k] = Math.min(1, Math.max(narrowest, width));
+  });
+  return widths;
+}
