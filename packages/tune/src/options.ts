@@ -17,7 +17,7 @@ export interface TuneOptions<S> {
   /** What may vary. */
   readonly space: S;
   /** What must hold between parameters. */
-  readonly constraints?: readonly Constraint<InferConfig<S>>[];
+  readonly constraints?: readonly Constraint<InferConfig<NoInfer<S>>>[];
   /** The metric to make small or large; for several objectives, see `objectives`. */
   readonly metric?: string;
   /** Default `min`. */
@@ -51,7 +51,7 @@ export interface TuneOptions<S> {
   /** How long one attempt of a trial may run. Default: no limit. */
   readonly trialTimeoutMs?: number;
   /** Configurations to try first. */
-  readonly initialPoints?: readonly InferConfig<S>[];
+  readonly initialPoints?: readonly InferConfig<NoInfer<S>>[];
   /** What shows or exports the experiment. Default: `[progress()]`; an empty list: nothing. */
   readonly loggers?: readonly ExperimentLogger[];
   /** Shown in tables. Default: the folder's name. */

@@ -14,6 +14,7 @@ import type { LogRecord } from '../machine/records.js';
 
 const CHECKSUM_DIGITS = 8;
 const NEWLINE = 0x0a;
+const BLANK = 0x20;
 /** A power cut loses at most about as much. Each fdatasync costs the disk milliseconds, so it is not made for every record. */
 const SYNC_INTERVAL_MS = 50;
 
@@ -55,7 +56,7 @@ export function encodeLine(record: LogRecord): string {
 /** The record of a line without its end; null where the line is broken. */
 function decodeLine(line: Buffer): LogRecord | null {
   const text = line.subarray(CHECKSUM_DIGITS + 1);
-  if (line.toString('latin1', 0, CHECKSUM_DIGITS) !== crc32(text).toString(16).padStart(CHECKSUM_DIGITS, '0')) return null;
+  if (line[CHECKSUM_DIGITS] !== BLANK || line.toString('latin1', 0, CHECKSUM_DIGITS) !== crc32(text).toString(16).padStart(CHECKSUM_DIGITS, '0')) return null;
   return JSON.parse(text.toString('utf8')) as LogRecord;
 }
 
