@@ -32,3 +32,6 @@ export type { ExperimentLogger, ExperimentView } from './logger.js';
 export { progress } from './view/progress.js';
 export { csv } from './loggers/csv.js';
 export { jsonLines } from './loggers/json-lines.js';
+export { htmlReport } from './report/html.js';
+export { csvLines } from './loggers/csv.js';
+export { statusLine, trialLines, type SummaryOptions } from './view/summary.js';

@@ -1,5 +1,6 @@
 /** The trials of an experiment as its log tells of them: what is shown, and what a resumed experiment starts from. */
 import type { Json, Objective, TrialStatus } from '../searcher.js';
+import { dominates } from '../searchers/pareto.js';
 import type { LogRecord, Metrics, RecordedDecision, ReportRecord } from './records.js';
 
 /** Of a longer learning curve every second point is dropped, again and again: enough for a picture, and 10,000 trials stay small. */
@@ -91,7 +92,7 @@ export class TrialTable {
       const values = row.status === 'completed' || row.status === 'stopped' ? this.valuesOf(row.metrics) : null;
       return values ? [{ row, losses: values.map((value, index) => this.#lossOf(value, index)) }] : [];
     });
-    return done.filter(({ losses }) => !done.some((other) => other.losses.every((loss, i) => loss <= losses[i]!) && other.losses.some((loss, i) => loss < losses[i]!))).map(({ row }) => row);
+    return done.filter(({ losses }) => !done.some((other) => dominates(other.losses, losses))).map(({ row }) => row);
   }
 
   #begin({ id, config, reason, isInitial, atMs }: Extract<LogRecord, { kind: 'trial' }>): void {
