@@ -35,3 +35,5 @@ export { jsonLines } from './loggers/json-lines.js';
 export { htmlReport } from './report/html.js';
 export { csvLines } from './loggers/csv.js';
 export { statusLine, trialLines, type SummaryOptions } from './view/summary.js';
+export { tensorboard } from './loggers/tensorboard.js';
+export { mlflow, type MlflowOptions } from './loggers/mlflow.js';

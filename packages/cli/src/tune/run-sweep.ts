@@ -2,7 +2,7 @@
 import { pathToFileURL } from 'node:url';
 import { makeError } from '@muster/base';
 import { shutdown } from '@muster/core';
-import { statusLine, readExperiment, tune, type Space, type Trainable, type TuneOptions } from '@muster/tune';
+import { tune, type Space, type Trainable, type TuneOptions } from '@muster/tune';
 
 /** What the command line may say; undefined: the module's own. */
 export type SweepOptions = { readonly [Key in 'trials' | 'storage' | 'resume' | 'seed' | 'maxConcurrent' | 'timeBudgetMs']?: TuneOptions<Space>[Key] | undefined };
@@ -15,11 +15,7 @@ export async function runSweep(file: string, said: SweepOptions): Promise<void> 
   }
   const given = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
   try {
-    const { best, reason, storage } = await tune(trainable as Trainable<unknown>, { ...options, ...given } as TuneOptions<Space>);
-    if (storage) {
-      const { begin, table } = readExperiment(storage);
-      process.stdout.write(`${statusLine({ begin, table, trials: table.rows.length, elapsedMs: table.lastAtMs })}\n`);
-    }
+    const { best, reason } = await tune(trainable as Trainable<unknown>, { ...options, ...given } as TuneOptions<Space>);
     process.stdout.write(`${reason}\nbest: trial ${best.id}\n${JSON.stringify({ config: best.config, metrics: best.metrics }, null, 2)}\n`);
   } finally {
     await shutdown();

@@ -14,15 +14,15 @@ const TICKS = 4;
 const LOG_RATIO = 50;
 
 /** An axis that fits these values: of numbers, logarithmic where they span orders of magnitude; else of categories in the order in which they come. */
-export function axisOf(name: string, values: readonly (Json | undefined)[]): Axis {
+export function axisOf(name: string, values: readonly (Json | undefined)[], { isCount = false } = {}): Axis {
   const present = values.filter((value) => value !== undefined && value !== null);
-  return present.every((value) => typeof value === 'number') && present.length > 0 ? numericAxis(name, present as number[]) : categoricalAxis(name, present as Json[]);
+  return present.every((value) => typeof value === 'number') && present.length > 0 ? numericAxis(name, present as number[], isCount) : categoricalAxis(name, present as Json[]);
 }
 
-function numericAxis(name: string, values: readonly number[]): Axis {
+function numericAxis(name: string, values: readonly number[], isCount: boolean): Axis {
   const low = values.reduce((least, value) => Math.min(least, value), Infinity);
   const high = values.reduce((most, value) => Math.max(most, value), -Infinity);
-  const isLog = low > 0 && high / low > LOG_RATIO;
+  const isLog = !isCount && low > 0 && high / low > LOG_RATIO;
   const to = isLog ? Math.log : (value: number): number => value;
   const from = isLog ? Math.exp : (value: number): number => value;
   const span = to(high) - to(low) || 1;

@@ -66,7 +66,7 @@ const section = (title: string, body: string, note = ''): string => `<section><h
 function overview({ experiment: { begin, table, finished }, metric }: Findings): string {
   const { best } = table;
   const cards: [string, string][] = [
-    ['trials', `${table.ended} of ${table.rows.length} ended`], ['stopped early', String(table.stopped)], ['failed', String(table.failed)], ['time', shortTime(table.lastAtMs)],
+    ['trials', `${table.ended} of ${table.rows.length} ended`], ['stopped', String(table.stopped)], ['failed', String(table.failed)], ['time', shortTime(table.lastAtMs)],
     ['searcher', begin.searcher], ['scheduler', begin.scheduler], ['state', finished === null ? 'not finished' : finished],
   ];
   const bestCard = best ? `<div class="best"><span>best ${escapeText(metric)}, trial ${best.id}</span><strong>${escapeText(shortText(best.metrics![metric]!))}</strong><code>${escapeText(JSON.stringify(best.config))}</code></div>` : '';
@@ -77,7 +77,7 @@ const titleOf = (row: TrialRow, metric: string): string => `trial ${row.id}: ${m
 
 function history({ experiment: { begin }, metric, done }: Findings): string {
   if (done.length === 0) return '';
-  const x = axisOf('trial, in the order of their ends', [1, done.length]);
+  const x = axisOf('trial, in the order of their ends', [1, done.length], { isCount: true });
   const y = axisOf(metric, done.map(({ value }) => value));
   const sign = begin.objectives[0]!.mode === 'max' ? -1 : 1;
   const bestSoFar: [number, number][] = [];
@@ -128,7 +128,7 @@ function contour({ metric, done, paths }: Findings): string {
     const [atX, atY] = [x.place(valueAt(row.config, first)), y.place(valueAt(row.config, second))];
     return atX === null || atY === null ? [] : [{ x: atX, y: atY, shade, title: titleOf(row, metric) }];
   });
-  const width = 0.35 * Math.max(2, dots.length) ** (-1 / 6);
+  const width = 0.2 * Math.max(2, dots.length) ** (-1 / 6);
   const sample = thinOut(dots, 500);
   const cells = Array.from({ length: HEAT_CELLS }, (_, row) => Array.from({ length: HEAT_CELLS }, (_, column) => {
     let [weight, sum] = [0, 0];
@@ -146,7 +146,7 @@ function curves({ experiment: { table }, metric, done }: Findings): string {
   const shades = new Map(done.map(({ row, shade }) => [row, shade]));
   const rows = thinOut(table.rows.filter(({ curve }) => curve.length > 1), CURVES_MAX);
   if (rows.length === 0) return '';
-  const x = axisOf('step', rows.flatMap(({ curve }) => [curve[0]![0], curve.at(-1)![0]]));
+  const x = axisOf('step', rows.flatMap(({ curve }) => [curve[0]![0], curve.at(-1)![0]]), { isCount: true });
   const y = axisOf(metric, rows.flatMap(({ curve }) => curve.map(([, value]) => value)));
   const lines = rows.map((row) => ({ points: row.curve.map(([step, value]) => [x.place(step)!, y.place(value)!] as const), className: (shades.get(row) ?? 0) > 0.9 ? 'curve good' : 'curve', title: titleOf(row, metric) }));
   return scatter({ x, y, width: 960, height: 360 }, [], lines);

@@ -25,6 +25,7 @@ class Progress implements ExperimentLogger {
   #startedMs = 0;
   #elapsedBeforeMs = 0;
   #drawnLines = 0;
+  #lastLine = '';
   #best: TrialRow | null = null;
 
   constructor(stream: NodeJS.WritableStream & Partial<Pick<WriteStream, 'isTTY' | 'columns'>>) {
@@ -58,7 +59,9 @@ class Progress implements ExperimentLogger {
 
   #show(): void {
     if (!this.#stream.isTTY) {
-      this.#stream.write(`${this.#status()}\n`);
+      const line = this.#status();
+      if (line !== this.#lastLine) this.#stream.write(`${line}\n`);
+      this.#lastLine = line;
       return;
     }
     const columnsMax = this.#stream.columns ?? DEFAULT_COLUMNS;

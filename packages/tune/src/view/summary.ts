@@ -23,7 +23,7 @@ export function statusLine({ begin, table, trials, elapsedMs }: Pick<SummaryOpti
   const { metric } = begin.objectives[0]!;
   const parts = [
     `${begin.name}: ${table.ended}${Number.isFinite(trials) ? ` of ${trials}` : ''} trials`,
-    ...(table.running > 0 ? [`${table.running} running`] : []), ...(table.stopped > 0 ? [`${table.stopped} stopped early`] : []), ...(table.failed > 0 ? [`${table.failed} failed`] : []),
+    ...(table.running > 0 ? [`${table.running} running`] : []), ...(table.stopped > 0 ? [`${table.stopped} stopped`] : []), ...(table.failed > 0 ? [`${table.failed} failed`] : []),
     ...(table.best ? [`best ${metric} ${shortText(table.best.metrics![metric]!)} in trial ${table.best.id}`] : []), shortTime(elapsedMs),
   ];
   const left = etaMs(table, trials, elapsedMs);
