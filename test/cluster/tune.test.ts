@@ -2,10 +2,12 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { asha, choice, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type Trial, type TuneOptions } from '@muster/tune';
+import { asha, choice, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
 import { shutdown } from '@muster/core';
+import type { ActorRow, ListAnswer } from '@muster/head';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
+import { isAlive } from '../support/processes.js';
 import { Program } from '../support/program.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
@@ -21,6 +23,9 @@ let folders = 0;
 const fresh = (): string => join(root, `e${++folders}`);
 
 const SPACE = { x: uniform(0, 10) };
+/** What must never change of a trial that has ended. */
+const asEnded = (row: TrialRow | undefined): unknown => row && { config: row.config, metrics: row.metrics, status: row.status, step: row.step };
+
 const QUIET = { space: SPACE, metric: 'loss', loggers: [], resources: { cpus: 0.5 } } as const;
 
 t.test('functions that return a number, metrics, or report them all find the best', async (t) => {
@@ -33,6 +38,8 @@ t.test('functions that return a number, metrics, or report them all find the bes
   t.match(object.best.metrics, { loss: best, note: 'by hand' });
   t.equal(reporting.best.metrics['loss'], best, 'random search draws the same points for the same seed');
   t.equal(number.reason, 'all 12 trials have begun');
+  const together = await Promise.all([1, 2].map((seed) => tune(({ x }) => x, { ...QUIET, trials: 5, seed })));
+  t.same(together.map(({ trials }) => trials.length), [5, 5], 'two experiments in one program');
 });
 
 t.test('run in turn, equal seeds give equal experiments, and others others', async (t) => {
@@ -179,6 +186,49 @@ t.test('a driver that is killed again and again loses no trial that has ended an
   t.ok(deaths >= 8, `it was killed ${deaths} times`);
   const story = (folder: string): unknown[] => readExperiment(folder).records.map((record) => ({ ...record, atMs: 0, startedAt: 0, name: '' }));
   t.same(story(broken), story(whole));
+});
+
+t.test('a driver that is killed while trials run side by side keeps those that had ended, and runs the rest', async (t) => {
+  const storage = fresh();
+  const source = (diesAfter: number): string => `
+    import { random, tune, uniform } from ${JSON.stringify(import.meta.resolve('@muster/tune'))};
+    let heard = 0;
+    const dies = { name: 'dies', begin: () => {}, close: async () => {}, record: () => { if (++heard === ${diesAfter}) process.kill(process.pid, 'SIGKILL'); } };
+    await tune(async ({ x }, trial) => {
+      for (let epoch = trial.startEpoch; epoch < 3; epoch++) await trial.report({ loss: x + (trial.checkpoint ?? 0) }, { checkpoint: epoch });
+    }, { space: { x: uniform(0, 1) }, metric: 'loss', trials: 12, maxConcurrent: 4, searcher: random(), resources: { cpus: 0.25 }, storage: ${JSON.stringify(storage)}, resume: true, loggers: [dies] });
+    await shutdown();`;
+  const ended = new Map<string, unknown>();
+  for (const diesAfter of [9, 14, 11, 0]) {
+    const program = new Program(source(diesAfter), { folder: join(root, 'programs'), env: cluster.driverEnv() });
+    t.equal(await program.ended, diesAfter === 0 ? '0' : 'SIGKILL', program.stderr);
+    const { table } = readExperiment(storage);
+    for (const [id, was] of ended) t.same(asEnded(table.get(id)), was, `trial ${id}`);
+    for (const row of table.rows) if (row.status !== 'running') ended.set(row.id, structuredClone(asEnded(row)));
+  }
+  t.equal(ended.size, 12);
+  const { records } = readExperiment(storage);
+  t.equal(new Set(records.flatMap((record) => (record.kind === 'report' ? [`${record.id}/${record.step}`] : []))).size, 36, 'each step of each trial');
+  t.equal(records.filter(({ kind }) => kind === 'report').length, 36, 'and each once');
+});
+
+t.test('when the mailbox dies, trials report again and nobody notices', async (t) => {
+  const killed = new Set<number>();
+  const killMailbox = async (): Promise<void> => {
+    const { rows } = await cluster.query<ListAnswer>('list', { kind: 'actors' });
+    const mailbox = (rows as readonly ActorRow[]).find(({ className, state }) => className === 'Mailbox' && state === 'alive');
+    if (!mailbox?.pid || killed.has(mailbox.pid) || !isAlive(mailbox.pid)) return; // the head has not heard of its death yet
+    killed.add(mailbox.pid);
+    process.kill(mailbox.pid, 'SIGKILL');
+  };
+  const storage = fresh();
+  const killer = { name: 'killer', begin: () => {}, close: async () => {}, record: (record: LogRecord) => { if (record.kind === 'report' && record.step % 4 === 0) void killMailbox(); } };
+  const result = await tune(async ({ x }, trial) => {
+    for (let epoch = trial.startEpoch; epoch < 12; epoch++) await trial.report({ loss: x / (epoch + 1) });
+  }, { ...QUIET, trials: 2, maxConcurrent: 2, storage, loggers: [killer] });
+  t.ok(killed.size > 0, `it was killed ${killed.size} times`);
+  t.same(result.trials.map(({ status, step, attempts }) => [status, step, attempts]), [['completed', 12, 1], ['completed', 12, 1]]);
+  t.equal(readExperiment(storage).records.filter(({ kind }) => kind === 'report').length, 24);
 });
 
 t.test('shut down in the middle, an experiment rejects', async (t) => {

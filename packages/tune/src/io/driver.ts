@@ -67,7 +67,7 @@ export class Driver {
   async run(): Promise<string> {
     const { experiment, signal, timeBudgetMs } = this.#options;
     signal?.throwIfAborted();
-    this.#mailbox = await actor(Mailbox, { name: 'tune mailbox', cpus: 0, maxRestarts: -1, maxConcurrency: 100_000 }).create();
+    this.#mailbox = await actor(Mailbox, { cpus: 0, maxRestarts: -1, maxConcurrency: 100_000 }).create();
     const aborted = (): void => this.#fail(signal!.reason);
     signal?.addEventListener('abort', aborted, { once: true });
     const leftMs = timeBudgetMs - this.#nowMs();
