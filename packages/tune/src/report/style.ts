@@ -9,7 +9,7 @@ header,main{max-width:1080px;margin:0 auto;padding:24px}h1{margin:0 0 16px;font-
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
 dl{display:flex;flex-wrap:wrap;gap:8px 28px;margin:16px 0 0}dt{color:var(--soft);font-size:13px}dd{margin:0;font-weight:600}
 .note{color:var(--soft);margin:0 0 8px}.wide{overflow-x:auto}svg{display:inline-block;vertical-align:top;max-width:none}
-.grid{stroke:var(--line)}.rail{stroke:var(--soft)}.tick{fill:var(--soft);font-size:11px}.label{fill:var(--ink);font-size:13px}.bar{fill:var(--accent)}
+.grid{stroke:var(--line)}.rail{stroke:var(--soft)}.tick{fill:var(--soft);font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}.label{fill:var(--ink);font-size:13px}.bar{fill:var(--accent)}
 .best-line{fill:none;stroke:var(--best);stroke-width:2}.thread{fill:none;stroke-width:1.4}.curve{fill:none;stroke:var(--faint);stroke-width:1.2}.curve.good{stroke:var(--best);stroke-width:2}
 .mark{fill:var(--ink)}path:hover{stroke-width:3;opacity:1!important}circle:hover{r:6px}
 table{border-collapse:collapse;font-size:13px}th,td{padding:4px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}th{position:sticky;top:0;background:var(--paper)}tr.failed td{color:var(--soft)}
