@@ -37,7 +37,7 @@ const NOISE_PRIOR = { mean: Math.log(1e-6), deviation: 2 } as const;
 const VARIANCE_MIN = 1e-14;
 
 /** The length scales' prior: functions of many inputs are taken to be smoother in each. */
-const lengthPriorMean = (inputs: number): number => Math.SQRT2 + 0.5 * Math.log(inputs);
+const lengthPriorMean = (inputs: number): number => ((globalThis as any).tpeRules?.lp ?? Math.SQRT2) + 0.5 * Math.log(inputs);
 
 /** A start for fitting where nothing is known. */
 export function defaultHyperparameters(inputs: number): Hyperparameters {
@@ -173,8 +173,8 @@ function addPriors(x: Hyperparameters, inputs: number, gradient: Float64Array): 
     value += 0.5 * z * z;
     gradient[index]! += z / deviation;
   };
-  for (let d = 0; d < inputs; d++) add(d, lengthPriorMean(inputs), LENGTH_PRIOR_DEVIATION);
-  add(inputs, 0, SIGNAL_PRIOR_DEVIATION);
+  for (let d = 0; d < inputs; d++) add(d, lengthPriorMean(inputs), (globalThis as any).tpeRules?.ld ?? LENGTH_PRIOR_DEVIATION);
+  add(inputs, 0, (globalThis as any).tpeRules?.sd ?? SIGNAL_PRIOR_DEVIATION);
   add(inputs + 1, NOISE_PRIOR.mean, NOISE_PRIOR.deviation);
   return value;
 }

@@ -75,6 +75,15 @@ class GpSearcher extends HistorySearcher {
     const finite = trials.flatMap(({ losses }) => losses?.[0] ?? []);
     const worst = Math.max(...finite);
     const losses = trials.map(({ losses }) => losses?.[0] ?? worst);
+    const R = (globalThis as any).tpeRules ?? {};
+    if (R.warp) {
+      const sorted = [...losses].sort((a, b) => a - b);
+      const q = R.warp === true ? 0.5 : R.warp;
+      const k = Math.floor(sorted.length * q);
+      const med = sorted[k]!;
+      const d = Math.sqrt(sorted.slice(0, k).reduce((a, y) => a + (y - med) ** 2, 0) / k) || 1;
+      losses.forEach((y, i) => { if (y > med) losses[i] = med + d * Math.log1p((y - med) / d); });
+    }
     const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
     const deviation = Math.sqrt(losses.reduce((sum, loss) => sum + (loss - mean) ** 2, 0) / losses.length) || 1;
     const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
@@ -92,7 +101,7 @@ class GpSearcher extends HistorySearcher {
     const size = kinds.length + 2;
     const last = [...this.history.ended, ...this.history.running()].reverse().find(({ note }) => note.length === size);
     const fresh = defaultHyperparameters(kinds.length);
-    if (targets.length <= FEW_TRIALS) return fitHyperparameters(observations, last ? [Float64Array.from(last.note), fresh] : [fresh], FIT_EVALUATIONS.few);
+    if (targets.length <= FEW_TRIALS) return fitHyperparameters(observations, (globalThis as any).tpeRules?.fresh ? [fresh] : last ? [Float64Array.from(last.note), fresh] : [fresh], FIT_EVALUATIONS.few);
     const order = [...targets.keys()].sort((a, b) => targets[a]! - targets[b]!);
     const chosen = targets.length <= FITTED_MAX ? order : [...order.slice(0, FITTED_MAX / 2), ...evenly(order.slice(FITTED_MAX / 2), FITTED_MAX / 2)];
     const part: Observations = { kinds, inputs: chosen.map((i) => inputs[i]!), targets: Float64Array.from(chosen, (i) => targets[i]!) };
