@@ -31,13 +31,14 @@ const LENGTH_BOUNDS = [5e-3, 1e3] as const;
 const SIGNAL_BOUNDS = [1e-2, 1e4] as const;
 const NOISE_BOUNDS = [NOISE_MIN, 1] as const;
 /** Priors are normal over the logarithms. */
-const LENGTH_PRIOR_DEVIATION = Math.sqrt(3);
-const SIGNAL_PRIOR_DEVIATION = 2;
+const LENGTH_PRIOR_MEDIAN = 0.45;
+const LENGTH_PRIOR_DEVIATION = 0.7;
+const SIGNAL_PRIOR_DEVIATION = 1;
 const NOISE_PRIOR = { mean: Math.log(1e-6), deviation: 2 } as const;
 const VARIANCE_MIN = 1e-14;
 
-/** The length scales' prior: functions of many inputs are taken to be smoother in each. */
-const lengthPriorMean = (inputs: number): number => ((globalThis as any).tpeRules?.lp ?? Math.SQRT2) + 0.5 * Math.log(inputs);
+/** Functions of many inputs are taken to be smoother in each. Shorter and surer than in the source: a long one once believed hides what an input does. */
+const lengthPriorMean = (inputs: number): number => Math.log(LENGTH_PRIOR_MEDIAN) + 0.5 * Math.log(inputs);
 
 /** A start for fitting where nothing is known. */
 export function defaultHyperparameters(inputs: number): Hyperparameters {
@@ -173,8 +174,8 @@ function addPriors(x: Hyperparameters, inputs: number, gradient: Float64Array): 
     value += 0.5 * z * z;
     gradient[index]! += z / deviation;
   };
-  for (let d = 0; d < inputs; d++) add(d, lengthPriorMean(inputs), (globalThis as any).tpeRules?.ld ?? LENGTH_PRIOR_DEVIATION);
-  add(inputs, 0, (globalThis as any).tpeRules?.sd ?? SIGNAL_PRIOR_DEVIATION);
+  for (let d = 0; d < inputs; d++) add(d, lengthPriorMean(inputs), LENGTH_PRIOR_DEVIATION);
+  add(inputs, 0, SIGNAL_PRIOR_DEVIATION);
   add(inputs + 1, NOISE_PRIOR.mean, NOISE_PRIOR.deviation);
   return value;
 }

@@ -11,6 +11,7 @@ import { maximizeImprovement } from './acquisition.js';
 import { featureKinds, featuresOf } from './features.js';
 import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
+import { LossScale } from './loss-scale.js';
 import { spread } from './quasi-random.js';
 
 /** What {@link gp} takes. */
@@ -53,13 +54,16 @@ class GpSearcher extends HistorySearcher {
     }
     const known = this.#informative(ended);
     const leaders = [...known].sort((a, b) => lossOf(a) - lossOf(b)).map(({ point }) => point);
-    const { observations, unscaled } = this.#observe(known);
+    const { observations, scale } = this.#observe(known);
     const hyperparameters = this.#fit(observations);
     const model = new GaussianProcess(observations, hyperparameters);
     const best = Math.min(...observations.inputs.map((input) => model.at(input).mean));
     const imagining = model.imagining(this.history.running().map(({ point }) => featuresOf(this.space.dimensions, point)));
     const { point, logImprovement, posterior } = maximizeImprovement({ space: this.space, model: imagining, best, known: leaders, random });
-    const reason = `GP: of ${known.length} trials; expects ${unscaled(posterior.mean)} with a deviation of ${(Math.sqrt(posterior.variance) * unscaled.deviation).toPrecision(3)} (best ${unscaled(best)}); log expected improvement ${logImprovement.toPrecision(3)}`;
+    const deviation = Math.sqrt(posterior.variance);
+    const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
+    const shown = (scaled: number): string => String(Number((sign * scale.lossOf(scaled)).toPrecision(4)));
+    const reason = `GP: of ${known.length} trials; expects ${shown(posterior.mean)} (${shown(posterior.mean - deviation)} to ${shown(posterior.mean + deviation)}), best so far ${shown(best)}; log expected improvement ${logImprovement.toPrecision(3)}`;
     return { kind: 'point', point, note: [...hyperparameters], reason };
   }
 
@@ -70,29 +74,17 @@ class GpSearcher extends HistorySearcher {
     return [...better, ...ended.filter((trial) => !better.has(trial)).slice(-TRIALS_MAX / 2)];
   }
 
-  /** Losses with mean 0 and deviation 1, a failure being as bad as the worst. */
-  #observe(trials: readonly Trial[]): { observations: Observations; unscaled: Unscaled } {
-    const finite = trials.flatMap(({ losses }) => losses?.[0] ?? []);
-    const worst = Math.max(...finite);
-    const losses = trials.map(({ losses }) => losses?.[0] ?? worst);
-    const R = (globalThis as any).tpeRules ?? {};
-    if (R.warp) {
-      const sorted = [...losses].sort((a, b) => a - b);
-      const q = R.warp === true ? 0.5 : R.warp;
-      const k = Math.floor(sorted.length * q);
-      const med = sorted[k]!;
-      const d = Math.sqrt(sorted.slice(0, k).reduce((a, y) => a + (y - med) ** 2, 0) / k) || 1;
-      losses.forEach((y, i) => { if (y > med) losses[i] = med + d * Math.log1p((y - med) / d); });
-    }
-    const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
-    const deviation = Math.sqrt(losses.reduce((sum, loss) => sum + (loss - mean) ** 2, 0) / losses.length) || 1;
-    const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
+  /** What the model is made of; a failure is as bad as the worst. */
+  #observe(trials: readonly Trial[]): { readonly observations: Observations; readonly scale: LossScale } {
+    const worst = Math.max(...trials.flatMap(({ losses }) => losses?.[0] ?? []));
+    const losses = trials.map((trial) => trial.losses?.[0] ?? worst);
+    const scale = new LossScale(losses);
     const observations: Observations = {
       kinds: featureKinds(this.space.dimensions),
       inputs: trials.map(({ point }) => featuresOf(this.space.dimensions, point)),
-      targets: Float64Array.from(losses, (loss) => (loss - mean) / deviation),
+      targets: Float64Array.from(losses, (loss) => scale.scaled(loss)),
     };
-    return { observations, unscaled: Object.assign((scaled: number) => (sign * (scaled * deviation + mean)).toPrecision(4), { deviation }) };
+    return { observations, scale };
   }
 
   /** Begins where the last fit ended, which the last trial's note tells; while trials are few, also anew. */
@@ -101,18 +93,12 @@ class GpSearcher extends HistorySearcher {
     const size = kinds.length + 2;
     const last = [...this.history.ended, ...this.history.running()].reverse().find(({ note }) => note.length === size);
     const fresh = defaultHyperparameters(kinds.length);
-    if (targets.length <= FEW_TRIALS) return fitHyperparameters(observations, (globalThis as any).tpeRules?.fresh ? [fresh] : last ? [Float64Array.from(last.note), fresh] : [fresh], FIT_EVALUATIONS.few);
+    if (targets.length <= FEW_TRIALS) return fitHyperparameters(observations, last ? [Float64Array.from(last.note), fresh] : [fresh], FIT_EVALUATIONS.few);
     const order = [...targets.keys()].sort((a, b) => targets[a]! - targets[b]!);
     const chosen = targets.length <= FITTED_MAX ? order : [...order.slice(0, FITTED_MAX / 2), ...evenly(order.slice(FITTED_MAX / 2), FITTED_MAX / 2)];
     const part: Observations = { kinds, inputs: chosen.map((i) => inputs[i]!), targets: Float64Array.from(chosen, (i) => targets[i]!) };
     return fitHyperparameters(part, [last ? Float64Array.from(last.note) : fresh], FIT_EVALUATIONS.many);
   }
-}
-
-/** A scaled loss as users know it. */
-interface Unscaled {
-  (scaled: number): string;
-  readonly deviation: number;
 }
 
 const lossOf = ({ losses }: Trial): number => losses?.[0] ?? Infinity;

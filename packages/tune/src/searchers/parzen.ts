@@ -9,10 +9,12 @@ import { cellAt, coordinateOfIndex, indexAt, valueCount } from '../space/scale.j
 
 /** Quantised dimensions of more values are taken as continuous: their cells are narrower than any kernel. */
 const TABLE_VALUES_MAX = 64;
+/** Kernels are at least one part in so many of the range wide. */
+const WIDTHS_MAX = 400;
 
 /** One dimension of all kernels. */
 interface Marginal {
-  /** A coordinate drawn from the kernel of this index; null for the prior. */
+  /** A coordinate drawn from the kernel of this index. */
   draw(kernel: number, random: Random): number;
   /** Adds each kernel's log density at this coordinate to the sums. */
   addLogDensities(coordinate: number, sums: Float64Array): void;
@@ -22,38 +24,33 @@ interface Marginal {
 export class ParzenMixture {
   readonly #indices: readonly number[];
   readonly #marginals: readonly Marginal[];
-  readonly #logWeights: Float64Array;
-  readonly #cumulative: Float64Array;
+  /** All of one weight, the prior's being the last. */
+  readonly #kernels: number;
+  /** Room for logDensity, which is on the path of every candidate. */
   readonly #sums: Float64Array;
 
-  /** Every point must have a coordinate in each of the dimensions. The prior's weight is 1. */
-  constructor(dimensions: readonly Dimension[], indices: readonly number[], points: readonly Point[], weights: readonly number[] = points.map(() => 1)) {
+  /** Every point must have a coordinate in each of the dimensions. */
+  constructor(dimensions: readonly Dimension[], indices: readonly number[], points: readonly Point[]) {
     this.#indices = indices;
     this.#marginals = indices.map((index) => {
       const coordinates = points.map((point) => point[index]!);
       const dimension = dimensions[index]!;
-      return dimension.kind === 'categorical' ? new CategoricalMarginal(dimension.options.length, coordinates) : new NumericMarginal(dimension, coordinates, indices.length);
+      return dimension.kind === 'categorical' ? new CategoricalMarginal(dimension.options.length, coordinates) : new NumericMarginal(dimension, coordinates);
     });
-    const all = [...weights, 1];
-    const total = all.reduce((sum, weight) => sum + weight, 0);
-    this.#logWeights = Float64Array.from(all, (weight) => Math.log(weight / total));
-    let sum = 0;
-    this.#cumulative = Float64Array.from(all, (weight) => (sum += weight / total));
-    this.#sums = new Float64Array(all.length);
+    this.#kernels = points.length + 1;
+    this.#sums = new Float64Array(this.#kernels);
   }
 
   /** Draws coordinates into a point. */
   draw(into: (number | null)[], random: Random): void {
-    const at = random.next();
-    const found = this.#cumulative.findIndex((bound) => at < bound);
-    const kernel = found === -1 ? this.#cumulative.length - 1 : found;
+    const kernel = Math.floor(random.next() * this.#kernels);
     this.#marginals.forEach((marginal, i) => { into[this.#indices[i]!] = marginal.draw(kernel, random); });
   }
 
   /** The logarithm of the density, or of the probability where dimensions are discrete. */
   logDensity(point: Point): number {
     const sums = this.#sums;
-    sums.set(this.#logWeights);
+    sums.fill(-Math.log(this.#kernels));
     this.#marginals.forEach((marginal, i) => marginal.addLogDensities(point[this.#indices[i]!]!, sums));
     let largest = -Infinity;
     for (let k = 0; k < sums.length; k++) if (sums[k]! > largest) largest = sums[k]!;
@@ -73,10 +70,10 @@ class NumericMarginal implements Marginal {
   readonly #table: Float64Array | null;
   readonly #values: number;
 
-  constructor(dimension: NumericDimension, coordinates: readonly number[], dimensions: number) {
+  constructor(dimension: NumericDimension, coordinates: readonly number[]) {
     this.#dimension = dimension;
     this.#centers = Float64Array.from([...coordinates, 0.5]);
-    this.#widths = Float64Array.from([...widthsOf(coordinates, dimensions), 1]);
+    this.#widths = Float64Array.from([...widthsOf(coordinates), 1]);
     this.#logMasses = this.#centers.map((center, k) => Math.log(this.#widths[k]! * normalMass(-center / this.#widths[k]!, (1 - center) / this.#widths[k]!)));
     const count = valueCount(dimension);
     this.#values = count;
@@ -144,23 +141,16 @@ class CategoricalMarginal implements Marginal {
 }
 
 /** A kernel is as wide as the larger gap to its neighbours, or to the ends, but not narrower than kernels of so few points can justify. */
-function widthsOf(coordinates: readonly number[], _dimensions: number): number[] {
-  const rules = (globalThis as any).tpeRules ?? {};
-  if (rules.scott) {
-    const n = coordinates.length;
-    const w = Math.max(rules.scott * Math.max(1, n) ** (-1 / (4 + _dimensions)), 1 / Math.min(rules.clip ?? 100, 2 + n));
-    return coordinates.map(() => w);
-  }
+function widthsOf(coordinates: readonly number[]): number[] {
   const order = coordinates.map((_, k) => k).sort((a, b) => coordinates[a]! - coordinates[b]!);
-  const narrowest = 1 / Math.min(rules.clip ?? 100, 2 + coordinates.length * (rules.clipn ?? 1));
+  const narrowest = 1 / Math.min(WIDTHS_MAX, 2 + coordinates.length);
   const widths: number[] = [];
   order.forEach((k, rank) => {
-    const here = coordinates[k]!;
-    const below = rank === 0 ? 0 : coordinates[order[rank - 1]!]!;
-    const above = rank === order.length - 1 ? 1 : coordinates[order[rank + 1]!]!;
-    const first = rank === 0 && order.length > 1 ? above - here : Math.max(here - below, above - here);
-    const width = rank === order.length - 1 && order.length > 1 ? here - below : first;
-    widths[k] = Math.min(1, Math.max(narrowest, width));
+    const below = rank === 0 ? null : coordinates[k]! - coordinates[order[rank - 1]!]!;
+    const above = rank === order.length - 1 ? null : coordinates[order[rank + 1]!]! - coordinates[k]!;
+    const alone = Math.max(coordinates[k]!, 1 - coordinates[k]!);
+    const gap = below === null && above === null ? alone : Math.max(below ?? 0, above ?? 0);
+    widths[k] = Math.min(1, Math.max(narrowest, gap));
   });
   return widths;
 }

@@ -16,7 +16,7 @@ import { spread } from './quasi-random.js';
 export interface TpeOptions {
   /** Trials that fill the space evenly before the model is asked. Default 10. */
   readonly startupTrials?: number;
-  /** Points drawn from the density of the better trials, of which the best is taken. Default 24. */
+  /** Points drawn from the density of the better trials, of which the best is taken. Default 64. */
   readonly candidates?: number;
 }
 
@@ -31,7 +31,7 @@ export interface Evidence {
 }
 
 const STARTUP_TRIALS = 10;
-const CANDIDATES = 24;
+const CANDIDATES = 64;
 const BETTER_PART = 0.1;
 const BETTER_MAX = 25;
 
