@@ -3,14 +3,16 @@
  * Source: Bergstra et al., 2011; Falkner et al., 2018 (products over all dimensions at once).
  */
 import type { Random } from '@muster/base';
-import { normalDeviate, normalLogDensity, normalMass } from '../numeric/normal.js';
+import { normalCdf, normalDeviate, normalLogDensity, normalMass } from '../numeric/normal.js';
 import type { Dimension, NumericDimension, Point } from '../space/dimensions.js';
 import { cellAt, coordinateOfIndex, indexAt, valueCount } from '../space/scale.js';
 
 /** Quantised dimensions of more values are taken as continuous: their cells are narrower than any kernel. */
 const TABLE_VALUES_MAX = 64;
+/** The least probability of a cell that is told from nothing: differences of cumulative ones have no more digits. */
+const CELL_MIN = 1e-15;
 /** Kernels are at least one part in so many of the range wide. */
-const WIDTHS_MAX = 400;
+const WIDTHS_MAX = 200;
 
 /** One dimension of all kernels. */
 interface Marginal {
@@ -98,18 +100,27 @@ class NumericMarginal implements Marginal {
     for (let k = 0; k < sums.length; k++) sums[k]! += normalLogDensity((coordinate - this.#centers[k]!) / this.#widths[k]!) - this.#logMasses[k]!;
   }
 
+  /** Many kernels are the same, because many trials have the same value: each kind is worked out once. */
   #tabulate(): Float64Array {
-    const cells = Array.from({ length: this.#values }, (_, value) => cellAt(this.#dimension, coordinateOfIndex(this.#dimension, value)));
+    const edges = [0, ...Array.from({ length: this.#values }, (_, value) => cellAt(this.#dimension, coordinateOfIndex(this.#dimension, value))[1])];
+    const rows = new Map<string, Float64Array>();
     const table = new Float64Array(this.#centers.length * this.#values);
     this.#centers.forEach((center, k) => {
       const width = this.#widths[k]!;
-      const logTotal = this.#logMasses[k]! - Math.log(width);
-      cells.forEach(([low, high], value) => {
-        table[k * this.#values + value] = Math.log(Math.max(Number.MIN_VALUE, normalMass((low - center) / width, (high - center) / width))) - logTotal;
-      });
+      const key = `${center} ${width}`;
+      let row = rows.get(key);
+      if (!row) rows.set(key, (row = rowOf(center, width, edges)));
+      table.set(row, k * this.#values);
     });
     return table;
   }
+}
+
+/** The log probabilities of the cells between these edges, under a normal kernel that is cut off at 0 and 1. */
+function rowOf(center: number, width: number, edges: readonly number[]): Float64Array {
+  const below = edges.map((edge) => normalCdf((edge - center) / width));
+  const total = below.at(-1)! - below[0]!;
+  return Float64Array.from({ length: edges.length - 1 }, (_, value) => Math.log(Math.max(CELL_MIN, (below[value + 1]! - below[value]!) / total)));
 }
 
 /** Kernels that prefer the observed option. */
