@@ -24,9 +24,9 @@ const STARTUP_TRIALS = 10;
 /** A model of more trials would cost a second a suggestion; of more, the best and the latest are taken. */
 const TRIALS_MAX = 400;
 /** Hyperparameters are fitted to at most so many trials: they hardly change, and fitting costs n³ a step. */
-const FITTED_MAX = 90;
+const FITTED_MAX = 64;
 /** Steps of fitting, while they are cheap and after that. */
-const FIT_EVALUATIONS = { few: 60, many: 14 } as const;
+const FIT_EVALUATIONS = { few: 60, many: 12 } as const;
 const FEW_TRIALS = 40;
 
 /** Searches by a Gaussian process. The best use of few and costly trials, up to some hundreds, with up to some twenty parameters. */
@@ -57,7 +57,7 @@ class GpSearcher extends HistorySearcher {
     const { observations, scale } = this.#observe(known);
     const hyperparameters = this.#fit(observations);
     const model = new GaussianProcess(observations, hyperparameters);
-    const best = Math.min(...observations.inputs.map((input) => model.at(input).mean));
+    const best = model.leastMean();
     const imagining = model.imagining(this.history.running().map(({ point }) => featuresOf(this.space.dimensions, point)));
     const { point, logImprovement, posterior } = maximizeImprovement({ space: this.space, model: imagining, best, known: leaders, random });
     const deviation = Math.sqrt(posterior.variance);
