@@ -31,13 +31,14 @@ const LENGTH_BOUNDS = [5e-3, 1e3] as const;
 const SIGNAL_BOUNDS = [1e-2, 1e4] as const;
 const NOISE_BOUNDS = [NOISE_MIN, 1] as const;
 /** Priors are normal over the logarithms. */
-const LENGTH_PRIOR_DEVIATION = Math.sqrt(3);
-const SIGNAL_PRIOR_DEVIATION = 2;
+const LENGTH_PRIOR_MEDIAN = 0.45;
+const LENGTH_PRIOR_DEVIATION = 0.7;
+const SIGNAL_PRIOR_DEVIATION = 1;
 const NOISE_PRIOR = { mean: Math.log(1e-6), deviation: 2 } as const;
 const VARIANCE_MIN = 1e-14;
 
-/** The length scales' prior: functions of many inputs are taken to be smoother in each. */
-const lengthPriorMean = (inputs: number): number => Math.SQRT2 + 0.5 * Math.log(inputs);
+/** Functions of many inputs are taken to be smoother in each. Shorter and surer than in the source: a long one once believed hides what an input does. */
+const lengthPriorMean = (inputs: number): number => Math.log(LENGTH_PRIOR_MEDIAN) + 0.5 * Math.log(inputs);
 
 /** A start for fitting where nothing is known. */
 export function defaultHyperparameters(inputs: number): Hyperparameters {
@@ -49,6 +50,7 @@ export class GaussianProcess {
   readonly #observations: Observations;
   readonly #weights: Float64Array;
   readonly #signal: number;
+  readonly #noise: number;
   readonly #lower: Matrix;
   readonly #alpha: Float64Array;
   readonly hyperparameters: Hyperparameters;
@@ -58,8 +60,15 @@ export class GaussianProcess {
     this.hyperparameters = hyperparameters;
     this.#weights = inverseSquares(hyperparameters, observations.kinds.length);
     this.#signal = Math.exp(hyperparameters.at(-2)!);
-    this.#lower = this.#factorise(Math.exp(hyperparameters.at(-1)!));
+    const { lower, noise } = this.#factorise(Math.exp(hyperparameters.at(-1)!));
+    this.#lower = lower;
+    this.#noise = noise;
     this.#alpha = solveLowerTransposed(this.#lower, solveLower(this.#lower, observations.targets));
+  }
+
+  /** The least of the function's means at the points that are known. */
+  leastMean(): number {
+    return Math.min(...this.#observations.targets.map((target, j) => target - this.#noise * this.#alpha[j]!));
   }
 
   /** The function's mean and variance at a point, without the noise. */
@@ -67,6 +76,11 @@ export class GaussianProcess {
     const k = this.#covariances(x);
     const whitened = solveLower(this.#lower, k);
     return { mean: dot(k, this.#alpha), variance: Math.max(VARIANCE_MIN, this.#signal - dot(whitened, whitened)) };
+  }
+
+  /** How many points it knows. */
+  get size(): number {
+    return this.#observations.inputs.length;
   }
 
   /** The same, with the gradients of both written into the arrays. Those of categories are 0. */
@@ -99,20 +113,22 @@ export class GaussianProcess {
 
   #covariances(x: Float64Array): Float64Array {
     const { inputs, kinds } = this.#observations;
-    return Float64Array.from(inputs, (input) => this.#signal * matern(squaredDistance(x, input, kinds, this.#weights)));
+    const covariances = new Float64Array(inputs.length);
+    for (let j = 0; j < inputs.length; j++) covariances[j] = this.#signal * matern(squaredDistance(x, inputs[j]!, kinds, this.#weights));
+    return covariances;
   }
 
   /** Repeated points with hardly any noise are singular: noise is added until they are not. */
-  #factorise(noise: number): Matrix {
+  #factorise(least: number): { readonly lower: Matrix; readonly noise: number } {
     const { inputs, kinds } = this.#observations;
     const covariance = new Matrix(inputs.length, inputs.length);
     inputs.forEach((input, i) => {
       for (let j = 0; j < i; j++) covariance.set(i, j, this.#signal * matern(squaredDistance(input, inputs[j]!, kinds, this.#weights)));
     });
-    for (let variance = Math.max(NOISE_MIN, noise); ; variance *= 10) {
-      for (let i = 0; i < inputs.length; i++) covariance.set(i, i, this.#signal + variance);
+    for (let noise = Math.max(NOISE_MIN, least); ; noise *= 10) {
+      for (let i = 0; i < inputs.length; i++) covariance.set(i, i, this.#signal + noise);
       const lower = cholesky(covariance);
-      if (lower !== null) return lower;
+      if (lower !== null) return { lower, noise };
     }
   }
 }

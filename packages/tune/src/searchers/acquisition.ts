@@ -14,15 +14,16 @@ import type { SearchSpace } from '../space/search-space.js';
 import { featuresOf } from './features.js';
 import { spread } from './quasi-random.js';
 
-/** Points that are looked at: over all of the space, and near the best ones that are known. */
-const SPREAD_POINTS = 160;
-const NEAR_POINTS = 60;
+/** Points that are looked at over all of the space: as many as a model of this size lets one look at in some milliseconds. */
+const spreadPoints = (size: number): number => Math.round(Math.min(1_000, Math.max(120, 25_000 / size)));
+/** Points that are looked at near the best ones that are known. */
+const NEAR_POINTS = 45;
 /** How many of the best known have points near them, and how far off those lie. */
 const NEAR_BEST = 5;
 const NEAR_DISTANCES = [0.1, 0.02, 0.004] as const;
 /** Points that are moved uphill, and how often the gradient is asked for each. */
 const CLIMBS = 4;
-const CLIMB_EVALUATIONS = 25;
+const CLIMB_EVALUATIONS = 20;
 /** Of a choice with more options than these, so many are tried. */
 const OPTIONS_TRIED_MAX = 12;
 /** Whole numbers of more values than these are taken as continuous, and rounded. */
@@ -78,9 +79,9 @@ function candidateAt({ space, model, best }: ImprovementProblem, latent: readonl
 
 /** Points over all of the space, and around the best ones. There is one at least: the constraints allow something. */
 function screen(problem: ImprovementProblem): Candidate[] {
-  const { space, random, known } = problem;
+  const { space, model, random, known } = problem;
   const sequence = evenSequence(space.dimensions.length, Math.floor(random.next() * 2 ** 32));
-  const even = Array.from({ length: SPREAD_POINTS }, (_, index) => spread(space.dimensions, sequence.at(index)) as number[]);
+  const even = Array.from({ length: spreadPoints(model.size) }, (_, index) => spread(space.dimensions, sequence.at(index)) as number[]);
   const near = Array.from({ length: NEAR_POINTS }, (_, index) => nudged(space, known[index % Math.min(NEAR_BEST, known.length)]!, NEAR_DISTANCES[index % NEAR_DISTANCES.length]!, random));
   const found = [...even, ...near].flatMap((latent) => candidateAt(problem, latent) ?? []);
   return found.length > 0 ? found : [candidateAt(problem, space.sample(random).map((coordinate) => coordinate ?? 0))!];

@@ -11,6 +11,7 @@ import { maximizeImprovement } from './acquisition.js';
 import { featureKinds, featuresOf } from './features.js';
 import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
+import { LossScale } from './loss-scale.js';
 import { spread } from './quasi-random.js';
 
 /** What {@link gp} takes. */
@@ -23,9 +24,9 @@ const STARTUP_TRIALS = 10;
 /** A model of more trials would cost a second a suggestion; of more, the best and the latest are taken. */
 const TRIALS_MAX = 400;
 /** Hyperparameters are fitted to at most so many trials: they hardly change, and fitting costs n³ a step. */
-const FITTED_MAX = 90;
+const FITTED_MAX = 64;
 /** Steps of fitting, while they are cheap and after that. */
-const FIT_EVALUATIONS = { few: 60, many: 14 } as const;
+const FIT_EVALUATIONS = { few: 60, many: 12 } as const;
 const FEW_TRIALS = 40;
 
 /** Searches by a Gaussian process. The best use of few and costly trials, up to some hundreds, with up to some twenty parameters. */
@@ -53,13 +54,16 @@ class GpSearcher extends HistorySearcher {
     }
     const known = this.#informative(ended);
     const leaders = [...known].sort((a, b) => lossOf(a) - lossOf(b)).map(({ point }) => point);
-    const { observations, unscaled } = this.#observe(known);
+    const { observations, scale } = this.#observe(known);
     const hyperparameters = this.#fit(observations);
     const model = new GaussianProcess(observations, hyperparameters);
-    const best = Math.min(...observations.inputs.map((input) => model.at(input).mean));
+    const best = model.leastMean();
     const imagining = model.imagining(this.history.running().map(({ point }) => featuresOf(this.space.dimensions, point)));
     const { point, logImprovement, posterior } = maximizeImprovement({ space: this.space, model: imagining, best, known: leaders, random });
-    const reason = `GP: of ${known.length} trials; expects ${unscaled(posterior.mean)} with a deviation of ${(Math.sqrt(posterior.variance) * unscaled.deviation).toPrecision(3)} (best ${unscaled(best)}); log expected improvement ${logImprovement.toPrecision(3)}`;
+    const deviation = Math.sqrt(posterior.variance);
+    const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
+    const shown = (scaled: number): string => String(Number((sign * scale.lossOf(scaled)).toPrecision(4)));
+    const reason = `GP: of ${known.length} trials; expects ${shown(posterior.mean)} (${shown(posterior.mean - deviation)} to ${shown(posterior.mean + deviation)}), best so far ${shown(best)}; log expected improvement ${logImprovement.toPrecision(3)}`;
     return { kind: 'point', point, note: [...hyperparameters], reason };
   }
 
@@ -70,20 +74,17 @@ class GpSearcher extends HistorySearcher {
     return [...better, ...ended.filter((trial) => !better.has(trial)).slice(-TRIALS_MAX / 2)];
   }
 
-  /** Losses with mean 0 and deviation 1, a failure being as bad as the worst. */
-  #observe(trials: readonly Trial[]): { observations: Observations; unscaled: Unscaled } {
-    const finite = trials.flatMap(({ losses }) => losses?.[0] ?? []);
-    const worst = Math.max(...finite);
-    const losses = trials.map(({ losses }) => losses?.[0] ?? worst);
-    const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
-    const deviation = Math.sqrt(losses.reduce((sum, loss) => sum + (loss - mean) ** 2, 0) / losses.length) || 1;
-    const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
+  /** What the model is made of; a failure is as bad as the worst. */
+  #observe(trials: readonly Trial[]): { readonly observations: Observations; readonly scale: LossScale } {
+    const worst = Math.max(...trials.flatMap(({ losses }) => losses?.[0] ?? []));
+    const losses = trials.map((trial) => trial.losses?.[0] ?? worst);
+    const scale = new LossScale(losses);
     const observations: Observations = {
       kinds: featureKinds(this.space.dimensions),
       inputs: trials.map(({ point }) => featuresOf(this.space.dimensions, point)),
-      targets: Float64Array.from(losses, (loss) => (loss - mean) / deviation),
+      targets: Float64Array.from(losses, (loss) => scale.scaled(loss)),
     };
-    return { observations, unscaled: Object.assign((scaled: number) => (sign * (scaled * deviation + mean)).toPrecision(4), { deviation }) };
+    return { observations, scale };
   }
 
   /** Begins where the last fit ended, which the last trial's note tells; while trials are few, also anew. */
@@ -98,12 +99,6 @@ class GpSearcher extends HistorySearcher {
     const part: Observations = { kinds, inputs: chosen.map((i) => inputs[i]!), targets: Float64Array.from(chosen, (i) => targets[i]!) };
     return fitHyperparameters(part, [last ? Float64Array.from(last.note) : fresh], FIT_EVALUATIONS.many);
   }
-}
-
-/** A scaled loss as users know it. */
-interface Unscaled {
-  (scaled: number): string;
-  readonly deviation: number;
 }
 
 const lossOf = ({ losses }: Trial): number => losses?.[0] ?? Infinity;

@@ -44,7 +44,7 @@ class InitialPoints implements Searcher {
       this.#given.push(trialId);
       this.#inner.adopt(trialId, this.#configs[index]);
     }
-    return { ...this.#inner.suggest(trialId), reason: `initial point ${index + 1} of ${this.#configs.length}` };
+    return { kind: 'trial', config: this.#configs[index], reason: `initial point ${index + 1} of ${this.#configs.length}` };
   }
 
   adopt: Searcher['adopt'] = (trialId, config) => this.#inner.adopt(trialId, config);

@@ -3,16 +3,20 @@
  * Source: Bergstra et al., 2011; Falkner et al., 2018 (products over all dimensions at once).
  */
 import type { Random } from '@muster/base';
-import { normalDeviate, normalLogDensity, normalMass } from '../numeric/normal.js';
+import { normalCdf, normalDeviate, normalLogDensity, normalMass } from '../numeric/normal.js';
 import type { Dimension, NumericDimension, Point } from '../space/dimensions.js';
 import { cellAt, coordinateOfIndex, indexAt, valueCount } from '../space/scale.js';
 
 /** Quantised dimensions of more values are taken as continuous: their cells are narrower than any kernel. */
 const TABLE_VALUES_MAX = 64;
+/** The least probability of a cell that is told from nothing: differences of cumulative ones have no more digits. */
+const CELL_MIN = 1e-15;
+/** Kernels are at least one part in so many of the range wide. */
+const WIDTHS_MAX = 200;
 
 /** One dimension of all kernels. */
 interface Marginal {
-  /** A coordinate drawn from the kernel of this index; null for the prior. */
+  /** A coordinate drawn from the kernel of this index. */
   draw(kernel: number, random: Random): number;
   /** Adds each kernel's log density at this coordinate to the sums. */
   addLogDensities(coordinate: number, sums: Float64Array): void;
@@ -22,38 +26,33 @@ interface Marginal {
 export class ParzenMixture {
   readonly #indices: readonly number[];
   readonly #marginals: readonly Marginal[];
-  readonly #logWeights: Float64Array;
-  readonly #cumulative: Float64Array;
+  /** All of one weight, the prior's being the last. */
+  readonly #kernels: number;
+  /** Room for logDensity, which is on the path of every candidate. */
   readonly #sums: Float64Array;
 
-  /** Every point must have a coordinate in each of the dimensions. The prior's weight is 1. */
-  constructor(dimensions: readonly Dimension[], indices: readonly number[], points: readonly Point[], weights: readonly number[] = points.map(() => 1)) {
+  /** Every point must have a coordinate in each of the dimensions. */
+  constructor(dimensions: readonly Dimension[], indices: readonly number[], points: readonly Point[]) {
     this.#indices = indices;
     this.#marginals = indices.map((index) => {
       const coordinates = points.map((point) => point[index]!);
       const dimension = dimensions[index]!;
-      return dimension.kind === 'categorical' ? new CategoricalMarginal(dimension.options.length, coordinates) : new NumericMarginal(dimension, coordinates, indices.length);
+      return dimension.kind === 'categorical' ? new CategoricalMarginal(dimension.options.length, coordinates) : new NumericMarginal(dimension, coordinates);
     });
-    const all = [...weights, 1];
-    const total = all.reduce((sum, weight) => sum + weight, 0);
-    this.#logWeights = Float64Array.from(all, (weight) => Math.log(weight / total));
-    let sum = 0;
-    this.#cumulative = Float64Array.from(all, (weight) => (sum += weight / total));
-    this.#sums = new Float64Array(all.length);
+    this.#kernels = points.length + 1;
+    this.#sums = new Float64Array(this.#kernels);
   }
 
   /** Draws coordinates into a point. */
   draw(into: (number | null)[], random: Random): void {
-    const at = random.next();
-    const found = this.#cumulative.findIndex((bound) => at < bound);
-    const kernel = found === -1 ? this.#cumulative.length - 1 : found;
+    const kernel = Math.floor(random.next() * this.#kernels);
     this.#marginals.forEach((marginal, i) => { into[this.#indices[i]!] = marginal.draw(kernel, random); });
   }
 
   /** The logarithm of the density, or of the probability where dimensions are discrete. */
   logDensity(point: Point): number {
     const sums = this.#sums;
-    sums.set(this.#logWeights);
+    sums.fill(-Math.log(this.#kernels));
     this.#marginals.forEach((marginal, i) => marginal.addLogDensities(point[this.#indices[i]!]!, sums));
     let largest = -Infinity;
     for (let k = 0; k < sums.length; k++) if (sums[k]! > largest) largest = sums[k]!;
@@ -73,10 +72,10 @@ class NumericMarginal implements Marginal {
   readonly #table: Float64Array | null;
   readonly #values: number;
 
-  constructor(dimension: NumericDimension, coordinates: readonly number[], dimensions: number) {
+  constructor(dimension: NumericDimension, coordinates: readonly number[]) {
     this.#dimension = dimension;
     this.#centers = Float64Array.from([...coordinates, 0.5]);
-    this.#widths = Float64Array.from([...widthsOf(coordinates, dimensions), 1]);
+    this.#widths = Float64Array.from([...widthsOf(coordinates), 1]);
     this.#logMasses = this.#centers.map((center, k) => Math.log(this.#widths[k]! * normalMass(-center / this.#widths[k]!, (1 - center) / this.#widths[k]!)));
     const count = valueCount(dimension);
     this.#values = count;
@@ -101,18 +100,27 @@ class NumericMarginal implements Marginal {
     for (let k = 0; k < sums.length; k++) sums[k]! += normalLogDensity((coordinate - this.#centers[k]!) / this.#widths[k]!) - this.#logMasses[k]!;
   }
 
+  /** Many kernels are the same, because many trials have the same value: each kind is worked out once. */
   #tabulate(): Float64Array {
-    const cells = Array.from({ length: this.#values }, (_, value) => cellAt(this.#dimension, coordinateOfIndex(this.#dimension, value)));
+    const edges = [0, ...Array.from({ length: this.#values }, (_, value) => cellAt(this.#dimension, coordinateOfIndex(this.#dimension, value))[1])];
+    const rows = new Map<string, Float64Array>();
     const table = new Float64Array(this.#centers.length * this.#values);
     this.#centers.forEach((center, k) => {
       const width = this.#widths[k]!;
-      const logTotal = this.#logMasses[k]! - Math.log(width);
-      cells.forEach(([low, high], value) => {
-        table[k * this.#values + value] = Math.log(Math.max(Number.MIN_VALUE, normalMass((low - center) / width, (high - center) / width))) - logTotal;
-      });
+      const key = `${center} ${width}`;
+      let row = rows.get(key);
+      if (!row) rows.set(key, (row = rowOf(center, width, edges)));
+      table.set(row, k * this.#values);
     });
     return table;
   }
+}
+
+/** The log probabilities of the cells between these edges, under a normal kernel that is cut off at 0 and 1. */
+function rowOf(center: number, width: number, edges: readonly number[]): Float64Array {
+  const below = edges.map((edge) => normalCdf((edge - center) / width));
+  const total = below.at(-1)! - below[0]!;
+  return Float64Array.from({ length: edges.length - 1 }, (_, value) => Math.log(Math.max(CELL_MIN, (below[value + 1]! - below[value]!) / total)));
 }
 
 /** Kernels that prefer the observed option. */
@@ -144,23 +152,16 @@ class CategoricalMarginal implements Marginal {
 }
 
 /** A kernel is as wide as the larger gap to its neighbours, or to the ends, but not narrower than kernels of so few points can justify. */
-function widthsOf(coordinates: readonly number[], _dimensions: number): number[] {
-  const rules = (globalThis as any).tpeRules ?? {};
-  if (rules.scott) {
-    const n = coordinates.length;
-    const w = Math.max(rules.scott * Math.max(1, n) ** (-1 / (4 + _dimensions)), 1 / Math.min(rules.clip ?? 100, 2 + n));
-    return coordinates.map(() => w);
-  }
+function widthsOf(coordinates: readonly number[]): number[] {
   const order = coordinates.map((_, k) => k).sort((a, b) => coordinates[a]! - coordinates[b]!);
-  const narrowest = 1 / Math.min(rules.clip ?? 100, 2 + coordinates.length * (rules.clipn ?? 1));
+  const narrowest = 1 / Math.min(WIDTHS_MAX, 2 + coordinates.length);
   const widths: number[] = [];
   order.forEach((k, rank) => {
-    const here = coordinates[k]!;
-    const below = rank === 0 ? 0 : coordinates[order[rank - 1]!]!;
-    const above = rank === order.length - 1 ? 1 : coordinates[order[rank + 1]!]!;
-    const first = rank === 0 && order.length > 1 ? above - here : Math.max(here - below, above - here);
-    const width = rank === order.length - 1 && order.length > 1 ? here - below : first;
-    widths[k] = Math.min(1, Math.max(narrowest, width));
+    const below = rank === 0 ? null : coordinates[k]! - coordinates[order[rank - 1]!]!;
+    const above = rank === order.length - 1 ? null : coordinates[order[rank + 1]!]! - coordinates[k]!;
+    const alone = Math.max(coordinates[k]!, 1 - coordinates[k]!);
+    const gap = below === null && above === null ? alone : Math.max(below ?? 0, above ?? 0);
+    widths[k] = Math.min(1, Math.max(narrowest, gap));
   });
   return widths;
 }

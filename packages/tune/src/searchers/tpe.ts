@@ -16,7 +16,7 @@ import { spread } from './quasi-random.js';
 export interface TpeOptions {
   /** Trials that fill the space evenly before the model is asked. Default 10. */
   readonly startupTrials?: number;
-  /** Points drawn from the density of the better trials, of which the best is taken. Default 24. */
+  /** Points drawn from the density of the better trials, of which the best is taken. Default 32. */
   readonly candidates?: number;
 }
 
@@ -31,13 +31,19 @@ export interface Evidence {
 }
 
 const STARTUP_TRIALS = 10;
-const CANDIDATES = 24;
+const CANDIDATES = 32;
 const BETTER_PART = 0.1;
 const BETTER_MAX = 25;
 
 /** Searches by the tree-structured Parzen estimator. Cheap, and at home in every space, also in conditional ones; for tens to thousands of trials. */
 export function tpe(options: TpeOptions = {}): SearcherDefinition {
   return defineSearcher('tpe', (context) => new TpeSearcher(context, 'TPE', options));
+}
+
+/** A point, as far as it is drawn, and the logarithm of the ratio of its densities in the last group. */
+interface Candidate {
+  readonly point: Point;
+  readonly logRatio: number;
 }
 
 /** The densities of one group of dimensions. */
@@ -77,23 +83,40 @@ export class TpeSearcher extends HistorySearcher {
     return { kind: 'point', point, reason: `${this.#name}: ${evidence.ranked.length} of ${this.#startupTrials} trials that fill the space before the model is asked` };
   }
 
-  /** The best of some candidates. Each is drawn group after group, a branch's parameters after its choice, and weighed as a whole. */
+  /**
+   * Group after group, a branch's parameters after its choice, the best of some candidates. A branch is not weighed together with its
+   * parameters: of a branch that is well known the best ones promise more, and it would be taken again and again.
+   */
   #fromModel(evidence: Evidence, random: Random): Proposal {
     const models: GroupModel[] = [];
     const modelOf = (group: number): GroupModel => (models[group] ??= this.#model(this.#groups[group]!, evidence));
-    const activeGroups = (point: Point): number[] => [...this.#groups.keys()].filter((group) => this.space.isActive(point, this.#groups[group]![0]!));
-    const draw = (): Point => {
-      const point: (number | null)[] = this.space.dimensions.map(() => null);
-      for (const group of this.#groups.keys()) if (this.space.isActive(point, this.#groups[group]![0]!)) modelOf(group).better.draw(point, random);
-      return point;
-    };
-    let best = { point: [] as Point, logRatio: -Infinity };
-    for (let i = 0; i < this.#candidates; i++) {
-      const point = this.space.allowed(draw);
-      const logRatio = activeGroups(point).reduce((sum, group) => sum + modelOf(group).better.logDensity(point) - modelOf(group).others.logDensity(point), 0);
-      if (logRatio > best.logRatio) best = { point, logRatio };
-    }
-    return { kind: 'point', point: best.point, reason: this.#reason(evidence, best.logRatio) };
+    let logRatio = 0;
+    const point = this.space.allowed(() => {
+      let best: Candidate = { point: this.space.dimensions.map(() => null), logRatio: 0 };
+      logRatio = 0;
+      for (const group of this.#groups.keys()) {
+        if (!this.#isActive(best.point, group)) continue;
+        best = this.#bestOf(modelOf(group), best.point, group, random);
+        logRatio += best.logRatio;
+      }
+      return best.point;
+    });
+    return { kind: 'point', point, reason: this.#reason(evidence, logRatio) };
+  }
+
+  /** The candidate with the largest ratio; where it makes the point whole, of those that the constraints allow, if there are any. */
+  #bestOf(model: GroupModel, base: Point, group: number, random: Random): Candidate {
+    const candidates = Array.from({ length: this.#candidates }, () => {
+      const point = [...base];
+      model.better.draw(point, random);
+      return { point, logRatio: model.better.logDensity(point) - model.others.logDensity(point) };
+    }).sort((a, b) => b.logRatio - a.logRatio);
+    const isWhole = ({ point }: Candidate): boolean => !this.#groups.some((_, later) => later > group && this.#isActive(point, later));
+    return candidates.find((candidate) => !isWhole(candidate) || this.space.allows(candidate.point)) ?? candidates[0]!;
+  }
+
+  #isActive(point: Point, group: number): boolean {
+    return this.space.isActive(point, this.#groups[group]![0]!);
   }
 
   #reason({ ranked, about }: Evidence, logRatio: number): string {

@@ -14,13 +14,12 @@ export interface VariationOptions {
   readonly mutationProbability: number;
 }
 
-/** A child of two points. What one lacks comes from the other, and what both lack is drawn anew. */
+/** A child of two points, in each dimension near one of them. What one lacks comes from the other, and what both lack is drawn anew. */
 export function crossed(dimensions: readonly Dimension[], [first, second]: readonly [Point, Point], { crossoverIndex }: VariationOptions, random: Random): number[] {
-  const towardsSecond = random.next() < 0.5;
   return dimensions.map((dimension, index) => {
-    const [a, b] = towardsSecond ? [second[index] ?? null, first[index] ?? null] : [first[index] ?? null, second[index] ?? null];
+    const [a, b] = random.next() < 0.5 ? [second[index] ?? null, first[index] ?? null] : [first[index] ?? null, second[index] ?? null];
     if (a === null || b === null) return a ?? b ?? drawn(dimension, random);
-    if (dimension.kind === 'categorical') return random.next() < 0.5 ? a : b;
+    if (dimension.kind === 'categorical') return a;
     return random.next() < 0.5 || a === b ? a : simulatedBinary(a, b, crossoverIndex, random);
   });
 }

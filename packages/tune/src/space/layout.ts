@@ -73,7 +73,7 @@ function checkNumber(form: Exclude<ParameterForm, { kind: 'choice' }>, path: str
   if (step === null && low === high) refuse(path, `given two different bounds, or written as the constant ${low}`);
   if (step === null) return;
   if (!Number.isFinite(step) || step <= 0) refuse(path, `given a step above zero, not ${step}`);
-  if (step === 1 && !(Number.isSafeInteger(low) && Number.isSafeInteger(high)) && Number.isInteger(low) !== Number.isInteger(high)) refuse(path, `given whole bounds, not ${low} and ${high}`);
+  if (form.isWhole && !(Number.isSafeInteger(low) && Number.isSafeInteger(high))) refuse(path, `given whole bounds, not ${low} and ${high}`);
 }
 
 function checkOptions(options: readonly unknown[], path: string): void {

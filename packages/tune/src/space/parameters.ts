@@ -5,7 +5,7 @@ declare const valueType: unique symbol;
 
 /** How a parameter's values are laid out. Bounds are inclusive. */
 export type ParameterForm =
-  | { readonly kind: 'number'; readonly low: number; readonly high: number; readonly scale: 'linear' | 'log'; readonly step: number | null }
+  | { readonly kind: 'number'; readonly low: number; readonly high: number; readonly scale: 'linear' | 'log'; readonly step: number | null; readonly isWhole: boolean }
   | { readonly kind: 'normal'; readonly mean: number; readonly deviation: number; readonly scale: 'linear' | 'log' }
   | { readonly kind: 'choice'; readonly options: readonly unknown[]; readonly isOrdered: boolean };
 
@@ -30,32 +30,32 @@ export type InferConfig<S> =
 
 /** A real number between bounds, each as likely as any other. */
 export function uniform(low: number, high: number): Parameter<number> {
-  return number({ low, high, scale: 'linear', step: null });
+  return number({ low, high, scale: 'linear', step: null, isWhole: false });
 }
 
 /** A real number above zero whose logarithm is uniform: for what varies over orders of magnitude, as learning rates do. */
 export function loguniform(low: number, high: number): Parameter<number> {
-  return number({ low, high, scale: 'log', step: null });
+  return number({ low, high, scale: 'log', step: null, isWhole: false });
 }
 
 /** One of `low`, `low + step`, ... up to `high`, each as likely as any other. */
 export function quniform(low: number, high: number, step: number): Parameter<number> {
-  return number({ low, high, scale: 'linear', step });
+  return number({ low, high, scale: 'linear', step, isWhole: false });
 }
 
 /** One of `low`, `low + step`, ... up to `high`, small ones more likely: uniform on a logarithmic scale. */
 export function qloguniform(low: number, high: number, step: number): Parameter<number> {
-  return number({ low, high, scale: 'log', step });
+  return number({ low, high, scale: 'log', step, isWhole: false });
 }
 
 /** A whole number between bounds, both included. */
 export function int(low: number, high: number): Parameter<number> {
-  return number({ low, high, scale: 'linear', step: 1 });
+  return number({ low, high, scale: 'linear', step: 1, isWhole: true });
 }
 
 /** A whole number above zero, uniform on a logarithmic scale, as sizes of layers are. */
 export function logint(low: number, high: number): Parameter<number> {
-  return number({ low, high, scale: 'log', step: 1 });
+  return number({ low, high, scale: 'log', step: 1, isWhole: true });
 }
 
 /** A real number without bounds, normally distributed before anything is known. */
@@ -86,7 +86,7 @@ export function ordinal<const O extends readonly unknown[]>(options: O): Paramet
 }
 
 /** Bounds are checked where the parameter's path is known: {@link SearchSpace.of}. */
-function number(form: { low: number; high: number; scale: 'linear' | 'log'; step: number | null }): Parameter<number> {
+function number(form: Omit<Extract<ParameterForm, { kind: 'number' }>, 'kind'>): Parameter<number> {
   return new Parameter({ kind: 'number', ...form });
 }
 
