@@ -26,8 +26,9 @@ const ARROWS = {
 };
 /** Programs that put the parts together. */
 const COMPOSERS = new Set(['cli', 'sim', 'test']);
-/** Libraries and examples see of the lower floors what users see. */
-const PUBLIC = '@muster/core';
+/** Libraries and examples see of the lower floors what users see; libraries also share the error table and the ports. */
+const PUBLIC = 'core';
+const SHARED_BY_LIBRARIES = 'base';
 /** Parts of a package that are for these packages only. */
 const INTERNAL = { '@muster/core/internal': ['worker', 'sim', 'test'] };
 
@@ -64,7 +65,8 @@ export const HOUSE_RULES = [
       if (!specifier.startsWith('@muster/') || COMPOSERS.has(file.package)) return [];
       const target = packageOf(specifier).slice('@muster/'.length);
       if (target === file.package) return [];
-      const allowed = file.package in ARROWS ? ARROWS[file.package].includes(target) : packageOf(specifier) === PUBLIC || !(target in ARROWS || COMPOSERS.has(target));
+      const isOpen = target === PUBLIC || (target === SHARED_BY_LIBRARIES && !isExample(file)) || !(target in ARROWS || COMPOSERS.has(target));
+      const allowed = file.package in ARROWS ? ARROWS[file.package].includes(target) : isOpen;
       return allowed ? [] : [`${place}: ${file.package} may not import ${specifier}`];
     }),
   },

@@ -24,11 +24,12 @@ t.test('an import against the arrows is found, also of a type, also over several
   t.ok(broken(source('packages/head/src/a.ts', `import type {\n  Store,\n} from '@muster/store';`))[ARROWS]);
   t.ok(broken(source('packages/tune/src/a.ts', `export * from '@muster/protocol';`))[ARROWS]);
   t.ok(broken(source('scheduler/src/a.ts', `const x = await import('@muster/head');`))[ARROWS]);
+  t.ok(broken(source('examples/a.ts', `import { x } from '@muster/base';`))[ARROWS]);
 });
 
 t.test('imports along the arrows are fine', async (t) => {
   t.strictSame(broken(source('packages/store/src/io/a.ts', `import { x } from '@muster/native';\nimport { join } from 'node:path';`)), {});
-  t.strictSame(broken(source('packages/tune/src/a.ts', `import { remote } from '@muster/core';`)), {});
+  t.strictSame(broken(source('packages/tune/src/a.ts', `import { remote } from '@muster/core';\nimport { makeError } from '@muster/base';`)), {});
   t.strictSame(broken(source('packages/core/src/a.ts', `// import { x } from '@muster/head';\nconst text = "import { x } from '@muster/head'";`)), {});
 });
 

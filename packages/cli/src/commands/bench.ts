@@ -21,12 +21,19 @@ export function define(command: Command): void {
       const { runSchedulerBench } = await import('../bench/scheduler.js');
       runSchedulerBench(reporter(options));
     });
+  const tune = command.command('tune').description('experiments: what a trial costs through the cluster, and the memory of 10,000 of them')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runTuneBench } = await import('../bench/tune.js');
+      await runTuneBench(reporter(options));
+    });
   const serviceTimes = command.command('service-times').description('what owner, worker, head and daemon take for their own work: the [costs] of a scenario file')
     .option('--json', 'one record a line: { name, value, unit, better }')
     .action(async (options: { json?: boolean }) => {
       const { runServiceTimes } = await import('../bench/service-times.js');
       await runServiceTimes(reporter(options));
     });
+  withExamples(tune, 'cluster bench tune --json');
   withExamples(serviceTimes, 'cluster bench service-times');
   const head = command.command('head').description('the head by itself, among 10,000 made-up nodes: rates, ticks and memory')
     .option('--json', 'one record a line: { name, value, unit, better }')

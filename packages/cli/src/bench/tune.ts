@@ -1,0 +1,52 @@
+/** `cluster bench tune`: what trials cost through the cluster. */
+import { init, shutdown } from '@muster/core';
+import { random, tune, uniform } from '@muster/tune';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BenchRecord } from './measure.js';
+
+const WARM_UP_TRIALS = 50;
+const TRIALS = 1_000;
+const MANY_TRIALS = 10_000;
+const REPORTS = 1_000;
+const CONCURRENT = 16;
+
+/** Runs the benchmarks on a cluster of their own. */
+export async function runTuneBench(report: (record: BenchRecord) => void): Promise<void> {
+  const root = mkdtempSync(join(tmpdir(), 'muster-bench-tune-'));
+  await init({ logs: false });
+  try {
+    await trials({ count: WARM_UP_TRIALS, atOnce: CONCURRENT, storage: join(root, 'warm-up') });
+    for (const atOnce of [1, CONCURRENT]) {
+      const ms = await trials({ count: TRIALS, atOnce, storage: join(root, `at-once-${atOnce}`) });
+      report({ name: `no-op trial, ${atOnce} at once`, value: ms / TRIALS, unit: 'ms', better: 'lower' });
+    }
+    report({ name: 'report and its answer', value: (await reports(join(root, 'reports'))) / REPORTS, unit: 'ms', better: 'lower' });
+    const before = process.memoryUsage.rss();
+    const ms = await trials({ count: MANY_TRIALS, atOnce: CONCURRENT, storage: join(root, 'many') });
+    report({ name: '10,000 trials in one experiment', value: MANY_TRIALS / (ms / 1000), unit: 'trials/s', better: 'higher' });
+    report({ name: '10,000 trials memory', value: (process.memoryUsage.rss() - before) / MANY_TRIALS, unit: 'bytes/trial', better: 'lower' });
+  } finally {
+    await shutdown();
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
+const SPACE = { x: uniform(0, 1) };
+
+/** Milliseconds for a whole experiment of trials that do nothing, kept on disk. */
+async function trials({ count, atOnce, storage }: { readonly count: number; readonly atOnce: number; readonly storage: string }): Promise<number> {
+  const startMs = performance.now();
+  await tune(({ x }) => x, { space: SPACE, metric: 'loss', searcher: random(), trials: count, maxConcurrent: atOnce, storage, loggers: [] });
+  return performance.now() - startMs;
+}
+
+/** Milliseconds for one trial that reports again and again. */
+async function reports(storage: string): Promise<number> {
+  const startMs = performance.now();
+  await tune(async ({ x }, trial) => {
+    for (let epoch = trial.startEpoch; epoch < REPORTS; epoch++) await trial.report({ loss: x });
+  }, { space: SPACE, metric: 'loss', searcher: random(), trials: 1, storage, loggers: [] });
+  return performance.now() - startMs;
+}

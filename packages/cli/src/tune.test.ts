@@ -1,0 +1,50 @@
+/** `cluster tune`: a module's experiment is run, resumed, shown and reported. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+
+const PROGRAM = fileURLToPath(new URL('../bin/cluster.mjs', import.meta.url));
+t.setTimeout(120_000); // a loaded machine takes its time
+
+const root = mkdtempSync(join(tmpdir(), 'muster-tune-c-'));
+t.teardown(() => rmSync(root, { recursive: true, force: true }));
+
+const { MUSTER_ADDRESS: _, ...env } = process.env;
+const cluster = (...args: readonly string[]) => spawnSync(process.execPath, [PROGRAM, 'tune', ...args], { encoding: 'utf8', env: { ...env, MUSTER_HOME: join(root, 'home') } });
+
+t.test('an experiment in TypeScript is run, resumed with more trials, shown and reported', (t) => {
+  const [sweep, storage] = [join(root, 'sweep.mts'), join(root, 'run')];
+  writeFileSync(sweep, `import { uniform, type Trial } from ${JSON.stringify(import.meta.resolve('@muster/tune'))};
+    export const trainable = async ({ x }: { x: number }, trial: Trial) => { await trial.report({ loss: (x - 3) ** 2 }); };
+    export const options = { space: { x: uniform(0, 10) }, metric: 'loss', trials: 3 };`);
+  const first = cluster('run', sweep, '--storage', storage);
+  t.equal(first.status, 0, first.stderr);
+  t.match(first.stdout, /all 3 trials have begun\nbest: trial \d\n/);
+  const again = cluster('run', sweep, '--storage', storage);
+  t.equal(again.status, 1);
+  t.match(again.stderr, /holds an experiment already, with 3 trials\n {2}Set resume: true/);
+  t.equal(cluster('run', sweep, '--storage', storage, '--resume', '--trials', '5').status, 0);
+
+  const shown = cluster('show', storage);
+  t.match(shown.stdout, /^run: 5 of 5 trials, best loss .*\nfinished: all 5 trials have begun\n\ntrial +state +step +loss +x\n/);
+  const data = JSON.parse(cluster('show', storage, '--json').stdout) as { trials: { metrics: { loss: number } }[]; best: { metrics: { loss: number } } };
+  t.equal(data.trials.length, 5);
+  t.equal(data.best.metrics.loss, Math.min(...data.trials.map(({ metrics }) => metrics.loss)));
+  t.equal(cluster('show', storage, '--csv').stdout.trim().split('\r\n').length, 6);
+  const page = join(root, 'report.html');
+  t.equal(cluster('report', storage, '-o', page).status, 0);
+  t.match(readFileSync(page, 'utf8'), /^<!doctype html>[^]*<\/html>\n$/);
+  t.end();
+});
+
+t.test('what cannot be run or shown is one line of what, and one of what to do', (t) => {
+  const empty = join(root, 'empty.mjs');
+  writeFileSync(empty, 'export const options = {};');
+  t.match(cluster('run', empty), { status: 1, stderr: /empty\.mjs is not valid.*`trainable`/ });
+  t.match(cluster('run', empty, '--trials', 'many'), { status: 2, stderr: /--trials many/ });
+  t.match(cluster('show', join(root, 'nothing')), { status: 1, stderr: /it has no experiment\.log/ });
+  t.end();
+});

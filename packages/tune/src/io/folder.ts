@@ -1,0 +1,86 @@
+/** An experiment's folder: the lock, the log and the checkpoints; and reading one that others write. */
+import { makeError } from '@muster/base';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { TrialTable } from '../machine/trial-table.js';
+import type { BeginRecord, LogRecord } from '../machine/records.js';
+import { Checkpoints } from './checkpoints.js';
+import { FolderLock } from './lock.js';
+import { LogWriter, readLog, storageError } from './log.js';
+
+const LOG_NAME = 'experiment.log';
+
+/** A folder that this process may write to. */
+export interface OpenFolder {
+  /** What happened before; empty: nothing. */
+  readonly earlier: readonly LogRecord[];
+  readonly checkpoints: Checkpoints;
+  append(record: LogRecord): void;
+  /** Makes the disk keep everything, and lets others in. */
+  close(): void;
+}
+
+/**
+ * Opens a folder, making it where it is missing.
+ * @throws EXPERIMENT_IN_USE, EXPERIMENT_EXISTS, EXPERIMENT_DAMAGED, STORAGE
+ */
+export function openFolder(folder: string, { resume, warn }: { readonly resume: boolean; readonly warn: (text: string) => void }): OpenFolder {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw storageError(folder, cause);
+  }
+  const lock = FolderLock.take(folder);
+  try {
+    const file = join(folder, LOG_NAME);
+    const { records, validBytes, brokenBytes } = readLog(file);
+    if (records.length > 0 && !resume) throw makeError('EXPERIMENT_EXISTS', { folder, trials: `${records.filter(({ kind }) => kind === 'trial').length} trials` });
+    if (brokenBytes > 0) warn(`the last line of ${file} is broken, as a power cut or a full disk leaves it: ${brokenBytes} bytes are cut off`);
+    const checkpoints = new Checkpoints(folder);
+    const writer = new LogWriter(file, validBytes);
+    return {
+      earlier: records, checkpoints, append: (record) => writer.append(record),
+      close: () => {
+        try {
+          writer.close();
+        } finally {
+          lock.release();
+        }
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** Keeps nothing: checkpoints lie in a folder that goes when it is closed. */
+export function temporaryFolder(): OpenFolder {
+  const folder = mkdtempSync(join(tmpdir(), 'muster-tune-'));
+  return { earlier: [], checkpoints: new Checkpoints(folder), append: () => {}, close: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** An experiment as its log tells of it. */
+export interface ReadExperiment {
+  readonly begin: BeginRecord;
+  readonly table: TrialTable;
+  readonly records: readonly LogRecord[];
+  /** Why it is over; null: it runs, or was broken off. */
+  readonly finished: string | null;
+}
+
+/**
+ * Reads an experiment, also while it runs.
+ * @throws INVALID_ARGUMENT where the folder holds none, EXPERIMENT_DAMAGED
+ */
+export function readExperiment(folder: string): ReadExperiment {
+  const file = join(folder, LOG_NAME);
+  const { records } = readLog(file);
+  const begin = records[0];
+  if (begin?.kind !== 'begin') throw makeError('INVALID_ARGUMENT', { what: `the folder ${folder}`, want: `that of an experiment: ${existsSync(file) ? `${file} is empty` : `it has no ${LOG_NAME}`}` });
+  const table = new TrialTable(begin.objectives);
+  for (const record of records) table.apply(record);
+  const last = records.at(-1)!;
+  return { begin, table, records, finished: last.kind === 'finish' ? last.reason : null };
+}

@@ -1,0 +1,187 @@
+import { seededRandom } from '@muster/base';
+import t from 'tap';
+import type { Json, SearcherDefinition } from '../searcher.js';
+import type { SchedulerDefinition } from '../scheduler.js';
+import { asha } from '../schedulers/asha.js';
+import { fixed } from '../schedulers/fixed.js';
+import { pbt } from '../schedulers/pbt.js';
+import { grid } from '../searchers/grid.js';
+import { random } from '../searchers/random.js';
+import { tpe } from '../searchers/tpe.js';
+import { choice, int, loguniform, uniform, type Space } from '../space/parameters.js';
+import { SearchSpace } from '../space/search-space.js';
+import type { Budget } from './budget.js';
+import { Experiment } from './experiment.js';
+import type { LogRecord } from './records.js';
+
+const SPACE: Space = { lr: loguniform(1e-4, 1), kind: choice(['a', { deep: int(1, 9) }]), width: uniform(0, 1) };
+const UNLIMITED: Budget = { trials: Infinity, timeMs: Infinity, cost: null, plateau: null };
+
+interface Setup {
+  readonly searcher?: SearcherDefinition;
+  readonly scheduler?: SchedulerDefinition;
+  readonly budget?: Partial<Budget>;
+  readonly initialPoints?: readonly unknown[];
+  readonly retries?: number;
+  readonly space?: Space;
+  readonly mode?: 'min' | 'max';
+}
+
+/** An experiment, and the log that it writes. */
+function setUp({ searcher = random(), scheduler = fixed(), budget = {}, initialPoints = [], retries = 1, space = SPACE, mode = 'min' }: Setup = {}, earlier: readonly LogRecord[] = []) {
+  const log: LogRecord[] = [...earlier];
+  const objectives = [{ metric: 'loss', mode }] as const;
+  const context = { space: SearchSpace.of(space), objectives, seed: 7 };
+  const experiment = new Experiment({
+    objectives, searcher: searcher.create(context), scheduler: scheduler.create(context), budget: { ...UNLIMITED, ...budget }, initialPoints, retries,
+    write: (record) => log.push(JSON.parse(JSON.stringify(record)) as LogRecord), told: () => {},
+  });
+  for (const record of earlier) experiment.replay(record);
+  return { experiment, log };
+}
+
+const lossOf = (config: Json, step: number): number => (config as { width: number }).width + 1 / step;
+
+const isEqual = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+const decisionsOf = (log: readonly LogRecord[]): unknown[] => log.map((record) => ({ ...record, atMs: 0 }));
+
+/** Runs trials one after another, each for `epochs` steps, until there are none, or the log is as long as `until`. */
+function runInTurn({ experiment, log }: ReturnType<typeof setUp>, epochs: number, until = Infinity): void {
+  const work = (id: string): void => {
+    const row = experiment.table.get(id)!;
+    for (let step = row.checkpointStep + 1; step <= epochs; step++) {
+      const decision = experiment.report({ trialId: id, step, metrics: { loss: lossOf(row.config, step) }, hasCheckpoint: true }, log.length);
+      if (log.length >= until) return;
+      if (decision.kind === 'stop') return experiment.end(id, { status: 'stopped', reason: decision.reason }, log.length);
+    }
+    experiment.end(id, { status: 'completed', metrics: null }, log.length);
+  };
+  for (const row of experiment.interrupted(log.length)) {
+    if (log.length < until) work(row.id);
+  }
+  while (log.length < until) {
+    const next = experiment.next(log.length);
+    if (next.kind !== 'start') return;
+    if (log.length < until) work(next.trial.id);
+  }
+}
+
+t.test('an experiment that dies after any record of its log goes on as if it had not, whatever searches and schedules', (t) => {
+  const setups: Setup[] = [
+    { searcher: tpe(), scheduler: asha({ maxEpochs: 6 }), initialPoints: [{ lr: 0.1, kind: 'a', width: 0.5 }] },
+    { searcher: random(), scheduler: pbt({ intervalEpochs: 2 }) },
+    { searcher: tpe(), mode: 'max' },
+  ];
+  for (const setup of setups) {
+    const bounded = { ...setup, budget: { trials: 14 } };
+    const whole = setUp(bounded);
+    runInTurn(whole, 6);
+    t.equal(whole.log.filter(({ kind }) => kind === 'end').length, 14);
+    for (let cut = 1; cut < whole.log.length; cut++) {
+      const first = setUp(bounded);
+      runInTurn(first, 6, cut);
+      const second = setUp(bounded, first.log.slice(0, cut));
+      runInTurn(second, 6);
+      if (!isEqual(decisionsOf(second.log), decisionsOf(whole.log))) {
+        t.same(decisionsOf(second.log), decisionsOf(whole.log), `cut after record ${cut}`);
+        break;
+      }
+    }
+  }
+  t.end();
+});
+
+t.test('reports that come again get the answer that was given, and are not decided twice', (t) => {
+  const { experiment, log } = setUp({ scheduler: asha({ maxEpochs: 2 }) });
+  experiment.next(0);
+  const report = { trialId: '1', step: 1, metrics: { loss: 1 }, hasCheckpoint: false };
+  const first = experiment.report(report, 1);
+  t.same(experiment.report(report, 2), first);
+  t.equal(experiment.report({ ...report, step: 2 }, 3).kind, 'stop');
+  t.equal(experiment.report({ ...report, step: 2 }, 4).kind, 'stop', 'a stop stays a stop');
+  t.equal(experiment.report(report, 5).kind, 'continue', 'an earlier step, after a restart');
+  t.equal(log.filter(({ kind }) => kind === 'report').length, 2);
+  experiment.end('1', { status: 'stopped', reason: 'asked to' }, 6);
+  experiment.end('1', { status: 'failed', reason: 'late' }, 7);
+  t.equal(experiment.table.get('1')!.status, 'stopped', 'the first end counts');
+  t.equal(experiment.report({ ...report, step: 9 }, 8).kind, 'stop', 'who speaks after the end is told so');
+  t.end();
+});
+
+t.test('a trial that breaks off is tried again as often as it may be, and then has failed', (t) => {
+  const { experiment } = setUp({ retries: 2 });
+  experiment.next(0);
+  t.same([1, 2, 3, 4].map((n) => experiment.brokeOff('1', `cause ${n}`, n)), [true, true, false, false]);
+  t.match(experiment.table.get('1'), { status: 'failed', attempt: 3, endReason: 'attempt 3 failed, too: cause 3' });
+  t.end();
+});
+
+t.test('a trial without a result has failed, with what is missing', (t) => {
+  const { experiment } = setUp();
+  const reasonOf = (metrics: Record<string, Json> | null): string => {
+    const next = experiment.next(0);
+    if (next.kind !== 'start') throw new Error(next.kind);
+    experiment.end(next.trial.id, { status: 'completed', metrics }, 1);
+    t.equal(next.trial.status, 'failed');
+    return next.trial.endReason;
+  };
+  t.match(reasonOf(null), /without a result: return \{ loss \} or call trial\.report/);
+  t.match(reasonOf({ accuracy: 1 }), /lacks the metric 'loss'; it has accuracy/);
+  t.match(reasonOf({ loss: null }), /'loss' is null, and must be a finite number/);
+  t.end();
+});
+
+t.test('budgets end an experiment, each with its reason', (t) => {
+  const endOf = (setup: Setup, loss: (trial: number) => number): string => {
+    const { experiment } = setUp(setup);
+    for (let now = 0; ; now += 10) {
+      const next = experiment.next(now);
+      if (next.kind !== 'start') return next.reason;
+      experiment.end(next.trial.id, { status: 'completed', metrics: { loss: loss(Number(next.trial.id)), gpuHours: 2 } }, now);
+    }
+  };
+  t.match(endOf({ budget: { trials: 3 } }, () => 1), 'all 3 trials have begun');
+  t.match(endOf({ budget: { timeMs: 95 } }, () => 1), 'the time budget of 95 ms is used up');
+  t.match(endOf({ budget: { cost: { metric: 'gpuHours', most: 5 } } }, () => 1), 'gpuHours comes to 6, and its limit is 5');
+  t.match(endOf({ budget: { plateau: { trials: 4, least: 0.5 } } }, (trial) => 10 - Math.min(trial, 3) - trial / 1000), '4 trials have ended since the best became better by more than 0.5');
+  t.match(endOf({ searcher: grid(), space: { kind: choice(['a', 'b', 'c']) } }, () => 1), /./);
+  t.end();
+});
+
+t.test('a log of another searcher is refused, not continued wrongly', (t) => {
+  const first = setUp({ searcher: random(), budget: { trials: 5 } });
+  runInTurn(first, 2);
+  t.throws(() => setUp({ searcher: tpe(), initialPoints: [{ lr: 0.1, kind: 'a', width: 0.5 }] }, first.log), { code: 'EXPERIMENT_DIFFERS' });
+  t.end();
+});
+
+t.test('to go on from a trial without a checkpoint is an error that says what to report', (t) => {
+  const exploits: SchedulerDefinition = {
+    name: 'exploits', create: () => ({ start: () => {}, end: () => {}, state: () => null, report: () => ({ kind: 'exploit', trialId: '1', config: {}, reason: 'test' }) }),
+  };
+  const { experiment } = setUp({ scheduler: exploits });
+  experiment.next(0);
+  experiment.next(0);
+  t.throws(() => experiment.report({ trialId: '2', step: 1, metrics: { loss: 1 }, hasCheckpoint: false }, 1), { code: 'INVALID_ARGUMENT', message: /trial\.report\(metrics, \{ checkpoint \}\)/ });
+  t.end();
+});
+
+t.test('the Pareto front agrees with its definition, and the best is the first of equals', (t) => {
+  const chance = seededRandom(3);
+  const objectives = [{ metric: 'a', mode: 'min' }, { metric: 'b', mode: 'max' }] as const;
+  const context = { space: SearchSpace.of(SPACE), objectives, seed: 1 };
+  const experiment = new Experiment({
+    objectives, searcher: random().create(context), scheduler: fixed().create(context), budget: UNLIMITED, initialPoints: [], retries: 0, write: () => {}, told: () => {},
+  });
+  const values: [number, number][] = [];
+  for (let trial = 1; trial <= 200; trial++) {
+    experiment.next(0);
+    values.push([Math.floor(chance.next() * 20), Math.floor(chance.next() * 20)]);
+    experiment.end(String(trial), { status: 'completed', metrics: { a: values.at(-1)![0], b: values.at(-1)![1] } }, 0);
+  }
+  const expected = values.flatMap(([a, b], index) => (values.some(([c, d]) => c <= a && d >= b && (c < a || d > b)) ? [] : [String(index + 1)]));
+  t.same(experiment.table.paretoFront().map(({ id }) => id), expected);
+  const least = Math.min(...values.map(([a]) => a));
+  t.equal(experiment.table.best!.id, String(values.findIndex(([a]) => a === least) + 1));
+  t.end();
+});

@@ -1,0 +1,129 @@
+import { seededRandom } from '@muster/base';
+import t from 'tap';
+import { logExpectedImprovement } from './expected-improvement.js';
+import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Observations } from './gaussian-process.js';
+import { cholesky, dot, inverseOf, Matrix, multiply, solveLower, solveLowerTransposed, symmetricEigen } from './matrix.js';
+import { minimize } from './minimize.js';
+import { normalCdf, normalDeviate, normalMass, normalQuantile } from './normal.js';
+import { HaltonSequence, SobolSequence } from './sequences.js';
+import { SOBOL_DIMENSIONS } from './sobol-directions.js';
+
+const near = (a: number, b: number, tolerance = 1e-9): boolean => Math.abs(a - b) <= tolerance * Math.max(1, Math.abs(b));
+
+function positiveDefinite(size: number, seed: number): Matrix {
+  const random = seededRandom(seed);
+  const root = new Matrix(size, size, Float64Array.from({ length: size * size }, () => normalDeviate(random)));
+  const matrix = Matrix.identity(size);
+  for (let i = 0; i < size; i++) for (let j = 0; j < size; j++) matrix.set(i, j, matrix.at(i, j) + dot(root.row(i), root.row(j)));
+  return matrix;
+}
+
+t.test('Sobol and Halton begin with the published points', async (t) => {
+  const sobol = new SobolSequence(6, null);
+  t.strictSame([0, 1, 2, 3, 4].map((index) => sobol.at(index)), [
+    [0, 0, 0, 0, 0, 0], [0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.75, 0.25, 0.25, 0.25, 0.75, 0.75], [0.25, 0.75, 0.75, 0.75, 0.25, 0.25],
+    [0.375, 0.375, 0.625, 0.875, 0.375, 0.125],
+  ]);
+  const halton = new HaltonSequence(3, null);
+  t.ok([[0.5, 1 / 3, 0.2], [0.25, 2 / 3, 0.4], [0.75, 1 / 9, 0.6]].every((point, i) => point.every((x, d) => near(halton.at(i + 1)[d]!, x))));
+});
+
+t.test('scrambled sequences stay even in every dimension, and differ by seed', async (t) => {
+  for (const [dimensions, make] of [[SOBOL_DIMENSIONS, (seed: number) => new SobolSequence(SOBOL_DIMENSIONS, seed)], [12, (seed: number) => new HaltonSequence(12, seed)]] as const) {
+    const points = Array.from({ length: 256 }, (_, index) => make(5).at(index));
+    for (let d = 0; d < dimensions; d++) {
+      const quarters = [0, 0, 0, 0];
+      for (const point of points) quarters[Math.floor(point[d]! * 4)]!++;
+      t.ok(quarters.every((count) => Math.abs(count - 64) <= (make(5) instanceof SobolSequence ? 0 : 8)), `dimension ${d}: ${quarters.join()}`);
+    }
+    t.notSame(make(5).at(3), make(6).at(3));
+    t.same(make(5).at(3), make(5).at(3));
+  }
+});
+
+t.test('the normal distribution is exact in the body and in the tails', async (t) => {
+  for (const [z, p] of [[0, 0.5], [1, 0.8413447460685429], [-1.959963984540054, 0.025], [-5, 2.866515718791939e-7], [-10, 7.61985302416052e-24], [-30, 4.906713927148187e-198]] as const) t.ok(Math.abs(normalCdf(z) / p - 1) < 1e-12, `${z}: ${normalCdf(z)}`);
+  for (const p of [1e-12, 1e-4, 0.02, 0.3, 0.5, 0.9, 1 - 1e-9]) t.ok(near(normalCdf(normalQuantile(p)), p, 1e-12));
+  t.ok(Math.abs(normalMass(8, 9) / (normalCdf(-8) - normalCdf(-9)) - 1) < 1e-12);
+});
+
+t.test('factors, solutions, inverses and eigenvectors give their matrix back', async (t) => {
+  const matrix = positiveDefinite(12, 1);
+  const lower = cholesky(matrix)!;
+  const b = Float64Array.from({ length: 12 }, (_, i) => i - 4);
+  const x = solveLowerTransposed(lower, solveLower(lower, b));
+  t.ok(multiply(matrix, x).every((value, i) => near(value, b[i]!)));
+  t.ok(multiply(inverseOf(lower), b).every((value, i) => near(value, x[i]!)));
+  const { values, vectors } = symmetricEigen(matrix);
+  for (let k = 0; k < 12; k++) {
+    const vector = Float64Array.from({ length: 12 }, (_, i) => vectors.at(i, k));
+    t.ok(multiply(matrix, vector).every((value, i) => near(value, values[k]! * vector[i]!, 1e-8)));
+  }
+  matrix.set(5, 5, -1);
+  t.equal(cholesky(matrix), null, 'not positive definite');
+});
+
+t.test('the minimiser finds a curved valley, stops at the box, and survives what is not a number', async (t) => {
+  const rosenbrock = (x: Float64Array, gradient: Float64Array): number => {
+    const [a, b] = [x[0]!, x[1]!];
+    gradient[0] = -2 * (1 - a) - 400 * a * (b - a * a);
+    gradient[1] = 200 * (b - a * a);
+    return (1 - a) ** 2 + 100 * (b - a * a) ** 2;
+  };
+  const free = minimize(rosenbrock, Float64Array.of(-1.2, 1), { lower: Float64Array.of(-2, -2), upper: Float64Array.of(2, 2), evaluationsMax: 300 });
+  t.ok(free.value < 1e-8, `${free.value}`);
+  const bounded = minimize(rosenbrock, Float64Array.of(-1.2, 1), { lower: Float64Array.of(-2, -2), upper: Float64Array.of(0.5, 2), evaluationsMax: 300 });
+  t.ok(near(bounded.x[0]!, 0.5, 1e-6) && near(bounded.x[1]!, 0.25, 1e-4), `${bounded.x.join()}`);
+  const cliff = minimize((x, gradient) => { gradient[0] = 1; return x[0]! < 0.3 ? NaN : x[0]!; }, Float64Array.of(0.9), { lower: Float64Array.of(0), upper: Float64Array.of(1), evaluationsMax: 50 });
+  t.ok(cliff.value >= 0.3 && cliff.value < 0.9);
+});
+
+/** A smooth function of three numbers and a category. */
+function observe(count: number): Observations {
+  const sequence = new SobolSequence(4, 7);
+  const inputs = Array.from({ length: count }, (_, i) => { const [a, b, c, d] = sequence.at(i); return Float64Array.of(a!, b!, c!, Math.floor(d! * 3)); });
+  return { kinds: ['number', 'number', 'number', 'category'], inputs, targets: Float64Array.from(inputs, ([a, b, , d]) => Math.sin(5 * a!) + b! * b! + 0.3 * d! - 0.8) };
+}
+
+t.test('a Gaussian process passes through what it knows, finds which inputs matter, and its gradients are those of its values', async (t) => {
+  const observations = observe(48);
+  const hyperparameters = fitHyperparameters(observations, [defaultHyperparameters(4)], 80);
+  t.ok(hyperparameters[2]! > hyperparameters[0]! + 1, 'the third input does not matter, so its length is large');
+  const model = new GaussianProcess(observations, hyperparameters);
+  observations.inputs.forEach((input, i) => t.ok(Math.abs(model.at(input).mean - observations.targets[i]!) < 0.01));
+  const x = Float64Array.of(0.31, 0.62, 0.4, 1);
+  t.ok(Math.abs(model.at(x).mean - (Math.sin(5 * 0.31) + 0.62 ** 2 - 0.5)) < 0.05);
+  const [meanGradient, varianceGradient] = [new Float64Array(4), new Float64Array(4)];
+  model.gradientAt(x, meanGradient, varianceGradient);
+  for (const d of [0, 1, 2]) {
+    const [up, down] = [model.at(x.with(d, x[d]! + 1e-5)), model.at(x.with(d, x[d]! - 1e-5))];
+    t.ok(Math.abs((up.mean - down.mean) / 2e-5 - meanGradient[d]!) < 1e-4);
+    t.ok(Math.abs((up.variance - down.variance) / 2e-5 - varianceGradient[d]!) < 1e-4);
+  }
+  t.equal(meanGradient[3], 0);
+  const imagined = model.imagining([x]);
+  t.ok(imagined.at(x).variance < model.at(x).variance / 10 && near(imagined.at(x).mean, model.at(x).mean, 1e-3));
+});
+
+t.test('a fit is better than its start, and repeated points do not stop it', async (t) => {
+  const { kinds, inputs, targets } = observe(20);
+  const repeated: Observations = { kinds, inputs: [...inputs, ...inputs], targets: Float64Array.from([...targets, ...targets]) };
+  const model = new GaussianProcess(repeated, fitHyperparameters(repeated, [defaultHyperparameters(4)], 40));
+  t.ok(inputs.every((input, i) => Math.abs(model.at(input).mean - targets[i]!) < 0.05));
+});
+
+t.test('the log of the expected improvement agrees with the integral, and goes on where that is nothing', async (t) => {
+  const integral = (best: number, mean: number, deviation: number): number => {
+    let sum = 0;
+    for (let z = -12; z < 12; z += 1e-3) sum += Math.max(0, best - mean - deviation * z) * Math.exp(-z * z / 2) / Math.sqrt(2 * Math.PI) * 1e-3;
+    return Math.log(sum);
+  };
+  for (const [best, mean, deviation] of [[0, 0, 1], [0, -2, 0.5], [0, 3, 1], [1, 1.5, 0.1], [0, 1.2, 1], [0, 0.99, 1]] as const) t.ok(near(logExpectedImprovement(best, mean, deviation).value, integral(best, mean, deviation), 1e-4));
+  for (const mean of [0.5, 2, 30, 1e3, 2e4]) {
+    const { value, byMean, byDeviation } = logExpectedImprovement(0, mean, 1);
+    const step = 1e-5 * mean;
+    const numeric = (logExpectedImprovement(0, mean + step, 1).value - logExpectedImprovement(0, mean - step, 1).value) / (2 * step);
+    const numericDeviation = (logExpectedImprovement(0, mean, 1 + 1e-6).value - logExpectedImprovement(0, mean, 1 - 1e-6).value) / 2e-6;
+    t.ok(Number.isFinite(value) && near(byMean, numeric, 1e-3) && near(byDeviation, numericDeviation, 1e-3), `mean ${mean}`);
+  }
+});

@@ -1,0 +1,138 @@
+/** What `tune()` takes, checked and resolved once. */
+import { makeError } from '@muster/base';
+import type { TaskOptions } from '@muster/core';
+import { availableParallelism } from 'node:os';
+import { basename, resolve } from 'node:path';
+import type { ExperimentLogger } from './logger.js';
+import type { Budget } from './machine/budget.js';
+import type { SchedulerDefinition } from './scheduler.js';
+import { fixed } from './schedulers/fixed.js';
+import type { Objective, SearcherDefinition } from './searcher.js';
+import { random } from './searchers/random.js';
+import type { InferConfig, Space } from './space/parameters.js';
+import type { Constraint } from './space/search-space.js';
+
+/** How an experiment is run. */
+export interface TuneOptions<S> {
+  /** What may vary. */
+  readonly space: S;
+  /** What must hold between parameters. */
+  readonly constraints?: readonly Constraint<InferConfig<NoInfer<S>>>[];
+  /** The metric to make small or large; for several objectives, see `objectives`. */
+  readonly metric?: string;
+  /** Default `min`. */
+  readonly mode?: 'min' | 'max';
+  /** Several objectives, in place of `metric` and `mode`. */
+  readonly objectives?: readonly Objective[];
+  /** How many trials to run. Default: as many as the other budgets and the searcher allow, and 10 where there is no budget. */
+  readonly trials?: number;
+  /** Default: random search. */
+  readonly searcher?: SearcherDefinition;
+  /** Default: every trial runs to its end. */
+  readonly scheduler?: SchedulerDefinition;
+  /** What each trial occupies. Default: one cpu. */
+  readonly resources?: Pick<TaskOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'placement'>;
+  /** The experiment's folder. Default: nothing is kept. */
+  readonly storage?: string;
+  /** Go on with the experiment that the folder holds, if it holds one. Default false: a folder with an experiment is refused. */
+  readonly resume?: boolean;
+  /** Everything random follows from it. Default 0. */
+  readonly seed?: number;
+  /** Trials at once. Default: as many as this machine has cpus. With 1, equal seeds give equal experiments. */
+  readonly maxConcurrent?: number;
+  /** How long the experiment may run, over all its resumptions. */
+  readonly timeBudgetMs?: number;
+  /** How much trials may cost in all: the sum of each trial's last value of a metric. */
+  readonly costBudget?: { readonly metric: string; readonly most: number };
+  /** Ends the experiment when so many trials in a row have not made the best result better by more than `least` (default 0). */
+  readonly plateau?: { readonly trials: number; readonly least?: number };
+  /** Further attempts of a trial, from its last checkpoint, when its worker or node dies. Default 3. */
+  readonly retries?: number;
+  /** How long one attempt of a trial may run. Default: no limit. */
+  readonly trialTimeoutMs?: number;
+  /** Configurations to try first. */
+  readonly initialPoints?: readonly InferConfig<NoInfer<S>>[];
+  /** What shows or exports the experiment. Default: `[progress()]`; an empty list: nothing. */
+  readonly loggers?: readonly ExperimentLogger[];
+  /** Shown in tables. Default: the folder's name. */
+  readonly name?: string;
+  /** Breaks the experiment off; it can be resumed. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options with nothing left open. */
+export interface ResolvedOptions {
+  readonly objectives: readonly Objective[];
+  readonly searcher: SearcherDefinition;
+  readonly scheduler: SchedulerDefinition;
+  readonly budget: Budget;
+  readonly taskOptions: TaskOptions;
+  readonly storage: string | null;
+  readonly resume: boolean;
+  readonly seed: number;
+  readonly maxConcurrent: number;
+  readonly retries: number;
+  readonly initialPoints: readonly unknown[];
+  readonly name: string;
+  readonly signal: AbortSignal | null;
+}
+
+const KEYS = new Set([
+  'space', 'constraints', 'metric', 'mode', 'objectives', 'trials', 'searcher', 'scheduler', 'resources', 'storage', 'resume', 'seed', 'maxConcurrent', 'timeBudgetMs',
+  'costBudget', 'plateau', 'retries', 'trialTimeoutMs', 'initialPoints', 'loggers', 'name', 'signal',
+]);
+const DEFAULT_TRIALS = 10;
+const DEFAULT_RETRIES = 3;
+/** Trials in flight are tasks of this driver: more than any cluster runs at once only makes its searcher blind. */
+const CONCURRENT_MAX = 10_000;
+
+/** @throws INVALID_ARGUMENT naming the option */
+export function resolveOptions(options: TuneOptions<Space>): ResolvedOptions {
+  if (typeof options !== 'object' || options === null) refuse(`tune(..., ${String(options)})`, 'given options such as { space, metric: \'loss\', trials: 64 }');
+  for (const key of Object.keys(options)) if (!KEYS.has(key)) refuse(`the option '${key}'`, `one of ${[...KEYS].join(', ')}`);
+  const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent = availableParallelism(), trialTimeoutMs } = options;
+  requireInteger('seed', seed, 0, 2 ** 32 - 1);
+  requireInteger('retries', retries, 0, 1e6);
+  requireInteger('maxConcurrent', maxConcurrent, 1, CONCURRENT_MAX);
+  if (storage !== undefined && (typeof storage !== 'string' || storage === '')) refuse('storage', 'the path of a folder');
+  if (options.resume && storage === undefined) refuse('resume without storage', 'used with the folder of the experiment: storage');
+  if (trialTimeoutMs !== undefined) requirePositive('trialTimeoutMs', trialTimeoutMs);
+  return {
+    objectives: objectivesOf(options), searcher, scheduler, budget: budgetOf(options), storage: storage === undefined ? null : resolve(storage), resume: options.resume ?? false, seed, maxConcurrent,
+    retries, initialPoints: options.initialPoints ?? [], name: options.name ?? (storage === undefined ? 'experiment' : basename(resolve(storage))), signal: options.signal ?? null,
+    // Attempts are the experiment's to make: each starts from the last checkpoint.
+    taskOptions: { ...options.resources, name: 'trial', retries: 0, ...(trialTimeoutMs === undefined ? {} : { timeoutMs: trialTimeoutMs }) },
+  };
+}
+
+function objectivesOf({ metric, mode, objectives }: TuneOptions<Space>): readonly Objective[] {
+  if ((metric === undefined) === (objectives === undefined)) refuse('metric', "the name of one metric, such as 'loss', or left out where there are objectives");
+  const all = objectives ?? [{ metric: metric!, mode: mode ?? 'min' }];
+  if (!Array.isArray(all) || all.length === 0) refuse('objectives', "a list such as [{ metric: 'latency', mode: 'min' }, { metric: 'accuracy', mode: 'max' }]");
+  for (const { metric, mode } of all) {
+    if (typeof metric !== 'string' || metric === '') refuse(`the metric ${String(metric)}`, 'a name');
+    if (mode !== 'min' && mode !== 'max') refuse(`mode: ${String(mode)}`, "'min' or 'max'");
+  }
+  return all;
+}
+
+function budgetOf({ trials, timeBudgetMs = Infinity, costBudget, plateau, searcher }: TuneOptions<Space>): Budget {
+  if (trials !== undefined && trials !== Infinity) requireInteger('trials', trials, 1, 1e9);
+  if (timeBudgetMs !== Infinity) requirePositive('timeBudgetMs', timeBudgetMs);
+  if (costBudget) requirePositive('costBudget.most', costBudget.most);
+  if (plateau) requireInteger('plateau.trials', plateau.trials, 1, 1e9);
+  const isBounded = timeBudgetMs !== Infinity || costBudget !== undefined || plateau !== undefined || searcher?.name === 'grid';
+  return { trials: trials ?? (isBounded ? Infinity : DEFAULT_TRIALS), timeMs: timeBudgetMs, cost: costBudget ?? null, plateau: plateau === undefined ? null : { trials: plateau.trials, least: plateau.least ?? 0 } };
+}
+
+function requireInteger(name: string, value: number, least: number, most: number): void {
+  if (!Number.isInteger(value) || value < least || value > most) refuse(`${name}: ${String(value)}`, `a whole number from ${least} to ${most}`);
+}
+
+function requirePositive(name: string, value: number): void {
+  if (!(typeof value === 'number' && value > 0 && value < 2 ** 31)) refuse(`${name}: ${String(value)}`, 'a number above 0');
+}
+
+function refuse(what: string, want: string): never {
+  throw makeError('INVALID_ARGUMENT', { what, want });
+}

@@ -1,0 +1,39 @@
+/**
+ * The port between an experiment and what decides about its running trials. As pure as a searcher. Trials report at steps; a
+ * scheduler answers every report. Of several objectives it looks at the first.
+ */
+import type { Json, Objective, TrialEnd, TrialReport } from './searcher.js';
+import type { SearchSpace } from './space/search-space.js';
+
+/** What a scheduler works for. */
+export interface SchedulerContext {
+  readonly space: SearchSpace;
+  readonly objectives: readonly Objective[];
+  readonly seed: number;
+}
+
+/** What becomes of a trial that has reported, and why, for people. */
+export type Decision =
+  | { readonly kind: 'continue'; readonly reason: string }
+  | { readonly kind: 'stop'; readonly reason: string }
+  /** The trial goes on from the last checkpoint of another, with this configuration. */
+  | { readonly kind: 'exploit'; readonly trialId: string; readonly config: unknown; readonly reason: string };
+
+/** Decides about running trials. Equal calls in equal order give equal decisions. */
+export interface Scheduler {
+  /** A trial begins. A repetition is ignored. */
+  start(trialId: string, config: unknown): void;
+  /** A report that was made before, of this step or a later one, gets 'continue' and changes nothing. */
+  report(report: TrialReport): Decision;
+  /** A trial has ended, by itself or stopped. */
+  end(end: TrialEnd): void;
+  /** All that the scheduler knows, for {@link SchedulerDefinition.create}. */
+  state(): Json;
+}
+
+/** A scheduler that was asked for, with its options: what `asha()` and the others return. */
+export interface SchedulerDefinition {
+  readonly name: string;
+  /** @throws InvalidArgumentError where an option or the space does not fit */
+  create(context: SchedulerContext, state?: Json): Scheduler;
+}

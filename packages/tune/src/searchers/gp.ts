@@ -1,0 +1,109 @@
+/**
+ * Bayesian optimisation by a Gaussian process: the next trial is where the expected improvement on the best one is largest. Running
+ * trials are imagined to end as expected, so that the next one goes elsewhere.
+ * Source: Snoek et al., 2012; Ament et al., 2023 (the logarithm of the expected improvement); Ginsbourger et al., 2010 (imagined results).
+ */
+import type { Random } from '@muster/base';
+import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Hyperparameters, type Observations } from '../numeric/gaussian-process.js';
+import { evenSequence, type Sequence } from '../numeric/sequences.js';
+import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import { maximizeImprovement } from './acquisition.js';
+import { featureKinds, featuresOf } from './features.js';
+import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
+import type { Trial } from './history.js';
+import { LossScale } from './loss-scale.js';
+import { spread } from './quasi-random.js';
+
+/** What {@link gp} takes. */
+export interface GpOptions {
+  /** Trials that fill the space evenly before the model is asked. Default 10. */
+  readonly startupTrials?: number;
+}
+
+const STARTUP_TRIALS = 10;
+/** A model of more trials would cost a second a suggestion; of more, the best and the latest are taken. */
+const TRIALS_MAX = 400;
+/** Hyperparameters are fitted to at most so many trials: they hardly change, and fitting costs n³ a step. */
+const FITTED_MAX = 64;
+/** Steps of fitting, while they are cheap and after that. */
+const FIT_EVALUATIONS = { few: 60, many: 12 } as const;
+const FEW_TRIALS = 40;
+
+/** Searches by a Gaussian process. The best use of few and costly trials, up to some hundreds, with up to some twenty parameters. */
+export function gp(options: GpOptions = {}): SearcherDefinition {
+  return defineSearcher('gp', (context) => new GpSearcher(context, options));
+}
+
+class GpSearcher extends HistorySearcher {
+  readonly #startupTrials: number;
+  readonly #startup: Sequence;
+
+  constructor(context: SearcherContext, { startupTrials = STARTUP_TRIALS }: GpOptions) {
+    requireOneObjective('gp', context);
+    super(context);
+    this.#startupTrials = requireCount('the option startupTrials of gp()', startupTrials);
+    this.#startup = evenSequence(context.space.dimensions.length, context.seed);
+  }
+
+  protected propose(random: Random): Proposal {
+    const ended = this.history.ended;
+    const results = ended.filter(({ losses }) => losses !== null);
+    if (ended.length < this.#startupTrials || results.length < 2) {
+      const point = this.space.allowed(() => spread(this.space.dimensions, this.#startup.at(this.history.cursor++)));
+      return { kind: 'point', point, reason: `GP: ${ended.length} of ${this.#startupTrials} trials that fill the space before the model is asked` };
+    }
+    const known = this.#informative(ended);
+    const leaders = [...known].sort((a, b) => lossOf(a) - lossOf(b)).map(({ point }) => point);
+    const { observations, scale } = this.#observe(known);
+    const hyperparameters = this.#fit(observations);
+    const model = new GaussianProcess(observations, hyperparameters);
+    const best = model.leastMean();
+    const imagining = model.imagining(this.history.running().map(({ point }) => featuresOf(this.space.dimensions, point)));
+    const { point, logImprovement, posterior } = maximizeImprovement({ space: this.space, model: imagining, best, known: leaders, random });
+    const deviation = Math.sqrt(posterior.variance);
+    const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
+    const shown = (scaled: number): string => String(Number((sign * scale.lossOf(scaled)).toPrecision(4)));
+    const reason = `GP: of ${known.length} trials; expects ${shown(posterior.mean)} (${shown(posterior.mean - deviation)} to ${shown(posterior.mean + deviation)}), best so far ${shown(best)}; log expected improvement ${logImprovement.toPrecision(3)}`;
+    return { kind: 'point', point, note: [...hyperparameters], reason };
+  }
+
+  /** All trials, or of too many the better half and the latest. */
+  #informative(ended: readonly Trial[]): readonly Trial[] {
+    if (ended.length <= TRIALS_MAX) return ended;
+    const better = new Set([...ended].sort((a, b) => lossOf(a) - lossOf(b)).slice(0, TRIALS_MAX / 2));
+    return [...better, ...ended.filter((trial) => !better.has(trial)).slice(-TRIALS_MAX / 2)];
+  }
+
+  /** What the model is made of; a failure is as bad as the worst. */
+  #observe(trials: readonly Trial[]): { readonly observations: Observations; readonly scale: LossScale } {
+    const worst = Math.max(...trials.flatMap(({ losses }) => losses?.[0] ?? []));
+    const losses = trials.map((trial) => trial.losses?.[0] ?? worst);
+    const scale = new LossScale(losses);
+    const observations: Observations = {
+      kinds: featureKinds(this.space.dimensions),
+      inputs: trials.map(({ point }) => featuresOf(this.space.dimensions, point)),
+      targets: Float64Array.from(losses, (loss) => scale.scaled(loss)),
+    };
+    return { observations, scale };
+  }
+
+  /** Begins where the last fit ended, which the last trial's note tells; while trials are few, also anew. */
+  #fit(observations: Observations): Hyperparameters {
+    const { kinds, inputs, targets } = observations;
+    const size = kinds.length + 2;
+    const last = [...this.history.ended, ...this.history.running()].reverse().find(({ note }) => note.length === size);
+    const fresh = defaultHyperparameters(kinds.length);
+    if (targets.length <= FEW_TRIALS) return fitHyperparameters(observations, last ? [Float64Array.from(last.note), fresh] : [fresh], FIT_EVALUATIONS.few);
+    const order = [...targets.keys()].sort((a, b) => targets[a]! - targets[b]!);
+    const chosen = targets.length <= FITTED_MAX ? order : [...order.slice(0, FITTED_MAX / 2), ...evenly(order.slice(FITTED_MAX / 2), FITTED_MAX / 2)];
+    const part: Observations = { kinds, inputs: chosen.map((i) => inputs[i]!), targets: Float64Array.from(chosen, (i) => targets[i]!) };
+    return fitHyperparameters(part, [last ? Float64Array.from(last.note) : fresh], FIT_EVALUATIONS.many);
+  }
+}
+
+const lossOf = ({ losses }: Trial): number => losses?.[0] ?? Infinity;
+
+/** So many of a list, evenly spaced. */
+function evenly<T>(list: readonly T[], count: number): T[] {
+  return Array.from({ length: count }, (_, i) => list[Math.floor(((i + 0.5) * list.length) / count)]!);
+}

@@ -1,0 +1,195 @@
+/** What every searcher promises, and what each is for. */
+import { seededRandom } from '@muster/base';
+import t from 'tap';
+import { bohb, choice, cmaes, evolution, gp, grid, halton, hypervolume, int, loguniform, logint, nsga2, ordinal, quniform, random, SearchSpace, sobol, tpe, uniform, withInitialPoints, type Json, type Objective, type Searcher, type SearcherDefinition, type Space } from '../index.js';
+import { crowdingDistances, paretoRanks } from './pareto.js';
+
+const LOSS: readonly Objective[] = [{ metric: 'loss', mode: 'min' }];
+const NUMBERS = SearchSpace.of({ x: uniform(-5, 5), y: loguniform(1e-3, 1e3), n: int(1, 9), m: logint(1, 500), q: quniform(0, 1, 0.25), o: ordinal(['a', 'b', 'c']) });
+const BRANCHES = SearchSpace.of({ x: uniform(-5, 5), n: int(1, 9), kind: choice([{ is: 'a', u: loguniform(1e-3, 1), inner: choice(['p', { v: uniform(0, 1) }]) }, { is: 'b', w: int(1, 4) }, 'c']) });
+const SEARCHERS: readonly SearcherDefinition[] = [random(), sobol(), halton(), tpe(), gp(), evolution({ populationSize: 12 }), nsga2({ populationSize: 12 }), bohb({ maxEpochs: 9 }).searcher, cmaes()];
+
+const spacesOf = ({ name }: SearcherDefinition): SearchSpace[] => (name === 'cmaes' ? [NUMBERS] : [NUMBERS, BRANCHES]);
+const create = (definition: SearcherDefinition, space: SearchSpace, seed = 1, state?: Json): Searcher => definition.create({ space, objectives: LOSS, seed }, state);
+
+/** Some loss of every configuration: smooth in numbers, and different by option. */
+function lossOf(space: SearchSpace, config: unknown): number {
+  return space.pointOf(config).reduce<number>((sum, coordinate, i) => sum + (coordinate === null ? 0.1 : (coordinate - 0.3 - 0.05 * i) ** 2), 0);
+}
+
+function next(searcher: Searcher, id: string): unknown {
+  const suggestion = searcher.suggest(id);
+  if (suggestion.kind !== 'trial') throw new Error(`${suggestion.kind}: ${suggestion.reason}`);
+  if (suggestion.reason.length < 10) throw new Error(`no reason: '${suggestion.reason}'`);
+  return suggestion.config;
+}
+
+/** Runs trials, three at a time, each reporting once on its way; some fail. Returns the configurations. */
+function runTrials(searcher: Searcher, space: SearchSpace, from: number, to: number): unknown[] {
+  const configs: unknown[] = [];
+  for (let i = from; i < to; i++) {
+    const config = next(searcher, `trial-${i}`);
+    configs.push(config);
+    searcher.report({ trialId: `trial-${i}`, step: 1, values: [lossOf(space, config) + 1] });
+    if (i < from + 2) continue;
+    const ended = configs[i - 2 - from];
+    const outcomes = { 5: { status: 'failed', values: null }, 8: { status: 'completed', values: [NaN] }, 11: { status: 'stopped', values: [lossOf(space, ended) + 1] } } as const;
+    searcher.end({ trialId: `trial-${i - 2}`, ...(outcomes[i as 5] ?? { status: 'completed', values: [lossOf(space, ended)] }) });
+  }
+  return configs;
+}
+
+t.test('every searcher', async (t) => {
+  for (const definition of SEARCHERS) {
+    await t.test(definition.name, async (t) => {
+      for (const space of spacesOf(definition)) {
+        const searcher = create(definition, space);
+        const configs = runTrials(searcher, space, 0, 16);
+        t.equal(configs.map((config) => space.pointOf(config)).length, 16, 'proposes configurations of the space');
+        t.same(runTrials(create(definition, space), space, 0, 16), configs, 'proposes the same with the same seed');
+        t.notSame(runTrials(create(definition, space, 2), space, 0, 16), configs, 'proposes others with another seed');
+        const restored = create(definition, space, 1, JSON.parse(JSON.stringify(searcher.state())) as Json);
+        t.same(runTrials(restored, space, 16, 22), runTrials(searcher, space, 16, 22), 'goes on from its state as before');
+      }
+    });
+    await t.test(`${definition.name} ignores what it has heard before, and what it knows nothing of`, async (t) => {
+      const [space] = spacesOf(definition) as [SearchSpace];
+      const [plain, noisy] = [create(definition, space), create(definition, space)];
+      const noise = (): void => {
+        for (let i = 0; i < 16; i++) noisy.end({ trialId: `trial-${i}`, status: 'completed', values: [lossOf(space, next(noisy, `trial-${i}`))] });
+        noisy.end({ trialId: 'never-heard-of', status: 'completed', values: [-1e9] });
+        noisy.report({ trialId: 'trial-3', step: 1, values: [-1e9] });
+      };
+      for (let i = 0; i < 16; i++) plain.end({ trialId: `trial-${i}`, status: 'completed', values: [lossOf(space, next(plain, `trial-${i}`))] });
+      noise();
+      noise();
+      t.same(next(noisy, 'trial-16'), next(plain, 'trial-16'));
+    });
+    await t.test(`${definition.name} works with many trials at once, which it tells apart, and where all have failed`, async (t) => {
+      const [space] = spacesOf(definition) as [SearchSpace];
+      const searcher = create(definition, space);
+      const first = Array.from({ length: 12 }, (_, i) => next(searcher, `a-${i}`));
+      first.forEach((_, i) => searcher.end({ trialId: `a-${i}`, status: 'failed', values: null }));
+      const second = Array.from({ length: 12 }, (_, i) => next(searcher, `b-${i}`));
+      second.forEach((config, i) => searcher.end({ trialId: `b-${i}`, status: 'completed', values: [lossOf(space, config)] }));
+      const third = Array.from({ length: 12 }, (_, i) => JSON.stringify(next(searcher, `c-${i}`)));
+      t.ok(new Set(third).size >= 11, `${new Set(third).size} of 12 differ`);
+    });
+    await t.test(`${definition.name} keeps to constraints`, async (t) => {
+      const space = SearchSpace.of({ low: uniform(0, 1), high: uniform(0, 1) }, { constraints: [({ low, high }) => low < high] });
+      const searcher = create(definition, space);
+      for (let i = 0; i < 20; i++) {
+        const config = next(searcher, `trial-${i}`) as { low: number; high: number };
+        t.ok(config.low < config.high);
+        searcher.end({ trialId: `trial-${i}`, status: 'completed', values: [(config.low - 0.6) ** 2 + (config.high - 0.5) ** 2] });
+      }
+    });
+  }
+});
+
+/** The least loss after so many trials, one after another. */
+function minimum(definition: SearcherDefinition, space: SearchSpace, loss: (config: never) => number, trials: number, seed: number): number {
+  const searcher = create(definition, space, seed);
+  let best = Infinity;
+  for (let i = 0; i < trials; i++) {
+    const value = loss(next(searcher, `trial-${i}`) as never);
+    searcher.end({ trialId: `trial-${i}`, status: 'completed', values: [value] });
+    best = Math.min(best, value);
+  }
+  return best;
+}
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!;
+
+t.test('searchers that learn find more than random search, on numbers and in branches', async (t) => {
+  const bowl = SearchSpace.of({ a: uniform(-1, 1), b: uniform(-1, 1), c: loguniform(1e-4, 1), d: int(0, 20) });
+  const bowlLoss = ({ a, b, c, d }: { a: number; b: number; c: number; d: number }): number => (a - 0.4) ** 2 + (b + 0.3 + 0.5 * a) ** 2 + 0.1 * (Math.log10(c) + 2) ** 2 + 0.01 * (d - 7) ** 2;
+  const tree = SearchSpace.of({ s: uniform(0, 1), kind: choice([{ is: 'a', u: uniform(0, 1) }, { is: 'b', v: uniform(0, 1), w: uniform(0, 1) }, { is: 'c' }]) });
+  const treeLoss = ({ s, kind }: { s: number; kind: { is: string; u: number; v: number; w: number } }): number => (s - 0.8) ** 2 + (kind.is === 'a' ? 0.2 + (kind.u - 0.5) ** 2 : kind.is === 'b' ? (kind.v - 0.2) ** 2 + (kind.w - 0.9) ** 2 : 0.3);
+  const seeds = [1, 2, 3];
+  for (const [name, space, loss] of [['numbers', bowl, bowlLoss], ['branches', tree, treeLoss]] as const) {
+    const after = (definition: SearcherDefinition, trials: number): number => median(seeds.map((seed) => minimum(definition, space, loss as never, trials, seed)));
+    for (const [definition, trials, times] of [[tpe(), 100, 1.5], [gp(), 40, 4], [cmaes(), 120, 2], [evolution(), 200, 1.5]] as const) {
+      if (definition.name === 'cmaes' && name === 'branches') continue;
+      const [found, atRandom] = [after(definition, trials), after(random(), trials)];
+      t.ok(found * times < atRandom, `${definition.name} on ${name}: ${found} against ${atRandom}`);
+    }
+  }
+});
+
+t.test('CMA-ES converges on a turned, elongated bowl, restarts then, and moves whole numbers to their last cell', async (t) => {
+  const space = SearchSpace.of({ a: uniform(-3, 3), b: uniform(-3, 3), c: uniform(-3, 3) });
+  const loss = ({ a, b, c }: { a: number; b: number; c: number }): number => 1000 * (a + b - 1) ** 2 + (a - b) ** 2 + 30 * (c - a) ** 2;
+  t.ok(median([1, 2, 3].map((seed) => minimum(cmaes(), space, loss as never, 500, seed))) < 1e-5);
+  const whole = SearchSpace.of({ a: int(0, 50), b: int(0, 50), c: uniform(0, 1) });
+  t.ok(median([1, 2, 3].map((seed) => minimum(cmaes(), whole, (({ a, b, c }: { a: number; b: number; c: number }) => (a - 50) ** 2 + (b - 23) ** 2 + c) as never, 400, seed))) < 0.05);
+});
+
+t.test('the grid is each combination once, branches only where they are', async (t) => {
+  const space = SearchSpace.of({ n: int(1, 3), kind: choice(['plain', { rate: uniform(0, 1) }]) }, { constraints: [({ n, kind }) => n < 3 || kind === 'plain'] });
+  const searcher = create(grid({ points: { 'kind[1].rate': 3 } }), space);
+  const seen: unknown[] = [];
+  for (let i = 0; ; i++) {
+    const suggestion = searcher.suggest(`trial-${i}`);
+    if (suggestion.kind === 'finished') break;
+    if (suggestion.kind === 'trial') seen.push(suggestion.config);
+  }
+  t.strictSame(seen, [
+    { n: 1, kind: 'plain' }, { n: 1, kind: { rate: 0 } }, { n: 1, kind: { rate: 0.5 } }, { n: 1, kind: { rate: 1 } },
+    { n: 2, kind: 'plain' }, { n: 2, kind: { rate: 0 } }, { n: 2, kind: { rate: 0.5 } }, { n: 2, kind: { rate: 1 } }, { n: 3, kind: 'plain' },
+  ]);
+  const huge = SearchSpace.of(Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x${i}`, uniform(0, 1)])) as Space);
+  t.throws(() => create(grid(), huge), { code: 'INVALID_ARGUMENT', message: /at most 1000000/ });
+});
+
+t.test('NSGA-II covers a front of two objectives', async (t) => {
+  const space = SearchSpace.of(Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`x${i}`, uniform(0, 1)])) as Space);
+  const searcher = nsga2().create({ space, objectives: [{ metric: 'f', mode: 'min' }, { metric: 'g', mode: 'max' }], seed: 1 });
+  const all: number[][] = [];
+  for (let i = 0; i < 2000; i++) {
+    const x = Object.values(next(searcher, `trial-${i}`) as Record<string, number>);
+    const g = 1 + (9 * x.slice(1).reduce((sum, xi) => sum + xi, 0)) / 29;
+    const losses = [x[0]!, g * (1 - Math.sqrt(x[0]! / g))];
+    all.push(losses);
+    searcher.end({ trialId: `trial-${i}`, status: 'completed', values: [losses[0]!, -losses[1]!] });
+  }
+  const volume = hypervolume(all, [1.1, 1.1]);
+  t.ok(volume >= 0.34, `hypervolume of ZDT1 after 2,000 evaluations: ${volume}`);
+});
+
+t.test('ranks, crowding and hypervolume are right by hand and by counting', async (t) => {
+  const all = [[1, 4], [2, 2], [4, 1], [3, 3], [4, 4], [2, 2]];
+  t.strictSame(paretoRanks(all), [0, 0, 0, 1, 2, 0]);
+  t.strictSame(crowdingDistances([[0, 4], [1, 2], [4, 0]], [0, 0, 0]), [Infinity, 2, Infinity]);
+  t.equal(hypervolume([[1, 4], [2, 2], [4, 1]], [5, 5]), 11);
+  const random = seededRandom(9);
+  const cloud = Array.from({ length: 30 }, () => [random.next(), random.next(), random.next()]);
+  let inside = 0;
+  for (let i = 0; i < 20_000; i++) {
+    const at = [random.next(), random.next(), random.next()];
+    if (cloud.some((losses) => losses.every((loss, d) => loss <= at[d]!))) inside++;
+  }
+  t.ok(Math.abs(hypervolume(cloud, [1, 1, 1]) - inside / 20_000) < 0.02);
+});
+
+t.test('initial points come first, exactly as given, and are learned from', async (t) => {
+  const space = SearchSpace.of({ rate: loguniform(1e-5, 1), n: int(1, 9) });
+  const given = [{ rate: 0.1, n: 3 }, { rate: 0.01, n: 9 }];
+  const searcher = create(withInitialPoints(tpe(), given), space);
+  t.strictSame([next(searcher, 'a'), next(searcher, 'b'), next(searcher, 'a')], [given[0], given[1], given[0]]);
+  const restored = create(withInitialPoints(tpe(), given), space, 1, JSON.parse(JSON.stringify(searcher.state())) as Json);
+  t.same(next(restored, 'c'), next(searcher, 'c'));
+  t.throws(() => create(withInitialPoints(tpe(), [{ rate: 2, n: 3 }]), space), { code: 'INVALID_ARGUMENT', message: /initial point 0 .*rate must be a number from 0.00001 to 1, not 2/ });
+});
+
+t.test('what a searcher cannot do is refused when it is made', async (t) => {
+  const two: readonly Objective[] = [...LOSS, { metric: 'size', mode: 'min' }];
+  t.throws(() => tpe().create({ space: NUMBERS, objectives: two, seed: 1 }), { code: 'INVALID_ARGUMENT', message: /tpe\(\) for 2 objectives/i });
+  t.throws(() => create(cmaes(), BRANCHES), { code: 'INVALID_ARGUMENT', message: /the choice 'kind'/ });
+  t.throws(() => create(tpe({ candidates: 0 }), NUMBERS), { code: 'INVALID_ARGUMENT', message: /candidates/ });
+  t.throws(() => create(gp({ startupTrials: 1.5 }), NUMBERS), { code: 'INVALID_ARGUMENT', message: /startupTrials/ });
+  t.throws(() => create(tpe(), NUMBERS, 1, { nonsense: 1 }), { code: 'INVALID_ARGUMENT', message: /state/ });
+  const searcher = create(tpe(), NUMBERS);
+  next(searcher, 'a');
+  t.throws(() => searcher.end({ trialId: 'a', status: 'completed', values: [1, 2] }), { code: 'INVALID_ARGUMENT', message: /2 values/ });
+});

@@ -1,0 +1,100 @@
+/** `tune()`: searches a space with trials on the cluster. */
+import { makeError } from '@muster/base';
+import { deserialize } from 'node:v8';
+import { isDeepStrictEqual } from 'node:util';
+import { Driver } from './io/driver.js';
+import { openFolder, temporaryFolder, type OpenFolder } from './io/folder.js';
+import { LoggerSet } from './io/logger-set.js';
+import { asJson, Experiment } from './machine/experiment.js';
+import type { BeginRecord, LogRecord } from './machine/records.js';
+import { resolveOptions, type ResolvedOptions, type TuneOptions } from './options.js';
+import { resultOf, type TuneResult } from './result.js';
+import type { InferConfig, Space } from './space/parameters.js';
+import { SearchSpace } from './space/search-space.js';
+import type { Trainable } from './trial.js';
+import { progress } from './view/progress.js';
+
+/**
+ * Searches a space for the configuration with the best result.
+ *
+ * @example
+ * const result = await tune(async ({ lr }, trial) => {
+ *   for (let epoch = trial.startEpoch; epoch < 20; epoch++) await trial.report({ loss: await train(lr) });
+ * }, { space: { lr: loguniform(1e-5, 1e-1) }, metric: 'loss', trials: 64, storage: './runs/first', resume: true });
+ * result.best.config.lr;
+ * @throws INVALID_ARGUMENT for the space and the options; EXPERIMENT_IN_USE, EXPERIMENT_EXISTS, EXPERIMENT_DIFFERS, EXPERIMENT_DAMAGED and STORAGE for the folder;
+ *   EXPERIMENT_FAILED where no trial has a result; UNSCHEDULABLE where the cluster has not what a trial asks for
+ */
+export async function tune<const S extends Space>(trainable: Trainable<InferConfig<S>>, options: TuneOptions<S>): Promise<TuneResult<InferConfig<S>>> {
+  if (typeof trainable !== 'function') throw makeError('INVALID_ARGUMENT', { what: `tune(${typeof trainable})`, want: 'given a function of a configuration' });
+  const resolved = resolveOptions(options as unknown as TuneOptions<Space>);
+  const space = SearchSpace.of(options.space, { constraints: options.constraints ?? [] } as never);
+  for (const point of resolved.initialPoints) space.pointOf(point);
+  const warn = (text: string): void => void process.stderr.write(`tune: ${text}\n`);
+  const folder = resolved.storage === null ? temporaryFolder() : openFolder(resolved.storage, { resume: resolved.resume, warn });
+  try {
+    const loggers = new LoggerSet(options.loggers ?? [progress()], warn);
+    return await runExperiment({ trainable: trainable as Trainable<never>, space, options: resolved, folder, loggers });
+  } finally {
+    folder.close();
+  }
+}
+
+interface ExperimentParts {
+  readonly trainable: Trainable<never>;
+  readonly space: SearchSpace;
+  readonly options: ResolvedOptions;
+  readonly folder: OpenFolder;
+  readonly loggers: LoggerSet;
+}
+
+async function runExperiment<Config>({ trainable, space, options, folder, loggers }: ExperimentParts): Promise<TuneResult<Config>> {
+  const { objectives, budget, storage } = options;
+  const context = { space, objectives, seed: options.seed };
+  const experiment: Experiment = new Experiment({
+    objectives, budget, initialPoints: options.initialPoints, retries: options.retries,
+    searcher: options.searcher.create(context), scheduler: options.scheduler.create(context),
+    write: (record) => {
+      if (record.kind === 'report' && record.decision.kind === 'exploit') {
+        const donor = record.decision.trialId;
+        folder.checkpoints.copy({ trialId: donor, step: experiment.table.get(donor)!.checkpointStep }, { trialId: record.id, step: record.step });
+      }
+      folder.append(record);
+    },
+    told: (record) => loggers.record(record),
+  });
+  const begin = beginOrReplay(experiment, { space, options, folder });
+  folder.checkpoints.sweep((trialId) => experiment.table.get(trialId)?.checkpointStep ?? 0);
+  await loggers.begin({ begin, table: experiment.table, trials: budget.trials, folder: storage });
+  try {
+    const { taskOptions, maxConcurrent, signal } = options;
+    const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, objectives, taskOptions, maxConcurrent, elapsedMs: experiment.table.lastAtMs, timeBudgetMs: budget.timeMs, signal });
+    const reason = await driver.run();
+    return resultOf<Config>(experiment.table, {
+      reason, storage, checkpointOf: ({ id, checkpointStep }) => (checkpointStep === 0 ? null : deserialize(folder.checkpoints.read(id, checkpointStep))),
+    });
+  } finally {
+    await loggers.close();
+  }
+}
+
+/** Writes the first line of a new log; or lives through an old one, if it is of the same experiment. */
+function beginOrReplay(experiment: Experiment, { space, options, folder }: Pick<ExperimentParts, 'space' | 'options' | 'folder'>): BeginRecord {
+  const { objectives, seed, name, searcher, scheduler } = options;
+  const begin: BeginRecord = { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, scheduler: scheduler.name, startedAt: Date.now() };
+  const [first, ...rest] = folder.earlier;
+  if (!first) {
+    folder.append(begin);
+    return begin;
+  }
+  requireSame(first, begin, options.storage!);
+  for (const record of rest) experiment.replay(record);
+  return first as BeginRecord;
+}
+
+function requireSame(first: LogRecord, begin: BeginRecord, folder: string): void {
+  if (first.kind !== 'begin') throw makeError('EXPERIMENT_DAMAGED', { file: folder, line: 1, cause: `it begins with a '${first.kind}'` });
+  for (const key of ['version', 'space', 'objectives', 'seed', 'searcher', 'scheduler'] as const) {
+    if (!isDeepStrictEqual(asJson(first[key]), asJson(begin[key]))) throw makeError('EXPERIMENT_DIFFERS', { folder, difference: `its ${key} is ${JSON.stringify(first[key])}, and not ${JSON.stringify(begin[key])}` });
+  }
+}
