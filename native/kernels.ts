@@ -101,7 +101,7 @@ export interface Kernels {
   /** The instructions in use. */
   readonly level: 'scalar' | 'neon' | 'avx2' | 'avx512' | 'avx512-bf16';
 
-  /** Converts to the target's format; one of the two is f32. Rounds to nearest, ties to even; too large is infinite, or NaN in E4M3. */
+  /** Converts to the target's format; one of the two is f32. Rounds to nearest, ties to even; too large is infinite, or 448 in E4M3. */
   convert(source: Tensor, target: Tensor, threads?: number): void;
   convertAsync(source: Tensor, target: Tensor, threads?: number): Promise<void>;
 

@@ -11,7 +11,7 @@ extern "C" {
 /**
  * Converts `source` to the format of `target`, which has as many elements and does not overlap it. One of the two is f32.
  *
- * To a smaller format: rounded to nearest, ties to even, denormals included. Too large: infinity, or NaN in E4M3, which has none.
+ * To a smaller format: rounded to nearest, ties to even, denormals included. Too large, and infinity: infinity, or 448 in E4M3, which has none.
  * NaN stays NaN with its sign: quiet, in the 16-bit formats with the upper bits of its payload, in FP8 all ones.
  * To f32: exact; a signalling NaN becomes quiet.
  * The results are the same bits with every instruction set.

@@ -18,7 +18,7 @@ typedef enum muster_format {
   MUSTER_FORMAT_F16 = 1,
   /** bfloat16: the upper half of an f32. */
   MUSTER_FORMAT_BF16 = 2,
-  /** OCP FP8 E4M3 without infinities ("fn"): up to 448; what is larger becomes NaN. */
+  /** OCP FP8 E4M3 without infinities ("fn"): up to 448, which larger numbers become. */
   MUSTER_FORMAT_F8_E4M3 = 3,
   /** OCP FP8 E5M2: the upper half of an f16. */
   MUSTER_FORMAT_F8_E5M2 = 4

@@ -1,9 +1,11 @@
 /**
  * f32 to and from a storage format, on one piece. What it does: muster/convert.h.
  *
- * Moves 4 + 2 bytes an element for the 16-bit formats and 4 + 1 for FP8; 0 to 12 integer operations an element, so memory alone
- * decides. Versions tried: see the table in bench/convert.cc's records. Plain stores read each line of the target before they overwrite it
- * (8 bytes moved instead of 6); streaming ones do not.
+ * Moves 4 + 2 bytes an element for the 16-bit formats and 4 + 1 for FP8; 1 to 16 integer operations an element, a vector at a time, so memory alone
+ * decides. Versions tried, as parts of memcpy's bandwidth on 128 MB (bench/kernels-memory.cc, one thread of a busy Zen 5):
+ *   plain stores read each line of the target before they overwrite it: 8 bytes moved for 16-bit targets instead of 6
+ *   streaming stores from 4 MB on: 1.08 to 1.35
+ *   E4M3 widened by one multiplication, which is slow on denormals: 0.50; these by way of integers instead
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /**
  * The storage formats: their layouts, and their conversions in plain scalar code, which the vector code (lanes.h) must equal bit by bit.
- * Source: IEEE 754-2019; OCP 8-bit Floating Point Specification 1.0; what it leaves open (E4M3 overflows to NaN) as in PyTorch.
+ * Source: IEEE 754-2019; OCP 8-bit Floating Point Specification 1.0; what it leaves open (E4M3 saturates, FP8 NaNs are all ones) as in
+ * PyTorch 2.13 and as the conversions of NVIDIA's processors.
  */
 #pragma once
 
@@ -33,6 +34,8 @@ struct SmallFormat {
   static constexpr std::uint32_t kMagnitudeMask = (1u << (kBits - 1)) - 1;
   static constexpr std::uint32_t kInfinity = kHasInfinity ? ((1u << exponentBits) - 1) << mantissaBits : kMagnitudeMask;
   static constexpr std::uint32_t kLargest = kInfinity - 1;
+  /** What is too large becomes: infinity, or without it the largest number. */
+  static constexpr std::uint32_t kOverflow = kHasInfinity ? kInfinity : kLargest;
 };
 
 using F16 = SmallFormat<std::uint16_t, MUSTER_FORMAT_F16, 5, 10>;
@@ -60,11 +63,11 @@ typename Format::Element narrow(float number) {
     const std::uint32_t quiet = Format::kBits == 8 ? Format::kMagnitudeMask : payload | 1u << (Format::kMantissaBits - 1) | Format::kInfinity;
     return static_cast<Element>(sign | quiet);
   }
-  if (magnitude == kF32Infinity) return static_cast<Element>(sign | Format::kInfinity);
+  if (magnitude == kF32Infinity) return static_cast<Element>(sign | Format::kOverflow);
   const int exponent = std::max(static_cast<int>(magnitude >> kF32MantissaBits) - kF32Bias, Format::kExponentMin);
   const double units = std::nearbyint(std::ldexp(static_cast<double>(std::fabs(number)), Format::kMantissaBits - exponent));
   const std::uint32_t code = (static_cast<std::uint32_t>(exponent - Format::kExponentMin) << Format::kMantissaBits) + static_cast<std::uint32_t>(units);
-  return static_cast<Element>(sign | std::min(code, Format::kInfinity));
+  return static_cast<Element>(sign | std::min(code, Format::kOverflow));
 }
 
 /** To f32, exactly. */

@@ -9,13 +9,13 @@
  *     pack the panels of left and right (threads: by panel)
  *     for each group of column panels that fits the second cache, for each panel of rows (first cache): tiles (threads: by group and rows)
  *
- * Versions tried, f32 1024 on one thread of a Zen 5 core whose tile alone makes 226 GFLOP/s (oneDNN 189, OpenBLAS 104):
+ * Versions tried, f32 1024 on one thread of a Zen 5 core whose tile alone makes 226 GFLOP/s (oneDNN 201, OpenBLAS 105):
  *   130  depths of 320, row panels in the second cache, column panels in the first (the order of BLIS)
  *   155  depths of equal length, up to 384
  *   165  up to 512: the result is read and written half as often
  *   174  panels fetched ahead by the tile, since the processor's own prefetching ends at every page; panels in huge pages
  *   184  row panels in the first cache and column panels in the second: neighbouring tiles share the result's pages
- *   187  packing fetches ahead, and transposes whole squares
+ *   187  packing fetches ahead, and transposes whole squares; 2048 makes 190 (oneDNN 211), 512 makes 187 (oneDNN 187)
  *
  * A word of a panel is an f32, or with AVX512-BF16 a pair of bf16 that are neighbours in depth.
  */
@@ -44,7 +44,7 @@ struct TileTarget {
   /** How much of the tile lies inside the result. */
   std::size_t rows;
   std::size_t columns;
-  /** f32 sums of the block's depths so far; the result itself where that is f32. */
+  /** f32 sums of the depths so far: the result itself where that is f32. Not looked at where the first depth is the last. */
   float* sums;
   std::size_t sumsStride;
   void* result;
@@ -94,15 +94,15 @@ void tile(std::size_t depth, const float* rows, const float* columns, const Tile
       float sum = 0;
       for (std::size_t at = 0; at < depth; at++) sum += rows[at * kTileRows + row] * columns[at * kTileColumns + column];
       sum *= target.alpha;
-      float& sums = target.sums[row * target.sumsStride + column];
+      float* const sums = target.sums + row * target.sumsStride + column;
       const std::size_t place = row * target.resultStride + column;
       if (!target.isFirstDepth) {
-        sum += sums;
+        sum += *sums;
       } else if (target.beta != 0) {
         sum += target.beta * read<Result>(result, place);
       }
       if (!target.isLastDepth) {
-        sums = sum;
+        *sums = sum;
       } else {
         if (target.bias != nullptr) sum += target.bias[column];
         write<Result>(result, place, activate(target.activation, sum));

@@ -127,7 +127,7 @@ template <class Format>
   const Words normal = ((magnitude + ((1u << (shift - 1)) - 1) + (magnitude >> shift & 1)) >> shift) - rebias;
   const Words denormal = words(floats(magnitude) + floats(Words{} + ruler)) - ruler;
   const Words rounded = magnitude < smallestNormal ? denormal : normal;
-  const Words code = rounded > Format::kInfinity ? Words{} + Format::kInfinity : rounded;
+  const Words code = rounded > Format::kOverflow ? Words{} + Format::kOverflow : rounded;
   return bits >> 31 << (Format::kBits - 1) | (value != value ? Words{} + Format::kMagnitudeMask : code);
 }
 
