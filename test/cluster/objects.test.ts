@@ -308,10 +308,7 @@ t.test('objects', async (t) => {
     const [first, second] = await Promise.all([actor(Reader, on(a)).create(), actor(Reader, on(a)).create()]);
     await wait([ref]);
     let usedBytes = 0;
-    await eventually('the node tells of the array', async () => { // with its heartbeats
-      usedBytes = (await cluster.row(a!)).objectStoreUsedBytes;
-      return usedBytes >= 4 * COUNT;
-    });
+    await eventually('a heartbeat tells of the array', async () => (usedBytes = (await cluster.row(a!)).objectStoreUsedBytes) >= 4 * COUNT);
 
     await t.test('by several workers of a node, without memory of their own', async (t) => {
       for (const reader of [first!, second!]) {

@@ -107,5 +107,6 @@ function readBatch<Message>(batch: Uint8Array, { decode }: Codec<Message>): Mess
     messages.push(decode(batch.subarray(at, at + length)));
     at += length;
   }
+  if (messages.length === 0) throw makeError('PROTOCOL', { what: 'a peer', cause: 'a batch of no messages' });
   return messages;
 }
