@@ -97,6 +97,19 @@ t.test('why a group waits', async (t) => {
     });
   });
 
+  t.test('what was lost of a group finds no room where its other bundles are', async (t) => {
+    const cluster = racks();
+    for (const nodeId of ['r0n0', 'r0n1', 'r0n2']) cluster.hold(nodeId, whole({ gpu: nodeId === 'r0n2' ? 3 : 4 }));
+    const lost = group(1, need({ gpu: 4 }), 'strict-spread', same('rack'), atMost(3, 'zone'));
+    t.equal(explainGroup(cluster, { ...lost, topology: [same('rack')] }, ['r0n0', 'r0n1']).reasons,
+      '1 bundle, all in one rack beside the 2 that are there: 1 × (4 gpu): room for 1 now, for 1 if nothing ran; r0n2 has room');
+    cluster.hold('r0n2', whole({ gpu: 2 }));
+    t.equal(explainGroup(cluster, { ...lost, topology: [same('rack')] }, ['r0n0', 'r0n1']).reasons,
+      '1 bundle, all in one rack beside the 2 that are there: 1 × (4 gpu): room for none now, for 1 if nothing ran; r0n2 has 3 gpu free of 4 needed');
+    t.equal(explainGroup(cluster, { ...lost, topology: [atMost(1, 'rack')] }, ['r0n0', 'r1n0']).reasons.includes('room for none now, for none if nothing ran'), true, 'no rack may take more');
+    t.match(explainGroup(cluster, { ...lost, topology: [same('rack')] }, ['r0n0', 'r0n1', 'r0n2']).reasons, /no node is left beside those of its other bundles$/);
+  });
+
   t.test('levels that nodes lack, and kinds of bundles that fit only one by one', async (t) => {
     t.equal(explainGroup(clusterOf({ a: [{ cpu: 2 }] }), group(2, need({ cpu: 1 }), 'spread', atMost(1, 'zone'))).reasons,
       '2 bundles apart, at most 1 in one zone: a lacks label zone; without its labels, one node could hold it');

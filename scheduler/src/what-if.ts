@@ -159,8 +159,11 @@ export class WhatIf {
 
   /** The fewest nodes of the type with which all of these groups fit; null: no number of them would do. More nodes never do harm. */
   #nodesForGroups(wanted: WantedGroups, type: NodeType): number | null {
+    const { classes } = new GroupShape(this.cluster, wanted.request);
+    const useful = [...this.cluster.snapshot()].filter(({ nodeId }) => classes.some(({ shape }) => shape.fits(this.cluster.rowOf(nodeId)!)));
+    const withRoom = Cluster.restore(useful); // few of the nodes, where little has found room
     const isEnough = (count: number): boolean => {
-      const trial = new WhatIf(this.cluster);
+      const trial = new WhatIf(withRoom);
       trial.add(type, count);
       return trial.#placeGroups(wanted).length === wanted.count;
     };

@@ -80,11 +80,11 @@ t.test('a group that waits holds nothing, and is there as a whole when there is 
 t.test('what could never be placed fails at once, and what takes too long is given up, both with reasons', async (t) => {
   const never = await rejection(placementGroup(cpus(1, 1, 1), { strategy: 'strict-spread' }));
   t.ok(never instanceof UnschedulableError);
-  t.match(never.message, /3 bundles on a node each: 3 × \(1 cpu\): 2 fit now, 2 would if nothing ran/);
+  t.match(never.message, /3 bundles on a node each: 3 × \(1 cpu\): room for 2 now, for 2 if nothing ran; of 3 nodes, 2 have room; /);
   await using(cpus(2, 2), {}, async () => {
     const late = await rejection(placementGroup(cpus(1), { timeoutMs: 50, name: 'late' }));
     t.ok(late instanceof TimeoutError);
-    t.match(late.message, /late took longer than 50 ms \(1 bundle close together: 1 × \(1 cpu\): 0 fit now, \d would if nothing ran\)/);
+    t.match(late.message, /late took longer than 50 ms \(1 bundle: 1 × \(1 cpu\): room for none now, for 1 if nothing ran; of 3 nodes, 2 have 0 cpu free of 1 needed; /);
     const waiting = await rejection(placementGroup(cpus(20), { timeoutMs: 50, waitForNodes: true }));
     t.ok(waiting instanceof TimeoutError, 'one that waits for nodes does not fail at once');
   });
@@ -115,7 +115,7 @@ t.test('tasks and actors run in the bundle that they name, or in any', async (t)
       t.same(await member.place(), { nodeId: nodes[bundle], bundle });
     }
     t.throws(() => whereAmI.options({ placement: { group, bundle: 2 } }), /one of 0 to 1: the group has 2 bundles/);
-    t.match(await rejection(whereAmI.options({ placement: { group }, cpus: 2 })()), /2 bundles: need 2 cpu, have 1 in all/);
+    t.match(await rejection(whereAmI.options({ placement: { group }, cpus: 2 })()), /both bundles have 1 cpu in total of 2 needed/);
     const full = await rejection(actor(Member, { cpus: 2, placement: { group } }).create());
     t.ok(full instanceof UnschedulableError, 'an actor that no bundle could hold fails at once, too');
   });
@@ -130,7 +130,7 @@ t.test('parts of GPUs are those of the bundle', async (t) => {
     t.same(first.gpuIds, second.gpuIds, 'both halves are of one GPU');
     t.not(first.visible, whole.visible);
     t.same([first, second, whole].map(({ visible }) => visible), [first, second, whole].map(({ gpuIds }) => gpuIds.join()));
-    t.match(await rejection(whereAmI.options({ gpus: 1, placement: { group, bundle: 0 } })()), /bundle 0: need 1 gpu, have 0.5 in all/);
+    t.match(await rejection(whereAmI.options({ gpus: 1, placement: { group, bundle: 0 } })()), /bundle 0 has 0.5 gpu in total of 1 needed/);
   });
 });
 
@@ -192,7 +192,7 @@ t.test('a group that loses a node is repaired, and what may restart does so in i
   cluster.nodes.find(({ nodeId }) => nodeId === lost)!.kill('SIGKILL');
   await eventually('the owner hears of the loss', () => group.state === 'repairing');
   t.same(nodesOf(group), [null, kept]);
-  t.match(await rowOf(group), { state: 'repairing', reasons: /1 bundle on a node each: 1 × \(2 cpu\): 0 fit now/ });
+  t.match(await rowOf(group), { state: 'repairing', reasons: /1 bundle beside the 1 that is there: 1 × \(2 cpu\): room for none now/ });
   t.same(await survivor!.place(), { nodeId: kept, bundle: 1 }, 'the rest goes on');
   const again = whereAmI.options({ placement: { group, bundle: 0 } }).remote();
   t.same((await wait([again], { timeoutMs: 100 })).ready, [], 'what needs the lost bundle waits');

@@ -10,24 +10,56 @@ import { requestKey, type GroupRequest, type PlacementRequest } from '../request
 import type { BundleClass } from './bundles.js';
 import { GroupShape } from './plan-group.js';
 
-/** Looks at every node. Whether the group could ever be placed is for a plan on {@link Cluster.emptied} to say. */
-export function explainGroup(cluster: Cluster, request: GroupRequest): Reasons {
+/**
+ * Looks at every node. Whether the group could ever be placed is for a plan on {@link Cluster.emptied} to say.
+ * `survivors`: where other bundles of the group lie, which stay there; the request is then what it has lost.
+ */
+export function explainGroup(cluster: Cluster, request: GroupRequest, survivors: readonly string[] = []): Reasons {
   const { classes } = new GroupShape(cluster, request);
-  const candidates = [...cluster.rows()].filter((node) => request.topology.every(({ level }) => labelOf(node, level) !== undefined));
+  const rest = new Rest(survivors.flatMap((nodeId) => cluster.rowOf(nodeId) ?? []), request);
+  const levelled = [...cluster.rows()].filter((node) => request.topology.every(({ level }) => labelOf(node, level) !== undefined));
+  const candidates = levelled.filter((node) => rest.allows(node));
+  const what = `${describeGroup(request)}${survivors.length === 0 ? '' : ` beside the ${survivors.length} that ${survivors.length === 1 ? 'is' : 'are'} there`}`;
   if (candidates.length === 0) {
+    if (levelled.length > 0) return { nodeCount: cluster.size, refusals: [], nearest: null, reasons: `${what}: no node is left beside those of its other bundles` };
     const { nodeCount, refusals, nearest, reasons } = explain(cluster, withLevels(classes[0]!.request, request.topology));
-    return { nodeCount, refusals, nearest, reasons: `${describeGroup(request)}: ${reasons}` };
+    return { nodeCount, refusals, nearest, reasons: `${what}: ${reasons}` };
   }
-  const { domain, text } = closestDomain(candidates, classes, request);
-  const rooms = classes.map((each) => roomIn(domain.nodes, each, request));
+  const { domain, text } = closestDomain(candidates, classes, request, rest);
+  const rooms = classes.map((each) => roomIn(domain.nodes, each, request, rest));
   const shortest = classes[rooms.indexOf(rooms.reduce((least, room) => (room.now / room.wanted < least.now / least.wanted ? room : least)))]!;
   const nodes = explainOn(cluster, onOneNode(request) ?? withLevels(shortest.request, request.topology), domain.nodes);
   const clauses = classes.map((each, index) => describeClass(each, rooms[index]!, request));
-  const together = rooms.every(({ now, wanted }) => now >= wanted) ? ['each has room by itself, and not all of them together'] : [];
+  const together = classes.length > 1 && rooms.every(({ now, wanted }) => now >= wanted) ? ['each has room by itself, and not all of them together'] : [];
   return {
     nodeCount: cluster.size, refusals: nodes.refusals, nearest: nodes.nearest,
-    reasons: `${describeGroup(request)}: ${text}${[...clauses, ...together, nodes.reasons].join('; ')}`,
+    reasons: `${what}: ${text}${[...clauses, ...together, nodes.reasons].join('; ')}`,
   };
+}
+
+/** The bundles of a group that have a place, in the way of the others. */
+class Rest {
+  readonly #nodes: readonly NodeRow[];
+  readonly #request: GroupRequest;
+
+  constructor(nodes: readonly NodeRow[], request: GroupRequest) {
+    this.#nodes = nodes;
+    this.#request = request;
+  }
+
+  /** Whether the node may take more bundles: not where each has a node of its own, nor away from those that must be near. */
+  allows(node: NodeRow): boolean {
+    const [survivor] = this.#nodes;
+    if (survivor === undefined) return true;
+    const { strategy, topology } = this.#request;
+    if (strategy === 'strict-spread' && this.#nodes.includes(node)) return false;
+    if (strategy === 'strict-pack' && node !== survivor) return false;
+    return topology.every(({ level, rule }) => rule !== 'same' || labelOf(node, level) === labelOf(survivor, level));
+  }
+
+  countIn(level: string, value: string): number {
+    return this.#nodes.filter((node) => labelOf(node, level) === value).length;
+  }
 }
 
 /** For people: `3 × (8 gpu) on a node each, all in one rack`. */
@@ -70,7 +102,7 @@ interface Domain {
 }
 
 /** The one that has room for the most of the group if nothing ran, and, of several such, now; and what to say of it. */
-function closestDomain(candidates: readonly NodeRow[], classes: readonly BundleClass[], request: GroupRequest): { domain: Domain; text: string } {
+function closestDomain(candidates: readonly NodeRow[], classes: readonly BundleClass[], request: GroupRequest, rest: Rest): { domain: Domain; text: string } {
   const levels = request.strategy === 'strict-pack' ? [NODE_LABEL] : request.topology.filter(({ rule }) => rule === 'same').map(({ level }) => level);
   const all = { domain: { name: '', nodes: [...candidates] }, text: '' };
   if (levels.length === 0) return all;
@@ -83,7 +115,7 @@ function closestDomain(candidates: readonly NodeRow[], classes: readonly BundleC
   }
   let closest: { readonly domain: Domain; readonly idle: number; readonly now: number } | null = null;
   for (const domain of domains.values()) {
-    const rooms = classes.map((each) => roomIn(domain.nodes, each, request));
+    const rooms = classes.map((each) => roomIn(domain.nodes, each, request, rest));
     const idle = rooms.reduce((sum, room) => sum + room.idle, 0);
     const now = rooms.reduce((sum, room) => sum + room.now, 0);
     if (closest === null || idle > closest.idle || (idle === closest.idle && now > closest.now)) closest = { domain, idle, now };
@@ -101,7 +133,7 @@ interface Room {
 }
 
 /** For how many of the class the nodes have room, alone: the most that each level lets in. */
-function roomIn(nodes: readonly NodeRow[], each: BundleClass, { strategy, topology }: GroupRequest): Room {
+function roomIn(nodes: readonly NodeRow[], each: BundleClass, { strategy, topology }: GroupRequest, rest: Rest): Room {
   const wanted = each.members.length;
   const perNode = strategy === 'strict-spread' ? 1 : wanted;
   const limits = topology.filter(({ rule }) => rule === 'spread');
@@ -118,9 +150,9 @@ function roomIn(nodes: readonly NodeRow[], each: BundleClass, { strategy, topolo
       });
     }
   }
-  const most = (kind: 'now' | 'idle'): number => limits.reduce((least, { max }, index) => {
+  const most = (kind: 'now' | 'idle'): number => limits.reduce((least, { level, max }, index) => {
     let sum = 0;
-    for (const count of byLevel[index]![kind].values()) sum += Math.min(max, count);
+    for (const [value, count] of byLevel[index]![kind]) sum += Math.min(Math.max(0, max - rest.countIn(level, value)), count);
     return Math.min(least, sum);
   }, counts[kind]);
   return { now: Math.min(wanted, most('now')), idle: Math.min(wanted, most('idle')), wanted };

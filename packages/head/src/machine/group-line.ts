@@ -6,7 +6,7 @@
  * another group's room comes back.
  */
 import { addResources, type ResourceSet } from '@muster/base';
-import { explainGroup, GroupShape, type Cluster, type GroupRequest, type Placed } from '@muster/scheduler';
+import { explainGroup, GroupShape, type Cluster, type GroupRequest, type Placed, type Reasons } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { DemandStatus } from './demands.js';
 import { isEstablished, type Group } from './group.js';
@@ -226,7 +226,7 @@ export class GroupLine {
     if (line.explained?.version !== cluster.version) {
       const { queue } = line;
       const quota = line.isOverQuota ? (queue.neverHolds(first(line).total) ?? queue.overQuota(missingResources(first(line)))) : null;
-      line.explained = { version: cluster.version, reasons: quota ?? explainGroup(cluster, line.isRepair ? missingOf(first(line)) : line.shape.request).reasons };
+      line.explained = { version: cluster.version, reasons: quota ?? explainWaiting(first(line), cluster).reasons };
     }
     return withAwaited(line.explained.reasons, line.awaited);
   }
@@ -237,6 +237,11 @@ const first = ({ groups }: Line): Group => groups.values().next().value!;
 /** What the group would hold in addition. */
 const missingResources = ({ request, bundles, total }: Group): ResourceSet =>
   (bundles.every((bundle) => bundle === null) ? total : request.bundles.reduce<ResourceSet>((sum, { resources }, index) => (bundles[index] === null ? addResources(sum, resources) : sum), {}));
+
+/** Why the bundles without a place have none. Looks at every node. */
+export function explainWaiting(group: Group, cluster: Cluster): Reasons {
+  return explainGroup(cluster, missingOf(group), group.bundles.flatMap((bundle) => bundle?.share.node.id ?? []));
+}
 
 /** What a group has lost, as a request of its own. */
 export function missingOf({ request, bundles }: Group): GroupRequest {

@@ -1,10 +1,11 @@
 /** Why pending, why dead, where it ran: sentences about one thing. */
 import { describeDeath, formatDurationMs, formatResources } from '@muster/base';
-import { explainGroup, formatGroup, formatTerm, type PlacementRequest } from '@muster/scheduler';
+import { formatGroup, formatTerm, type PlacementRequest } from '@muster/scheduler';
 import type { Actor } from '../machine/actor.js';
 import { isGroup, type Claimant, type Claims } from '../machine/claims.js';
 import type { HeadContext } from '../machine/context.js';
 import type { Demand, Demands } from '../machine/demands.js';
+import { explainWaiting } from '../machine/group-line.js';
 import type { Group, Share } from '../machine/group.js';
 import type { Groups } from '../machine/groups.js';
 import type { Job } from '../machine/jobs.js';
@@ -179,7 +180,7 @@ export function explainPlacementGroup(group: Group, tables: ExplainTables): Expl
   if (group.reasons !== '') lines.push(group.reasons);
   const status = tables.groups.waitsFor(group);
   if (status !== null) {
-    const { nearest } = explainGroup(tables.nodes.cluster, group.request);
+    const { nearest } = explainWaiting(group, tables.nodes.cluster);
     lines.push(`it waits: ${status.reasons}`, ...(nearest === null ? [] : [describeHolders(nearest, tables.nodes, tables)]), ...explainClaims(group, tables));
   }
   const shares = [...group.shares];
