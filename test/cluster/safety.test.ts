@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { credentials, Client, Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { actor, init, remote, shutdown } from '@muster/core';
-import { Channel, MESSAGE_MAX_BYTES, type ClientToHead, type MessageStream, type NodeToHead, type StoreRequest, type BorrowerToOwner } from '@muster/protocol';
+import { Channel, MESSAGE_MAX_BYTES, PROTOCOL_VERSION, type ClientToHead, type MessageStream, type NodeToHead, type StoreRequest, type BorrowerToOwner } from '@muster/protocol';
 import { descriptorsOf, eventually, isRunning, listeningOf, procFile, TestCluster } from '../support/cluster.js';
 
 t.setTimeout(90_000);
@@ -84,7 +84,8 @@ function call(door: Door, method: string, metadata: Record<string, string>, mess
   }).finally(() => client.close());
 }
 
-const good = { authorization: `Bearer ${token}`, 'muster-protocol': '1' };
+const VERSION = { 'muster-protocol': String(PROTOCOL_VERSION) };
+const good = { authorization: `Bearer ${token}`, ...VERSION };
 
 /** Writes bytes to a raw connection; resolves when the other side has closed it. */
 function shout(door: Door, bytes: Buffer): Promise<void> {
@@ -134,10 +135,10 @@ t.test('the token is in no argument, environment or log', async (t) => {
 for (const door of doors) {
   t.test(`${door.name}: without the token, with a wrong one or another version nothing is served`, async (t) => {
     for (const method of door.methods) {
-      t.match(await call(door, method, { 'muster-protocol': '1' }), { code: status.UNAUTHENTICATED }, `${method} without a token`);
+      t.match(await call(door, method, VERSION), { code: status.UNAUTHENTICATED }, `${method} without a token`);
       t.match(await call(door, method, { ...good, authorization: `Bearer ${token.slice(1)}` }), { code: status.UNAUTHENTICATED }, `${method} with a wrong token`);
       t.match(await call(door, method, { ...good, authorization: token }), { code: status.UNAUTHENTICATED }, `${method} with a bare token`);
-      t.match(await call(door, method, { ...good, 'muster-protocol': '2' }), { code: status.FAILED_PRECONDITION }, `${method} with version 2`);
+      t.match(await call(door, method, { ...good, 'muster-protocol': String(PROTOCOL_VERSION + 1) }), { code: status.FAILED_PRECONDITION }, `${method} with another version`);
       t.match(await call(door, method, { authorization: good.authorization }), { code: status.FAILED_PRECONDITION }, `${method} without a version`);
     }
     t.match(await call(door, 'Nobody/Knows', good), { code: status.UNIMPLEMENTED });
