@@ -91,7 +91,7 @@ export const STATUS_NODES_MAX = 5_000;
 
 /** Plans of groups that are refused in one round, and nodes that these look at, in some milliseconds. Where more different groups wait, they take turns. */
 export const GROUP_REFUSALS_PER_ROUND_MAX = 64;
-export const GROUP_NODES_PER_ROUND_MAX = 50_000;
+export const GROUP_NODES_PER_ROUND_MAX = 20_000;
 // Reservations.
 export const RESERVATION_INTERVAL_MS = 500;
 /** Stands for the duration of tasks of which none is known: longer than any that users would say. */

@@ -16,7 +16,7 @@ export function tenantsOf(nodes: Nodes, leases: Iterable<Lease>, groups: Iterabl
   const tenants: HeadTenant[] = [];
   for (const lease of leases) {
     if (lease.state !== 'running' || lease.pool !== nodes) continue;
-    tenants.push({ who: lease, startedAtMs: lease.runningSinceMs!, holdings: [{ nodeId: lease.node.id, ...holdingOf(lease) }] });
+    tenants.push({ who: lease, startedAtMs: lease.runningSinceMs!, holdings: [{ nodeId: lease.node.id, resources: taken(lease), gpuIds: lease.place.gpuIds }] });
   }
   for (const group of groups) {
     if (group.state !== 'created') continue;

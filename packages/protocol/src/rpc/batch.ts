@@ -73,7 +73,7 @@ export function writerOf(shape: StreamShape, call: Call, codec: Codec<never>): M
   return { send: (frame) => call.write(codec.encode(frame)), flush: () => {}, drained: () => {}, drop: () => {} };
 }
 
-/** What came in one gRPC message. @throws MusterError PROTOCOL for bytes that are none */
+/** What came in one gRPC message: at least one. @throws MusterError PROTOCOL for bytes that are none */
 export function readMessages<Message>(shape: StreamShape, bytes: Uint8Array, codec: Codec<Message>): Message[] {
   return shape === 'duplex' ? readBatch(bytes, codec) : [codec.decode(bytes)];
 }
@@ -94,7 +94,8 @@ function joined(messages: readonly Uint8Array[], sizeBytes: number): Uint8Array 
 
 function readBatch<Message>(batch: Uint8Array, { decode }: Codec<Message>): Message[] {
   const messages: Message[] = [];
-  for (let at = 0; at < batch.length;) {
+  let at = 0;
+  do {
     let length = 0;
     let scale = 1;
     const isField = batch[at++] === MESSAGES_TAG;
@@ -106,7 +107,6 @@ function readBatch<Message>(batch: Uint8Array, { decode }: Codec<Message>): Mess
     if (!isField || byte >= 0x80 || at + length > batch.length) throw makeError('PROTOCOL', { what: 'a peer', cause: 'not a batch of messages' });
     messages.push(decode(batch.subarray(at, at + length)));
     at += length;
-  }
-  if (messages.length === 0) throw makeError('PROTOCOL', { what: 'a peer', cause: 'a batch of no messages' });
+  } while (at < batch.length);
   return messages;
 }
