@@ -39,13 +39,19 @@ inline double secondsOf(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/** The durations of each contender in each round, in seconds; a first round does not count. */
+/** Threads of OpenMP and OpenBLAS spin for up to 20 ms when their work is done, and would take a core from the next contender. */
+constexpr double kOthersSpinSeconds = 0.03;
+
+/**
+ * The durations of each contender in each round, in seconds. Each runs for a while before its turn counts, until the others' threads sleep and the
+ * caches are its own.
+ */
 inline std::vector<std::vector<double>> measure(const std::vector<std::function<void()>>& contenders, int rounds) {
   std::vector<std::vector<double>> seconds(contenders.size());
-  for (int round = -1; round < rounds; round++) {
+  for (int round = 0; round < rounds; round++) {
     for (std::size_t index = 0; index < contenders.size(); index++) {
-      const double duration = secondsOf(contenders[index]);
-      if (round >= 0) seconds[index].push_back(duration);
+      for (double spent = 0; spent < kOthersSpinSeconds;) spent += secondsOf(contenders[index]);
+      seconds[index].push_back(secondsOf(contenders[index]));
     }
   }
   return seconds;

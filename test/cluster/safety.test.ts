@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { credentials, Client, Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { actor, init, remote, shutdown } from '@muster/core';
-import { Channel, MESSAGE_MAX_BYTES, PROTOCOL_VERSION, type ClientToHead, type MessageStream, type NodeToHead, type StoreRequest, type BorrowerToOwner } from '@muster/protocol';
+import type { ClientToHead, MessageStream, NodeToHead, StoreRequest, BorrowerToOwner } from '@muster/protocol';
+import { Channel, MESSAGE_MAX_BYTES, PROTOCOL_VERSION } from '@muster/protocol/rpc';
 import { descriptorsOf, eventually, isRunning, listeningOf, procFile, TestCluster } from '../support/cluster.js';
 
 t.setTimeout(90_000);
@@ -84,8 +85,7 @@ function call(door: Door, method: string, metadata: Record<string, string>, mess
   }).finally(() => client.close());
 }
 
-const VERSION = { 'muster-protocol': String(PROTOCOL_VERSION) };
-const good = { authorization: `Bearer ${token}`, ...VERSION };
+const good = { authorization: `Bearer ${token}`, 'muster-protocol': String(PROTOCOL_VERSION) };
 
 /** Writes bytes to a raw connection; resolves when the other side has closed it. */
 function shout(door: Door, bytes: Buffer): Promise<void> {
@@ -135,7 +135,7 @@ t.test('the token is in no argument, environment or log', async (t) => {
 for (const door of doors) {
   t.test(`${door.name}: without the token, with a wrong one or another version nothing is served`, async (t) => {
     for (const method of door.methods) {
-      t.match(await call(door, method, VERSION), { code: status.UNAUTHENTICATED }, `${method} without a token`);
+      t.match(await call(door, method, { 'muster-protocol': good['muster-protocol'] }), { code: status.UNAUTHENTICATED }, `${method} without a token`);
       t.match(await call(door, method, { ...good, authorization: `Bearer ${token.slice(1)}` }), { code: status.UNAUTHENTICATED }, `${method} with a wrong token`);
       t.match(await call(door, method, { ...good, authorization: token }), { code: status.UNAUTHENTICATED }, `${method} with a bare token`);
       t.match(await call(door, method, { ...good, 'muster-protocol': String(PROTOCOL_VERSION + 1) }), { code: status.FAILED_PRECONDITION }, `${method} with another version`);
@@ -235,7 +235,7 @@ t.test('messages out of order, repeated or about things that are not there', asy
   const demand: ClientToHead = { type: 'leaseDemand', demandId: 1, demand: { resources: { amounts: { cpu: NaN } }, placement: null, expectedDurationMs: 0, waitForNodes: false }, count: 4e9, name: '', preferredNodeIds: [] };
 
   t.equal(await toHead(demand), 'PROTOCOL', 'a demand before hello');
-  t.equal(await toHead({ type: 'killActor', actorId: echoId(), noRestart: true, reason: 'a stranger' }), 'PROTOCOL', 'a command before hello');
+  t.equal(await toHead({ type: 'killActor', actorId: echoId(), noRestart: true, incarnation: 0, reason: 'a stranger' }), 'PROTOCOL', 'a command before hello');
   await toHead(hello, hello);
   await toHead(hello, demand, demand, { type: 'leaseReturn', leaseId: 'lease-none', killWorker: true, reason: '' }, { type: 'endJob', cause: null }, { type: 'endJob', cause: null });
   await toHead(hello, { type: 'createActor', requestId: 1, actorId: echoId(), name: '', className: 'X', detached: false, getIfExists: false, demand: null, maxRestarts: 0, maxConcurrency: 1, creation: new Uint8Array(0), maxPendingCalls: 0, interface: new Uint8Array(0) });

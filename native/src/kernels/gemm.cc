@@ -25,7 +25,10 @@ constexpr std::size_t kBlockSide = 2048;
 constexpr std::size_t kColumnGroupBytes = std::size_t{600} << 10;
 
 /** Units of work for each thread, at least: so many that all end at about the same time. */
-constexpr std::size_t kUnitsPerThread = 4;
+constexpr std::size_t kUnitsPerThread = 16;
+
+/** A thread more for so many FLOPs: some ten microseconds, several times what waking a thread takes. */
+constexpr double kFlopsPerThread = 4e6;
 
 std::size_t ceilDivide(std::size_t value, std::size_t divisor) { return (value + divisor - 1) / divisor; }
 
@@ -206,6 +209,12 @@ std::size_t sumsFloats(const muster_gemm_call& call, const GemmKernel& kernel) {
   return std::min<std::size_t>(call.rows, blockSide(kernel.tileRows)) * std::min<std::size_t>(call.columns, blockSide(kernel.tileColumns));
 }
 
+/** As many threads as the work is worth. */
+unsigned usefulThreads(const muster_gemm_call& call, unsigned threads) {
+  const double flops = 2.0 * static_cast<double>(call.batches) * static_cast<double>(call.rows) * static_cast<double>(call.columns) * static_cast<double>(call.depth);
+  return static_cast<unsigned>(std::clamp(flops / kFlopsPerThread, 1.0, static_cast<double>(threads)));
+}
+
 /** The batch, product by product or, when there are enough, side by side. @returns false when there was no memory. */
 bool multiplyAll(const muster_gemm_call& call, unsigned threads) {
   const GemmKernel& kernel = *table().gemm[call.left.tensor.format];
@@ -289,6 +298,6 @@ muster_code muster_gemm(const muster_gemm_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkCall(*call); code != MUSTER_OK) return code;
   if (call->rows == 0 || call->columns == 0) return MUSTER_OK;
-  if (multiplyAll(*call, threadCount(threads))) return MUSTER_OK;
+  if (multiplyAll(*call, usefulThreads(*call, threadCount(threads)))) return MUSTER_OK;
   return MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for the packed parts of a matrix product");
 }

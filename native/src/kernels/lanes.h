@@ -144,7 +144,7 @@ template <class Format>
 /** Denormals by way of integers: as floats they would be denormal, too, and slow. */
 [[gnu::always_inline]] inline Floats widenE4m3(Octets octets) {
   constexpr int shift = kF32MantissaBits - E4m3::kMantissaBits;
-  const Words codes = __builtin_convertvector(octets, Words);
+  const Words codes = __builtin_convertvector(__builtin_convertvector(octets, Halves), Words);  // in one step GCC 12 takes lane by lane
   const Words magnitude = codes & E4m3::kMagnitudeMask;
   const Words normal = (magnitude << shift) + (static_cast<std::uint32_t>(kF32Bias - E4m3::kBias) << kF32MantissaBits);
   const Words denormal = words(__builtin_convertvector(reinterpret_cast<Masks>(magnitude), Floats) * 0x1p-9f);

@@ -18,8 +18,11 @@
 namespace muster::kernels {
 namespace {
 
-/** Some ten microseconds: the parts of one matrix product follow each other faster than a sleeping thread wakes. */
-constexpr int kSpins = 1000;
+/**
+ * About a tenth of a millisecond: the parts of one matrix product follow each other faster than a thread wakes on a virtual core that has
+ * gone to sleep, which takes as long. OpenMP's threads spin for several milliseconds.
+ */
+constexpr int kSpins = 6000;
 
 void pause() {
 #if defined(__x86_64__)
