@@ -78,7 +78,7 @@ class GpSearcher extends HistorySearcher {
   #observe(trials: readonly Trial[]): { readonly observations: Observations; readonly scale: LossScale } {
     const worst = Math.max(...trials.flatMap(({ losses }) => losses?.[0] ?? []));
     const losses = trials.map((trial) => trial.losses?.[0] ?? worst);
-    const scale = new LossScale(losses);
+    const scale = new LossScale(losses, this.history.ended.slice(0, this.#startupTrials).map((trial) => trial.losses?.[0] ?? worst));
     const observations: Observations = {
       kinds: featureKinds(this.space.dimensions),
       inputs: trials.map(({ point }) => featuresOf(this.space.dimensions, point)),

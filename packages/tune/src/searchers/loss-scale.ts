@@ -11,12 +11,12 @@ export class LossScale {
   readonly #mean: number;
   readonly #deviation: number;
 
-  /** Of at least one loss. */
-  constructor(losses: readonly number[]) {
-    const sorted = [...losses].sort((a, b) => a - b);
+  /** Of at least one loss. What is good is told from typical losses: those of trials that nobody chose, which do not crowd around a minimum. */
+  constructor(losses: readonly number[], typical: readonly number[]) {
+    const sorted = [...typical].sort((a, b) => a - b);
     const better = sorted.slice(0, Math.max(1, sorted.length >> 1));
     this.#middle = sorted[sorted.length >> 1]!;
-    this.#softness = rootMeanSquare(better.map((loss) => loss - this.#middle)) || rootMeanSquare(losses.map((loss) => loss - this.#middle)) || 1;
+    this.#softness = rootMeanSquare(better.map((loss) => loss - this.#middle)) || rootMeanSquare(typical.map((loss) => loss - this.#middle)) || 1;
     const softened = losses.map((loss) => this.#soften(loss));
     this.#mean = softened.reduce((sum, loss) => sum + loss, 0) / softened.length;
     this.#deviation = rootMeanSquare(softened.map((loss) => loss - this.#mean)) || 1;

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Dimension, Point } from './dimensions.js';
 import { labelOf, layOut, type Layout } from './layout.js';
 import type { InferConfig, Space } from './parameters.js';
-import { coordinateOf, indexAt, isValue, valueAt } from './scale.js';
+import { coordinateOf, isValue, valueAt } from './scale.js';
 
 /** A predicate over configurations: only those for which it holds are tried. */
 export type Constraint<Config = never> = (config: Config) => boolean;
@@ -169,11 +169,6 @@ function describe(dimension: Dimension): string {
   if (scale === 'normal') return 'a number';
   if (scale === 'lognormal') return 'a number above 0';
   return step === null ? `a number from ${low} to ${high}` : `one of ${low}, ${low + step}, ... ${high}`;
-}
-
-/** Which of its values a dimension has at a point, by index: of a categorical or quantised one. */
-export function optionAt(dimension: Dimension, coordinate: number): number {
-  return dimension.kind === 'categorical' ? coordinate : indexAt(dimension, coordinate);
 }
 
 /** Configurations are the user's to change, so constants in them are copies; what cannot be copied is shared. */
