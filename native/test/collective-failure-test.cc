@@ -339,7 +339,7 @@ void rankZeroDiesBeforeAllHaveJoined() {
     CHECK(open(id, 1, 3, check::kTimeoutMs) == MUSTER_RANK_GONE);
     CHECK(says("rank 0"));
   });
-  while (!check::hasName(id)) std::this_thread::yield();
+  while (!check::hasJoined(id, 1)) std::this_thread::yield();
   ::kill(children[0], SIGKILL);
   CHECK(check::endRanks(children)[1] == 0);
   CHECK(!check::hasName(id));

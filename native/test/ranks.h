@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -82,5 +83,19 @@ T& sharedBetweenProcesses() {
 
 /** Whether a communicator of this id has a name in the file system. */
 inline bool hasName(const std::string& id) { return ::access(("/dev/shm/muster-collective-" + id).c_str(), F_OK) == 0; }
+
+/** Whether this rank has joined a communicator that still has its name: it holds the lock on its byte of the file. */
+inline bool hasJoined(const std::string& id, std::uint32_t rank) {
+  const int file = ::open(("/dev/shm/muster-collective-" + id).c_str(), O_RDWR | O_CLOEXEC);
+  if (file < 0) return false;
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = rank;
+  lock.l_len = 1;
+  const bool isLocked = ::fcntl(file, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  ::close(file);
+  return isLocked;
+}
 
 }  // namespace check
