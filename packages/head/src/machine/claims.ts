@@ -142,8 +142,9 @@ export class Claims {
     if (!isVoid) server.place(group);
   }
 
-  /** Room that its queue may not have is not kept from others. */
-  #isVoid({ node, origin }: Claim, demand: Demand): boolean {
+  /** Also when the demand asks for something else by now. Room that its queue may not have is not kept from others. */
+  #isVoid({ node, request, origin }: Claim, demand: Demand): boolean {
+    if (demand.request !== request) return true;
     if (node.isDraining || demand.level === null || demand.pool !== this.#nodes || (origin !== 'preemption' && demand.level > 0)) return true;
     return demand.queue.overQuota(demand.request.resources) !== null;
   }
