@@ -137,8 +137,13 @@ export class ActorClient extends SlotQueue {
   }
 }
 
+/** Of actors that are dead: what is still under way may speak of them. Their handles know them longer. */
+const DEAD_CLIENTS_KEPT_MAX = 100;
+
 export class ActorClients {
   readonly #clients = new Map<string, ActorClient>();
+  /** Those of dead actors, the oldest first. */
+  readonly #dead = new Set<string>();
   #ownCount = 0;
 
   constructor(readonly owner: Owner) {}
@@ -178,6 +183,18 @@ export class ActorClients {
 
   onState(state: ActorState): void {
     this.client(state.actorId as ActorId).onState(state);
+    if (state.state === 'dead') this.#died(state.actorId);
+  }
+
+  /** Whoever meets the actor again asks the head anew. */
+  #died(id: string): void {
+    this.#dead.add(id);
+    if (this.#dead.size <= DEAD_CLIENTS_KEPT_MAX) return;
+    for (const oldest of this.#dead) {
+      this.#dead.delete(oldest);
+      this.#clients.delete(oldest);
+      return;
+    }
   }
 
   /** Nothing more will be heard of any actor. */
