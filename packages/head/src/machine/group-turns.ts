@@ -2,7 +2,7 @@
  * Turns within placement groups: what Fairness does for nodes, for the bundles of each group. A demand that waits is given room by those of the same group
  * who have more; where workers that had waited go on, and more runs in a bundle than it has, the youngest leases come back. Nothing is reserved.
  */
-import { fits, shortage, type ResourceSet } from '@muster/base';
+import { fits, shortage } from '@muster/base';
 import type { NodeRow } from '@muster/scheduler';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
@@ -10,6 +10,7 @@ import type { GroupPool } from './group-pool.js';
 import type { Groups } from './groups.js';
 import { taken, type Lease } from './leases.js';
 import { FAIRNESS_INTERVAL_MS, LEASE_QUANTUM_MS, RECLAIM_PATIENCE_MS, RECLAIM_RESEND_MS } from './limits.js';
+import { reduce, shift } from './room-plan.js';
 
 /** A bundle, and who may leave it. */
 interface BundleRoom {
@@ -83,7 +84,7 @@ export class GroupTurns {
     for (const row of pool.cluster.rows()) rooms.set(row.nodeId, { row, free: { ...pool.cluster.view(row).available }, askable: [], asked: [] });
     for (const lease of pool.leases) {
       const { free, askable, asked } = rooms.get(lease.place.row)!;
-      if (lease.state === 'ending') add(free, taken(lease));
+      if (lease.state === 'ending') shift(free, taken(lease), 1);
       if (lease.state !== 'running' || lease.demand.actorId !== '' || lease.isBlocked) continue;
       if (lease.askedBackAtMs === null) {
         if (nowMs - lease.runningSinceMs! >= LEASE_QUANTUM_MS) askable.push(lease);
@@ -94,7 +95,7 @@ export class GroupTurns {
         lease.isLate = true;
         lease.demand.askedBack--;
       }
-      if (!lease.isLate) add(free, lease.resources);
+      if (!lease.isLate) shift(free, lease.resources, 1);
     }
     for (const { askable } of rooms.values()) askable.sort((a, b) => a.runningSinceMs! - b.runningSinceMs!);
     return [...rooms.values()];
@@ -125,21 +126,4 @@ function leavers(demand: Demand, { free, askable }: BundleRoom): readonly Lease[
     if (Object.keys(missing).length === 0) return leaving;
   }
   return null;
-}
-
-/** Takes what the lease holds from what is missing; false when it holds nothing of that. */
-function reduce(missing: Record<string, number>, resources: ResourceSet): boolean {
-  let isOfUse = false;
-  for (const name in missing) {
-    const amount = resources[name] ?? 0;
-    if (amount === 0) continue;
-    isOfUse = true;
-    missing[name]! -= amount;
-    if (missing[name]! <= 0) delete missing[name];
-  }
-  return isOfUse;
-}
-
-function add(amounts: Record<string, number>, resources: ResourceSet): void {
-  for (const name in resources) amounts[name] = (amounts[name] ?? 0) + resources[name]!;
 }
