@@ -19,6 +19,7 @@ constexpr std::uint32_t kSpinNs = 10'000;
 struct Pending {
   CommunicatorObject* communicator;
   napi_threadsafe_function settle;
+  /** None if the environment took no promise any more. */
   std::optional<Napi::Promise::Deferred> settled;
   std::vector<Napi::ObjectReference> memory;
   bool hasFailed = false;
@@ -43,6 +44,7 @@ void onSettle(napi_env raw, napi_value, void*, void* data) {
   const Napi::Env env(raw);
   const Napi::HandleScope scope(env);
   pending->communicator->settling();
+  if (!pending->settled) return;
   try {
     if (pending->hasFailed) {
       pending->settled->Reject(failureError(env, pending->failure).Value());
@@ -150,15 +152,16 @@ Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std:
   check(info.Env(), muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), kSpinNs, onDone, pending.get(), &isFinished));
   if (isFinished) return info.Env().Undefined();
   // It may have ended meanwhile, but is settled by this thread, and so after this call.
-  pending->settled.emplace(info.Env());
+  Pending* const started = pending.release();
   for (const Napi::Value& array : memory) {
-    if (array.IsObject()) pending->memory.push_back(Napi::Persistent(array.As<Napi::Object>()));
+    if (array.IsObject()) started->memory.push_back(Napi::Persistent(array.As<Napi::Object>()));
   }
   if (pending_++ == 0) {
     napi_ref_threadsafe_function(info.Env(), settle_);
     Ref();
   }
-  return pending.release()->settled->Promise();
+  started->settled.emplace(info.Env());  // throws in a worker thread that is being terminated
+  return started->settled->Promise();
 }
 
 Napi::Value CommunicatorObject::call(const Napi::CallbackInfo& info) {

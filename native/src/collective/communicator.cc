@@ -80,7 +80,8 @@ muster_code Communicator::meet(const muster_communicator_options& options, Clock
       abort("it gave up waiting for the others");
       return failure();
     }
-    const auto joined = [&](std::uint32_t rank) { return control(rank).presence.load() != Presence::absent; };
+    // Rank 0 made the memory and holds its lock in it from the first: if it is not there, it has died.
+    const auto joined = [&](std::uint32_t rank) { return rank == 0 || control(rank).presence.load() != Presence::absent; };
     const auto isReady = [&](std::uint32_t rank) { return header.ready.load() != 0 || !joined(rank); };
     if (const muster_code code = lookForDead(isReady); code != MUSTER_OK) return code;
     if (Clock::now() > deadline) {

@@ -148,6 +148,28 @@ t.test('a worker thread may be a rank, and may be terminated in a call or while 
   t.notOk(existsSync(`/dev/shm/muster-collective-${id}-never`));
 });
 
+t.test('worker threads may be terminated at any moment', async (t) => {
+  for (let round = 0; round < 12; round++) {
+    const id = freshId();
+    const source = `
+      import { parentPort } from 'node:worker_threads';
+      const { createCommunicator } = await import(${JSON.stringify(INDEX_URL)});
+      for (let turn = 0; ; turn++) {
+        const communicator = await createCommunicator({ id: '${id}-' + turn, rank: 0, size: 1 });
+        parentPort.postMessage('busy');
+        for (let call = 0; call < 10; call++) {
+          const large = Array.from({ length: 4 }, () => communicator.allReduce(new Float32Array(30_000)));
+          await Promise.all([...large, communicator.allReduce([]).catch(() => undefined)]);
+        }
+        if (turn % 2 === 0) communicator.close();
+        void createCommunicator({ id: '${id}-never-' + turn, rank: 0, size: 2, timeoutMs: 20 }).catch(() => undefined);
+      }`;
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`));
+    for (let turn = 0; turn <= round; turn++) await once(worker, 'message');
+    t.equal(await worker.terminate(), 1);
+  }
+});
+
 t.test("a gang's members meet by the gang's name and start", async (t) => {
   const gang = { gangId: `gang-${freshId()}`, rank: 0, size: 1, nodeCount: 1, incarnation: 2 };
   const communicator = await collective(gang);
