@@ -37,7 +37,7 @@ struct Widened {
   /** A word of each of as many lines as a vector has, which are neighbours in memory. */
   [[gnu::always_inline]] static Floats across(const Element* words, std::size_t) { return load<Format>(words); }
   [[gnu::always_inline]] static float one(const Element* word, std::size_t, bool) {
-    if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+    if constexpr (Format::kDtype == MUSTER_F32) {
       return *word;
     } else {
       return loadPart<Format>(word, 1)[0];

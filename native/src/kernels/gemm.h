@@ -58,7 +58,7 @@ struct TileTarget {
   bool isLastDepth;
 };
 
-/** How one instruction set multiplies inputs of one format. */
+/** How one instruction set multiplies inputs of one dtype. */
 struct GemmKernel {
   std::size_t tileRows;
   std::size_t tileColumns;
@@ -67,7 +67,7 @@ struct GemmKernel {
   /** Copy lines into a panel of tileRows or tileColumns lines. */
   void (*packRows)(const Lines& lines, float* panel);
   void (*packColumns)(const Lines& lines, float* panel);
-  /** One tile over `depth` words; [format of the result]. */
+  /** One tile over `depth` words; [dtype of the result]. */
   void (*tile[3])(std::size_t depth, const float* rows, const float* columns, const TileTarget& target);
 };
 
