@@ -11,11 +11,12 @@ import { resolveOptions, type ResolvedOptions, type TuneOptions } from './option
 import { resultOf, type TuneResult } from './result.js';
 import type { InferConfig, Space } from './space/parameters.js';
 import { SearchSpace } from './space/search-space.js';
-import type { Trainable } from './trial.js';
+import { isTrainableClass, type Trainable, type TrainableClass } from './trial.js';
 import { progress } from './view/progress.js';
 
 /**
- * Searches a space for the configuration with the best result.
+ * Searches a space for the configuration with the best result. A function is run as a task for each trial; a class as an actor, which is stepped; either of them as
+ * a gang, with the option `gang`.
  *
  * @example
  * const result = await tune(async ({ lr }, trial) => {
@@ -25,23 +26,26 @@ import { progress } from './view/progress.js';
  * @throws INVALID_ARGUMENT for the space and the options; EXPERIMENT_IN_USE, EXPERIMENT_EXISTS, EXPERIMENT_DIFFERS, EXPERIMENT_DAMAGED and STORAGE for the folder;
  *   EXPERIMENT_FAILED where no trial has a result; UNSCHEDULABLE where the cluster has not what a trial asks for
  */
-export async function tune<const S extends Space>(trainable: Trainable<InferConfig<S>>, options: TuneOptions<S>): Promise<TuneResult<InferConfig<S>>> {
-  if (typeof trainable !== 'function') throw makeError('INVALID_ARGUMENT', { what: `tune(${typeof trainable})`, want: 'given a function of a configuration' });
-  const resolved = resolveOptions(options as unknown as TuneOptions<Space>);
+export async function tune<const S extends Space>(trainable: Trainable<InferConfig<S>> | TrainableClass<InferConfig<S>>, options: TuneOptions<S>): Promise<TuneResult<InferConfig<S>>> {
+  const isClass = typeof trainable === 'function' && isTrainableClass(trainable as TrainableClass<never>);
+  if (typeof trainable !== 'function' || (!isClass && /^class\b/.test(trainable.toString()))) {
+    throw makeError('INVALID_ARGUMENT', { what: `tune(${typeof trainable === 'function' ? `class ${trainable.name}` : typeof trainable})`, want: 'given a function of a configuration, or a class with the method step()' });
+  }
+  const resolved = resolveOptions(options as unknown as TuneOptions<Space>, isClass);
   const space = SearchSpace.of(options.space, { constraints: options.constraints ?? [] } as never);
   for (const point of resolved.initialPoints) space.pointOf(point);
   const warn = (text: string): void => void process.stderr.write(`tune: ${text}\n`);
   const folder = resolved.storage === null ? temporaryFolder() : openFolder(resolved.storage, { resume: resolved.resume, warn });
   try {
     const loggers = new LoggerSet(options.loggers ?? [progress()], warn);
-    return await runExperiment({ trainable: trainable as Trainable<never>, space, options: resolved, folder, loggers });
+    return await runExperiment({ trainable: trainable as Trainable<never> | TrainableClass<never>, space, options: resolved, folder, loggers });
   } finally {
     folder.close();
   }
 }
 
 interface ExperimentParts {
-  readonly trainable: Trainable<never>;
+  readonly trainable: Trainable<never> | TrainableClass<never>;
   readonly space: SearchSpace;
   readonly options: ResolvedOptions;
   readonly folder: OpenFolder;
@@ -67,8 +71,7 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   folder.checkpoints.sweep((trialId) => experiment.table.get(trialId)?.checkpointStep ?? 0);
   await loggers.begin({ begin, table: experiment.table, trials: budget.trials, folder: storage });
   try {
-    const { taskOptions, maxConcurrent, signal } = options;
-    const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, objectives, taskOptions, maxConcurrent, elapsedMs: experiment.table.lastAtMs, timeBudgetMs: budget.timeMs, signal });
+    const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, options, elapsedMs: experiment.table.lastAtMs });
     const reason = await driver.run();
     return resultOf<Config>(experiment.table, {
       reason, storage, checkpointOf: ({ id, checkpointStep }) => (checkpointStep === 0 ? null : deserialize(folder.checkpoints.read(id, checkpointStep))),
