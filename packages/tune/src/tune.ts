@@ -5,7 +5,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { Driver } from './io/driver.js';
 import { openFolder, temporaryFolder, type OpenFolder } from './io/folder.js';
 import { LoggerSet } from './io/logger-set.js';
-import { asJson, Experiment } from './machine/experiment.js';
+import { asJson, Experiment, type ExperimentState } from './machine/experiment.js';
+import { experimentAfter } from './machine/resume.js';
 import type { BeginRecord, LogRecord } from './machine/records.js';
 import { resolveOptions, type ResolvedOptions, type TuneOptions } from './options.js';
 import { resultOf, type TuneResult } from './result.js';
@@ -55,21 +56,30 @@ interface ExperimentParts {
 async function runExperiment<Config>({ trainable, space, options, folder, loggers }: ExperimentParts): Promise<TuneResult<Config>> {
   const { objectives, budget, storage } = options;
   const context = { space, objectives, seed: options.seed };
-  const experiment: Experiment = new Experiment({
-    objectives, budget, initialPoints: options.initialPoints, retries: options.retries,
-    searcher: options.searcher.create(context), scheduler: options.scheduler.create(context),
-    write: (record) => {
-      if (record.kind === 'report' && record.decision.kind === 'exploit') {
-        const donor = record.decision.trialId;
-        folder.checkpoints.copy({ trialId: donor, step: experiment.table.get(donor)!.checkpointStep }, { trialId: record.id, step: record.step });
-      }
-      folder.append(record);
-    },
-    told: (record) => loggers.record(record),
-  });
-  const begin = beginOrReplay(experiment, { space, options, folder });
+  const makeExperiment = (state: ExperimentState | null): Experiment => {
+    const experiment: Experiment = new Experiment({
+      objectives, budget, initialPoints: options.initialPoints, retries: options.retries,
+      searcher: options.searcher.create(context, state?.searcher), scheduler: options.scheduler.create(context, state?.scheduler),
+      write: (record) => {
+        if (record.kind === 'report' && record.decision.kind === 'exploit') {
+          const donor = record.decision.trialId;
+          folder.checkpoints.copy({ trialId: donor, step: experiment.table.get(donor)!.checkpointStep }, { trialId: record.id, step: record.step });
+        }
+        folder.append(record);
+      },
+      told: (record) => {
+        folder.keepState(() => experiment.state());
+        loggers.record(record);
+      },
+    });
+    return experiment;
+  };
+  const begin = beginRecord(space, options);
+  if (folder.earlier.length === 0) folder.append(begin);
+  else requireSame(folder.earlier[0]!, begin, storage!);
+  const experiment = experimentAfter({ records: folder.earlier.slice(1), snapshot: folder.snapshot }, makeExperiment);
   folder.checkpoints.sweep((trialId) => experiment.table.get(trialId)?.checkpointStep ?? 0);
-  await loggers.begin({ begin, table: experiment.table, trials: budget.trials, folder: storage });
+  await loggers.begin({ begin: (folder.earlier[0] as BeginRecord | undefined) ?? begin, table: experiment.table, trials: budget.trials, folder: storage });
   try {
     const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, options, elapsedMs: experiment.table.lastAtMs });
     const reason = await driver.run();
@@ -81,18 +91,8 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   }
 }
 
-/** Writes the first line of a new log; or lives through an old one, if it is of the same experiment. */
-function beginOrReplay(experiment: Experiment, { space, options, folder }: Pick<ExperimentParts, 'space' | 'options' | 'folder'>): BeginRecord {
-  const { objectives, seed, name, searcher, scheduler } = options;
-  const begin: BeginRecord = { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, scheduler: scheduler.name, startedAt: Date.now() };
-  const [first, ...rest] = folder.earlier;
-  if (!first) {
-    folder.append(begin);
-    return begin;
-  }
-  requireSame(first, begin, options.storage!);
-  for (const record of rest) experiment.replay(record);
-  return first as BeginRecord;
+function beginRecord(space: SearchSpace, { objectives, seed, name, searcher, scheduler }: ResolvedOptions): BeginRecord {
+  return { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, scheduler: scheduler.name, startedAt: Date.now() };
 }
 
 function requireSame(first: LogRecord, begin: BeginRecord, folder: string): void {

@@ -59,6 +59,61 @@ t.test('a log that ends anywhere in its last line loses that line alone, with a 
   t.end();
 });
 
+t.test('a log that ends anywhere is read up to its last whole line', (t) => {
+  const lines = RECORDS.map((record) => Buffer.byteLength(encodeLine(record)));
+  const folder = written();
+  const file = join(folder, 'experiment.log');
+  const bytes = readFileSync(file);
+  for (let length = 0; length <= bytes.length; length++) {
+    let [whole, end] = [0, 0];
+    while (whole < lines.length && end + lines[whole]! <= length) end += lines[whole++]!;
+    writeFileSync(file, bytes.subarray(0, length));
+    const { records, validBytes, brokenBytes } = readLog(file);
+    if (records.length !== whole || validBytes !== end || brokenBytes !== length - end) t.fail(`cut at byte ${length}`);
+  }
+  t.end();
+});
+
+t.test('a snapshot is kept now and then, and taken for a log that begins as its own did', (t) => {
+  const folder = fresh();
+  const keep = (records: readonly LogRecord[], states: readonly number[] = []): ReturnType<typeof openFolder> => {
+    const open = openFolder(folder, quiet);
+    let asked = 0;
+    for (const record of records) {
+      open.append(record);
+      open.keepState(() => ({ searcher: states[asked++] ?? null, scheduler: null }));
+    }
+    open.close();
+    if (asked !== states.length) t.fail(`asked ${asked} times`);
+    return openFolder(folder, quiet);
+  };
+  const many = [BEGIN, ...Array.from({ length: 2499 }, (_, index) => trial(index + 1))];
+  const open = keep(many, [1, 2]);
+  t.match(open.snapshot, { extent: { records: 2000 }, state: { searcher: 2, scheduler: null } });
+  open.close();
+  const longer = keep(Array.from({ length: 500 }, (_, index) => trial(index + 2500)), [3]);
+  t.match(longer.snapshot, { extent: { records: 3000 }, state: { searcher: 3 } });
+  longer.close();
+  const [log, snapshot] = [join(folder, 'experiment.log'), join(folder, 'experiment.snapshot')];
+  const isTaken = (): boolean => {
+    const open = openFolder(folder, quiet);
+    open.close();
+    return open.snapshot !== null;
+  };
+  const [logBytes, snapshotBytes] = [readFileSync(log), readFileSync(snapshot)];
+  writeFileSync(log, logBytes.subarray(0, -1));
+  t.notOk(isTaken(), 'the log is shorter: a power cut took what the snapshot knows');
+  writeFileSync(log, Buffer.from(logBytes.toString('utf8').replace(encodeLine(trial(7)), encodeLine({ ...trial(7), reason: 'another' }))));
+  t.notOk(isTaken(), 'the log is another one');
+  writeFileSync(log, logBytes);
+  t.ok(isTaken());
+  for (const broken of [snapshotBytes.subarray(0, -5), Buffer.alloc(0), Buffer.from('rubbish\n')]) {
+    writeFileSync(snapshot, broken);
+    t.notOk(isTaken(), 'broken');
+  }
+  t.end();
+});
+
 t.test('a flipped bit anywhere before the last line is damage, with its line', (t) => {
   const folder = written();
   const file = join(folder, 'experiment.log');
