@@ -9,7 +9,7 @@ import type { BeginRecord, LogRecord } from '../machine/records.js';
 import { Checkpoints } from './checkpoints.js';
 import { FolderLock } from './lock.js';
 import { LogWriter, readLog, storageError } from './log.js';
-import { isSnapshotDue, readSnapshot, writeSnapshot, type Snapshot } from './snapshot.js';
+import { readSnapshot, SnapshotWriter, type Snapshot } from './snapshot.js';
 
 const LOG_NAME = 'experiment.log';
 const SNAPSHOT_NAME = 'experiment.snapshot';
@@ -28,11 +28,20 @@ export interface OpenFolder {
   close(): void;
 }
 
+/** How a folder is opened. */
+export interface FolderOptions {
+  /** An experiment may be there. */
+  readonly resume: boolean;
+  readonly warn: (text: string) => void;
+  /** The clock by which snapshots are taken. */
+  readonly nowMs?: () => number;
+}
+
 /**
  * Opens a folder, making it where it is missing.
  * @throws EXPERIMENT_IN_USE, EXPERIMENT_EXISTS, EXPERIMENT_DAMAGED, STORAGE
  */
-export function openFolder(folder: string, { resume, warn }: { readonly resume: boolean; readonly warn: (text: string) => void }): OpenFolder {
+export function openFolder(folder: string, { resume, warn, nowMs = () => performance.now() }: FolderOptions): OpenFolder {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (cause) {
@@ -47,18 +56,11 @@ export function openFolder(folder: string, { resume, warn }: { readonly resume: 
     if (brokenBytes > 0) warn(`the last line of ${file} is broken, as a power cut or a full disk leaves it: ${brokenBytes} bytes are cut off`);
     const checkpoints = new Checkpoints(folder);
     const snapshotFile = join(folder, SNAPSHOT_NAME);
-    const snapshot = readSnapshot(snapshotFile, log);
-    let snapshotRecords = snapshot?.extent.records ?? 0;
+    const snapshots = new SnapshotWriter(snapshotFile, nowMs);
     const writer = new LogWriter(file, log);
     return {
-      earlier: records, checkpoints, snapshot, append: (record) => writer.append(record),
-      keepState: (stateOf) => {
-        const { extent } = writer;
-        if (!isSnapshotDue(extent.records, snapshotRecords)) return;
-        snapshotRecords = extent.records;
-        const state = stateOf();
-        if (state !== null) writeSnapshot(snapshotFile, { version: 1, extent, state });
-      },
+      earlier: records, checkpoints, snapshot: readSnapshot(snapshotFile, log), append: (record) => writer.append(record),
+      keepState: (stateOf) => snapshots.keep(writer.extent, stateOf),
       close: () => {
         try {
           writer.close();

@@ -6,9 +6,10 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'nod
 import type { ExperimentState } from '../machine/experiment.js';
 import { beginsWith, decodeLine, encodeLine, type LogExtent, type ReadLog } from './log.js';
 
-/** Between snapshots the log grows by so many records and by this part, so that all snapshots together cost no more than some times the last. */
-const RECORDS_MIN = 1_000;
-const GROWTH = 1.25;
+/** What was done since the last snapshot is what going on asks once more: about so long it takes at most. */
+const INTERVAL_MS = 10_000;
+/** Of the driver's time no more than one part of so many goes into snapshots. */
+const TIME_SHARE = 50;
 
 /** One line of the file. */
 export interface Snapshot {
@@ -18,9 +19,6 @@ export interface Snapshot {
   readonly state: ExperimentState;
 }
 
-/** Whether a log has grown enough since its last snapshot, which was taken of so many records. */
-export const isSnapshotDue = (records: number, lastRecords: number): boolean => records >= Math.max(lastRecords + RECORDS_MIN, lastRecords * GROWTH);
-
 /** The snapshot of a log; null: there is none that fits. */
 export function readSnapshot(file: string, log: ReadLog): Snapshot | null {
   if (!existsSync(file)) return null;
@@ -28,8 +26,31 @@ export function readSnapshot(file: string, log: ReadLog): Snapshot | null {
   return snapshot?.version === 1 && beginsWith(log, snapshot.extent) ? snapshot : null;
 }
 
-/** Writes it whole or not at all. A disk that is full keeps the old one: the log itself will say so. */
-export function writeSnapshot(file: string, snapshot: Snapshot): void {
+/** Writes snapshots of a log that grows, now and then. */
+export class SnapshotWriter {
+  readonly #file: string;
+  readonly #nowMs: () => number;
+  #dueAtMs: number;
+
+  constructor(file: string, nowMs: () => number) {
+    this.#file = file;
+    this.#nowMs = nowMs;
+    this.#dueAtMs = nowMs() + INTERVAL_MS;
+  }
+
+  /** Keeps what is known at this length of the log, if it is time for that. `stateOf`: null where there is no state to keep. */
+  keep(extent: LogExtent, stateOf: () => ExperimentState | null): void {
+    const startMs = this.#nowMs();
+    if (startMs < this.#dueAtMs) return;
+    const state = stateOf();
+    if (state !== null) write(this.#file, { version: 1, extent, state });
+    const endMs = this.#nowMs();
+    this.#dueAtMs = endMs + Math.max(INTERVAL_MS, (endMs - startMs) * TIME_SHARE);
+  }
+}
+
+/** Whole or not at all. On a disk that is full the old one stays: the log itself will say so. */
+function write(file: string, snapshot: Snapshot): void {
   const draft = `${file}.draft`;
   try {
     writeFileSync(draft, encodeLine(snapshot));
