@@ -6,8 +6,10 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { Kernels } from './kernels.js';
+import type { TensorKernels } from './tensor-kernels.js';
 
 export type * from './kernels.js';
+export * from './tensor-kernels.js';
 
 /**
  * The node's shared memory: one file under /dev/shm that the daemon creates, and that every process of the node opens.
@@ -160,6 +162,7 @@ interface Addon {
   readonly Arena: ArenaClass;
   readonly Communicator: CommunicatorClass;
   readonly kernels: Kernels;
+  readonly tensorKernels: TensorKernels;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -185,6 +188,9 @@ export const Arena: ArenaClass = addon.Arena;
 export const Communicator: CommunicatorClass = addon.Communicator;
 /** The arithmetic of mixed-precision training on the CPU. */
 export const kernels: Kernels = addon.kernels;
+
+/** What tensors are computed with. */
+export const tensorKernels: TensorKernels = addon.tensorKernels;
 
 /** The unit of commit and decommit, and of an arena's size: a huge page. */
 export const SEGMENT_BYTES: number = addon.SEGMENT_BYTES;

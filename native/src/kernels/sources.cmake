@@ -8,8 +8,13 @@ target_sources(muster_core PRIVATE
   ${kernels}/elementwise.cc
   ${kernels}/gradients.cc
   ${kernels}/level.cc
+  ${kernels}/indexing.cc
+  ${kernels}/map.cc
   ${kernels}/optimizer.cc
+  ${kernels}/random.cc
+  ${kernels}/reduce.cc
   ${kernels}/rows.cc
+  ${kernels}/strided.cc
   ${kernels}/threads.cc)
 target_link_libraries(muster_core PUBLIC Threads::Threads)
 
@@ -32,5 +37,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-gemm-test kernels-layers-test kernels-optimizer-test)
+set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-gemm-test kernels-layers-test kernels-optimizer-test kernels-strided-test)
 set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)
