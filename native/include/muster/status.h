@@ -33,7 +33,7 @@ typedef enum muster_code {
   MUSTER_BUSY = 10
 } muster_code;
 
-enum { MUSTER_MESSAGE_BYTES = 512 };
+enum { MUSTER_MESSAGE_BYTES = 1024 };
 
 typedef struct muster_failure {
   muster_code code;
