@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/device.h"
 #include "muster/tensor.h"
 
 namespace muster::kernels {
