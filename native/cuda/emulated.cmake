@@ -9,7 +9,7 @@ target_include_directories(muster_cuda_emulated PUBLIC ${cuda}/emulator ${cuda}/
 # As nvcc is told; "unroll" is its pragma; longjmp is how fibers switch.
 target_compile_options(muster_cuda_emulated PRIVATE -x c++ -O1 -ffp-contract=off -Wno-unknown-pragmas -Wno-clobbered)
 target_link_libraries(muster_cuda_emulated PUBLIC muster_core)
-foreach(test memory-bound)
+foreach(test layers memory-bound)
   add_executable(cuda-${test}-test-emulated ${cuda}/test/cuda-${test}-test.cc)
   target_include_directories(cuda-${test}-test-emulated PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/test)
   target_link_libraries(cuda-${test}-test-emulated PRIVATE muster_cuda_emulated)
