@@ -2,6 +2,7 @@
 find_package(Threads REQUIRED)
 set(kernels ${CMAKE_CURRENT_LIST_DIR})
 target_sources(muster_core PRIVATE
+  ${kernels}/caches.cc
   ${kernels}/check.cc
   ${kernels}/convert.cc
   ${kernels}/gemm.cc
