@@ -116,17 +116,29 @@ std::size_t packAlong(const Lines& lines, std::size_t depth, float* panel) {
   return at;
 }
 
-/** Lines that are neighbours in memory. @returns the words that were packed. */
-template <class Word, std::size_t width>
+/** A word of each of `count` lines that are neighbours in memory, fewer than a vector has; zeros behind them. */
+template <class Word>
+[[gnu::always_inline]] inline Floats acrossPart(const typename Word::Element* words, std::size_t depthStride, std::size_t count) {
+  typename Word::Element elements[Word::kWordDepth * kLanes] = {};
+  for (std::size_t deep = 0; deep < Word::kWordDepth; deep++) std::memcpy(elements + deep * kLanes, words + deep * depthStride, count * sizeof *elements);
+  return Word::across(elements, kLanes);
+}
+
+/** Lines that are neighbours in memory, `width` of them or, at an edge, fewer. @returns the words that were packed. */
+template <class Word, std::size_t width, bool isWhole>
 std::size_t packAcross(const Lines& lines, std::size_t depth, float* panel) {
   const auto* data = static_cast<const typename Word::Element*>(lines.data);
   for (std::size_t at = 0; at < depth; at++) {
     const auto* from = data + at * Word::kWordDepth * lines.depthStride;
     float* to = panel + at * width;
     for (std::size_t ahead = 0; ahead < width * sizeof *from; ahead += 64) __builtin_prefetch(reinterpret_cast<const std::byte*>(from + kPackAhead * Word::kWordDepth * lines.depthStride) + ahead);
-    std::size_t line = 0;
-    for (; line + kLanes <= width; line += kLanes) storeVector(to + line, Word::across(from + line, lines.depthStride));
-    for (; line < width; line++) to[line] = Word::one(from + line, lines.depthStride, true);
+#pragma GCC unroll 4
+    for (std::size_t line = 0; line < width; line += kLanes) {
+      const std::size_t room = std::min(kLanes, width - line);
+      const std::size_t present = isWhole ? room : lines.lines <= line ? 0 : std::min(room, lines.lines - line);
+      const Floats words = present == kLanes ? Word::across(from + line, lines.depthStride) : acrossPart<Word>(from + line, lines.depthStride, present);
+      std::memcpy(to + line, &words, room * sizeof *to);
+    }
   }
   return depth;
 }
@@ -138,8 +150,8 @@ void pack(const Lines& lines, float* panel) {
   std::size_t at = 0;
   if (lines.depthStride == 1) {
     at = packAlong<Word, width>(lines, whole, panel);
-  } else if (lines.lineStride == 1 && lines.lines == width) {
-    at = packAcross<Word, width>(lines, whole, panel);
+  } else if (lines.lineStride == 1) {
+    at = lines.lines == width ? packAcross<Word, width, true>(lines, whole, panel) : packAcross<Word, width, false>(lines, whole, panel);
   }
   const auto* data = static_cast<const typename Word::Element*>(lines.data);
   for (; at < depth; at++) {
