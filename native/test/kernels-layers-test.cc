@@ -9,72 +9,11 @@
 
 #include "check.h"
 #include "levels.h"
-#include "kernels/formats.h"
+#include "numbers.h"
 
 namespace {
 
-using namespace muster::kernels;
-using Values = std::vector<double>;
-
-constexpr muster_format kTraining[] = {MUSTER_FORMAT_F32, MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16};
-/** Half a unit of the last place, relative. */
-constexpr double kRounding[] = {0x1p-24, 0x1p-11, 0x1p-8};
-
-/** Numbers in a format's memory, seen as f64. */
-class Numbers {
- public:
-  Numbers(muster_format format, const Values& values) : format_(format), count_(values.size()), words_(values.size() + 1) {
-    withFormat(format, [&](auto kind) {
-      using Format = decltype(kind);
-      auto* data = reinterpret_cast<typename Format::Element*>(words_.data());
-      for (std::size_t index = 0; index < count_; index++) reference::write<Format>(data, index, static_cast<float>(values[index]));
-    });
-  }
-  Values values() const {
-    Values values(count_);
-    withFormat(format_, [&](auto kind) {
-      using Format = decltype(kind);
-      const auto* data = reinterpret_cast<const typename Format::Element*>(words_.data());
-      for (std::size_t index = 0; index < count_; index++) values[index] = reference::read<Format>(data, index);
-    });
-    return values;
-  }
-  muster_tensor tensor() { return {words_.data(), count_, format_}; }
-  muster_format format() const { return format_; }
-
- private:
-  muster_format format_;
-  std::size_t count_;
-  std::vector<float> words_;
-};
-
-Numbers normal(muster_format format, std::size_t count, unsigned seed, double deviation = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> distribution(0, deviation);
-  Values values(count);
-  for (double& value : values) value = distribution(random);
-  return Numbers(format, values);
-}
-
-Numbers zeros(muster_format format, std::size_t count) { return Numbers(format, Values(count)); }
-
-/** Within the rounding of the format and `error`, which is what f32 arithmetic may lose. */
-bool near(const Numbers& found, const Values& expected, double error) {
-  const Values values = found.values();
-  for (std::size_t index = 0; index < expected.size(); index++) {
-    const double tolerance = error + (kRounding[found.format()] + 4e-7) * std::fabs(expected[index]);
-    if (std::isnan(expected[index]) ? !std::isnan(values[index]) : !(values[index] == expected[index] || std::fabs(values[index] - expected[index]) <= tolerance)) {
-      std::fprintf(stderr, "  at %zu: %.9g instead of %.9g\n", index, values[index], expected[index]);
-      return false;
-    }
-  }
-  return true;
-}
-
-template <class Body>
-void forEveryFormat(Body body) {
-  for (const muster_format format : kTraining) body(format);
-}
+using namespace check;
 
 double activated(muster_activation activation, double x) {
   switch (activation) {

@@ -6,14 +6,12 @@
 #include <cinttypes>
 #include <cmath>
 #include <cstdlib>
-#include <memory>
-
-#include <sys/mman.h>
 
 #include "kernels/caches.h"
 #include "kernels/check.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
+#include "kernels/workspace.h"
 #include "status.h"
 
 namespace muster::kernels {
@@ -35,36 +33,7 @@ constexpr std::size_t kUnitsPerThread = 16;
 /** A thread more for so many FLOPs: some five microseconds, several times what it takes to offer work to a thread that is awake. */
 constexpr double kFlopsPerThread = 1e6;
 
-std::size_t ceilDivide(std::size_t value, std::size_t divisor) { return (value + divisor - 1) / divisor; }
-
-struct Free {
-  void operator()(float* memory) const { std::free(memory); }
-};
-
-/** Memory of a thread that its calls use one after another: of packed panels alone, 16 MB at most. */
-class Workspace {
- public:
-  /** Aligned to a cache line, and large ones to huge pages, of which the kernel is asked for some. @returns null when there is none. */
-  float* reserve(std::size_t floats) {
-    if (floats <= floats_) return memory_.get();
-    memory_.reset();
-    constexpr std::size_t lineBytes = 64;
-    constexpr std::size_t hugeBytes = std::size_t{2} << 20;
-    const std::size_t alignment = floats * sizeof(float) < hugeBytes ? lineBytes : hugeBytes;
-    const std::size_t sizeBytes = ceilDivide(floats * sizeof(float), alignment) * alignment;
-    memory_.reset(static_cast<float*>(std::aligned_alloc(alignment, sizeBytes)));
-    floats_ = memory_ == nullptr ? 0 : sizeBytes / sizeof(float);
-#ifdef MADV_HUGEPAGE
-    if (floats_ != 0 && alignment == hugeBytes) ::madvise(memory_.get(), sizeBytes, MADV_HUGEPAGE);
-#endif
-    return memory_.get();
-  }
-
- private:
-  std::unique_ptr<float, Free> memory_;
-  std::size_t floats_ = 0;
-};
-
+/** Of packed panels alone: 16 MB at most. */
 thread_local Workspace workspace;
 
 /** How a product's inputs are read: the same for a whole batch. */
@@ -281,7 +250,7 @@ bool multiplyAll(const muster_gemm_call& call, unsigned threads) {
   std::atomic<bool> done = true;
   const auto one = [&](std::size_t batch, unsigned ownThreads) {
     const std::size_t floats = sumsFloats(call, kernel, plan);
-    const std::unique_ptr<float, Free> sums(floats == 0 ? nullptr : static_cast<float*>(std::malloc(floats * sizeof(float))));
+    const OwnFloats sums(floats == 0 ? nullptr : static_cast<float*>(std::malloc(floats * sizeof(float))));
     const auto matrix = [&](const muster_matrices& matrices) { return at(matrices.tensor.data, matrices.tensor.format, batch * matrices.batch_stride); };
     if (floats != 0 && sums == nullptr) {
       done = false;

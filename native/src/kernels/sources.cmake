@@ -5,11 +5,14 @@ target_sources(muster_core PRIVATE
   ${kernels}/caches.cc
   ${kernels}/check.cc
   ${kernels}/convert.cc
+  ${kernels}/convolution.cc
   ${kernels}/gemm.cc
   ${kernels}/elementwise.cc
   ${kernels}/gradients.cc
+  ${kernels}/images.cc
   ${kernels}/level.cc
   ${kernels}/optimizer.cc
+  ${kernels}/pooling.cc
   ${kernels}/rows.cc
   ${kernels}/threads.cc)
 target_link_libraries(muster_core PUBLIC Threads::Threads)
@@ -31,5 +34,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-gemm-test kernels-layers-test kernels-optimizer-test)
+set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test)
 set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)
