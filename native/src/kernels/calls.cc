@@ -321,7 +321,7 @@ muster_code checkGemm(const muster_gemm_call& call) {
   const muster_dtype input = call.left.tensor.dtype;
   const muster_dtype output = call.result.tensor.dtype;
   if (call.right.tensor.dtype != input || (output != MUSTER_F32 && output != input)) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s times %s into %s: both inputs must have one format, and the result that or f32", muster::dtypeName(input), muster::dtypeName(call.right.tensor.dtype), muster::dtypeName(output));
+    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s times %s into %s: both inputs must have one dtype, and the result that or f32", muster::dtypeName(input), muster::dtypeName(call.right.tensor.dtype), muster::dtypeName(output));
   }
   if (static_cast<std::uint32_t>(call.activation) >= MUSTER_ACTIVATIONS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no activation %d", static_cast<int>(call.activation));
   if (const muster_code code = checkExtent(call, call.left, call.rows, call.depth, "left"); code != MUSTER_OK) return code;
