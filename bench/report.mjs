@@ -65,12 +65,14 @@ function comparisonLines({ name, target, ours, peers }) {
   return lines;
 }
 
-function formatTarget({ atLeast, atMost }, suffix) {
+/** A target as a reader knows it: `≤ 2 ms`; empty without one. */
+export function formatTarget({ atLeast, atMost }, suffix) {
   if (atLeast !== undefined) return `≥ ${atLeast}${suffix}`;
   return atMost === undefined ? '' : `≤ ${atMost}${suffix}`;
 }
 
-function formatVerdict(value, target) {
+/** Whether a value meets its target, in Markdown; empty without one. */
+export function formatVerdict(value, target) {
   const reached = reaches(value, target);
   if (reached === null) return '';
   return reached ? 'met' : '**missed**';
@@ -81,6 +83,10 @@ function roundLines({ ours, peers }) {
   return series.map(({ who, name, unit, values }) => [name, who, unit, values.map(formatValue).join(' · ')]);
 }
 
-function table(heads, lines) {
+/**
+ * A table in Markdown, one string a line.
+ * @param {readonly string[]} heads @param {readonly (readonly string[])[]} lines
+ */
+export function table(heads, lines) {
   return [heads, heads.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`);
 }

@@ -1,7 +1,7 @@
-"""Optuna as a peer of the searchers: reads a job on the first line, then prints a trial's values and reads its loss, in turn.
+"""Optuna as a peer of the searchers: prints its version, reads a job, then prints a trial's values and reads its loss, in turn.
 
-Job: {"sampler": "tpe" | "gp" | "random" | "cmaes", "seed": int, "trials": int, "dimensions": [...]}, with dimensions as @muster/tune lays
-them out. A trial's values: a number for each dimension, of a categorical one the option's index, null where it does not exist.
+Job: {"sampler": "tpe" | "tpe-group" | "gp" | "random" | "cmaes", "seed": int, "trials": int, "noisy": bool, "dimensions": [...]}, with
+dimensions as @muster/tune lays them out. A trial's values: a number for each dimension, of a categorical one the option's index, null where it does not exist.
 """
 import json
 import sys
@@ -14,13 +14,13 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore")
 
 
-def sampler_of(name, seed):
+def sampler_of(name, seed, noisy):
     samplers = optuna.samplers
     if name == "gp":
         import torch
 
         torch.set_num_threads(1)
-        return samplers.GPSampler(seed=seed, deterministic_objective=True)
+        return samplers.GPSampler(seed=seed, deterministic_objective=not noisy)
     if name == "tpe":
         return samplers.TPESampler(seed=seed)
     if name == "tpe-group":
@@ -47,8 +47,9 @@ def suggest(trial, dimensions):
 
 
 def main():
+    print(json.dumps({"version": optuna.__version__}), flush=True)
     job = json.loads(sys.stdin.readline())
-    study = optuna.create_study(sampler=sampler_of(job["sampler"], job["seed"]))
+    study = optuna.create_study(sampler=sampler_of(job["sampler"], job["seed"], job["noisy"]))
     for _ in range(job["trials"]):
         started = time.perf_counter()
         trial = study.ask()

@@ -16,22 +16,25 @@ export function optunaLacks() {
 
 /**
  * Minimises a loss with one of Optuna's samplers.
- * @param {{ sampler: string, seed: number, trials: number, space: import('@muster/tune').SearchSpace, loss: (config: any) => number }} job
- * @returns {Promise<{ losses: number[], suggestMs: number[] }>} one of each a trial
+ * @param {{ sampler: string, seed: number, trials: number, noisy: boolean, space: import('@muster/tune').SearchSpace, evaluate: (config: any) => number }} job
+ * @returns {Promise<{ version: string, suggestMs: number[] }>} what each suggestion took
  */
-export async function minimizeWithOptuna({ sampler, seed, trials, space, loss }) {
+export async function minimizeWithOptuna({ space, evaluate, ...job }) {
   const child = spawn(PYTHON, ['-W', 'ignore', join(FOLDER, 'optuna-search.py')], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, OMP_NUM_THREADS: '1' } });
-  child.stdin.write(`${JSON.stringify({ sampler, seed, trials, dimensions: space.dimensions })}\n`);
-  const losses = [];
+  child.stdin.write(`${JSON.stringify({ ...job, dimensions: space.dimensions })}\n`);
   const suggestMs = [];
+  let version = null;
   for await (const line of createInterface({ input: child.stdout })) {
+    if (version === null) {
+      ({ version } = JSON.parse(line));
+      continue;
+    }
     const { values, ms } = JSON.parse(line);
-    losses.push(loss(space.configOf(values.map((value, index) => coordinateOfValue(space.dimensions[index], value)))));
     suggestMs.push(ms);
-    child.stdin.write(`${losses.at(-1)}\n`);
+    child.stdin.write(`${evaluate(space.configOf(values.map((value, index) => coordinateOfValue(space.dimensions[index], value))))}\n`);
   }
-  if (losses.length < trials) throw new Error(`Optuna stopped after ${losses.length} of ${trials} trials`);
-  return { losses, suggestMs };
+  if (suggestMs.length < job.trials) throw new Error(`Optuna stopped after ${suggestMs.length} of ${job.trials} trials`);
+  return { version, suggestMs };
 }
 
 function coordinateOfValue(dimension, value) {

@@ -22,37 +22,48 @@ interface Marginal {
   addLogDensities(coordinate: number, sums: Float64Array): void;
 }
 
+/** A point that has a kernel, and how much the kernel weighs. That of the prior weighs 1. */
+export interface Observation {
+  readonly point: Point;
+  readonly weight: number;
+}
+
 /** A mixture of products of kernels over the dimensions of these indices. */
 export class ParzenMixture {
   readonly #indices: readonly number[];
   readonly #marginals: readonly Marginal[];
-  /** All of one weight, the prior's being the last. */
-  readonly #kernels: number;
+  /** How much the kernels weigh up to each one and with it, the prior's being the last. */
+  readonly #cumulated: Float64Array;
+  readonly #logWeights: Float64Array;
   /** Room for logDensity, which is on the path of every candidate. */
   readonly #sums: Float64Array;
 
   /** Every point must have a coordinate in each of the dimensions. */
-  constructor(dimensions: readonly Dimension[], indices: readonly number[], points: readonly Point[]) {
+  constructor(dimensions: readonly Dimension[], indices: readonly number[], observations: readonly Observation[]) {
     this.#indices = indices;
     this.#marginals = indices.map((index) => {
-      const coordinates = points.map((point) => point[index]!);
+      const coordinates = observations.map(({ point }) => point[index]!);
       const dimension = dimensions[index]!;
       return dimension.kind === 'categorical' ? new CategoricalMarginal(dimension.options.length, coordinates) : new NumericMarginal(dimension, coordinates);
     });
-    this.#kernels = points.length + 1;
-    this.#sums = new Float64Array(this.#kernels);
+    const weights = [...observations.map(({ weight }) => weight), 1];
+    let total = 0;
+    this.#cumulated = Float64Array.from(weights, (weight) => (total += weight));
+    this.#logWeights = Float64Array.from(weights, (weight) => Math.log(weight / total));
+    this.#sums = new Float64Array(weights.length);
   }
 
   /** Draws coordinates into a point. */
   draw(into: (number | null)[], random: Random): void {
-    const kernel = Math.floor(random.next() * this.#kernels);
+    const at = random.next() * this.#cumulated.at(-1)!;
+    const kernel = this.#cumulated.findIndex((weight) => at < weight);
     this.#marginals.forEach((marginal, i) => { into[this.#indices[i]!] = marginal.draw(kernel, random); });
   }
 
   /** The logarithm of the density, or of the probability where dimensions are discrete. */
   logDensity(point: Point): number {
     const sums = this.#sums;
-    sums.fill(-Math.log(this.#kernels));
+    sums.set(this.#logWeights);
     this.#marginals.forEach((marginal, i) => marginal.addLogDensities(point[this.#indices[i]!]!, sums));
     let largest = -Infinity;
     for (let k = 0; k < sums.length; k++) if (sums[k]! > largest) largest = sums[k]!;

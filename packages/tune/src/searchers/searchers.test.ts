@@ -3,6 +3,7 @@ import { seededRandom } from '@muster/base';
 import t from 'tap';
 import { bohb, choice, cmaes, evolution, gp, grid, halton, hypervolume, int, loguniform, logint, nsga2, ordinal, quniform, random, SearchSpace, sobol, tpe, uniform, withInitialPoints, type Json, type Objective, type Searcher, type SearcherDefinition, type Space } from '../index.js';
 import { crowdingDistances, paretoRanks } from './pareto.js';
+import { ParzenMixture } from './parzen.js';
 
 const LOSS: readonly Objective[] = [{ metric: 'loss', mode: 'min' }];
 const NUMBERS = SearchSpace.of({ x: uniform(-5, 5), y: loguniform(1e-3, 1e3), n: int(1, 9), m: logint(1, 500), q: quniform(0, 1, 0.25), o: ordinal(['a', 'b', 'c']) });
@@ -113,6 +114,45 @@ t.test('searchers that learn find more than random search, on numbers and in bra
       if (definition.name === 'cmaes' && name === 'branches') continue;
       const [found, atRandom] = [after(definition, trials), after(random(), trials)];
       t.ok(found * times < atRandom, `${definition.name} on ${name}: ${found} against ${atRandom}`);
+    }
+  }
+});
+
+t.test('the Gaussian process finds the bottom of a function with several in fifty trials, to more digits than anybody needs', async (t) => {
+  const space = SearchSpace.of({ x: uniform(-3, 3), y: uniform(-2, 2) });
+  const camel = ({ x, y }: { x: number; y: number }): number => (4 - 2.1 * x ** 2 + x ** 4 / 3) * x ** 2 + x * y + (4 * y ** 2 - 4) * y ** 2 + 1.0316284534898774;
+  const regret = median([1, 2, 3, 4, 5].map((seed) => minimum(gp(), space, camel as never, 50, seed)));
+  t.ok(regret < 1e-4, `${regret}`);
+});
+
+t.test('kernels have the mass that they weigh: densities add up to one, and points are drawn as they say', async (t) => {
+  const { dimensions } = SearchSpace.of({ x: uniform(0, 1), n: int(1, 4), c: choice(['a', 'b', 'c']) });
+  const mixture = new ParzenMixture(dimensions, [0, 1, 2], [{ point: [0.2, 0.125, 0], weight: 1.5 }, { point: [0.7, 0.875, 2], weight: 0.5 }, { point: [0.9, 0.375, 1], weight: 0 }]);
+  const steps = 400;
+  const masses = [0, 1, 2].map((option) => {
+    let mass = 0;
+    for (const n of [0.125, 0.375, 0.625, 0.875]) for (let i = 0; i < steps; i++) mass += Math.exp(mixture.logDensity([(i + 0.5) / steps, n, option])) / steps;
+    return mass;
+  });
+  t.ok(Math.abs(masses[0]! + masses[1]! + masses[2]! - 1) < 1e-3, masses.join());
+  t.ok(masses[0]! > 0.45 && masses[1]! < 0.25);
+  const random = seededRandom(3);
+  const drawn = [0, 0, 0];
+  for (let i = 0; i < 20_000; i++) {
+    const point: (number | null)[] = [null, null, null];
+    mixture.draw(point, random);
+    drawn[point[2]!]! += 1 / 20_000;
+  }
+  t.ok(drawn.every((part, option) => Math.abs(part - masses[option]!) < 0.015), `${drawn.join()} against ${masses.join()}`);
+});
+
+t.test('losses beyond all bounds do not stop a searcher', async (t) => {
+  for (const definition of [tpe(), gp(), cmaes(), evolution({ populationSize: 4 })]) {
+    const searcher = create(definition, NUMBERS);
+    for (let i = 0; i < 20; i++) {
+      const config = next(searcher, `trial-${i}`);
+      NUMBERS.pointOf(config);
+      searcher.end({ trialId: `trial-${i}`, status: 'completed', values: [[-1e308, 1e308, 5e-324, 0][i % 4]!] });
     }
   }
 });

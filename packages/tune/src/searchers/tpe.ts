@@ -1,7 +1,8 @@
 /**
  * The tree-structured Parzen estimator: one density of the better trials, one of the others, and the next trial where their ratio is
  * largest, which is where the expected improvement is. Dimensions that exist together are modelled together.
- * Source: Bergstra et al., 2011; Falkner et al., 2018 (multivariate kernels); Watanabe, 2023 (what each part is for).
+ * Source: Bergstra et al., 2011; Falkner et al., 2018 (multivariate kernels); Song et al., 2022, and Watanabe, 2023 (trials weigh as they
+ * improve, and what each part is for).
  */
 import type { Random } from '@muster/base';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
@@ -9,7 +10,7 @@ import type { SearcherContext, SearcherDefinition } from '../searcher.js';
 import type { Dimension, Point } from '../space/dimensions.js';
 import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
-import { ParzenMixture } from './parzen.js';
+import { ParzenMixture, type Observation } from './parzen.js';
 import { spread } from './quasi-random.js';
 
 /** What {@link tpe} takes. */
@@ -20,10 +21,16 @@ export interface TpeOptions {
   readonly candidates?: number;
 }
 
+/** A trial as evidence. One that failed has no loss. */
+interface Ranked {
+  readonly point: Point;
+  readonly loss: number | null;
+}
+
 /** What the densities are made of. */
 export interface Evidence {
-  /** The better ones first. A trial that failed has no loss and comes last. */
-  readonly ranked: readonly { readonly point: Point; readonly loss: number | null }[];
+  /** The better ones first, those that failed last. */
+  readonly ranked: readonly Ranked[];
   /** Trials without a result yet. They count among the worse ones, so that the next trial goes elsewhere: the constant liar. */
   readonly pending: readonly Point[];
   /** Where the losses are from, for people; or nothing. */
@@ -32,7 +39,7 @@ export interface Evidence {
 
 const STARTUP_TRIALS = 10;
 const CANDIDATES = 32;
-const BETTER_PART = 0.1;
+const BETTER_PART = 0.15;
 const BETTER_MAX = 25;
 
 /** Searches by the tree-structured Parzen estimator. Cheap, and at home in every space, also in conditional ones; for tens to thousands of trials. */
@@ -128,14 +135,21 @@ export class TpeSearcher extends HistorySearcher {
     return `${this.#name}: ${better} ${side[0]} / ${ranked.length - better} ${side[1]} the split at ${at}${about}; best of ${this.#candidates} candidates by l/g = ${Math.exp(logRatio).toPrecision(3)}`;
   }
 
-  /** The two densities of a group, from the trials that have its dimensions. */
+  /** The two densities of a group, from the trials that have its dimensions. What is better is so among all trials: a branch without any is explored. */
   #model(group: readonly number[], { ranked, pending }: Evidence): GroupModel {
-    const has = (point: Point): boolean => this.space.isActive(point, group[0]!);
-    const points = ranked.map(({ point }) => point).filter(has);
-    const count = betterCount(points.length);
-    const mixture = (of: readonly Point[]): ParzenMixture => new ParzenMixture(this.space.dimensions, group, of);
-    return { better: mixture(points.slice(0, count)), others: mixture([...points.slice(count), ...pending.filter(has)]) };
+    const has = ({ point }: { readonly point: Point }): boolean => this.space.isActive(point, group[0]!);
+    const count = betterCount(ranked.length);
+    const others = [...ranked.slice(count), ...pending.map((point) => ({ point }))].filter(has).map(({ point }) => ({ point, weight: 1 }));
+    const mixture = (of: readonly Observation[]): ParzenMixture => new ParzenMixture(this.space.dimensions, group, of);
+    return { better: mixture(weighedByImprovement(ranked.slice(0, count).filter(has), ranked[count]?.loss ?? null)), others: mixture(others) };
   }
+}
+
+/** Trials that weigh as much as they improve on the best of the worse ones: 1 on average, so that the prior weighs as much as one of them. */
+function weighedByImprovement(better: readonly Ranked[], split: number | null): Observation[] {
+  const improvements = better.map(({ loss }) => (loss === null || split === null ? 0 : Math.max(0, split - loss)));
+  const mean = improvements.reduce((sum, improvement) => sum + improvement, 0) / better.length;
+  return better.map(({ point }, i) => ({ point, weight: mean > 0 && mean < Infinity ? improvements[i]! / mean : 1 }));
 }
 
 /** How many of so many trials are the better ones. */
