@@ -151,7 +151,9 @@ muster_code describeOperation(const CublasLt& library, Owned<Operation>& operati
   const int second = isLeftTransposed ? kTransposed : 0;
   MUSTER_CUBLASLT_TRY(library.operationSet(operation.get(), kOperationTransposeA, &first, sizeof first));
   MUSTER_CUBLASLT_TRY(library.operationSet(operation.get(), kOperationTransposeB, &second, sizeof second));
-  std::uint32_t epilogue = call.activation == MUSTER_RELU ? kEpilogueRelu : call.activation == MUSTER_GELU_TANH ? kEpilogueGelu : 0;
+  std::uint32_t epilogue = 0;
+  if (call.activation == MUSTER_RELU) epilogue = kEpilogueRelu;
+  if (call.activation == MUSTER_GELU_TANH) epilogue = kEpilogueGelu;
   if (call.bias.elements != 0) {
     epilogue |= kEpilogueBias;
     MUSTER_CUBLASLT_TRY(library.operationSet(operation.get(), kOperationBias, &call.bias.data, sizeof call.bias.data));
@@ -170,7 +172,7 @@ muster_code cublasLtFound() {
 
 muster_code cublasLtGemm(const GemmCall& call, cudaStream_t stream) {
   const CublasLt& library = cublasLt();
-  Handle handle;
+  Handle handle = nullptr;
   if (const muster_code code = handleOf(handle); code != MUSTER_OK) return code;
   // Lines of left are rows, of right columns. "Transposed": lines are contiguous, not depth.
   const bool isLeftTransposed = call.left.column_stride != 1;

@@ -140,14 +140,14 @@ bool mmaTakes(const GemmCall& call) { return call.left.tensor.format != MUSTER_F
 
 bool wgmmaTakes(const GemmCall& call, int capability) {
   if (capability != 90 || call.left.tensor.format == MUSTER_FORMAT_F32 || call.depth == 0) return false;
-  // What the tensor maps of the memory accelerator ask: contiguous inner dimensions, multiples of 16 bytes, sizes below 2^32.
+  // What the tensor maps of the memory accelerator ask: contiguous inner dimensions, multiples of 16 bytes, and coordinates that are positive in 32 bits.
+  constexpr std::uint64_t sizeMax = (std::uint64_t{1} << 31) - 256;  // so that the end of the last tile is one too
   const auto fits = [&](const muster_matrices& matrices, std::uint64_t lines, std::uint64_t lineStride, std::uint64_t depthStride) {
-    constexpr std::uint64_t sizeMax = (std::uint64_t{1} << 32) - 1;
     constexpr std::uint64_t strideMax = (std::uint64_t{1} << 39) / 2;  // 2^40 bytes are the limit
     const bool isBatchRegular = call.batches == 1 || (matrices.batch_stride > 0 && matrices.batch_stride % 8 == 0 && matrices.batch_stride < strideMax);
     return depthStride == 1 && lineStride > 0 && lineStride % 8 == 0 && lineStride < strideMax && lines <= sizeMax && reinterpret_cast<std::uintptr_t>(matrices.tensor.data) % 16 == 0 && isBatchRegular;
   };
-  return call.depth < std::uint64_t{1} << 32 && call.batches < std::uint64_t{1} << 31 && fits(call.left, call.rows, call.left.row_stride, call.left.column_stride) &&
+  return call.depth <= sizeMax && call.batches <= sizeMax && fits(call.left, call.rows, call.left.row_stride, call.left.column_stride) &&
          fits(call.right, call.columns, call.right.column_stride, call.right.row_stride);
 }
 
