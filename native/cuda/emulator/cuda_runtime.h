@@ -45,6 +45,9 @@ struct cudaDeviceProp {
 struct cudaIpcMemHandle_t { char reserved[64]; };
 struct cudaIpcEventHandle_t { char reserved[64]; };
 
+/** Which GPU the calling thread is. */
+inline thread_local unsigned char emulatedDevice = 0;
+
 inline const char* cudaGetErrorName(cudaError_t) { return "cudaErrorOfTheEmulator"; }
 inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorMemoryAllocation ? "out of memory" : "refused by the emulator"; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
@@ -53,6 +56,7 @@ inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess;
 inline cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"emulated", {}, std::size_t{1} << 30, 8, 0, 2};
+  properties->uuid.bytes[0] = static_cast<char>(emulatedDevice);
   return cudaSuccess;
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {

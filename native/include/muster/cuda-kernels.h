@@ -20,6 +20,7 @@
 #include "muster/layers.h"
 #include "muster/optimizer.h"
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -108,4 +109,5 @@ muster_code muster_cuda_gemm_choose(const muster_gemm_call* call, muster_cuda_ge
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 #endif

@@ -13,6 +13,7 @@
 
 #include "muster/status.h"
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -74,4 +75,5 @@ muster_code muster_cuda_event_elapsed(muster_cuda_event start, muster_cuda_event
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 #endif
