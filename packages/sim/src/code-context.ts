@@ -5,6 +5,7 @@
 import { newId, NODE_LABEL, parseResources, type ActorId, type GroupId, type MusterError, type ResourceOptions } from '@muster/base';
 import { failureFromMessage, NO_PLACEMENT, type ActorState, type BundleRef, type Demand, type GangMember, type GroupState } from '@muster/protocol';
 import { EncodedValue, RefState, type GroupClient, type ObjectRef } from '@muster/core/internal';
+import type { Running } from '@muster/worker';
 import { until, type Program } from './program.js';
 import type { SimSession } from './sim-session.js';
 import { decodeError, Large } from './values.js';
@@ -48,9 +49,8 @@ export interface ActorHandle {
 
 /** The task or call on whose behalf code runs. */
 export interface TaskIdentity {
-  readonly attempt: number;
-  readonly isCancelled: () => boolean;
-  readonly isPreempted: () => boolean;
+  readonly running: Running;
+  /** Ties a task that it submits to it. */
   readonly adopt: (ref: ObjectRef) => void;
 }
 

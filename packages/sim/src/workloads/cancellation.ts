@@ -17,7 +17,7 @@ export const cancellation: Workload = {
       /** Goes on until it is told to stop. */
       *patient(code) {
         for (let turns = 0; turns < 10_000; turns++) {
-          if (code.task!.isCancelled()) throw new UserError('stopped');
+          if (code.task!.running.isCancelled) throw new UserError('stopped');
           yield* code.sleep(5);
         }
         return 0;
