@@ -1,5 +1,6 @@
 /** Random lives of an executor with several callers, beside a dumb record of what each of them was promised. SEED=n runs one of them. */
 import t from 'tap';
+import { forEachSeed } from '@muster/base/testing';
 import { seededRandom } from '@muster/base';
 import { ExecutorWorld, plain, Records, stored, type TestCaller } from '../test-support/executor-world.js';
 import { WAITS } from './ports.js';
@@ -158,14 +159,6 @@ class RandomLife {
 }
 
 t.test('random lives: every task is answered once and in its order, and in the end nothing is left', async (t) => {
-  const only = process.env['SEED'];
-  for (let seed = 1; seed <= SEEDS; seed++) {
-    if (only && seed !== Number(only)) continue;
-    try {
-      new RandomLife(seed).run();
-    } catch (error) {
-      throw new Error(`SEED=${seed}: ${(error as Error).message}`, { cause: error });
-    }
-  }
+  forEachSeed(SEEDS, (seed) => new RandomLife(seed).run());
   t.pass(`${SEEDS} seeds of ${ROUNDS} events`);
 });
