@@ -8,7 +8,7 @@ import { describeStored, encodeStored, EncodedValue, type ObjectRef, type Stored
 import { COMPUTES, WAITS, type CallerLine, type DefinedFunction, type EncodedResult, type ExecutorPorts, type ExecutorTimer, type Receiver, type Running, type Worker } from '@muster/worker';
 import { CodeContext } from './code-context.js';
 import type { SimClass, SimFunction } from './library.js';
-import { runProgram, UserError, type Ending, type Program } from './program.js';
+import { runProgram, until, UserError, type Ending, type Program } from './program.js';
 import type { SimSession } from './sim-session.js';
 import { encode, encodeError, Large, write } from './values.js';
 
@@ -50,6 +50,10 @@ export class SimCode implements ExecutorPorts {
   // ---------------------------------------------------------------- calls
 
   call(running: Running, args: readonly unknown[]): unknown {
+    if (running.yielding) {
+      this.#session.process.defer(() => this.#generate(running, args));
+      return WAITS;
+    }
     const { executor } = this.#worker;
     let isInCall = true;
     let ending: Ending<unknown> | null = null;
@@ -65,6 +69,16 @@ export class SimCode implements ExecutorPorts {
     });
     isInCall = false;
     return ending === null ? (isWaiting ? WAITS : COMPUTES) : valueOf(ending);
+  }
+
+  /** Runs a generator: a program that emits its values. */
+  #generate(running: Running, args: readonly unknown[]): void {
+    const { executor } = this.#worker;
+    this.#run(this.#body(running, args), { done: () => executor.exhausted(running), failed: (error) => executor.threw(running, error) });
+  }
+
+  #emit(running: Running, value: unknown): Program<boolean> {
+    return until<boolean>((done, failed) => this.#worker.executor.yielded(running, value, { done, failed }));
   }
 
   /** The users' code, watched by the ledger. */
@@ -88,7 +102,7 @@ export class SimCode implements ExecutorPorts {
 
   /** The hands of a task; its variables live as long as it does. */
   #contextOf(running: Running): CodeContext {
-    running.attachment ??= new CodeContext(this.#session, { running, adopt: (ref) => this.#worker.executor.adopt(running, ref) });
+    running.attachment ??= new CodeContext(this.#session, { running, adopt: (ref) => this.#worker.executor.adopt(running, ref), emit: (value) => this.#emit(running, value) });
     return running.attachment as CodeContext;
   }
 

@@ -1,7 +1,5 @@
 /** What tasks and calls come to, as records to their callers. */
 import { WorkerOp, writePrimitive } from '@muster/protocol';
-import type { ObjectRef } from '@muster/core/internal';
-import type { CallerLine } from './caller-line.js';
 import type { ExecutorPorts, Receiver } from './ports.js';
 import type { Running } from './running.js';
 
@@ -14,7 +12,10 @@ export class Answers {
     this.ports.encode(running, value, {
       done: ({ value: encoded, contained }) => {
         const { line, slot } = running;
-        if (contained.length > 0) this.#hold(line, slot, contained);
+        if (contained.length > 0 && line.isOpen) { // of a closed one nobody would count them
+          this.ports.holdRefs(contained);
+          line.escrow.add(slot, { index: Math.max(0, index), refs: contained });
+        }
         line.compositeRecord(op, slot, encoded, index);
         done();
       },
@@ -39,11 +40,5 @@ export class Answers {
   writeError({ line, slot, fn, preemption }: Running, error: unknown): void {
     if (preemption !== null && fn !== null) line.slotRecord(WorkerOp.returned, slot);
     else line.compositeRecord(WorkerOp.error, slot, this.ports.encodeThrown(error));
-  }
-
-  #hold(line: CallerLine, slot: number, refs: readonly ObjectRef[]): void {
-    if (!line.isOpen) return; // nobody will count them
-    this.ports.holdRefs(refs);
-    line.escrow.set(slot, [...(line.escrow.get(slot) ?? []), ...refs]);
   }
 }

@@ -1,7 +1,8 @@
 /** The worker's end of one caller's stream: its functions, its frames that wait, and what its results still hold. */
 import { ownerKey, type ProcessId } from '@muster/base';
 import { FrameWriter, WorkerOp } from '@muster/protocol';
-import type { EncodedValue, ObjectRef } from '@muster/core/internal';
+import type { EncodedValue } from '@muster/core/internal';
+import { Escrow } from './escrow.js';
 
 /** Sends a finished frame to the caller. */
 export type FrameSink = (frame: Uint8Array) => void;
@@ -21,8 +22,7 @@ export class CallerLine {
   readonly callerKey: string;
   readonly writer = new FrameWriter();
   readonly functions = new Map<number, DefinedFunction>();
-  /** References inside results, until the caller has counted them, by slot. */
-  readonly escrow = new Map<number, readonly ObjectRef[]>();
+  readonly escrow = new Escrow();
   /** Slots to drop when their turn comes. */
   readonly cancelled = new Set<number>();
   isOpen = true;

@@ -363,3 +363,16 @@ t.test('a yielded value that cannot travel fails its generator', async (t) => {
   world.executor.threw(generator, new Error(told[0] as string));
   t.same(caller.answers(), ['error 3 = it cannot travel']);
 });
+
+t.test('the references in a generator\'s values are let go one by one', async (t) => {
+  const { world, caller, generator, give } = startGenerator();
+  const [a, b, c] = [ref('a'), ref('b'), ref('c')];
+  for (const each of [a, b, c]) give(new Holding([each]));
+  caller.send(new Records().held(3, 1));
+  t.same([...world.held], [a, c]);
+  caller.send(new Records().held(3, 0).held(3, 0));
+  t.same([...world.held], [c]);
+  world.executor.exhausted(generator);
+  caller.send(new Records().held(3, 2));
+  t.equal(world.held.size, 0);
+});

@@ -59,7 +59,7 @@ export class Executor implements ValueCursor {
 
   /** References in results that callers have not counted. */
   *heldRefs(): Iterable<ObjectRef> {
-    for (const line of this.#running.keys()) for (const refs of line.escrow.values()) yield* refs;
+    for (const { escrow } of this.#running.keys()) yield* escrow.refs();
   }
 
   addLine(line: CallerLine): void {
@@ -72,8 +72,7 @@ export class Executor implements ValueCursor {
     const running = this.#running.get(line);
     this.#running.delete(line);
     for (let i = this.#frames.length - 1; i >= 0; i--) if (this.#frames[i]!.line === line) this.#frames.splice(i, 1);
-    for (const refs of line.escrow.values()) this.ports.releaseRefs(refs);
-    line.escrow.clear();
+    this.#release(line.escrow.empty());
     for (const each of running?.values() ?? []) this.#cancel(each);
   }
 
@@ -214,13 +213,15 @@ export class Executor implements ValueCursor {
       }
       case OwnerOp.held: {
         const slot = reader.u32();
-        const refs = line.escrow.get(slot);
-        line.escrow.delete(slot);
-        return refs && this.ports.releaseRefs(refs);
+        return this.#release(line.escrow.take(slot, reader.u32()));
       }
       case OwnerOp.takeBack: return this.#giveBack(line);
       default: throw makeError('PROTOCOL', { what: `the caller ${line.callerId}`, cause: `unknown record ${op}` });
     }
+  }
+
+  #release(refs: readonly ObjectRef[]): void {
+    if (refs.length > 0) this.ports.releaseRefs(refs);
   }
 
   #define(line: CallerLine, reader: ByteReader): void {

@@ -58,8 +58,11 @@ export class Records {
     return this.#record(OwnerOp.cancel, (writer) => writer.u32(slot));
   }
 
-  held(slot: number): this {
-    return this.#record(OwnerOp.held, (writer) => writer.u32(slot));
+  held(slot: number, index = 0): this {
+    return this.#record(OwnerOp.held, (writer) => {
+      writer.u32(slot);
+      writer.u32(index);
+    });
   }
 
   credit(slot: number, count: number): this {
