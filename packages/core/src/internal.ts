@@ -17,5 +17,5 @@ export { encodeComposite, INLINE_MAX_BYTES, sizeOf } from './values/composite.js
 export { encodeThrown } from './values/errors.js';
 export type { GangClient } from './machine/gangs.js';
 export { Search } from './machine/search.js';
-export { STREAM_WINDOW } from './machine/stream.js';
+export { STREAM_WINDOW, type ResultStream } from './machine/stream.js';
 export type { Serialized } from './values/serializer.js';

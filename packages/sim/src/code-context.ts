@@ -4,7 +4,8 @@
  */
 import { newId, NODE_LABEL, parseResources, type ActorId, type GroupId, type MusterError, type ResourceOptions } from '@muster/base';
 import { failureFromMessage, NO_PLACEMENT, type ActorState, type BundleRef, type Demand, type GangMember, type GroupState } from '@muster/protocol';
-import { EncodedValue, RefState, type GroupClient, type ObjectRef } from '@muster/core/internal';
+import { EncodedValue, RefState, type GroupClient, type ObjectRef, type ResultStream } from '@muster/core/internal';
+import type { Running } from '@muster/worker';
 import { until, type Program } from './program.js';
 import type { SimSession } from './sim-session.js';
 import { decodeError, Large } from './values.js';
@@ -48,10 +49,18 @@ export interface ActorHandle {
 
 /** The task or call on whose behalf code runs. */
 export interface TaskIdentity {
-  readonly attempt: number;
-  readonly isCancelled: () => boolean;
-  readonly isPreempted: () => boolean;
+  readonly running: Running;
+  /** Ties a task that it submits to it. */
   readonly adopt: (ref: ObjectRef) => void;
+  /** Hands on a value of a generator; comes to whether anybody wants more. */
+  readonly emit: (value: unknown) => Program<boolean>;
+}
+
+/** A generator's values, as they arrive. */
+export interface ValueStream {
+  /** Settles when the generator has ended. */
+  readonly end: ObjectRef;
+  readonly values: ResultStream;
 }
 
 /** A function with the options of its calls. */
@@ -113,13 +122,42 @@ export class CodeContext {
 
   /** Calls a function. */
   call(name: string, args: readonly unknown[] = [], options: CallOptions = {}): ObjectRef {
+    return this.#submit(name, args, options, false);
+  }
+
+  #submit(name: string, args: readonly unknown[], options: CallOptions, streaming: boolean): ObjectRef {
     const { session } = this;
     const { retries = 0, retryOn = null, timeoutMs = 0 } = options;
-    const spec = session.taskSpec(name, demandOf(options, 1, session.bundle), { name, retries, retryOn, timeoutMs, streaming: false });
+    const spec = session.taskSpec(name, demandOf(options, 1, session.bundle), { name, retries, retryOn, timeoutMs, streaming });
     const ref = this.hold(session.owner.submit(spec, args));
     session.world.ledger.submitted(session.owner.key, ref.sequence, { name, retries });
     this.task?.adopt(ref);
     return ref;
+  }
+
+  /** Calls a generator. */
+  stream(name: string, args: readonly unknown[] = [], options: CallOptions = {}): ValueStream {
+    const end = this.#submit(name, args, options, true);
+    const values = this.session.owner.streams.get(end)!;
+    this.session.streams.add(values);
+    return { end, values };
+  }
+
+  /** Takes no more of a generator's values: it is cancelled, if it still runs. */
+  leave({ end, values }: ValueStream): void {
+    this.session.streams.delete(values);
+    this.cancel(end);
+  }
+
+  /** The reference of a generator's next value; null when it has ended. @throws the error it came to */
+  *next({ end, values }: ValueStream): Program<ObjectRef | null> {
+    for (;;) {
+      const ref = values.take();
+      if (ref) return this.hold(ref);
+      if (end.state === RefState.failed) throw decodeError(end.value as MusterError | EncodedValue);
+      if (end.state !== RefState.pending) return null;
+      yield* this.session.waiting(until<void>((resume) => values.whenChanged(resume)));
+    }
   }
 
   /** What the tasks of a function with these options share: for programs that make a million calls. */

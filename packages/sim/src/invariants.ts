@@ -21,8 +21,15 @@ export function checkIdle(scene: Scene): void {
   const { cluster } = scene;
   checkProtocol(cluster);
   for (const driver of cluster.drivers) if (!driver.isGone) checkSession(cluster, driver.session);
-  for (const node of cluster.liveNodes) for (const worker of node.workers.values()) checkSession(cluster, worker.session);
+  for (const node of cluster.liveNodes) {
+    for (const { session, machine, process } of node.workers.values()) {
+      checkSession(cluster, session);
+      must(cluster, machine.executor.isIdle, () => `${process.id} has something to run though nobody works`);
+      must(cluster, [...machine.executor.heldRefs()].length === 0, () => `${process.id} holds references for callers that have counted them`);
+    }
+  }
   for (const lease of cluster.head.machine.leases.byId.values()) {
+    must(cluster, !lease.isBlocked, () => `the cpus of ${lease.id} are lent out though ${lease.workerId} waits for nothing`);
     must(cluster, lease.demand.actorId !== '', () => `${lease.id} of ${lease.demand.ownerId} is ${lease.state} though nobody works`);
   }
   checkObjects(cluster);

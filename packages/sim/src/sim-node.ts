@@ -252,7 +252,7 @@ export class SimNode {
 
   #workerExited(workerId: string, { code, signal }: ProcessEnd): void {
     record(this.world, `${workerId} exits: ${signal ?? code}`);
-    const startedTasks = this.workers.get(workerId)?.executor.startedTasks ?? 0;
+    const startedTasks = this.workers.get(workerId)?.machine.executor.progress[0] ?? 0;
     this.#children.delete(workerId);
     this.workers.delete(workerId);
     const exit = { code, signal, stderrTail: '', fatalError: '', isOomKill: false, startedTasks, spawnFailure: null };

@@ -7,7 +7,7 @@ import {
   failureFromMessage, framePayload, targetOf, type BundleRef, type ClientToHead, type Demand, type Endpoint, type HeadToClient, type MessageStream, type RequestReply,
   type StoreWelcome, type WorkerCommand,
 } from '@muster/protocol';
-import { EncodedValue, ObjectRef, Owner, RefState, Search, StoredObject, type EncodedArgument, type OwnerIdentity, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
+import { EncodedValue, ObjectRef, Owner, RefState, Search, StoredObject, type ResultStream, type EncodedArgument, type OwnerIdentity, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
 import type { Arena } from './arena.js';
 import { Collector } from './collector.js';
 import type { StreamHandlers } from './network.js';
@@ -64,6 +64,8 @@ export class SimSession {
   nodeId = '';
   /** Waits of users' code that are going on. */
   readonly waits = { count: 0, onChange: (_count: number): void => {} };
+  /** Values of generators that programs are about to take. */
+  readonly streams = new Set<ResultStream>();
   store!: SimStoreClient;
   closed: MusterError | null = null;
   #head: MessageStream<ClientToHead, HeadToClient> | null = null;
@@ -126,6 +128,7 @@ export class SimSession {
 
   *#roots(): Iterable<ObjectRef> {
     if (this.#owner) yield* this.#owner.borrowing.askedRefs();
+    for (const stream of this.streams) yield* stream.waiting;
     yield* this.options.roots();
   }
 

@@ -154,7 +154,7 @@ export async function* iterateStream(session: Session, end: ObjectRef): AsyncGen
     for (;;) {
       const ref = stream.take();
       if (ref) yield ref;
-      else if (end.state === RefState.pending) await session.waiting(stream.changed());
+      else if (end.state === RefState.pending) await session.waiting(new Promise<void>((resolve) => stream.whenChanged(resolve)));
       else if (end.state === RefState.failed) throw await session.errorOf(end, undefined);
       else return;
     }

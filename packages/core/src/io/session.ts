@@ -366,12 +366,6 @@ export class Session {
     }
   }
 
-  /** Resolves when the owners of all references that arrived have counted them; undefined when they have. */
-  uncounted(): Promise<void> | undefined {
-    const { borrowing } = this.owner;
-    return borrowing.isCounted ? undefined : new Promise((resolve) => borrowing.whenCounted(resolve));
-  }
-
   /** Calls back once when the reference has left pending. */
   onSettled(ref: ObjectRef, callback: () => void): void {
     if (ref.state === RefState.pending) attachWaiter(ref, { settled: () => callback() });

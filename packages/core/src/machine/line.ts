@@ -25,6 +25,13 @@ export interface LineTarget {
   readonly incarnation: number;
 }
 
+/** Values of a generator whose references are not counted yet. */
+export interface UncountedValues {
+  count: number;
+  /** What its last record brings about; null as long as that has not come. */
+  onCounted: (() => void) | null;
+}
+
 export class Line {
   readonly writer = new FrameWriter();
   transport: LineTransport | null = null;
@@ -51,6 +58,8 @@ export class Line {
   idleSinceMs = 0;
   /** Why the connection broke, while the head's word on the worker is awaited, and until when. */
   broken: { readonly reason: string; readonly untilMs: number } | null = null;
+  /** Generators with values whose references are not counted yet, by slot. */
+  readonly uncounted = new Map<number, UncountedValues>();
   readonly #defined = new Set<number>();
   #lastDefined = -1;
 
@@ -104,6 +113,16 @@ export class Line {
     const at = this.writer.beginRecord(OwnerOp.credit);
     this.writer.u32(slot);
     this.writer.u32(count);
+    this.writer.endRecord(at);
+    this.flush();
+  }
+
+  /** The references in a result are counted, or in a generator's value; `index` is 0 or the value's. */
+  sendHeld(slot: number, index: number): void {
+    if (this.closed) return;
+    const at = this.writer.beginRecord(OwnerOp.held);
+    this.writer.u32(slot);
+    this.writer.u32(index);
     this.writer.endRecord(at);
     this.flush();
   }

@@ -1,6 +1,6 @@
 /** Reads the frames that workers send, record by record. */
 import { assert, makeError } from '@muster/base';
-import { ByteReader, Composite, COMPOSITE, OwnerOp, readPrimitive, WorkerOp, type ValueCursor } from '@muster/protocol';
+import { ByteReader, Composite, COMPOSITE, readPrimitive, WorkerOp, type ValueCursor } from '@muster/protocol';
 import { decodeStored } from './descriptors.js';
 import { containedIn } from './packed.js';
 import type { Line } from './line.js';
@@ -9,6 +9,9 @@ import type { Outcome } from './ports.js';
 import { EncodedValue, RefState, StoredObject, type ObjectRef } from './reference.js';
 import { SlotState } from './slots.js';
 import { STREAM_WINDOW } from './stream.js';
+
+/** A composite value, with the references in it. */
+type ContainingOutcome = Outcome & { readonly contained: readonly ObjectRef[] };
 
 export class ReplyReader implements ValueCursor {
   compositeTag = 0;
@@ -70,7 +73,7 @@ export class ReplyReader implements ValueCursor {
     if (wanted && this.compositeTag === Composite.stored && spec.fn) {
       objects.keepLineage(ref, { spec, template: template ?? this.owner.plainTemplate(slot), attemptsLeft });
     }
-    const outcome = this.#composite(line, slot, () => this.#counted(line, slot));
+    const outcome = this.#composite(line, { slot, index: 0 }, () => this.#counted(line, slot));
     if (slots.lines[slot] === line.number) slots.states[slot] = SlotState.abandoned; // it only waits for the references in its result to be counted
     if (!wanted) this.#discard(outcome);
     else {
@@ -87,14 +90,14 @@ export class ReplyReader implements ValueCursor {
   }
 
   /** The composite just read, copied out of the frame. Tells the worker when the references in it are counted, then calls `counted`. */
-  #composite(line: Line, slot: number, counted: () => void): Outcome & { contained: readonly ObjectRef[] } {
+  #composite(line: Line, { slot, index }: { readonly slot: number; readonly index: number }, counted: () => void): ContainingOutcome {
     const tag = this.compositeTag;
     const bytes = Buffer.from(this.#reader.buffer.subarray(this.compositeStart, this.compositeEnd));
     const descriptors = containedIn(tag, bytes);
     let uncounted = descriptors.length;
     const contained = descriptors.map((descriptor) => this.owner.objects.adopt(descriptor, () => {
       if (--uncounted > 0) return;
-      line.sendSlot(OwnerOp.held, slot);
+      line.sendHeld(slot, index);
       counted();
     }));
     if (descriptors.length === 0) counted();
@@ -112,6 +115,10 @@ export class ReplyReader implements ValueCursor {
     const value = readPrimitive(this.#reader, this);
     assert(value === COMPOSITE, 'an error is a composite');
     const error = new EncodedValue(this.compositeTag, Buffer.from(this.#reader.buffer.subarray(this.compositeStart, this.compositeEnd)));
+    this.#whenCounted(line, slot, () => this.#failed(line, slot, error));
+  }
+
+  #failed(line: Line, slot: number, error: EncodedValue): void {
     const { slots, ports } = this.owner;
     const spec = slots.specs[slot]!;
     if (slots.states[slot] !== SlotState.sent) return this.owner.answered(line, slot);
@@ -131,7 +138,7 @@ export class ReplyReader implements ValueCursor {
     const { slots, objects } = this.owner;
     const value = readPrimitive(this.#reader, this);
     const stream = this.owner.streams.get(slots.refs[slot]!);
-    const item = value === COMPOSITE ? this.#composite(line, slot, () => {}) : ({ kind: 'value', value } as const);
+    const item = value === COMPOSITE ? this.#yieldedComposite(line, slot, index) : ({ kind: 'value', value } as const);
     if (slots.states[slot] !== SlotState.sent || !stream || index < stream.receivedCount) {
       if (stream && (index + 1) % (STREAM_WINDOW / 2) === 0) line.sendCredit(slot, STREAM_WINDOW / 2); // nobody consumes what a retry repeats
       return this.#discard(item);
@@ -142,8 +149,33 @@ export class ReplyReader implements ValueCursor {
     stream.receive(ref);
   }
 
+  /** A value that may hold references: until they are counted its worker, which holds them, must not be given back. */
+  #yieldedComposite(line: Line, slot: number, index: number): ContainingOutcome {
+    let uncounted = line.uncounted.get(slot);
+    if (!uncounted) line.uncounted.set(slot, (uncounted = { count: 0, onCounted: null }));
+    uncounted.count++;
+    return this.#composite(line, { slot, index }, () => {
+      if (--uncounted.count > 0) return;
+      line.uncounted.delete(slot);
+      if (!uncounted.onCounted || this.owner.slots.lines[slot] !== line.number) return;
+      uncounted.onCounted();
+      if (line.queue.ring.length > 0) this.owner.markDirty(line.queue);
+    });
+  }
+
+  /** Does what the last record of a task brings about, once the references in all that it has yielded are counted. */
+  #whenCounted(line: Line, slot: number, end: () => void): void {
+    const uncounted = line.uncounted.get(slot);
+    if (uncounted) uncounted.onCounted = end;
+    else end();
+  }
+
   #ended(line: Line, slot: number, count: number): void {
     this.#sentSlot(line, slot);
+    this.#whenCounted(line, slot, () => this.#exhausted(line, slot, count));
+  }
+
+  #exhausted(line: Line, slot: number, count: number): void {
     const ref = this.owner.slots.refs[slot]!;
     const wanted = this.owner.slots.states[slot] === SlotState.sent;
     this.owner.answered(line, slot);

@@ -21,6 +21,11 @@ export class ResultStream {
     this.#wake?.();
   }
 
+  /** References that have arrived and were not taken. */
+  get waiting(): readonly ObjectRef[] {
+    return this.#ready;
+  }
+
   /** The next value's reference, if it has arrived. */
   take(): ObjectRef | undefined {
     const ref = this.#ready.shift();
@@ -28,8 +33,11 @@ export class ResultStream {
     return ref;
   }
 
-  /** Resolves when there is something to take, or the stream is over. */
-  changed(): Promise<void> {
-    return new Promise((resolve) => { this.#wake = () => { this.#wake = null; resolve(); }; });
+  /** Calls back once, when there is something to take or the stream is over. */
+  whenChanged(callback: () => void): void {
+    this.#wake = () => {
+      this.#wake = null;
+      callback();
+    };
   }
 }

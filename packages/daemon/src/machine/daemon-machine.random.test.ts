@@ -3,6 +3,7 @@
  * `SEED=n node …` repeats one.
  */
 import t from 'tap';
+import { forEachSeed } from '@muster/base/testing';
 import { makeError, seededRandom } from '@muster/base';
 import type { BundleRef, NodeToHead, WorkerCommand } from '@muster/protocol';
 import { GPU_ID_FIRST, MachineScript } from '../test-support/machine-script.js';
@@ -248,14 +249,6 @@ class RandomLife {
 }
 
 t.test('random lives: one worker a lease with the GPUs it was given, and in the end the head has what it wants', async (t) => {
-  const only = process.env['SEED'];
-  for (let seed = 1; seed <= SEEDS; seed++) {
-    if (only && seed !== Number(only)) continue;
-    try {
-      new RandomLife(seed).run();
-    } catch (error) {
-      throw new Error(`SEED=${seed}: ${(error as Error).message}`, { cause: error });
-    }
-  }
+  forEachSeed(SEEDS, (seed) => new RandomLife(seed).run());
   t.pass(`${SEEDS} seeds of ${ROUNDS} events`);
 });

@@ -2,18 +2,9 @@
 import { makeError, MusterError, ownerOf, type TaskId } from '@muster/base';
 import { failureToMessage, type LogOffsets, type LogPart, type LogsQuestion, type QueryRequest } from '@muster/protocol';
 import type { Actor } from '../machine/actor.js';
-import type { Actors } from '../machine/actors.js';
-import type { Claims } from '../machine/claims.js';
-import type { HeadContext } from '../machine/context.js';
-import type { Demands } from '../machine/demands.js';
-import type { Gangs } from '../machine/gangs.js';
-import type { Groups } from '../machine/groups.js';
-import type { Job, Jobs } from '../machine/jobs.js';
-import type { Leases } from '../machine/leases.js';
+import type { HeadMachine } from '../machine/head-machine.js';
+import type { Job } from '../machine/jobs.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
-import type { Nodes } from '../machine/nodes.js';
-import type { Processes } from '../machine/processes.js';
-import type { Queues } from '../machine/queues.js';
 import {
   explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainGang, explainJob, explainLease, explainNode, explainOrphan, explainPlacementGroup, explainProcess, explainWorkerRecord, placeOf,
 } from './explain.js';
@@ -30,19 +21,7 @@ import { clusterStatus, countStates } from './status.js';
 import { submitJob } from './submit.js';
 
 /** The tables that answers are drawn from. */
-export interface QueryTables {
-  readonly context: HeadContext;
-  readonly nodes: Nodes;
-  readonly queues: Queues;
-  readonly processes: Processes;
-  readonly jobs: Jobs;
-  readonly demands: Demands;
-  readonly leases: Leases;
-  readonly actors: Actors;
-  readonly gangs: Gangs;
-  readonly groups: Groups;
-  readonly claims: Claims;
-}
+export type QueryTables = Pick<HeadMachine, 'context' | 'nodes' | 'queues' | 'processes' | 'jobs' | 'demands' | 'leases' | 'actors' | 'gangs' | 'groups' | 'claims'>;
 
 /** What queries may bring about. */
 export interface QueryActions {

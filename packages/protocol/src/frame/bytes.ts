@@ -71,10 +71,14 @@ export class ByteWriter {
   }
 }
 
+/** What a reader stands in before it is given anything. */
+const NOTHING = Buffer.alloc(0);
+const NO_VIEW = new DataView(NOTHING.buffer, 0, 0);
+
 /** Reads what ByteWriter wrote. Reading past the end throws PROTOCOL. */
 export class ByteReader {
-  buffer: Buffer = Buffer.alloc(0);
-  view: DataView = new DataView(this.buffer.buffer);
+  buffer: Buffer = NOTHING;
+  view: DataView = NO_VIEW;
   position = 0;
   end = 0;
 

@@ -13,7 +13,7 @@
  *     cancel    u8 op, u32 slot                                        abort its signal if it runs, drop it if it does not
  *     takeBack  u8 op                                                  return every task that has not started
  *     credit    u8 op, u32 slot, u32 count                             a generator may run this many values further
- *     held      u8 op, u32 slot                                        the references in this task's result are counted: let go of them
+ *     held      u8 op, u32 slot, u32 index                             the references in this task's result, or its value of this index, are counted: let go of them
  *   worker -> owner
  *     result    u8 op, u32 slot, value                                 may be a stored composite
  *     error     u8 op, u32 slot, value

@@ -4,7 +4,7 @@ import { Metadata, status, type ServiceError, type StatusObject } from '@grpc/gr
 import { errorFromWire, errorToWire, makeError, MusterError, type ErrorCode } from '@muster/base';
 
 /** Raised whenever a message changes its meaning. Both sides of a connection must agree. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** The largest single message. Objects travel in chunks far below it; larger arguments go through shared memory. */
 export const MESSAGE_MAX_BYTES = 64 * 2 ** 20;

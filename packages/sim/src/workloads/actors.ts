@@ -8,7 +8,7 @@ import type { Scene, Workload } from '../scenario.js';
 import { DEATHS, expectValue, PLENTY } from './expecting.js';
 
 const INTERRUPTIONS: readonly ErrorCode[] = ['ACTOR_UNAVAILABLE', 'ACTOR_DIED'];
-const METHODS = ['echo', 'ponder', 'doze'] as const;
+const METHODS = ['echo', 'ponder', 'doze', 'delegate'] as const;
 
 /** Calls one actor, checks what comes back. */
 function* converse(scene: Scene, code: CodeContext, handle: ActorHandle, isLasting: boolean): Program<void> {
@@ -50,6 +50,11 @@ export const actors: Workload = {
             state.count++;
             return x;
           },
+          /** Its cpu may be the only one. */
+          *delegate(code, state: { count: number }, x: number) {
+            state.count++;
+            return yield* code.get(code.call('same', [x], { retries: PLENTY }));
+          },
         },
       },
       Broken: {
@@ -60,6 +65,10 @@ export const actors: Workload = {
       },
     },
     functions: {
+      *same(code, x: number) {
+        yield* code.work(2);
+        return x;
+      },
       *caller(code, handle: ActorHandle, calls: number) {
         const refs = Array.from({ length: calls }, (_, x) => code.invoke(handle, 'echo', [x], { retries: PLENTY }));
         const values = (yield* code.getAll(refs)) as number[];

@@ -1,12 +1,28 @@
 /** Tasks that are cancelled or run out of time, wherever they are: queued, running, deaf, or waiting for others. Nothing of them goes on. */
 import type { ErrorCode } from '@muster/base';
-import type { ObjectRef } from '@muster/core/internal';
+import { RefState, type ObjectRef } from '@muster/core/internal';
 import { integer, oneOf } from '../cluster.js';
-import { UserError } from '../program.js';
-import type { Workload } from '../scenario.js';
+import type { CodeContext } from '../code-context.js';
+import { UserError, type Program } from '../program.js';
+import type { Scene, Workload } from '../scenario.js';
 import { DEATHS, expectFailure, expectValue, PLENTY } from './expecting.js';
 
 const CANCELLED: readonly ErrorCode[] = ['TASK_CANCELLED'];
+
+/** Cancels some of those that wait in a worker behind a long one: it was sent many ahead, because they used to be short. */
+function* thinOut(scene: Scene, code: CodeContext): Program<void> {
+  const { random } = scene;
+  yield* code.getAll(Array.from({ length: 40 }, () => code.call('compute', [0.1], { retries: PLENTY })));
+  const refs = [60, ...Array.from({ length: 30 }, () => 0.1)].map((durationMs) => ({ ref: code.call('compute', [durationMs], { retries: PLENTY }), durationMs }));
+  yield* code.sleep(oneOf(random, [1, 5, 30]));
+  for (const { ref, durationMs } of refs) {
+    const isCancelled = random.next() < 0.5 && ref.state === RefState.pending;
+    if (isCancelled) code.cancel(ref);
+    if (isCancelled) yield* expectFailure(code, ref, CANCELLED);
+    else if (random.next() < 0.3) yield* expectValue(scene, code, ref, durationMs);
+  }
+  for (const { ref, durationMs } of refs) if (ref.state !== RefState.failed) yield* expectValue(scene, code, ref, durationMs);
+}
 
 /** Tasks that are told to stop. */
 export const cancellation: Workload = {
@@ -17,7 +33,7 @@ export const cancellation: Workload = {
       /** Goes on until it is told to stop. */
       *patient(code) {
         for (let turns = 0; turns < 10_000; turns++) {
-          if (code.task!.isCancelled()) throw new UserError('stopped');
+          if (code.task!.running.isCancelled) throw new UserError('stopped');
           yield* code.sleep(5);
         }
         return 0;
@@ -40,6 +56,10 @@ export const cancellation: Workload = {
       *quick(code, x: number) {
         yield* code.work(1);
         return x;
+      },
+      *compute(code, durationMs: number) {
+        yield* code.work(durationMs);
+        return durationMs;
       },
     },
   },
@@ -65,6 +85,7 @@ export const cancellation: Workload = {
         for (const { ref } of doomed) yield* expectFailure(code, ref, CANCELLED);
         for (const ref of late) yield* expectFailure(code, ref, ['TIMEOUT']);
         for (const ref of kept) yield* expectValue(scene, code, ref, 7, DEATHS);
+        if (random.next() < 0.5) yield* thinOut(scene, code);
       }
     });
   },

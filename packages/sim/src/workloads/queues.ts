@@ -43,7 +43,7 @@ export const queues: Workload = {
       *long(code, x: number) {
         for (let passedMs = 0; passedMs < LONGEST_TASK_MS; passedMs += 100) {
           yield* code.sleep(100);
-          if (x % 2 === 0 && code.task!.isPreempted()) throw new UserError('gives up');
+          if (x % 2 === 0 && code.task!.running.preemption) throw new UserError('gives up');
         }
         return x;
       },

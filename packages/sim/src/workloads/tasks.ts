@@ -39,7 +39,7 @@ export const tasks: Workload = {
       },
       *flaky(code, x: number) {
         yield* code.work(1);
-        if (code.task!.attempt < 2) throw new UserError('not yet');
+        if (code.task!.running.attempt < 2) throw new UserError('not yet');
         return x + 5;
       },
     },

@@ -1,5 +1,6 @@
 /** Random lives of a store, with faults, against a model with real bytes. `SEED=n node …` repeats one. */
 import t from 'tap';
+import { forEachSeed } from '@muster/base/testing';
 import { PAGE_BYTES, pagesOf } from './pages.js';
 import { StoreWorld, type ModelClient } from '../test-support/store-world.js';
 
@@ -162,15 +163,7 @@ class RandomLife {
 }
 
 t.test('random lives: pinned bytes stay, pages add up, nobody waits in vain, nothing is left', async (t) => {
-  const only = process.env['SEED'];
-  for (let seed = 1; seed <= SEEDS; seed++) {
-    if (only && seed !== Number(only)) continue;
-    try {
-      new RandomLife(seed).run();
-    } catch (error) {
-      throw new Error(`SEED=${seed}: ${(error as Error).message}`, { cause: error });
-    }
-  }
+  forEachSeed(SEEDS, (seed) => new RandomLife(seed).run());
   t.pass(`${SEEDS} seeds of ${ROUNDS} events`);
 });
 

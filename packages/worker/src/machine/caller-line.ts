@@ -1,6 +1,8 @@
 /** The worker's end of one caller's stream: its functions, its frames that wait, and what its results still hold. */
+import { ownerKey, type ProcessId } from '@muster/base';
 import { FrameWriter, WorkerOp } from '@muster/protocol';
-import type { EncodedValue, ObjectRef } from '@muster/core/internal';
+import type { EncodedValue } from '@muster/core/internal';
+import { Escrow } from './escrow.js';
 
 /** Sends a finished frame to the caller. */
 export type FrameSink = (frame: Uint8Array) => void;
@@ -11,14 +13,16 @@ export interface DefinedFunction {
   readonly name: string;
   /** u8 tag, then the composite. */
   readonly bytes: Uint8Array;
-  revived: ((...args: unknown[]) => unknown) | null;
+  /** What the edge made of the bytes; null as long as nothing was. */
+  revived: unknown;
 }
 
 export class CallerLine {
+  /** Names the caller in the ids of its tasks. */
+  readonly callerKey: string;
   readonly writer = new FrameWriter();
   readonly functions = new Map<number, DefinedFunction>();
-  /** References inside results, until the caller has counted them, by slot. */
-  readonly escrow = new Map<number, readonly ObjectRef[]>();
+  readonly escrow = new Escrow();
   /** Slots to drop when their turn comes. */
   readonly cancelled = new Set<number>();
   isOpen = true;
@@ -28,7 +32,9 @@ export class CallerLine {
   #statsCount = 0;
   #statsUs = 0;
 
-  constructor(readonly callerId: string, readonly leaseId: string, readonly sink: FrameSink) {}
+  constructor(readonly callerId: string, readonly leaseId: string, readonly sink: FrameSink) {
+    this.callerKey = ownerKey(callerId as ProcessId);
+  }
 
   slotRecord(op: number, slot: number): void {
     const at = this.writer.beginRecord(op);
@@ -52,6 +58,21 @@ export class CallerLine {
     writer.u8(value.tag);
     writer.block(value.bytes);
     writer.endRecord(at);
+  }
+
+  /** A generator's end, after so many values. */
+  ended(slot: number, count: number): void {
+    const at = this.writer.beginRecord(WorkerOp.ended);
+    this.writer.u32(slot);
+    this.writer.u32(count);
+    this.writer.endRecord(at);
+  }
+
+  lostInput(slot: number, storageId: string): void {
+    const at = this.writer.beginRecord(WorkerOp.lostInput);
+    this.writer.u32(slot);
+    this.writer.text(storageId);
+    this.writer.endRecord(at);
   }
 
   /** Counts the time that tasks of a function took; told to the caller with the next flush. */

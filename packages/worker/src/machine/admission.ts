@@ -1,5 +1,5 @@
 /** Lets callers' task streams in: that of the lease's holder, or those of anybody who calls the actor that lives here. Others are refused at once. */
-import { makeError, type MusterError } from '@muster/base';
+import { makeError, MusterError } from '@muster/base';
 import { frameMessages, FrameReader, type MessageStream } from '@muster/protocol';
 import { CallerLine } from './caller-line.js';
 import type { Executor } from './executor.js';
@@ -9,8 +9,8 @@ export interface AdmissionOptions {
   readonly workerId: string;
   /** Of the present lease; empty: none. */
   readonly leaseId: () => string;
-  /** Resolves when everything that the daemon has said up to now has been heard. */
-  readonly heardDaemon: () => Promise<void>;
+  /** Calls back when everything that the daemon has said up to now has been heard; `lost` when the daemon is gone. */
+  readonly whenHeardDaemon: (heard: () => void, lost: () => void) => void;
 }
 
 type CallerStream = MessageStream<Uint8Array, Uint8Array>;
@@ -50,17 +50,23 @@ export class Admission {
     if (admit()) return;
     const refuse = (): void => stream.destroy(this.#refusal(line, 'it has no lease on'));
     if (!line.leaseId) return refuse();
-    void this.options.heardDaemon().then(() => { if (!isOver && !admit()) refuse(); }, refuse);
+    this.options.whenHeardDaemon(() => { if (!isOver && !admit()) refuse(); }, refuse);
   }
 
   /** The worker has another lease, or none: who held the one before is served no longer. */
   leaseChanged(): void {
-    for (const [line, stream] of [...this.#served]) {
-      if (!line.leaseId || line.leaseId === this.options.leaseId()) continue;
-      this.#served.delete(line);
-      this.executor.removeLine(line);
-      stream.destroy(this.#refusal(line, 'its lease has ended on'));
+    for (const line of [...this.#served.keys()]) {
+      if (line.leaseId && line.leaseId !== this.options.leaseId()) this.end(line, this.#refusal(line, 'its lease has ended on'));
     }
+  }
+
+  /** Serves a caller no longer, and says why. */
+  end(line: CallerLine, error: unknown): void {
+    const stream = this.#served.get(line);
+    if (!stream) return;
+    this.#served.delete(line);
+    this.executor.removeLine(line);
+    stream.destroy(error instanceof MusterError ? error : makeError('PROTOCOL', { what: line.callerId, cause: `a record could not be read: ${String(error)}` }, { cause: error }));
   }
 
   #refusal(line: CallerLine, why: string): MusterError {
