@@ -89,6 +89,7 @@ muster_code checkCrossEntropy(const muster_cross_entropy_call& call, std::uint32
     check.writesOver(call.gradient, "gradient", call.logits, kTrainingDtypes);
   }
   if (const muster_code code = check.code(); code != MUSTER_OK) return code;
+  if (rows > 0 && call.targets == nullptr) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there are no targets for %llu rows", static_cast<unsigned long long>(rows));
   for (std::uint64_t row = 0; row < rows; row++) {
     if (call.targets[row] >= -1 && call.targets[row] < static_cast<std::int64_t>(call.columns)) continue;
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "target %llu is %d: it must be one of %llu columns, or -1", static_cast<unsigned long long>(row), call.targets[row],
