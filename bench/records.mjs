@@ -29,7 +29,12 @@ export async function runForRecords({ command, args, cwd, timeoutMs }) {
     const end = signal ? `was ended by ${signal}, its limit being ${timeoutMs / 1_000} s` : `exited with code ${code}`;
     throw new Error(`${[command, ...args].join(' ')} ${end}; its last lines of stderr:\n    ${tail}`);
   }
-  return stdout.split('\n').filter(Boolean).map(parseRecord);
+  return parseRecords(stdout);
+}
+
+/** The records of an output, one a line. @param {string} output @returns {BenchRecord[]} */
+export function parseRecords(output) {
+  return output.split('\n').filter(Boolean).map(parseRecord);
 }
 
 function parseRecord(line) {

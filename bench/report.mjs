@@ -46,6 +46,38 @@ export function renderMarkdown({ facts, skipped, rows }) {
   ].join('\n');
 }
 
+/**
+ * Suites whose programs make their own comparisons, one line a record.
+ * @param {{ facts: readonly (readonly [string, string])[], suites: readonly { title: string, notes: readonly string[],
+ *   records: readonly import('./records.mjs').BenchRecord[], targets: readonly (import('./comparisons.mjs').Target & { name: string })[] }[] }} results
+ * @returns {string}
+ */
+export function renderSuites({ facts, suites }) {
+  return [
+    '# Native benchmarks',
+    '',
+    'Made by `node bench/native.mjs`. Values are medians of rounds in which Muster and its peers took turns, and a ratio is',
+    'the median of the rounds\' ratios.',
+    '',
+    ...table(['', ''], facts),
+    '',
+    ...suites.flatMap(({ title, notes, records, targets }) => [
+      `## ${title}`,
+      '',
+      ...notes.map((note) => `${note}\n`),
+      ...table(['measurement', 'unit', 'value', 'target', ''], records.map((record) => recordLine(record, targets))),
+      '',
+      ...targets.filter(({ name }) => !records.some((record) => record.name.startsWith(name))).map(({ name, ...target }) => `Not measured: ${name}, ${formatTarget(target, '')}.\n`),
+    ]),
+  ].join('\n');
+}
+
+function recordLine({ name, unit, value }, targets) {
+  const target = targets.find((one) => name.startsWith(one.name)) ?? {};
+  const suffix = unit === 'ratio' ? '×' : ` ${unit}`;
+  return [name, unit, formatValue(value), formatTarget(target, suffix), formatVerdict(value, target)];
+}
+
 function comparisonLines({ name, target, ours, peers }) {
   const value = ours && median(ours.values);
   const start = [name, ours?.unit ?? '', ours ? formatValue(value) : 'failed'];

@@ -9,13 +9,12 @@
  * Muster's own values come from `npx cluster bench core --only NAME --json`. Exits with 1 when a record is missing; a
  * target that was missed is a result, not a failure.
  */
-import { execFileSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { COMPARISONS } from './comparisons.mjs';
+import { describeRun } from './facts.mjs';
 import { listPeers, runPeer } from './peers/run.mjs';
 import { runForRecords } from './records.mjs';
 import { renderMarkdown } from './report.mjs';
@@ -93,20 +92,6 @@ function makeSide(name, run) {
   return side;
 }
 
-/** What the numbers depend on. */
-function describeRun(rounds) {
-  const processor = cpus()[0]?.model ?? process.arch;
-  return [
-    ['date', new Date().toISOString()],
-    ['commit', execFileSync('git', ['describe', '--always', '--dirty'], { cwd: ROOT, encoding: 'utf8' }).trim()],
-    ['processor', `${processor}, ${availableParallelism()} cores`],
-    ['memory', `${(totalmem() / 2 ** 30).toFixed(1)} GiB`],
-    ['system', `${process.platform} ${release()}, load ${loadavg().map((load) => load.toFixed(2)).join(' ')} at the start`],
-    ['Node', process.versions.node],
-    ['rounds', `${rounds}; a peer's measurement lasts ${PEER_SECONDS} s`],
-  ];
-}
-
 async function main() {
   const { values: options } = parseArgs({
     options: {
@@ -122,7 +107,7 @@ async function main() {
     throw new Error('the `cluster` command is missing: run `npm ci` and `npm run build` first');
   }
 
-  const facts = describeRun(rounds);
+  const facts = [...describeRun(), ['rounds', `${rounds}; a peer's measurement lasts ${PEER_SECONDS} s`]];
   const skipped = listPeers().filter((peer) => peer.skipped);
   for (const { name, skipped: reason } of skipped) console.log(`${name}: skipped, ${reason}`);
   const skippedPeers = new Set(skipped.map((peer) => peer.name));

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "measure.h"
+#include "peer.h"
 #include "kernels/threads.h"
 
 namespace {
@@ -33,7 +34,7 @@ class Memory {
   std::unique_ptr<float, decltype(&std::free)> data_;
 };
 
-void benchAll(unsigned threads) {
+void benchAll(unsigned threads, bench::Peer& torch) {
   const Memory first(kElements), second(kElements), third(kElements), fourth(kElements), small(kElements / 2), copy(kElements / 2);
   const muster_tensor f32 = first.tensor(MUSTER_F32);
   const std::string suffix = threads == 1 ? ", 1 thread" : ", 2 threads";
@@ -66,7 +67,10 @@ void benchAll(unsigned threads) {
   const muster_adam_parameter mixed{f32, halves, second.tensor(MUSTER_F32), third.tensor(MUSTER_F32), copy.tensor(MUSTER_BF16)};
   contenders.push_back({"AdamW bf16 gradients and copies", 28 * millions, [&, mixed] { muster_adam(&mixed, 1, &adam, threads); }});
   const muster_adam_parameter plain{f32, fourth.tensor(MUSTER_F32), second.tensor(MUSTER_F32), third.tensor(MUSTER_F32), {nullptr, 0, MUSTER_F32}};
+  const std::size_t adamF32 = contenders.size();
   contenders.push_back({"AdamW f32", 28 * millions, [&, plain] { muster_adam(&plain, 1, &adam, threads); }});
+  const std::string step = std::to_string(kElements) + " " + std::to_string(threads);
+  if (torch.isThere()) contenders.push_back({"AdamW f32 of " + torch.name() + ", fused", 28 * millions, [&] { torch.ask(step); }});
   const muster_sgd_options sgd{.learning_rate = 1e-3, .momentum = 0.9, .dampening = 0, .weight_decay = 0.01, .gradient_factor = 1, .nesterov = 0, .first_step = 0};
   const muster_sgd_parameter momentum{f32, halves, second.tensor(MUSTER_F32), copy.tensor(MUSTER_BF16)};
   contenders.push_back({"SGD with momentum, bf16 gradients and copies", 20 * millions, [&, momentum] { muster_sgd(&momentum, 1, &sgd, threads); }});
@@ -79,11 +83,13 @@ void benchAll(unsigned threads) {
     bench::print(one.name + suffix, one.bytes / bench::median(seconds[index]) / 1e9, "GB/s", "higher");
     if (index > 0) bench::print(one.name + " to memcpy" + suffix, bench::ratio(seconds[0], seconds[index]) * one.bytes / contenders[0].bytes, "ratio", "higher");
   }
+  if (torch.isThere()) bench::print("AdamW f32 to PyTorch's fused" + suffix, bench::ratio(seconds[adamF32 + 1], seconds[adamF32]), "ratio", "higher");
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-  bench::asJson = count > 1 && std::strcmp(arguments[1], "--json") == 0;
-  for (const unsigned threads : {1u, 2u}) benchAll(threads);
+  bench::asJson = bench::hasFlag(count, arguments, "--json");
+  bench::Peer torch(bench::optionOf(count, arguments, "--peer"));  // answers as bench/peers/torch-adamw.py does
+  for (const unsigned threads : {1u, 2u}) benchAll(threads, torch);
 }

@@ -23,6 +23,7 @@ void forEachPiece(const muster_tensor& tensor, std::uint32_t threads, Body body)
 
 /** That each token is a row of the table. */
 muster_code checkTokens(const std::int32_t* tokens, std::uint64_t count, std::uint64_t rows) {
+  if (count > 0 && tokens == nullptr) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there are no tokens for %llu rows", static_cast<unsigned long long>(count));
   for (std::uint64_t index = 0; index < count; index++) {
     if (tokens[index] >= 0 && static_cast<std::uint64_t>(tokens[index]) < rows) continue;
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "token %llu is %d, and the table has %llu rows", static_cast<unsigned long long>(index), tokens[index], static_cast<unsigned long long>(rows));

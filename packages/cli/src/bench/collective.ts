@@ -1,56 +1,31 @@
-/** `cluster bench collective`: the native benchmark, beside OpenMPI where it is, and what a call from JavaScript costs beyond it. */
-import { fork, spawn, spawnSync } from 'node:child_process';
+/** `cluster bench collective`: the native benchmark, beside OpenMPI and Gloo where they are, and what a call from JavaScript costs beyond it. */
+import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { BenchRecord } from './measure.js';
+import { pythonPeer, runNativeBench, withNativeBenches, type NativeBenchOptions } from './native-program.js';
 
 const RANKS = 2;
 /** The native record that the JavaScript one is compared with: see collective-rank.ts. */
 const SMALL_CALL = 'allReduce f32 1 KiB, 2 ranks, muster';
 
-export interface CollectiveBenchOptions {
-  readonly report: (record: BenchRecord) => void;
-  /** Called with what is left out, and why. */
-  readonly note: (text: string) => void;
-}
-
-export async function runCollectiveBench({ report, note }: CollectiveBenchOptions): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'muster-bench-'));
+export async function runCollectiveBench({ report, note }: NativeBenchOptions): Promise<void> {
   let nativeUs: number | null = null;
-  try {
-    await runNative(folder, note, (record) => {
-      if (record.name === SMALL_CALL) nativeUs = record.value;
-      report(record);
-    });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  await withNativeBenches(['collective-bench'], note, (folder) => runNative(join(folder, 'collective-bench'), note, (record) => {
+    if (record.name === SMALL_CALL) nativeUs = record.value;
+    report(record);
+  }));
   const javaScript = await measureJavaScript();
   report(javaScript);
   if (nativeUs !== null) report({ name: 'allReduce f32 1 KiB, 2 ranks, JavaScript over native', value: javaScript.value - nativeUs, unit: 'us', better: 'lower' });
 }
 
-/** Builds the C++ benchmark with plain CMake and runs it. */
-async function runNative(folder: string, note: (text: string) => void, report: (record: BenchRecord) => void): Promise<void> {
-  const sources = fileURLToPath(new URL('..', import.meta.resolve('@muster/native')));
-  for (const args of [['-S', sources, '-B', folder], ['--build', folder, '--target', 'collective-bench', '--parallel', '2']]) {
-    const { status, stderr, error } = spawnSync('cmake', args, { encoding: 'utf8' });
-    if (status !== 0) return note(`The native benchmark is left out, since it could not be built: ${error?.message ?? stderr.trim()}`);
-  }
-  const program = join(folder, 'collective-bench');
+async function runNative(program: string, note: (text: string) => void, report: (record: BenchRecord) => void): Promise<void> {
   const knowsMpi = spawnSync(program, ['--knows-mpi']).status === 0 && spawnSync('mpirun', ['--version']).status === 0;
   if (!knowsMpi) note('OpenMPI is left out, since it is not installed: `apt-get install libopenmpi-dev openmpi-bin` on Debian and Ubuntu.');
-  const [command, args] = knowsMpi ? ['mpirun', ['--bind-to', 'none', '-n', String(RANKS), program]] as const : [program, [String(RANKS)]] as const;
-  const asRoot = { OMPI_ALLOW_RUN_AS_ROOT: '1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1' }; // as in a container
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...asRoot } });
-  const ended = once(child, 'close');
-  for await (const line of createInterface({ input: child.stdout })) report(JSON.parse(line) as BenchRecord);
-  const [code] = await ended;
-  if (code !== 0) throw new Error(`${command} exited with code ${String(code)}`);
+  const args = ['--json', ...pythonPeer('gloo-allreduce.py', 'Gloo', note)];
+  if (knowsMpi) await runNativeBench('mpirun', ['--bind-to', 'none', '-n', String(RANKS), program, ...args], report);
+  else await runNativeBench(program, ['--ranks', String(RANKS), ...args], report);
 }
 
 async function measureJavaScript(): Promise<BenchRecord> {

@@ -41,18 +41,27 @@ export function define(command: Command): void {
       const { runHeadBench } = await import('../bench/head.js');
       runHeadBench(reporter(options));
     });
-  const collective = command.command('collective').description('all-reduce among two processes of this machine, beside OpenMPI where that is installed')
+  const collective = command.command('collective').description('all-reduce among two processes of this machine, beside OpenMPI and Gloo where these are installed')
     .option('--json', 'one record a line: { name, value, unit, better }')
     .action(async (options: { json?: boolean }) => {
       const { runCollectiveBench } = await import('../bench/collective.js');
-      await runCollectiveBench({ report: reporter(options), note: (text) => void process.stderr.write(`${text}\n`) });
+      await runCollectiveBench({ report: reporter(options), note });
     });
-  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective');
+  const kernels = command.command('kernels').description('matrix products, conversions and optimizers on the CPU, beside the libraries that are installed')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runKernelsBench } = await import('../bench/kernels.js');
+      await runKernelsBench({ report: reporter(options), note });
+    });
+  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective', 'cluster bench kernels');
   withExamples(head, 'cluster bench head --json');
   withExamples(collective, 'cluster bench collective --json');
+  withExamples(kernels, 'cluster bench kernels --json');
   withExamples(scheduler, 'cluster bench scheduler --json');
   withExamples(core, 'cluster bench core', 'cluster bench core --only "single client tasks async" --json');
 }
+
+const note = (text: string): void => void process.stderr.write(`${text}\n`);
 
 const reporter = ({ json }: { readonly json?: boolean }) => (record: BenchRecord): void => printText(json ? JSON.stringify(record) : line(record));
 
