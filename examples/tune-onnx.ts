@@ -81,6 +81,10 @@ class Serving implements SteppedTrial<Config> {
     return { latencyMs: meanOf(this.#latenciesMs), imagesPerSecond: meanOf(this.#rates) };
   }
 
+  close(): Promise<void> | undefined {
+    return this.#session?.release();
+  }
+
   async #open(): Promise<InferenceSession> {
     const { intraOpThreads, execution, optimization } = this.config;
     const session = await InferenceSession.create(await get(model), {
