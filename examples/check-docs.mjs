@@ -15,7 +15,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
-const pages = ['README.md', ...readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)];
+const pages = ['README.md', ...readdirSync(join(root, 'docs'), { recursive: true }).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`).sort()];
 const problems = [];
 /** The pages take a few seconds each. */
 const RUN_TIMEOUT_MS = 60_000;
@@ -49,7 +49,7 @@ function programOf(text, isForRun) {
   return lines.join('\n') + '}'.repeat(depth);
 }
 
-const fileOf = (page) => page.replace('/', '-').replace('.md', '.ts');
+const fileOf = (page) => page.replaceAll('/', '-').replace('.md', '.ts');
 
 /** Calls with a folder that holds all pages as programs, and from which the repository's packages resolve. */
 function withPrograms(isForRun, use) {

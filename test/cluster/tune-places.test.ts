@@ -20,7 +20,7 @@ t.teardown(async () => {
 });
 let folders = 0;
 const fresh = (): string => join(root, `e${++folders}`);
-const freeCpus = async (): Promise<number> => (await nodes()).reduce((sum, { available }) => sum + (available['cpu'] ?? 0), 0);
+const allIsFree = (): Promise<void> => until('nothing is held', async () => (await nodes()).every(({ state, total, available }) => state !== 'alive' || available['cpu'] === total['cpu']), 30_000);
 
 const SPACE = { x: uniform(0, 10) };
 const QUIET = { space: SPACE, metric: 'loss', loggers: [] } as const;
@@ -48,13 +48,25 @@ class Approach implements SteppedTrial<{ x: number }> {
   }
 }
 
-t.test('a class is stepped until it says that it is done, each trial in a process of its own, which is free afterwards', async (t) => {
-  const result = await tune(Approach, { ...QUIET, trials: 5 });
+t.test('a class is stepped until it says that it is done, one after another in processes that are free afterwards', async (t) => {
+  const closed = await makeLatch();
+  class Closing extends Approach {
+    #id = '';
+    override step(trial: TrialStep) {
+      this.#id = trial.id;
+      return super.step(trial);
+    }
+    async close() {
+      await closed.note(this.#id);
+    }
+  }
+  const result = await tune(Closing, { ...QUIET, trials: 5 });
   t.same(result.trials.map(({ status, step }) => [status, step]), Array.from({ length: 5 }, () => ['completed', 6]));
-  t.equal(new Set(result.trials.map(({ metrics }) => metrics['pid'])).size, 5);
+  t.equal(new Set(result.trials.map(({ metrics }) => metrics['pid'])).size, 2, 'a process for each cpu');
   t.ok(result.trials.every(({ config, metrics }) => metrics['loss'] === config.x / 64));
   t.same(result.best.checkpoint, { left: result.best.metrics['loss'], distance: 6 });
-  t.equal(await freeCpus(), 2);
+  await allIsFree();
+  t.equal((await closed.entries()).length, 3, 'all but the last one of each process');
   const stopped = await tune(Approach, { ...QUIET, trials: 4, scheduler: asha({ maxEpochs: 2, reductionFactor: 2 }) });
   t.ok(stopped.trials.every(({ status, step }) => status === 'stopped' && step <= 2), 'it is stopped between its steps');
 });
@@ -83,7 +95,7 @@ t.test('what goes wrong in a class ends its trial alone, with its cause', async 
   t.match(ends['nan'], /^failed: .*its metric 'loss' is NaN/);
   t.match(ends['exits'], /^failed: attempt 2 failed, too: ActorDiedError/);
   t.match(ends['hangs'], /^failed: TimeoutError: trial \d took longer than 1\.5 s/);
-  await until('the processes are ended', async () => (await freeCpus()) === 2);
+  await allIsFree();
   const notOne = await rejection<MusterError>(tune(class Other {} as never, QUIET));
   t.match(notOne, { code: 'INVALID_ARGUMENT', message: /class Other.*a class with the method step\(\)/ });
 });
@@ -111,7 +123,7 @@ t.test('population-based training goes on in place: a class takes over a checkpo
     }
   }
   const storage = fresh();
-  const options = { space: { rate: uniform(0, 1) }, metric: 'height', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, scheduler: pbt({ intervalEpochs: 3 }), storage } as const;
+  const options = { space: { rate: uniform(0, 1) }, metric: 'height', mode: 'max', loggers: [], trials: 4, maxConcurrent: 1, scheduler: pbt({ intervalEpochs: 3, quantile: 0.5 }), storage } as const;
   const result = await tune(Climber, { ...options, resources: { cpus: 0.5 } });
   t.same(result.trials.map(({ status, step }) => [status, step]), Array.from({ length: 4 }, () => ['completed', 9]));
   const { records } = readExperiment(storage);
@@ -173,13 +185,13 @@ t.test('a gang goes on from its last checkpoint when a rank dies, and its trial 
   }, { ...QUIET, trials: 1, gang: { size: 2 } });
   for (const rank of [0, 1]) t.match((await run(rank, 'dies')).best, { step: 4, attempts: 2, metrics: { loss: 4, attempt: 2, startEpoch: 2 } }, `rank ${rank}`);
   await t.rejects(run(1, 'throws'), { code: 'EXPERIMENT_FAILED', message: /RangeError: rank 1 will not/ });
-  await until('the ranks are ended', async () => (await freeCpus()) === 2);
+  await allIsFree();
 });
 
 t.test('ranks that go on after rank 0 has ended are ended', async (t) => {
   const result = await tune(async ({ x }) => (context().gang!.rank === 0 ? x : new Promise<number>(() => {})), { ...QUIET, trials: 1, gang: { size: 2 } });
   t.match(result.best, { status: 'completed', metrics: { loss: result.best.config.x } });
-  await until('their room is free', async () => (await freeCpus()) === 2);
+  await allIsFree();
 });
 
 t.test('a trial of any kind goes on from its last checkpoint on another node when its node is lost', async (t) => {
@@ -221,14 +233,23 @@ t.test('a trial of any kind goes on from its last checkpoint on another node whe
 });
 
 t.test('trials that the time budget finds in the middle of work are ended, of every kind', async (t) => {
+  const latch = await makeLatch();
   class Endless implements SteppedTrial<{ x: number }> {
-    step(): never { for (;;); }
+    async step(): Promise<never> {
+      await latch.note('class');
+      for (;;);
+    }
   }
-  const free = await freeCpus();
-  const options = { ...QUIET, trials: 1, timeBudgetMs: 1200 } as const;
-  const ends = [tune(() => { for (;;); }, options), tune(Endless, options)];
-  for (const ended of ends) await t.rejects(ended, { code: 'EXPERIMENT_FAILED' });
-  await until('their processes are ended', async () => (await freeCpus()) === free, 30_000);
+  const endless = async (): Promise<never> => {
+    await latch.note('function');
+    for (;;);
+  };
+  const options = { ...QUIET, trials: 1, timeBudgetMs: 5000 } as const;
+  const ends = Promise.all([tune(endless, options), tune(Endless, options), tune(endless, { ...options, gang: { size: 2 } })]
+    .map((ended) => t.rejects(ended, { code: 'EXPERIMENT_FAILED', message: /time budget/ })));
+  t.same((await latch.noted(4)).toSorted(), ['class', 'function', 'function', 'function']);
+  await ends;
+  await allIsFree();
   t.equal(await remote(() => 1)(), 1);
 });
 

@@ -132,7 +132,7 @@ t.test('population-based training goes on from the checkpoints of others', async
       value += rate;
       await trial.report({ value }, { checkpoint: value });
     }
-  }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, resources: { cpus: 0.25 }, scheduler: pbt({ intervalEpochs: 3 }), storage });
+  }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, resources: { cpus: 0.25 }, scheduler: pbt({ intervalEpochs: 3, quantile: 0.5 }), storage });
   const { records } = readExperiment(storage);
   const exploits = records.filter((record) => record.kind === 'report' && record.decision.kind === 'exploit');
   t.ok(exploits.length > 0, 'somebody went on from somebody else');

@@ -61,9 +61,11 @@ export interface SteppedTrial<Config> {
    * another trial's checkpoint with a configuration that is not the constructor's.
    */
   load?(checkpoint: never, config: Config): void | Promise<void>;
+  /** Frees what garbage collection does not, such as native sessions: before another trial begins in its process. A process that ends is not asked. */
+  close?(): void | Promise<void>;
 }
 
-/** A class to be tuned: each trial is an actor of it, in a process of its own. */
+/** A class to be tuned: each trial is an instance of it on an actor. One process runs many of them, one after another. */
 export type TrainableClass<Config> = new (config: Config) => SteppedTrial<Config>;
 
 /** Whether it is a class whose instances are stepped, and not a function. */

@@ -1,10 +1,10 @@
 /**
- * Trials with processes of their own: an actor for each, or a gang. They are made anew for every attempt, because what a dead process leaves behind in others, such
- * as half of a collective operation, is nothing to go on with; a trial that takes over from another one stays where it is.
+ * Trials on actors or gangs. A trial that takes over from another one stays where it is; one that ends leaves its processes to the next that begins at once, because
+ * to start them costs more than many a trial. What failed or was cut off takes its processes with it: nobody knows in what state they are.
  */
 import { formatDurationMs, makeError } from '@muster/base';
 import { actor, gang, kill, MusterError, type ActorHandle, type ActorOptions, type ErrorCode, type GangOptions } from '@muster/core';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Trainable, TrainableClass } from '../trial.js';
 import type { Mailbox } from './mailbox.js';
 import { TrialHost } from './trial-host.js';
@@ -48,29 +48,56 @@ export function hostedRunner(options: HostedOptions): TrialRunner {
         const handle = await actor(TrialHost, { ...place.actor, maxConcurrency: HOST_CALLS }).create(trainable);
         return { handle, ranks: [handle] };
       };
-  const start = (launch: TrialLaunch): TrialProcess => new HostedTrial({ launch, start, options, hosts: makeHosts() });
-  return { start };
+  return new HostedRunner(options, makeHosts);
 }
 
-interface HostedTrialParts {
-  readonly launch: TrialLaunch;
-  readonly start: (launch: TrialLaunch) => TrialProcess;
+class HostedRunner implements TrialRunner {
   readonly options: HostedOptions;
-  readonly hosts: Promise<Hosts>;
+  readonly #makeHosts: () => Promise<Hosts>;
+  /** What a trial has left within this turn. */
+  readonly #idle: Promise<Hosts>[] = [];
+
+  constructor(options: HostedOptions, makeHosts: () => Promise<Hosts>) {
+    this.options = options;
+    this.#makeHosts = makeHosts;
+  }
+
+  start(launch: TrialLaunch): TrialProcess {
+    return new HostedTrial(this, launch, this.#idle.pop() ?? this.#makeHosts());
+  }
+
+  /** Keeps hosts for a trial that begins in the same turn. Resolves when there is one, or they are ended: nothing is held for a trial that may come. */
+  async giveBack(hosts: Promise<Hosts>): Promise<void> {
+    this.#idle.push(hosts);
+    await nextTurn();
+    const place = this.#idle.indexOf(hosts);
+    if (place < 0) return;
+    this.#idle.splice(place, 1);
+    await end(hosts);
+  }
+}
+
+/** Those that are not there yet are ended when they are. */
+async function end(hosts: Promise<Hosts>): Promise<void> {
+  await hosts.then(({ handle }) => kill(handle)).catch(() => {}); // never there, or gone with the cluster
 }
 
 class HostedTrial implements TrialProcess {
   readonly done: Promise<TrialReturn>;
-  readonly #parts: HostedTrialParts;
+  readonly #runner: HostedRunner;
+  readonly #launch: TrialLaunch;
+  readonly #coming: Promise<Hosts>;
   /** The ranks, when there are all of them. */
   #hosts: Hosts | null = null;
   #giveUp: (error: Error) => void = () => {};
   #stopTimer: NodeJS.Timeout | undefined;
-  /** A rank did not end with rank 0: its host is of no use any more. */
-  #isStuck = false;
+  /** All ranks have ended by themselves. */
+  #isReusable = false;
 
-  constructor(parts: HostedTrialParts) {
-    this.#parts = parts;
+  constructor(runner: HostedRunner, launch: TrialLaunch, hosts: Promise<Hosts>) {
+    this.#runner = runner;
+    this.#launch = launch;
+    this.#coming = hosts;
     const gaveUp = new Promise<never>((_, reject) => { this.#giveUp = reject; });
     this.done = Promise.race([this.#run(), gaveUp]).finally(() => clearTimeout(this.#stopTimer));
     this.done.catch(() => {});
@@ -84,28 +111,27 @@ class HostedTrial implements TrialProcess {
   }
 
   goOn(launch: TrialLaunch): TrialProcess {
-    const { start, options, hosts } = this.#parts;
-    if (!this.#isStuck) return new HostedTrial({ launch, start, options, hosts });
+    if (this.#isReusable) return new HostedTrial(this.#runner, launch, this.#coming);
     void this.release();
-    return start(launch);
+    return this.#runner.start(launch);
   }
 
-  /** Those that are not there yet are ended when they are. */
   async release(): Promise<void> {
-    const killed = this.#parts.hosts.then(({ handle }) => kill(handle)).catch(() => {}); // never there, or gone with the cluster
-    if (this.#hosts !== null) await killed;
+    if (this.#isReusable) return this.#runner.giveBack(this.#coming);
+    const ended = end(this.#coming);
+    if (this.#hosts !== null) await ended;
   }
 
   get #name(): string {
-    return `trial ${this.#parts.launch.trialId}`;
+    return `trial ${this.#launch.trialId}`;
   }
 
   async #run(): Promise<TrialReturn> {
-    const { launch, hosts, options: { mailbox, timeoutMs } } = this.#parts;
-    this.#hosts = await hosts;
+    const { mailbox, timeoutMs } = this.#runner.options;
+    this.#hosts = await this.#coming;
     const timer = timeoutMs === null ? undefined : setTimeout(() => this.#giveUp(makeError('TIMEOUT', { what: this.#name, limit: formatDurationMs(timeoutMs) })), timeoutMs);
     try {
-      return await this.#endOf(this.#hosts.ranks.map((rank) => rank.run(launch as never, mailbox as never)));
+      return await this.#endOf(this.#hosts.ranks.map((rank) => rank.run(this.#launch as never, mailbox as never)));
     } finally {
       clearTimeout(timer);
     }
@@ -119,7 +145,7 @@ class HostedTrial implements TrialProcess {
     const othersEnd = Promise.all(others);
     try {
       const result = await Promise.race([first!, othersEnd.then(() => first!)]);
-      if (others.length > 0) await this.#letEnd(others);
+      this.#isReusable = others.length === 0 || (await this.#letEnd(others));
       return result;
     } catch (error) {
       if (others.length > 0 && !isDeath(error)) await Promise.race([Promise.allSettled(ranks), sleep(DEATH_WAIT_MS, null, { ref: false })]);
@@ -127,11 +153,13 @@ class HostedTrial implements TrialProcess {
     }
   }
 
-  async #letEnd(others: readonly Promise<TrialReturn>[]): Promise<void> {
-    const ended = Promise.allSettled(others).then(() => true);
-    if (await Promise.race([ended, sleep(FOLLOW_MS, false, { ref: false })])) return;
+  /** Whether they did, without an error. */
+  async #letEnd(others: readonly Promise<TrialReturn>[]): Promise<boolean> {
+    const ended = Promise.all(others).then(() => true, () => false);
+    const soon = await Promise.race([ended, sleep(FOLLOW_MS, null, { ref: false })]);
+    if (soon !== null) return soon;
     this.#tellToStop('rank 0 has ended');
-    this.#isStuck = !(await Promise.race([ended, sleep(STOP_GRACE_MS, false, { ref: false })]));
+    return Promise.race([ended, sleep(STOP_GRACE_MS, false, { ref: false })]);
   }
 
   #tellToStop(reason: string): void {

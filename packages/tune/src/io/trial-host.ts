@@ -1,6 +1,6 @@
 /**
- * The worker's side of a trial that has a process of its own, or several: an actor, one for each rank. An instance of the user's class lives as long as the
- * actor, so that a trial which takes over from another one goes on in place.
+ * The worker's side of trials on actors: one for each rank. An instance of the user's class lives until another trial is run here, so that a trial which takes over
+ * from another one goes on in place.
  */
 import { makeError } from '@muster/base';
 import { context, type ActorHandle } from '@muster/core';
@@ -12,6 +12,7 @@ import { metricsOf, runTrial, type TrialLaunch, type TrialReturn } from './trial
 export class TrialHost {
   readonly #trainable: Trainable<never> | TrainableClass<never>;
   #instance: SteppedTrial<never> | null = null;
+  #trialId = '';
   #stop = new AbortController();
 
   constructor(trainable: Trainable<never> | TrainableClass<never>) {
@@ -21,6 +22,8 @@ export class TrialHost {
   /** Runs the trial, or goes on with it, until it ends or shall end. @throws what the user's code throws */
   async run(launch: TrialLaunch, mailbox: ActorHandle<Mailbox>): Promise<TrialReturn> {
     this.#stop = new AbortController();
+    if (launch.trialId !== this.#trialId) await this.#closeInstance();
+    this.#trialId = launch.trialId;
     const signal = AbortSignal.any([this.#stop.signal, context().signal]);
     const rank = context().gang?.rank ?? 0;
     const trainable = this.#trainable;
@@ -31,6 +34,17 @@ export class TrialHost {
   /** Aborts the trial's signal. */
   stop(reason: string): void {
     this.#stop.abort(new DOMException(reason, 'AbortError'));
+  }
+
+  /** What a trial throws that is over is no other trial's failure. */
+  async #closeInstance(): Promise<void> {
+    const instance = this.#instance;
+    this.#instance = null;
+    try {
+      await instance?.close?.();
+    } catch (error) {
+      console.error(`close() of trial ${this.#trialId}:`, error);
+    }
   }
 
   async #makeSteps(Class: TrainableClass<never>, config: never, { trial, rank, launch }: { readonly trial: Trial; readonly rank: number; readonly launch: TrialLaunch }): Promise<void> {

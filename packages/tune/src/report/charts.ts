@@ -8,6 +8,8 @@ export interface Dot {
   readonly title: string;
   /** How good it is, from 0 (worst) to 1; null: nobody knows. */
   readonly shade: number | null;
+  /** Drawn as a ring. */
+  readonly isHollow?: boolean;
 }
 
 /** How a chart is framed. */
@@ -45,9 +47,10 @@ export function scatter(frame: Frame, dots: readonly Dot[], lines: readonly { re
   const place = placer(width, height);
   const paths = lines.filter(({ points }) => points.length > 1).map(({ points, className, title }) =>
     `<path class="${className}" d="M${points.map(([x, y]) => place(x, y)).join('L')}">${title ? `<title>${escapeText(title)}</title>` : ''}</path>`);
-  const circles = thinOut(dots).map(({ x, y, title, shade }) => {
+  const circles = thinOut(dots).map(({ x, y, title, shade, isHollow }) => {
     const [cx, cy] = place(x, y).split(',');
-    return `<circle cx="${cx}" cy="${cy}" r="3.5" style="fill:${colourOf(shade)}"><title>${escapeText(title)}</title></circle>`;
+    const colour = colourOf(shade);
+    return `<circle cx="${cx}" cy="${cy}" r="3.5" style="${isHollow ? `fill:none;stroke:${colour};stroke-width:1.5;pointer-events:all` : `fill:${colour}`}"><title>${escapeText(title)}</title></circle>`;
   });
   return svg(width, height, [axes(frame), ...paths, ...circles]);
 }

@@ -30,11 +30,11 @@ export function htmlReport(experiment: ReadExperiment): string {
   const findings = find(experiment);
   const { name } = experiment.begin;
   const sections = [
-    section('Trials over time', history(findings)),
+    section('Trials over time', history(findings), experiment.table.stopped > 0 ? 'Rings were stopped by the scheduler or a budget.' : ''),
     section('Which parameters matter', importance(findings), 'How much worse a random forest predicts the result when the parameter is shuffled.'),
     section('All parameters together', parallel(findings)),
     section('One parameter at a time', slices(findings)),
-    section('The two that matter most', contour(findings), 'Cells show the mean of the trials near them.'),
+    section('The two numbers that matter most', contour(findings), 'Cells show the mean of the trials near them.'),
     section('Learning curves', curves(findings)),
     ...(experiment.begin.objectives.length > 1 ? [section('Pareto front', pareto(findings))] : []),
     section('Trials', trialTable(findings)),
@@ -89,7 +89,7 @@ function history({ experiment: { begin }, metric, done }: Findings): string {
     best = Math.min(best, sign * value);
     bestSoFar.push([at, y.place(sign * best)!]);
   });
-  const dots = done.map(({ row, value, shade }, index): Dot => ({ x: x.place(index + 1)!, y: y.place(value)!, shade, title: titleOf(row, metric) }));
+  const dots = done.map(({ row, value, shade }, index): Dot => ({ x: x.place(index + 1)!, y: y.place(value)!, shade, title: titleOf(row, metric), isHollow: row.status === 'stopped' }));
   return scatter({ x, y, width: 960 }, dots, [{ points: bestSoFar, className: 'best-line', title: 'the best so far' }]);
 }
 
@@ -120,7 +120,8 @@ function dotsOn({ metric, done }: Findings, x: Axis, y: Axis, path: string): Dot
 
 /** Cells by a kernel over the trials: the nearer one is, the more it says. Source: Nadaraya and Watson, 1964. */
 function contour({ metric, done, paths }: Findings): string {
-  const [first, second] = paths;
+  const isNumber = (path: string): boolean => done.every(({ row }) => ['number', 'undefined'].includes(typeof valueAt(row.config, path)));
+  const [first, second] = paths.filter(isNumber); // there is nothing between categories
   if (first === undefined || second === undefined) return '';
   const axisFor = (path: string): Axis => axisOf(path, done.map(({ row }) => valueAt(row.config, path)));
   const [x, y] = [axisFor(first), axisFor(second)];

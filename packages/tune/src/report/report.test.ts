@@ -33,7 +33,7 @@ function experiment(trials: number): ReadExperiment {
 
 t.test('a report is one page without a network, with every chart, and nothing of the user\'s is taken for HTML', (t) => {
   const page = htmlReport(experiment(60));
-  for (const title of ['Trials over time', 'Which parameters matter', 'All parameters together', 'One parameter at a time', 'The two that matter most', 'Learning curves', 'Pareto front', 'Trials']) {
+  for (const title of ['Trials over time', 'Which parameters matter', 'All parameters together', 'One parameter at a time', 'The two numbers that matter most', 'Learning curves', 'Pareto front', 'Trials']) {
     const body = page.split(`<h2>${title}</h2>`)[1]?.split('</section>')[0] ?? '';
     t.match(body, title === 'Trials' ? /<table>/ : /<svg /, title);
   }
