@@ -2,6 +2,7 @@
 find_package(Threads REQUIRED)
 set(kernels ${CMAKE_CURRENT_LIST_DIR})
 target_sources(muster_core PRIVATE
+  ${kernels}/attention.cc
   ${kernels}/caches.cc
   ${kernels}/check.cc
   ${kernels}/convert.cc
@@ -34,5 +35,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test)
+set(MUSTER_KERNEL_TESTS kernels-attention-test kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test)
 set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)

@@ -30,7 +30,7 @@ constexpr void fillTraining(KernelTable& table) {
     table.adam[format][MUSTER_FORMAT_BF16] = own::adam<Format, Bf16>;
     table.layers[format] = {own::combine<Format>, own::activateAll<Format>, own::activateBackward<Format>, own::total<Format>, own::largest<Format>, own::addTo<Format>,
                             own::softmax<Format>, own::softmaxBackward<Format>, own::crossEntropy<Format>, own::layerNorm<Format>, own::layerNormBackward<Format>,
-                            own::layerNormParameters<Format>};
+                            own::layerNormParameters<Format>, own::powers<Format>, own::powersBackward<Format>};
     table.gemm[format] = &own::kGemmKernel<Format>;
   };
   add(F32{});
