@@ -260,7 +260,7 @@ void refusesWhatCannotBe() {
     refuses({MUSTER_SEND, MUSTER_F32, MUSTER_SUM, rank, values.data(), nullptr, 10}, "to itself");
     refuses({MUSTER_ALL_GATHER, MUSTER_F32, MUSTER_SUM, 0, values.data(), values.data() + 50, ~std::uint64_t{0}}, "more than any memory");
     refuses({static_cast<muster_call_kind>(0), MUSTER_F32, MUSTER_SUM, 0, values.data(), values.data(), 10}, "no call of kind 0");
-    refuses({MUSTER_ALL_REDUCE, static_cast<muster_dtype>(7), MUSTER_SUM, 0, values.data(), values.data(), 10}, "no dtype 7");
+    refuses({MUSTER_ALL_REDUCE, static_cast<muster_dtype>(MUSTER_DTYPE_COUNT), MUSTER_SUM, 0, values.data(), values.data(), 10}, "no dtype 9");
     refuses({MUSTER_ALL_REDUCE, MUSTER_F32, static_cast<muster_reduction>(5), 0, values.data(), values.data(), 10}, "no reduction 5");
     CHECK(run(communicator, allReduce(values)) == MUSTER_OK);
     CHECK(values[0] == 2);

@@ -28,7 +28,7 @@ Layout layoutOf(const muster_attention_shape& shape, std::uint64_t rows, bool is
 
 muster_heads headsOf(Numbers& numbers, const Layout& layout) {
   muster_tensor tensor = numbers.tensor();
-  tensor.data = static_cast<std::byte*>(tensor.data) + layout.first * (tensor.format == MUSTER_FORMAT_F32 ? 4 : 2);
+  tensor.data = static_cast<std::byte*>(tensor.data) + layout.first * (tensor.dtype == MUSTER_F32 ? 4 : 2);
   tensor.elements -= layout.first;
   return {tensor, layout.batchStride, layout.headStride, layout.rowStride};
 }
@@ -77,14 +77,14 @@ void attendHead(const muster_attention_shape& shape, Head query, Head key, Head 
   }
 }
 
-void attendAndCompare(muster_format format, const muster_attention_shape& shape, bool isPacked, unsigned seed) {
+void attendAndCompare(muster_dtype dtype, const muster_attention_shape& shape, bool isPacked, unsigned seed) {
   const std::uint64_t row = shape.heads * shape.width, parts = isPacked ? 3 : 1;
   const std::size_t queryCount = shape.batches * shape.queries * row, keyCount = shape.batches * shape.keys * row;
   const Layout own = layoutOf(shape, shape.queries, false, kQuery);
   const Layout query = layoutOf(shape, shape.queries, isPacked, kQuery), key = layoutOf(shape, shape.keys, isPacked, kKey), value = layoutOf(shape, shape.keys, isPacked, kValue);
   // Packed, the three are one tensor, and there are as many queries as keys.
-  Numbers queries = normal(format, queryCount * parts, seed), keys = normal(format, isPacked ? 0 : keyCount, seed + 1), values = normal(format, isPacked ? 0 : keyCount, seed + 2);
-  Numbers gradient = normal(format, queryCount, seed + 3);
+  Numbers queries = normal(dtype, queryCount * parts, seed), keys = normal(dtype, isPacked ? 0 : keyCount, seed + 1), values = normal(dtype, isPacked ? 0 : keyCount, seed + 2);
+  Numbers gradient = normal(dtype, queryCount, seed + 3);
   const auto partOf = [&](Numbers& apart) -> Numbers& { return isPacked ? queries : apart; };
   Values q = queries.values(), k = partOf(keys).values(), v = partOf(values).values(), g = gradient.values();
   Values result(queryCount), toQuery(q.size()), toKey(k.size()), toValue(v.size()), logSums(shape.batches * shape.heads * shape.queries);
@@ -93,11 +93,11 @@ void attendAndCompare(muster_format format, const muster_attention_shape& shape,
     attendHead(shape, of(q, query), of(k, key), of(v, value), of(result, own), of(g, own), of(toQuery, query), of(isPacked ? toQuery : toKey, key), of(isPacked ? toQuery : toValue, value),
                logSums.data() + head * shape.queries);
   }
-  Numbers found = zeros(format, queryCount), foundSums = zeros(MUSTER_FORMAT_F32, logSums.size());
+  Numbers found = zeros(dtype, queryCount), foundSums = zeros(MUSTER_F32, logSums.size());
   const muster_attention_call call{shape, headsOf(queries, query), headsOf(partOf(keys), key), headsOf(partOf(values), value), headsOf(found, own), foundSums.tensor()};
-  const double error = format == MUSTER_FORMAT_BF16 ? 1e-2 : format == MUSTER_FORMAT_F16 ? 2e-3 : 2e-6;
+  const double error = dtype == MUSTER_BF16 ? 1e-2 : dtype == MUSTER_F16 ? 2e-3 : 2e-6;
   CHECK(muster_attention(&call, 1 + seed % 3) == MUSTER_OK && near(found, result, error) && near(foundSums, logSums, 1e-5));
-  Numbers belowQuery = zeros(format, q.size()), belowKey = zeros(format, isPacked ? 0 : keyCount), belowValue = zeros(format, isPacked ? 0 : keyCount);
+  Numbers belowQuery = zeros(dtype, q.size()), belowKey = zeros(dtype, isPacked ? 0 : keyCount), belowValue = zeros(dtype, isPacked ? 0 : keyCount);
   const auto below = [&](Numbers& apart) -> Numbers& { return isPacked ? belowQuery : apart; };
   const muster_attention_backward_call backward{shape, call.query, call.key, call.value, call.result, call.log_sums, headsOf(gradient, own),
                                                 headsOf(belowQuery, query), headsOf(below(belowKey), key), headsOf(below(belowValue), value)};
@@ -120,10 +120,10 @@ void attendsRandomShapes() {
 /** Several blocks of queries and of keys, some of which are seen in part. */
 void attendsWhatNeedsSeveralBlocks() {
   unsigned seed = 100;
-  for (const muster_format format : kTraining) {
-    attendAndCompare(format, {1, 2, 300, 300, 16, 0.25f, 1}, true, seed++);
-    attendAndCompare(format, {1, 1, 100, 600, 8, 0.3f, 1}, false, seed++);
-    attendAndCompare(format, {1, 1, 70, 530, 24, 0.2f, 0}, false, seed++);
+  for (const muster_dtype dtype : kTraining) {
+    attendAndCompare(dtype, {1, 2, 300, 300, 16, 0.25f, 1}, true, seed++);
+    attendAndCompare(dtype, {1, 1, 100, 600, 8, 0.3f, 1}, false, seed++);
+    attendAndCompare(dtype, {1, 1, 70, 530, 24, 0.2f, 0}, false, seed++);
   }
 }
 
@@ -132,7 +132,7 @@ void attendsWhatIsExtreme() {
   Values keys(600), queries{1};
   keys[0] = 50;
   keys[599] = 3e4;
-  Numbers query(MUSTER_FORMAT_F32, queries), key(MUSTER_FORMAT_F32, keys), value(MUSTER_FORMAT_F32, keys), result = zeros(MUSTER_FORMAT_F32, 1), sums = zeros(MUSTER_FORMAT_F32, 1);
+  Numbers query(MUSTER_F32, queries), key(MUSTER_F32, keys), value(MUSTER_F32, keys), result = zeros(MUSTER_F32, 1), sums = zeros(MUSTER_F32, 1);
   const auto heads = [](Numbers& numbers) { return muster_heads{numbers.tensor(), 0, 0, 1}; };
   const muster_attention_call call{{1, 1, 1, 600, 1, 1, 0}, heads(query), heads(key), heads(value), heads(result), sums.tensor()};
   CHECK(muster_attention(&call, 1) == MUSTER_OK && near(result, {3e4}, 0) && near(sums, {3e4}, 0));
@@ -140,8 +140,8 @@ void attendsWhatIsExtreme() {
 
 void refusesWhatDoesNotFit() {
   std::vector<float> memory(1000);
-  const auto heads = [&](std::size_t first, std::uint64_t rowStride) { return muster_heads{{memory.data() + first, 100, MUSTER_FORMAT_F32}, 0, 10, rowStride}; };
-  const muster_attention_call right{{1, 2, 5, 5, 10, 1, 1}, heads(0, 20), heads(100, 20), heads(200, 20), heads(300, 20), {memory.data() + 400, 10, MUSTER_FORMAT_F32}};
+  const auto heads = [&](std::size_t first, std::uint64_t rowStride) { return muster_heads{{memory.data() + first, 100, MUSTER_F32}, 0, 10, rowStride}; };
+  const muster_attention_call right{{1, 2, 5, 5, 10, 1, 1}, heads(0, 20), heads(100, 20), heads(200, 20), heads(300, 20), {memory.data() + 400, 10, MUSTER_F32}};
   CHECK(muster_attention(&right, 1) == MUSTER_OK);
   const auto refuses = [&](const char* why, const auto& spoil) {
     muster_attention_call call = right;
@@ -153,7 +153,7 @@ void refusesWhatDoesNotFit() {
   refuses("query has 100 elements, too few", [](auto& call) { call.query.head_stride = UINT64_MAX; });
   refuses("vectors of the result overlap", [](auto& call) { call.result.row_stride = 10; });
   refuses("overlap", [](auto& call) { call.result.tensor.data = call.value.tensor.data; });
-  refuses("has the format", [](auto& call) { call.key.tensor.format = MUSTER_FORMAT_BF16; });
+  refuses("has the dtype", [](auto& call) { call.key.tensor.dtype = MUSTER_BF16; });
   refuses("5 queries cannot see", [](auto& call) { call.shape.keys = 4; });
   refuses("must be finite", [](auto& call) { call.shape.scale = std::numeric_limits<float>::infinity(); });
   refuses("log sums 0 has 9 elements", [](auto& call) { call.log_sums.elements = 9; });

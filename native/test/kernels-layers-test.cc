@@ -34,13 +34,13 @@ double slopeOf(muster_activation activation, double x) {
 }
 
 void activatesAndCombines() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{1003}, std::size_t{70'000}}) {
-      Numbers input = normal(format, size, 1, 4);
-      Numbers other = normal(format, size, 2);
+      Numbers input = normal(dtype, size, 1, 4);
+      Numbers other = normal(dtype, size, 2);
       const Values x = input.values();
       const Values y = other.values();
-      Numbers result = zeros(format, size);
+      Numbers result = zeros(dtype, size);
       const muster_tensor from = input.tensor(), second = other.tensor(), to = result.tensor();
       for (int which = 0; which < MUSTER_ACTIVATIONS; which++) {
         const auto activation = static_cast<muster_activation>(which);
@@ -65,8 +65,8 @@ void activatesAndCombines() {
 
 void activatesWhatIsExtreme() {
   const double infinity = std::numeric_limits<double>::infinity();
-  Numbers input(MUSTER_FORMAT_F32, {infinity, 3e38, 100, 20, -20, -100, -3e38, 0, std::nan("")});
-  Numbers result = zeros(MUSTER_FORMAT_F32, 9);
+  Numbers input(MUSTER_F32, {infinity, 3e38, 100, 20, -20, -100, -3e38, 0, std::nan("")});
+  Numbers result = zeros(MUSTER_F32, 9);
   const muster_tensor from = input.tensor(), to = result.tensor();
   for (const muster_activation activation : {MUSTER_RELU, MUSTER_GELU_ERF, MUSTER_GELU_TANH, MUSTER_SILU}) {
     CHECK(muster_activate(activation, &from, &to, 1) == MUSTER_OK);
@@ -88,17 +88,17 @@ Values softmaxOf(const Values& x, std::size_t columns) {
 constexpr std::size_t kColumns[] = {1, 7, 16, 100, 1031};
 
 void softmaxesRows() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t columns : kColumns) {
       const std::size_t size = columns * 40;
-      Numbers input = normal(format, size, 3, 5);
-      Numbers gradient = normal(format, size, 4);
+      Numbers input = normal(dtype, size, 3, 5);
+      Numbers gradient = normal(dtype, size, 4);
       const Values upper = gradient.values();
       const Values expected = softmaxOf(input.values(), columns);
-      Numbers output = zeros(format, size);
+      Numbers output = zeros(dtype, size);
       const muster_tensor from = input.tensor(), to = output.tensor(), above = gradient.tensor();
       CHECK(muster_softmax(&from, columns, &to, 2) == MUSTER_OK && near(output, expected, 1e-6));
-      CHECK(muster_softmax(&from, columns, &from, 1) == MUSTER_OK && std::memcmp(from.data, to.data, size * (format == MUSTER_FORMAT_F32 ? 4 : 2)) == 0);
+      CHECK(muster_softmax(&from, columns, &from, 1) == MUSTER_OK && std::memcmp(from.data, to.data, size * (dtype == MUSTER_F32 ? 4 : 2)) == 0);
       const Values y = output.values();
       Values backward(size);
       for (std::size_t row = 0; row < size; row += columns) {
@@ -110,16 +110,16 @@ void softmaxesRows() {
     }
   });
   const double infinity = std::numeric_limits<double>::infinity();
-  Numbers masked(MUSTER_FORMAT_F32, {1, -infinity, 1, -infinity, -infinity, -infinity});
+  Numbers masked(MUSTER_F32, {1, -infinity, 1, -infinity, -infinity, -infinity});
   const muster_tensor rows = masked.tensor();
   CHECK(muster_softmax(&rows, 3, &rows, 1) == MUSTER_OK && near(masked, {0.5, 0, 0.5, std::nan(""), std::nan(""), std::nan("")}, 0));
 }
 
 void crossesEntropy() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t columns : kColumns) {
       constexpr std::size_t rows = 40;
-      Numbers logits = normal(format, rows * columns, 5, 3);
+      Numbers logits = normal(dtype, rows * columns, 5, 3);
       const Values shares = softmaxOf(logits.values(), columns);
       std::vector<std::int32_t> targets(rows);
       for (std::size_t row = 0; row < rows; row++) targets[row] = static_cast<std::int32_t>(row * 37 % columns);
@@ -131,8 +131,8 @@ void crossesEntropy() {
         losses[row] = -std::log(shares[row * columns + target]);
         for (std::size_t column = 0; column < columns; column++) gradient[row * columns + column] = (shares[row * columns + column] - (column == target ? 1 : 0)) * 0.25;
       }
-      Numbers foundLosses = zeros(MUSTER_FORMAT_F32, rows);
-      muster_cross_entropy_call call{columns, logits.tensor(), targets.data(), foundLosses.tensor(), {nullptr, 0, format}, 0.25f};
+      Numbers foundLosses = zeros(MUSTER_F32, rows);
+      muster_cross_entropy_call call{columns, logits.tensor(), targets.data(), foundLosses.tensor(), {nullptr, 0, dtype}, 0.25f};
       CHECK(muster_cross_entropy(&call, 2) == MUSTER_OK && near(foundLosses, losses, 4e-6));
       call.gradient = call.logits;  // in place
       CHECK(muster_cross_entropy(&call, 2) == MUSTER_OK && near(foundLosses, losses, 4e-6) && near(logits, gradient, 1e-6));
@@ -143,12 +143,12 @@ void crossesEntropy() {
 }
 
 void normalisesLayers() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t columns : {std::size_t{7}, std::size_t{16}, std::size_t{100}, std::size_t{1031}}) {
       constexpr std::size_t rows = 40;
       constexpr double epsilon = 1e-5;
       const std::size_t size = rows * columns;
-      Numbers input = normal(format, size, 6, 2), weight = normal(MUSTER_FORMAT_F32, columns, 7), bias = normal(MUSTER_FORMAT_F32, columns, 8), gradient = normal(format, size, 9);
+      Numbers input = normal(dtype, size, 6, 2), weight = normal(MUSTER_F32, columns, 7), bias = normal(MUSTER_F32, columns, 8), gradient = normal(dtype, size, 9);
       const Values x = input.values(), w = weight.values(), b = bias.values(), g = gradient.values();
       Values result(size), means(rows), scales(rows), inputGradient(size), weightGradient(columns, 1), biasGradient(columns, 2);
       for (std::size_t row = 0; row < rows; row++) {
@@ -170,11 +170,11 @@ void normalisesLayers() {
           inputGradient[row * columns + column] = scales[row] * (at(g, column) * w[column] - weighted - unit(column) * product);
         }
       }
-      Numbers output = zeros(format, size), mean = zeros(MUSTER_FORMAT_F32, rows), scale = zeros(MUSTER_FORMAT_F32, rows);
+      Numbers output = zeros(dtype, size), mean = zeros(MUSTER_F32, rows), scale = zeros(MUSTER_F32, rows);
       const muster_layer_norm_call forward{columns, epsilon, input.tensor(), weight.tensor(), bias.tensor(), output.tensor(), mean.tensor(), scale.tensor()};
       CHECK(muster_layer_norm(&forward, 2) == MUSTER_OK);
       CHECK(near(output, result, 5e-6) && near(mean, means, 1e-6) && near(scale, scales, 1e-6));
-      Numbers weights(MUSTER_FORMAT_F32, Values(columns, 1)), biases(MUSTER_FORMAT_F32, Values(columns, 2));
+      Numbers weights(MUSTER_F32, Values(columns, 1)), biases(MUSTER_F32, Values(columns, 2));
       const muster_layer_norm_backward_call backward{columns, input.tensor(), weight.tensor(), mean.tensor(), scale.tensor(), gradient.tensor(), gradient.tensor(), weights.tensor(), biases.tensor()};
       CHECK(muster_layer_norm_backward(&backward, 2) == MUSTER_OK);
       CHECK(near(gradient, inputGradient, 1e-5) && near(weights, weightGradient, 5e-5) && near(biases, biasGradient, 5e-5));
@@ -183,9 +183,9 @@ void normalisesLayers() {
 }
 
 void summarizes() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{16}, std::size_t{70'001}}) {
-      Numbers input = normal(format, size, 10);
+      Numbers input = normal(dtype, size, 10);
       Values values = input.values();
       double total = 0, largest = -std::numeric_limits<double>::infinity(), found = 0;
       for (const double value : values) {
@@ -197,7 +197,7 @@ void summarizes() {
       CHECK(muster_summarize(MUSTER_LARGEST, &tensor, 2, &found) == MUSTER_OK && found == largest);
       if (size == 0) continue;
       values[size / 2] = std::nan("");
-      Numbers spoilt(format, values);
+      Numbers spoilt(dtype, values);
       tensor = spoilt.tensor();
       CHECK(muster_summarize(MUSTER_TOTAL, &tensor, 2, &found) == MUSTER_OK && std::isnan(found));
       CHECK(muster_summarize(MUSTER_LARGEST, &tensor, 2, &found) == MUSTER_OK && std::isnan(found));
@@ -206,10 +206,10 @@ void summarizes() {
 }
 
 void embeds() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     constexpr std::size_t columns = 300;
     const std::vector<std::int32_t> tokens{4, 0, 4, 2};
-    Numbers table = normal(format, 5 * columns, 11), gradient = normal(format, 4 * columns, 12), result = zeros(format, 4 * columns);
+    Numbers table = normal(dtype, 5 * columns, 11), gradient = normal(dtype, 4 * columns, 12), result = zeros(dtype, 4 * columns);
     const Values weights = table.values(), g = gradient.values();
     Values rows, sums(5 * columns, 1);
     for (std::size_t row = 0; row < tokens.size(); row++) {
@@ -221,7 +221,7 @@ void embeds() {
     }
     const muster_tensor from = table.tensor(), to = result.tensor(), above = gradient.tensor();
     CHECK(muster_embedding(&from, columns, tokens.data(), &to, 2) == MUSTER_OK && near(result, rows, 0));
-    Numbers tableGradient(MUSTER_FORMAT_F32, Values(5 * columns, 1));
+    Numbers tableGradient(MUSTER_F32, Values(5 * columns, 1));
     const muster_tensor below = tableGradient.tensor();
     CHECK(muster_embedding_backward(&above, columns, tokens.data(), &below, 2) == MUSTER_OK && near(tableGradient, sums, 1e-6));
     for (const std::int32_t wrong : {5, -1}) {
@@ -233,10 +233,10 @@ void embeds() {
 }
 
 void refusesWhatDoesNotFit() {
-  Numbers numbers = zeros(MUSTER_FORMAT_F32, 64);
+  Numbers numbers = zeros(MUSTER_F32, 64);
   float* const data = static_cast<float*>(numbers.tensor().data);
-  const auto part = [&](std::size_t from, std::size_t count, muster_format format = MUSTER_FORMAT_F32) { return muster_tensor{data + from, count, format}; };
-  const muster_tensor ten = part(0, 10), shifted = part(1, 10), eleven = part(20, 11), half = part(20, 10, MUSTER_FORMAT_F16), octets = part(20, 10, MUSTER_FORMAT_F8_E5M2);
+  const auto part = [&](std::size_t from, std::size_t count, muster_dtype dtype = MUSTER_F32) { return muster_tensor{data + from, count, dtype}; };
+  const muster_tensor ten = part(0, 10), shifted = part(1, 10), eleven = part(20, 11), half = part(20, 10, MUSTER_F16), octets = part(20, 10, MUSTER_F8_E5M2);
   CHECK(muster_activate(MUSTER_RELU, &ten, &shifted, 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_activate(MUSTER_RELU, &ten, &eleven, 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_activate(MUSTER_RELU, &ten, &half, 1) == MUSTER_OUT_OF_RANGE);

@@ -36,7 +36,7 @@ typedef struct muster_attention_shape {
 
 typedef struct muster_attention_call {
   muster_attention_shape shape;
-  /** f32, f16 or bf16; all of one format. What is written overlaps nothing. */
+  /** f32, f16 or bf16; all of one dtype. What is written overlaps nothing. */
   muster_heads query;
   muster_heads key;
   muster_heads value;
@@ -47,7 +47,7 @@ typedef struct muster_attention_call {
 
 /**
  * result = softmax(scale * query * key^T) * value for each head, as torch.nn.functional.scaled_dot_product_attention. Scores, sums and results are made in f32; with 16 bits,
- * exponentials are rounded to the format before they meet the values.
+ * exponentials are rounded to the dtype before they meet the values.
  */
 muster_code muster_attention(const muster_attention_call* call, uint32_t threads);
 

@@ -53,7 +53,7 @@ typedef enum muster_call_kind {
 } muster_call_kind;
 
 /**
- * Results have the same bits on all ranks, and whichever way they are computed: values are taken in the order of ranks. 16-bit types are
+ * Results have the same bits on all ranks, and whichever way they are computed: values are taken in the order of ranks. Floats of 16 and 8 bits are
  * summed in f32 and rounded once, to the nearest even. The minimum and the maximum of anything with NaN are NaN. Integers wrap around; an average
  * of integers is that of their sum in 64 bits, rounded towards zero.
  */

@@ -42,9 +42,9 @@ typedef struct muster_gemm_call {
   uint64_t depth;
   /** f32, f16 or bf16. */
   muster_matrices left;
-  /** Of left's format. */
+  /** Of left's dtype. */
   muster_matrices right;
-  /** f32, or left's format. Rows lie in one piece (column_stride 1) and overlap neither each other nor the inputs. */
+  /** f32, or left's dtype. Rows lie in one piece (column_stride 1) and overlap neither each other nor the inputs. */
   muster_matrices result;
   float alpha;
   /** 0: the old result is not read, and may be anything. */

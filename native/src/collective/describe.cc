@@ -1,12 +1,9 @@
 #include "collective/describe.h"
 
+#include "dtype.h"
+
 namespace muster {
 namespace {
-
-const char* dtypeName(muster_dtype dtype) {
-  static constexpr const char* kNames[MUSTER_DTYPE_COUNT] = {"f64", "f32", "f16", "bf16", "i64", "i32", "u8"};
-  return dtype < MUSTER_DTYPE_COUNT ? kNames[dtype] : "?";
-}
 
 const char* reductionName(muster_reduction reduction) {
   static constexpr const char* kNames[MUSTER_REDUCTION_COUNT] = {"sum", "product", "minimum", "maximum", "average"};

@@ -6,6 +6,7 @@
 
 #include "collective/describe.h"
 #include "collective/waiting.h"
+#include "dtype.h"
 
 namespace muster {
 namespace {

@@ -66,7 +66,7 @@ struct Vectors {
 
   void* at(std::size_t row) const { return elementAt(tensor, first + row * rowStride); }
   /** Some rows as a matrix of rows. */
-  muster_matrices matrix(std::size_t row, std::size_t count) const { return {{at(row), (count - 1) * rowStride + width, tensor.format}, rowStride, 1, 0}; }
+  muster_matrices matrix(std::size_t row, std::size_t count) const { return {{at(row), (count - 1) * rowStride + width, tensor.dtype}, rowStride, 1, 0}; }
 
   std::size_t first;
   std::size_t rowStride;
@@ -81,32 +81,32 @@ muster_matrices transposed(muster_matrices matrices) {
 }
 
 /** A block's own matrix, of kBlockKeys columns at most. */
-muster_matrices blockMatrix(const void* data, muster_format format, std::size_t rows, std::size_t columns, std::size_t rowStride) {
-  return {{const_cast<void*>(data), (rows - 1) * rowStride + columns, format}, rowStride, 1, 0};
+muster_matrices blockMatrix(const void* data, muster_dtype dtype, std::size_t rows, std::size_t columns, std::size_t rowStride) {
+  return {{const_cast<void*>(data), (rows - 1) * rowStride + columns, dtype}, rowStride, 1, 0};
 }
 
 /** On this thread: result = left * right, or with a `beta` of 1 added to it. @returns whether there was memory. */
 bool multiply(std::size_t rows, std::size_t columns, std::size_t depth, const muster_matrices& left, const muster_matrices& right, const muster_matrices& result, float beta) {
-  const muster_gemm_call call{1, rows, columns, depth, left, right, result, 1, beta, {nullptr, 0, MUSTER_FORMAT_F32}, MUSTER_IDENTITY};
+  const muster_gemm_call call{1, rows, columns, depth, left, right, result, 1, beta, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
   return muster_gemm(&call, 1) == MUSTER_OK;
 }
 
 /** Multiplies a row of f32. */
-void scaleRow(float* row, std::size_t count, float factor) { table().unscale[MUSTER_FORMAT_F32](row, count, factor); }
+void scaleRow(float* row, std::size_t count, float factor) { table().unscale[MUSTER_F32](row, count, factor); }
 
-/** Writes f32 in the vectors' format. */
+/** Writes f32 in the vectors' dtype. */
 void writeRow(const float* row, const Vectors& vectors, std::size_t index) {
-  if (vectors.tensor.format == MUSTER_FORMAT_F32) {
+  if (vectors.tensor.dtype == MUSTER_F32) {
     std::memcpy(vectors.at(index), row, vectors.width * sizeof *row);
   } else {
-    table().convert[MUSTER_FORMAT_F32][vectors.tensor.format](row, vectors.at(index), vectors.width, false);
+    table().convert[MUSTER_F32][vectors.tensor.dtype](row, vectors.at(index), vectors.width, false);
   }
 }
 
 /** @returns a row in f32: itself, or what `memory` holds then. */
 const float* readRow(const Vectors& vectors, std::size_t index, float* memory) {
-  if (vectors.tensor.format == MUSTER_FORMAT_F32) return static_cast<const float*>(vectors.at(index));
-  table().convert[vectors.tensor.format][MUSTER_FORMAT_F32](vectors.at(index), memory, vectors.width, false);
+  if (vectors.tensor.dtype == MUSTER_F32) return static_cast<const float*>(vectors.at(index));
+  table().convert[vectors.tensor.dtype][MUSTER_F32](vectors.at(index), memory, vectors.width, false);
   return memory;
 }
 
@@ -138,10 +138,10 @@ bool forEachBlock(const muster_attention_shape& shape, std::size_t query, std::s
 }
 
 /** Row `row` of a block's matrix. */
-void* rowOf(void* matrix, muster_format format, std::size_t row) { return static_cast<std::byte*>(matrix) + row * kBlockKeys * formatBytes(format); }
+void* rowOf(void* matrix, muster_dtype dtype, std::size_t row) { return static_cast<std::byte*>(matrix) + row * kBlockKeys * elementBytes(dtype); }
 
-void clearRow(void* matrix, muster_format format, std::size_t row, std::size_t from, std::size_t to) {
-  std::memset(static_cast<std::byte*>(rowOf(matrix, format, row)) + from * formatBytes(format), 0, (to - from) * formatBytes(format));
+void clearRow(void* matrix, muster_dtype dtype, std::size_t row, std::size_t from, std::size_t to) {
+  std::memset(static_cast<std::byte*>(rowOf(matrix, dtype, row)) + from * elementBytes(dtype), 0, (to - from) * elementBytes(dtype));
 }
 
 struct Forward {
@@ -154,33 +154,33 @@ struct Forward {
 
 /** One block of queries of one head. */
 bool attend(const muster_attention_shape& shape, const Forward& head, std::size_t query, std::size_t queries) {
-  const muster_format format = head.query.tensor.format;
+  const muster_dtype dtype = head.query.tensor.dtype;
   constexpr std::size_t blockFloats = kBlockQueries * kBlockKeys;
   const std::size_t sumFloats = kBlockQueries * shape.width;
   float* const memory = workspace.reserve(Slices::total({blockFloats, blockFloats, sumFloats}));
   if (memory == nullptr) return false;
   Slices slices(memory);
   float* const scores = slices.take(blockFloats);
-  void* const powers = format == MUSTER_FORMAT_F32 ? scores : slices.take(blockFloats);
+  void* const powers = dtype == MUSTER_F32 ? scores : slices.take(blockFloats);
   float* const sums = slices.take(sumFloats);
   SoftmaxParts parts[kBlockQueries];
   std::fill_n(parts, queries, SoftmaxParts{-HUGE_VALF, 0});
   const bool done = forEachBlock(shape, query, queries, [&](const Block& block) {
     if (!multiply(queries, block.keys, shape.width, head.query.matrix(query, queries), transposed(head.key.matrix(block.key, block.keys)),
-                  blockMatrix(scores, MUSTER_FORMAT_F32, queries, block.keys, kBlockKeys), 0)) {
+                  blockMatrix(scores, MUSTER_F32, queries, block.keys, kBlockKeys), 0)) {
       return false;
     }
     for (std::size_t row = 0; row < queries; row++) {
       const std::size_t visible = block.visible(shape, row);
-      clearRow(powers, format, row, visible, block.keys);
+      clearRow(powers, dtype, row, visible, block.keys);
       if (visible == 0) continue;
-      const SoftmaxParts found = table().layers[format].powers(scores + row * kBlockKeys, rowOf(powers, format, row), shape.scale, parts[row].largest, visible);
+      const SoftmaxParts found = table().layers[dtype].powers(scores + row * kBlockKeys, rowOf(powers, dtype, row), shape.scale, parts[row].largest, visible);
       const float correction = block.key == 0 ? 0 : std::exp(parts[row].largest - found.largest);
       if (block.key > 0 && correction != 1) scaleRow(sums + row * shape.width, shape.width, correction);
       parts[row] = {found.largest, (block.key == 0 ? 0 : parts[row].sum * correction) + found.sum};
     }
-    return multiply(queries, shape.width, block.keys, blockMatrix(powers, format, queries, block.keys, kBlockKeys), head.value.matrix(block.key, block.keys),
-                    blockMatrix(sums, MUSTER_FORMAT_F32, queries, shape.width, shape.width), block.key == 0 ? 0 : 1);
+    return multiply(queries, shape.width, block.keys, blockMatrix(powers, dtype, queries, block.keys, kBlockKeys), head.value.matrix(block.key, block.keys),
+                    blockMatrix(sums, MUSTER_F32, queries, shape.width, shape.width), block.key == 0 ? 0 : 1);
   });
   for (std::size_t row = 0; done && row < queries; row++) {
     scaleRow(sums + row * shape.width, shape.width, 1 / parts[row].sum);
@@ -241,27 +241,27 @@ struct BackwardMemory {
 
 /** What one block of queries and one of keys add to the gradients. @param products of each query's result and gradient. */
 bool attendBlockBackward(const muster_attention_shape& shape, const Backward& head, const Block& block, const float* products, const BackwardMemory& memory) {
-  const muster_format format = head.query.tensor.format;
-  void* const shares = format == MUSTER_FORMAT_F32 ? memory.scores : memory.halfScores;
-  void* const slopes = format == MUSTER_FORMAT_F32 ? memory.slopes : memory.halfSlopes;
+  const muster_dtype dtype = head.query.tensor.dtype;
+  void* const shares = dtype == MUSTER_F32 ? memory.scores : memory.halfScores;
+  void* const slopes = dtype == MUSTER_F32 ? memory.slopes : memory.halfSlopes;
   const muster_matrices query = head.query.matrix(block.query, block.queries), key = head.key.matrix(block.key, block.keys);
   const muster_matrices value = head.value.matrix(block.key, block.keys), gradient = head.gradient.matrix(block.query, block.queries);
-  const auto blockOf = [&](const void* data, muster_format of) { return blockMatrix(data, of, block.queries, block.keys, kBlockKeys); };
-  const auto sumsOf = [&](float* data, std::size_t rows) { return blockMatrix(data, MUSTER_FORMAT_F32, rows, shape.width, shape.width); };
-  if (!multiply(block.queries, block.keys, shape.width, query, transposed(key), blockOf(memory.scores, MUSTER_FORMAT_F32), 0)) return false;
-  if (!multiply(block.queries, block.keys, shape.width, gradient, transposed(value), blockOf(memory.slopes, MUSTER_FORMAT_F32), 0)) return false;
+  const auto blockOf = [&](const void* data, muster_dtype of) { return blockMatrix(data, of, block.queries, block.keys, kBlockKeys); };
+  const auto sumsOf = [&](float* data, std::size_t rows) { return blockMatrix(data, MUSTER_F32, rows, shape.width, shape.width); };
+  if (!multiply(block.queries, block.keys, shape.width, query, transposed(key), blockOf(memory.scores, MUSTER_F32), 0)) return false;
+  if (!multiply(block.queries, block.keys, shape.width, gradient, transposed(value), blockOf(memory.slopes, MUSTER_F32), 0)) return false;
   for (std::size_t row = 0; row < block.queries; row++) {
     const std::size_t visible = block.visible(shape, row);
     const ScoreRow known{shape.scale, head.logSums[block.query + row], products[row]};
-    table().layers[format].powersBackward(memory.scores + row * kBlockKeys, memory.slopes + row * kBlockKeys, rowOf(shares, format, row), rowOf(slopes, format, row), known, visible);
-    clearRow(shares, format, row, visible, block.keys);
-    clearRow(slopes, format, row, visible, block.keys);
+    table().layers[dtype].powersBackward(memory.scores + row * kBlockKeys, memory.slopes + row * kBlockKeys, rowOf(shares, dtype, row), rowOf(slopes, dtype, row), known, visible);
+    clearRow(shares, dtype, row, visible, block.keys);
+    clearRow(slopes, dtype, row, visible, block.keys);
   }
   float* const keySums = memory.keyGradient + block.key * shape.width;
   float* const valueSums = memory.valueGradient + block.key * shape.width;
-  return multiply(block.keys, shape.width, block.queries, transposed(blockOf(shares, format)), gradient, sumsOf(valueSums, block.keys), 1) &&
-         multiply(block.keys, shape.width, block.queries, transposed(blockOf(slopes, format)), query, sumsOf(keySums, block.keys), 1) &&
-         multiply(block.queries, shape.width, block.keys, blockOf(slopes, format), key, sumsOf(memory.queryGradient, block.queries), block.key == 0 ? 0 : 1);
+  return multiply(block.keys, shape.width, block.queries, transposed(blockOf(shares, dtype)), gradient, sumsOf(valueSums, block.keys), 1) &&
+         multiply(block.keys, shape.width, block.queries, transposed(blockOf(slopes, dtype)), query, sumsOf(keySums, block.keys), 1) &&
+         multiply(block.queries, shape.width, block.keys, blockOf(slopes, dtype), key, sumsOf(memory.queryGradient, block.queries), block.key == 0 ? 0 : 1);
 }
 
 bool attendBackward(const muster_attention_shape& shape, const Backward& head) {
@@ -336,7 +336,7 @@ bool interleave(const muster_heads& first, const muster_heads& second, const mus
   if (first.batch_stride != second.batch_stride || first.head_stride != second.head_stride || first.row_stride != second.row_stride) return false;
   const auto a = reinterpret_cast<std::uintptr_t>(first.tensor.data);
   const auto b = reinterpret_cast<std::uintptr_t>(second.tensor.data);
-  const std::uint64_t bytes = formatBytes(first.tensor.format);
+  const std::uint64_t bytes = elementBytes(first.tensor.dtype);
   const std::uint64_t distance = (a < b ? b - a : a - b) / bytes;
   const std::uint64_t rowReach = (shape.heads - 1) * first.head_stride + shape.width;
   return distance >= rowReach && distance + rowReach <= first.row_stride;
@@ -348,7 +348,7 @@ class HeadsCheck {
   explicit HeadsCheck(const muster_attention_shape& shape) : shape_(shape) {}
 
   void reads(const muster_heads& heads, const char* name, std::uint64_t rows) {
-    if (add(heads, name, rows)) check_.reads(used(heads, rows), name, kTrainingFormats);
+    if (add(heads, name, rows)) check_.reads(used(heads, rows), name, kTrainingDtypes);
   }
 
   void writes(const muster_heads& heads, const char* name, std::uint64_t rows) {
@@ -363,14 +363,15 @@ class HeadsCheck {
 
   void logSums(const muster_tensor& tensor, bool isWritten) {
     if (isWritten) {
-      check_.writes(tensor, "log sums", setOf(MUSTER_FORMAT_F32));
+      check_.writes(tensor, "log sums", setOf(MUSTER_F32));
     } else {
-      check_.reads(tensor, "log sums", setOf(MUSTER_FORMAT_F32));
+      check_.reads(tensor, "log sums", setOf(MUSTER_F32));
     }
     check_.hasElements(tensor, "log sums", shape_.batches * shape_.heads * shape_.queries, "the heads have queries");
   }
 
   muster_code code() {
+    if (code_ == MUSTER_OK) code_ = check_.code();
     if (code_ != MUSTER_OK) return code_;
     // Written vectors that lie between each other are one piece of memory to the others.
     for (std::size_t index = 0; index < written_.size(); index++) {
@@ -381,7 +382,7 @@ class HeadsCheck {
         isPart = isPart || other < index;
         whole = joined(whole, used(written_[other].heads, written_[other].rows));
       }
-      if (!isPart) check_.writes(whole, written_[index].name, kTrainingFormats);
+      if (!isPart) check_.writes(whole, written_[index].name, kTrainingDtypes);
     }
     return check_.code();
   }
@@ -395,9 +396,9 @@ class HeadsCheck {
 
   bool add(const muster_heads& heads, const char* name, std::uint64_t rows) {
     if (code_ != MUSTER_OK) return false;
-    if (format_ == MUSTER_FORMAT_COUNT) format_ = heads.tensor.format;
-    check_.hasFormat(heads.tensor, name, static_cast<muster_format>(format_));
-    if ((kTrainingFormats & setOf(static_cast<muster_format>(format_))) == 0) return true;  // which `check_` says
+    if (dtype_ == MUSTER_DTYPE_COUNT) dtype_ = heads.tensor.dtype;
+    check_.hasDtype(heads.tensor, name, static_cast<muster_dtype>(dtype_));
+    if (!isDtype(static_cast<muster_dtype>(dtype_)) || (kTrainingDtypes & setOf(static_cast<muster_dtype>(dtype_))) == 0) return true;  // which `check_` says
     std::uint64_t elements;
     if (reachOf(heads, shape_, rows, elements) && elements <= heads.tensor.elements) return true;
     code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s has %" PRIu64 " elements, too few for %" PRIu64 " x %" PRIu64 " x %" PRIu64 " vectors of %" PRIu64 " with strides of %" PRIu64 ", %" PRIu64 " and %" PRIu64,
@@ -408,20 +409,20 @@ class HeadsCheck {
   muster_tensor used(const muster_heads& heads, std::uint64_t rows) const {
     std::uint64_t elements = 0;
     reachOf(heads, shape_, rows, elements);
-    return {heads.tensor.data, elements, heads.tensor.format};
+    return {heads.tensor.data, elements, heads.tensor.dtype};
   }
 
   static muster_tensor joined(const muster_tensor& first, const muster_tensor& second) {
     const muster_tensor& low = first.data < second.data ? first : second;
     const muster_tensor& high = first.data < second.data ? second : first;
-    const auto distance = static_cast<std::uint64_t>(static_cast<const std::byte*>(high.data) - static_cast<const std::byte*>(low.data)) / formatBytes(low.format);
-    return {low.data, std::max(low.elements, distance + high.elements), low.format};
+    const auto distance = static_cast<std::uint64_t>(static_cast<const std::byte*>(high.data) - static_cast<const std::byte*>(low.data)) / elementBytes(low.dtype);
+    return {low.data, std::max(low.elements, distance + high.elements), low.dtype};
   }
 
   const muster_attention_shape& shape_;
   TensorCheck check_;
   std::vector<Written> written_;
-  std::uint32_t format_ = MUSTER_FORMAT_COUNT;
+  std::uint32_t dtype_ = MUSTER_DTYPE_COUNT;
   muster_code code_ = MUSTER_OK;
 };
 

@@ -149,11 +149,11 @@ void scatterAdd(const Shape& shape, const float* patches, std::size_t channels, 
 
 /** Part of a tensor as a matrix. */
 muster_matrices matrix(const muster_tensor& tensor, std::size_t first, std::size_t elements, std::size_t rowStride, std::size_t columnStride = 1) {
-  return {{elementAt(tensor, first), elements, tensor.format}, rowStride, columnStride, 0};
+  return {{elementAt(tensor, first), elements, tensor.dtype}, rowStride, columnStride, 0};
 }
 
-muster_matrices matrixOf(const void* data, muster_format format, std::size_t elements, std::size_t rowStride, std::size_t columnStride = 1) {
-  return {{const_cast<void*>(data), elements, format}, rowStride, columnStride, 0};
+muster_matrices matrixOf(const void* data, muster_dtype dtype, std::size_t elements, std::size_t rowStride, std::size_t columnStride = 1) {
+  return {{const_cast<void*>(data), elements, dtype}, rowStride, columnStride, 0};
 }
 
 struct ProductShape {
@@ -164,7 +164,7 @@ struct ProductShape {
 
 /** On this thread. @returns whether there was memory. */
 bool multiply(ProductShape size, const muster_matrices& left, const muster_matrices& right, const muster_matrices& result, float beta) {
-  const muster_gemm_call call{1, size.rows, size.columns, size.depth, left, right, result, 1, beta, {nullptr, 0, MUSTER_FORMAT_F32}, MUSTER_IDENTITY};
+  const muster_gemm_call call{1, size.rows, size.columns, size.depth, left, right, result, 1, beta, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
   return muster_gemm(&call, 1) == MUSTER_OK;
 }
 
@@ -172,12 +172,12 @@ bool multiply(ProductShape size, const muster_matrices& left, const muster_matri
 muster_matrices patchesOf(const Shape& shape, const muster_tensor& input, std::size_t image, Channels channels, Strip strip, void* memory) {
   const std::size_t first = (image * shape.images.channels + channels.first) * shape.pixels();
   if (shape.isPointwise) return matrix(input, first + strip.first, (channels.count - 1) * shape.pixels() + strip.count, shape.pixels());
-  if (input.format == MUSTER_FORMAT_F32) {
+  if (input.dtype == MUSTER_F32) {
     gather<float>(shape, elementAt(input, first), channels.count, strip, memory);
   } else {
     gather<std::uint16_t>(shape, elementAt(input, first), channels.count, strip, memory);
   }
-  return matrixOf(memory, input.format, channels.count * shape.windowTaps * strip.count, strip.count);
+  return matrixOf(memory, input.dtype, channels.count * shape.windowTaps * strip.count, strip.count);
 }
 
 /** Calls `body(strip)` until one answers false. */
@@ -205,7 +205,7 @@ bool convolveStrip(const Shape& shape, const muster_tensor& input, const muster_
   const std::size_t taps = shape.taps();
   const std::size_t channel = group * shape.groupResults;
   const std::size_t place = (image * shape.resultChannels + channel) * shape.positions.count() + strip.first;
-  const bool inPlace = result.format == MUSTER_FORMAT_F32;
+  const bool inPlace = result.dtype == MUSTER_F32;
   float* const patches = shape.isPointwise ? nullptr : patchesMemory.reserve(taps * strip.count);
   float* const sums = inPlace ? static_cast<float*>(elementAt(result, place)) : sumsMemory.reserve(shape.groupResults * strip.count);
   if (sums == nullptr || (patches == nullptr && !shape.isPointwise)) return false;
@@ -214,10 +214,10 @@ bool convolveStrip(const Shape& shape, const muster_tensor& input, const muster_
   for (std::size_t row = 0; biases != nullptr && row < shape.groupResults; row++) std::fill_n(sums + row * stride, strip.count, biases[row]);
   const muster_matrices right = patchesOf(shape, input, image, {group * shape.groupChannels, shape.groupChannels}, strip, patches);
   const muster_matrices left = matrix(weight, channel * taps, shape.groupResults * taps, taps);
-  const muster_matrices to = matrixOf(sums, MUSTER_FORMAT_F32, (shape.groupResults - 1) * stride + strip.count, stride);
+  const muster_matrices to = matrixOf(sums, MUSTER_F32, (shape.groupResults - 1) * stride + strip.count, stride);
   if (!multiply({shape.groupResults, strip.count, taps}, left, right, to, biases == nullptr ? 0 : 1)) return false;
   for (std::size_t row = 0; !inPlace && row < shape.groupResults; row++) {
-    table().convert[MUSTER_FORMAT_F32][result.format](sums + row * stride, elementAt(result, place + row * shape.positions.count()), strip.count, false);
+    table().convert[MUSTER_F32][result.dtype](sums + row * stride, elementAt(result, place + row * shape.positions.count()), strip.count, false);
   }
   return true;
 }
@@ -229,7 +229,7 @@ bool backwardChannels(const Shape& shape, const muster_tensor& gradient, const m
   const std::size_t length = shape.strip(taps);
   const std::size_t place = (image * shape.images.channels + group * shape.groupChannels + channels.first) * shape.pixels();
   const std::size_t elements = channels.count * shape.pixels();
-  const bool inPlace = inputGradient.format == MUSTER_FORMAT_F32;
+  const bool inPlace = inputGradient.dtype == MUSTER_F32;
   float* const patches = patchesMemory.reserve(taps * length);
   float* const sums = inPlace ? static_cast<float*>(elementAt(inputGradient, place)) : sumsMemory.reserve(elements);
   if (patches == nullptr || sums == nullptr) return false;
@@ -241,12 +241,12 @@ bool backwardChannels(const Shape& shape, const muster_tensor& gradient, const m
     const std::size_t from = (image * shape.resultChannels + firstResult) * shape.positions.count() + strip.first;
     const muster_matrices right = matrix(gradient, from, (shape.groupResults - 1) * shape.positions.count() + strip.count, shape.positions.count());
     const ProductShape size{taps, strip.count, shape.groupResults};
-    if (shape.isPointwise) return multiply(size, left, right, matrixOf(sums + strip.first, MUSTER_FORMAT_F32, elements - strip.first, shape.pixels()), 0);
-    if (!multiply(size, left, right, matrixOf(patches, MUSTER_FORMAT_F32, taps * strip.count, strip.count), 0)) return false;
+    if (shape.isPointwise) return multiply(size, left, right, matrixOf(sums + strip.first, MUSTER_F32, elements - strip.first, shape.pixels()), 0);
+    if (!multiply(size, left, right, matrixOf(patches, MUSTER_F32, taps * strip.count, strip.count), 0)) return false;
     scatterAdd(shape, patches, channels.count, strip, sums);
     return true;
   });
-  if (done && !inPlace) table().convert[MUSTER_FORMAT_F32][inputGradient.format](sums, elementAt(inputGradient, place), elements, false);
+  if (done && !inPlace) table().convert[MUSTER_F32][inputGradient.dtype](sums, elementAt(inputGradient, place), elements, false);
   return done;
 }
 
@@ -258,7 +258,7 @@ bool addWeightGradient(const Shape& shape, const muster_tensor& input, const mus
   if (patches == nullptr && !shape.isPointwise) return false;
   const std::size_t firstResult = group * shape.groupResults;
   float* const to = weightGradient + firstResult * shape.taps() + channels.first * shape.windowTaps;
-  const muster_matrices result = matrixOf(to, MUSTER_FORMAT_F32, (shape.groupResults - 1) * shape.taps() + taps, shape.taps());
+  const muster_matrices result = matrixOf(to, MUSTER_F32, (shape.groupResults - 1) * shape.taps() + taps, shape.taps());
   return forEachStrip(shape, length, [&](Strip strip) {
     const std::size_t from = (image * shape.resultChannels + firstResult) * shape.positions.count() + strip.first;
     const muster_matrices left = matrix(gradient, from, (shape.groupResults - 1) * shape.positions.count() + strip.count, shape.positions.count());
@@ -286,7 +286,7 @@ muster_code addWeightGradients(const Shape& shape, const muster_tensor& input, c
     }
     return true;
   });
-  for (std::size_t part = 0; parts > 1 && part < parts; part++) table().layers[MUSTER_FORMAT_F32].addTo(total, partial.get() + part * elements, elements);
+  for (std::size_t part = 0; parts > 1 && part < parts; part++) table().layers[MUSTER_F32].addTo(total, partial.get() + part * elements, elements);
   return code;
 }
 
@@ -295,7 +295,7 @@ void addBiasGradient(const Shape& shape, const muster_tensor& gradient, const mu
   parallelFor(threadCount(threads), shape.resultChannels, [&](std::size_t channel) {
     double sum = 0;
     for (std::size_t image = 0; image < shape.images.batches; image++) {
-      sum += table().layers[gradient.format].total(elementAt(gradient, (image * shape.resultChannels + channel) * positions), positions);
+      sum += table().layers[gradient.dtype].total(elementAt(gradient, (image * shape.resultChannels + channel) * positions), positions);
     }
     static_cast<float*>(biasGradient.data)[channel] += static_cast<float>(sum);
   });
@@ -341,16 +341,16 @@ muster_code muster_convolve(const muster_convolution* convolution, const muster_
   if (const muster_code code = checkConvolution(*convolution, threads); code != MUSTER_OK) return code;
   const Sizes sizes(*convolution);
   TensorCheck check;
-  check.reads(*input, "input", kTrainingFormats);
-  check.reads(*weight, "weight", kTrainingFormats);
-  check.writes(*result, "result", kTrainingFormats);
-  check.hasFormat(*weight, "weight", input->format);
-  check.hasFormat(*result, "result", input->format);
+  check.reads(*input, "input", kTrainingDtypes);
+  check.reads(*weight, "weight", kTrainingDtypes);
+  check.writes(*result, "result", kTrainingDtypes);
+  check.hasDtype(*weight, "weight", input->dtype);
+  check.hasDtype(*result, "result", input->dtype);
   check.hasElements(*input, "input", sizes.input, "the images");
   check.hasElements(*weight, "weight", sizes.weight, "the windows have for all result channels");
   check.hasElements(*result, "result", sizes.result, "the windows have positions");
   if (bias->elements != 0) {
-    check.reads(*bias, "bias", setOf(MUSTER_FORMAT_F32));
+    check.reads(*bias, "bias", setOf(MUSTER_F32));
     check.hasElements(*bias, "bias", convolution->result_channels, "the result has channels");
   }
   if (const muster_code code = check.code(); code != MUSTER_OK) return code;
@@ -369,11 +369,11 @@ muster_code muster_convolve_backward_input(const muster_convolution* convolution
   if (const muster_code code = checkConvolution(*convolution, threads); code != MUSTER_OK) return code;
   const Sizes sizes(*convolution);
   TensorCheck check;
-  check.reads(*gradient, "gradient", kTrainingFormats);
-  check.reads(*weight, "weight", kTrainingFormats);
-  check.writes(*input_gradient, "input gradient", kTrainingFormats);
-  check.hasFormat(*weight, "weight", gradient->format);
-  check.hasFormat(*input_gradient, "input gradient", gradient->format);
+  check.reads(*gradient, "gradient", kTrainingDtypes);
+  check.reads(*weight, "weight", kTrainingDtypes);
+  check.writes(*input_gradient, "input gradient", kTrainingDtypes);
+  check.hasDtype(*weight, "weight", gradient->dtype);
+  check.hasDtype(*input_gradient, "input gradient", gradient->dtype);
   check.hasElements(*gradient, "gradient", sizes.result, "the windows have positions");
   check.hasElements(*weight, "weight", sizes.weight, "the windows have for all result channels");
   check.hasElements(*input_gradient, "input gradient", sizes.input, "the images");
@@ -391,15 +391,15 @@ muster_code muster_convolve_backward_weight(const muster_convolution* convolutio
   if (const muster_code code = checkConvolution(*convolution, threads); code != MUSTER_OK) return code;
   const Sizes sizes(*convolution);
   TensorCheck check;
-  check.reads(*input, "input", kTrainingFormats);
-  check.reads(*gradient, "gradient", kTrainingFormats);
-  check.writes(*weight_gradient, "weight gradient", setOf(MUSTER_FORMAT_F32));
-  check.hasFormat(*gradient, "gradient", input->format);
+  check.reads(*input, "input", kTrainingDtypes);
+  check.reads(*gradient, "gradient", kTrainingDtypes);
+  check.writes(*weight_gradient, "weight gradient", setOf(MUSTER_F32));
+  check.hasDtype(*gradient, "gradient", input->dtype);
   check.hasElements(*input, "input", sizes.input, "the images");
   check.hasElements(*gradient, "gradient", sizes.result, "the windows have positions");
   check.hasElements(*weight_gradient, "weight gradient", sizes.weight, "the windows have for all result channels");
   if (bias_gradient->elements != 0) {
-    check.writes(*bias_gradient, "bias gradient", setOf(MUSTER_FORMAT_F32));
+    check.writes(*bias_gradient, "bias gradient", setOf(MUSTER_F32));
     check.hasElements(*bias_gradient, "bias gradient", convolution->result_channels, "the result has channels");
   }
   if (const muster_code code = check.code(); code != MUSTER_OK) return code;

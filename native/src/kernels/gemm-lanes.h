@@ -27,7 +27,7 @@ template <class Format>
 struct Widened {
   using Element = typename Format::Element;
   static constexpr std::size_t kWordDepth = 1;
-  static constexpr bool kRowsInPlace = Format::kFormat == MUSTER_FORMAT_F32;
+  static constexpr bool kRowsInPlace = Format::kDtype == MUSTER_F32;
   static constexpr bool kColumnsInPlace = kRowsInPlace;
 
   /** A vector of words that follow each other in depth. */
@@ -35,7 +35,7 @@ struct Widened {
   /** A word of each of as many lines as a vector has, which are neighbours in memory. */
   [[gnu::always_inline]] static Floats across(const Element* words, std::size_t) { return load<Format>(words); }
   [[gnu::always_inline]] static float one(const Element* word, std::size_t, bool) {
-    if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+    if constexpr (Format::kDtype == MUSTER_F32) {
       return *word;
     } else {
       return loadPart<Format>(word, 1)[0];
@@ -280,7 +280,7 @@ void tile(std::size_t depth, const Panel& left, const Panel& right, const TileTa
     for (std::size_t column = 0; column < kTileColumns; column += 16) __builtin_prefetch(target.sums + row * target.sumsStride + column, 1, 2);
   }
   const std::size_t lastVector = (target.columns - 1) / kLanes;
-  if constexpr (Result::kFormat == MUSTER_FORMAT_F32) {
+  if constexpr (Result::kDtype == MUSTER_F32) {
     if (target.rows == kTileRows && target.columns % kLanes == 0 && target.activation == MUSTER_IDENTITY) {
       Tiles<Products>::kPlain[lastVector](depth, left, right, target);
       return;

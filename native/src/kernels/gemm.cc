@@ -92,7 +92,7 @@ struct Block {
 /** One of a block's panels, which lie one behind the other. */
 Panel panelAt(const Panel& first, std::size_t index) { return {first.data + index * first.nextBytes, first.lineStride, first.depthStride, first.nextBytes}; }
 
-const void* at(const void* data, muster_format format, std::size_t index) { return static_cast<const std::byte*>(data) + index * formatBytes(format); }
+const void* at(const void* data, muster_dtype dtype, std::size_t index) { return static_cast<const std::byte*>(data) + index * elementBytes(dtype); }
 
 /** The first of those that were packed, of `lines` lines. */
 Panel packedPanel(const float* panels, std::size_t lines, std::size_t words) {
@@ -104,8 +104,8 @@ Panel firstRows(const Product& product, const Block& block, const float* packed)
   const GemmKernel& kernel = product.kernel;
   if (!product.plan.rowsInPlace) return packedPanel(packed, kernel.tileRows, ceilDivide(block.depths, kernel.wordDepth));
   const muster_matrices& left = product.call.left;
-  const std::size_t bytes = formatBytes(left.tensor.format);
-  const auto* first = static_cast<const std::byte*>(at(product.left, left.tensor.format, block.row * left.row_stride + block.depth * left.column_stride));
+  const std::size_t bytes = elementBytes(left.tensor.dtype);
+  const auto* first = static_cast<const std::byte*>(at(product.left, left.tensor.dtype, block.row * left.row_stride + block.depth * left.column_stride));
   return {first, left.row_stride * bytes, left.column_stride * kernel.wordDepth * bytes, kernel.tileRows * left.row_stride * bytes};
 }
 
@@ -113,13 +113,13 @@ Panel firstColumns(const Product& product, const Block& block, const float* pack
   const GemmKernel& kernel = product.kernel;
   if (!product.plan.columnsInPlace) return packedPanel(packed, kernel.tileColumns, ceilDivide(block.depths, kernel.wordDepth));
   const muster_matrices& right = product.call.right;
-  const auto* first = static_cast<const std::byte*>(at(product.right, right.tensor.format, block.depth * right.row_stride + block.column));
+  const auto* first = static_cast<const std::byte*>(at(product.right, right.tensor.dtype, block.depth * right.row_stride + block.column));
   return {first, sizeof(float), right.row_stride * sizeof(float), kernel.tileColumns * sizeof(float)};
 }
 
 /** Lines `first` and following of an input, for one panel. */
-Lines linesOf(const Block& block, const void* data, muster_format format, std::size_t first, std::size_t lines, std::size_t lineStride, std::size_t depthStride) {
-  return {at(data, format, first * lineStride + block.depth * depthStride), lineStride, depthStride, lines, block.depths};
+Lines linesOf(const Block& block, const void* data, muster_dtype dtype, std::size_t first, std::size_t lines, std::size_t lineStride, std::size_t depthStride) {
+  return {at(data, dtype, first * lineStride + block.depth * depthStride), lineStride, depthStride, lines, block.depths};
 }
 
 /** Packs what cannot be read in place. */
@@ -134,11 +134,11 @@ void packBlock(const Product& product, const Block& block, float* packedRows, fl
     if (item < rowCount) {
       const std::size_t first = item * kernel.tileRows;
       const std::size_t lines = std::min(kernel.tileRows, block.rows - first);
-      kernel.packRows(linesOf(block, product.left, left.tensor.format, block.row + first, lines, left.row_stride, left.column_stride), packedRows + first * words);
+      kernel.packRows(linesOf(block, product.left, left.tensor.dtype, block.row + first, lines, left.row_stride, left.column_stride), packedRows + first * words);
     } else {
       const std::size_t first = (item - rowCount) * kernel.tileColumns;
       const std::size_t lines = std::min(kernel.tileColumns, block.columns - first);
-      kernel.packColumns(linesOf(block, product.right, right.tensor.format, block.column + first, lines, right.column_stride, right.row_stride), packedColumns + first * words);
+      kernel.packColumns(linesOf(block, product.right, right.tensor.dtype, block.column + first, lines, right.column_stride, right.row_stride), packedColumns + first * words);
     }
   });
 }
@@ -147,7 +147,7 @@ void packBlock(const Product& product, const Block& block, float* packedRows, fl
 TileTarget targetOf(const Product& product, const Block& block, std::size_t row, std::size_t column) {
   const muster_gemm_call& call = product.call;
   const std::size_t place = (block.row + row) * call.result.row_stride + block.column + column;
-  void* result = const_cast<void*>(at(product.result, call.result.tensor.format, place));
+  void* result = const_cast<void*>(at(product.result, call.result.tensor.dtype, place));
   const bool apart = product.sums != nullptr;
   return {
       .rows = std::min(product.kernel.tileRows, block.rows - row),
@@ -167,7 +167,7 @@ TileTarget targetOf(const Product& product, const Block& block, std::size_t row,
 
 void multiplyBlock(const Product& product, const Block& block, const Panel& left, const Panel& right) {
   const GemmKernel& kernel = product.kernel;
-  const auto tile = kernel.tile[product.call.result.tensor.format];
+  const auto tile = kernel.tile[product.call.result.tensor.dtype];
   const std::size_t words = ceilDivide(block.depths, kernel.wordDepth);
   const std::size_t rowCount = ceilDivide(block.rows, kernel.tileRows);
   const std::size_t columnCount = ceilDivide(block.columns, kernel.tileColumns);
@@ -233,7 +233,7 @@ bool multiply(const Product& product) {
 
 /** Sums apart are needed where a depth has several blocks, and the result cannot hold them. */
 std::size_t sumsFloats(const muster_gemm_call& call, const GemmKernel& kernel, const Plan& plan) {
-  if (call.result.tensor.format == MUSTER_FORMAT_F32 || call.depth <= plan.depthWords * kernel.wordDepth) return 0;
+  if (call.result.tensor.dtype == MUSTER_F32 || call.depth <= plan.depthWords * kernel.wordDepth) return 0;
   return std::min<std::size_t>(call.rows, blockSide(kernel.tileRows)) * std::min<std::size_t>(call.columns, blockSide(kernel.tileColumns));
 }
 
@@ -245,13 +245,13 @@ unsigned usefulThreads(const muster_gemm_call& call, unsigned threads) {
 
 /** The batch, product by product or, when there are enough, side by side. @returns false when there was no memory. */
 bool multiplyAll(const muster_gemm_call& call, unsigned threads) {
-  const GemmKernel& kernel = *table().gemm[call.left.tensor.format];
+  const GemmKernel& kernel = *table().gemm[call.left.tensor.dtype];
   const Plan plan = planOf(call, kernel);
   std::atomic<bool> done = true;
   const auto one = [&](std::size_t batch, unsigned ownThreads) {
     const std::size_t floats = sumsFloats(call, kernel, plan);
     const OwnFloats sums(floats == 0 ? nullptr : static_cast<float*>(std::malloc(floats * sizeof(float))));
-    const auto matrix = [&](const muster_matrices& matrices) { return at(matrices.tensor.data, matrices.tensor.format, batch * matrices.batch_stride); };
+    const auto matrix = [&](const muster_matrices& matrices) { return at(matrices.tensor.data, matrices.tensor.dtype, batch * matrices.batch_stride); };
     if (floats != 0 && sums == nullptr) {
       done = false;
     } else if (!multiply({call, kernel, plan, matrix(call.left), matrix(call.right), const_cast<void*>(matrix(call.result)), sums.get(), ownThreads})) {
@@ -298,18 +298,18 @@ muster_code checkResult(const muster_gemm_call& call) {
 
 muster_code checkCall(const muster_gemm_call& call) {
   TensorCheck check;
-  check.reads(call.left.tensor, "left", kTrainingFormats);
-  check.reads(call.right.tensor, "right", kTrainingFormats);
-  check.writes(call.result.tensor, "result", kTrainingFormats);
+  check.reads(call.left.tensor, "left", kTrainingDtypes);
+  check.reads(call.right.tensor, "right", kTrainingDtypes);
+  check.writes(call.result.tensor, "result", kTrainingDtypes);
   if (call.bias.elements != 0) {
-    check.reads(call.bias, "bias", setOf(MUSTER_FORMAT_F32));
+    check.reads(call.bias, "bias", setOf(MUSTER_F32));
     check.hasElements(call.bias, "bias", call.columns, "the result has columns");
   }
   if (const muster_code code = check.code(); code != MUSTER_OK) return code;
-  const muster_format input = call.left.tensor.format;
-  const muster_format output = call.result.tensor.format;
-  if (call.right.tensor.format != input || (output != MUSTER_FORMAT_F32 && output != input)) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s times %s into %s: both inputs must have one format, and the result that or f32", formatName(input), formatName(call.right.tensor.format), formatName(output));
+  const muster_dtype input = call.left.tensor.dtype;
+  const muster_dtype output = call.result.tensor.dtype;
+  if (call.right.tensor.dtype != input || (output != MUSTER_F32 && output != input)) {
+    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s times %s into %s: both inputs must have one dtype, and the result that or f32", dtypeName(input), dtypeName(call.right.tensor.dtype), dtypeName(output));
   }
   if (static_cast<std::uint32_t>(call.activation) >= MUSTER_ACTIVATIONS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no activation %d", static_cast<int>(call.activation));
   if (const muster_code code = checkExtent(call, call.left, call.rows, call.depth, "left"); code != MUSTER_OK) return code;

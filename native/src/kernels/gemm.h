@@ -71,7 +71,7 @@ struct TileTarget {
   bool isLastDepth;
 };
 
-/** How one instruction set multiplies inputs of one format. */
+/** How one instruction set multiplies inputs of one dtype. */
 struct GemmKernel {
   std::size_t tileRows;
   std::size_t tileColumns;
@@ -85,7 +85,7 @@ struct GemmKernel {
   /** Copy lines into a panel of tileRows or tileColumns lines. */
   void (*packRows)(const Lines& lines, float* panel);
   void (*packColumns)(const Lines& lines, float* panel);
-  /** One tile over `depth` words; [format of the result]. */
+  /** One tile over `depth` words; [dtype of the result]. */
   void (*tile[3])(std::size_t depth, const Panel& left, const Panel& right, const TileTarget& target);
 };
 
@@ -136,7 +136,7 @@ void tile(std::size_t depth, const Panel& left, const Panel& right, const TileTa
 }
 
 template <class Format>
-inline constexpr GemmKernel kGemmKernel{kTileRows, kTileColumns, 1, 1, Format::kFormat == MUSTER_FORMAT_F32, Format::kFormat == MUSTER_FORMAT_F32, pack<Format, kTileRows>, pack<Format, kTileColumns>, {tile<F32>, tile<F16>, tile<Bf16>}};
+inline constexpr GemmKernel kGemmKernel{kTileRows, kTileColumns, 1, 1, Format::kDtype == MUSTER_F32, Format::kDtype == MUSTER_F32, pack<Format, kTileRows>, pack<Format, kTileColumns>, {tile<F32>, tile<F16>, tile<Bf16>}};
 
 }  // namespace reference
 }  // namespace muster::kernels

@@ -17,9 +17,9 @@ muster_code checkGradients(const muster_tensor* gradients, std::uint64_t count, 
   for (std::uint64_t index = 0; index < count; index++) {
     check.at(index);
     if (areWritten) {
-      check.writes(gradients[index], "gradient", kTrainingFormats);
+      check.writes(gradients[index], "gradient", kTrainingDtypes);
     } else {
-      check.reads(gradients[index], "gradient", kTrainingFormats);
+      check.reads(gradients[index], "gradient", kTrainingDtypes);
     }
   }
   return check.code();
@@ -35,7 +35,7 @@ bool unscaleAll(const muster_tensor* gradients, const std::vector<Piece>& pieces
   parallelFor(threadCount(threads), pieces.size(), [&](std::size_t item) {
     const Piece& piece = pieces[item];
     const muster_tensor& gradient = gradients[piece.tensor];
-    if (!table().unscale[gradient.format](elementAt(gradient, piece.offset), piece.elements, inverse)) finite.store(false, std::memory_order_relaxed);
+    if (!table().unscale[gradient.dtype](elementAt(gradient, piece.offset), piece.elements, inverse)) finite.store(false, std::memory_order_relaxed);
   });
   return finite;
 }
@@ -45,7 +45,7 @@ double normOf(const muster_tensor* gradients, const std::vector<Piece>& pieces, 
   parallelFor(threadCount(threads), pieces.size(), [&](std::size_t item) {
     const Piece& piece = pieces[item];
     const muster_tensor& gradient = gradients[piece.tensor];
-    sums[item] = table().sumOfSquares[gradient.format](elementAt(gradient, piece.offset), piece.elements);
+    sums[item] = table().sumOfSquares[gradient.dtype](elementAt(gradient, piece.offset), piece.elements);
   });
   double total = 0;
   for (const double sum : sums) total += sum;

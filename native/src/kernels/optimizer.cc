@@ -12,7 +12,7 @@
 namespace muster::kernels {
 namespace {
 
-constexpr FormatSet kCopyFormats = setOf(MUSTER_FORMAT_F16) | setOf(MUSTER_FORMAT_BF16);
+constexpr DtypeSet kCopyFormats = setOf(MUSTER_F16) | setOf(MUSTER_BF16);
 
 struct NamedNumber {
   const char* name;
@@ -38,21 +38,21 @@ void checkCopy(TensorCheck& check, const Parameter& parameter) {
 
 template <class Parameter>
 void checkWeights(TensorCheck& check, const Parameter& parameter) {
-  check.writes(parameter.weights, "weights", setOf(MUSTER_FORMAT_F32));
-  check.reads(parameter.gradient, "gradient", kTrainingFormats);
+  check.writes(parameter.weights, "weights", setOf(MUSTER_F32));
+  check.reads(parameter.gradient, "gradient", kTrainingDtypes);
   check.hasElements(parameter.gradient, "gradient", parameter.weights.elements, "its weights");
   checkCopy(check, parameter);
 }
 
 void checkState(TensorCheck& check, const muster_tensor& state, const char* name, std::uint64_t elements) {
-  check.writes(state, name, setOf(MUSTER_FORMAT_F32));
+  check.writes(state, name, setOf(MUSTER_F32));
   check.hasElements(state, name, elements, "its weights");
 }
 
 float* floatsAt(const muster_tensor& tensor, std::size_t offset) { return static_cast<float*>(elementAt(tensor, offset)); }
 
-/** Where the kernel for a format of copies lies: f32 stands for none. */
-muster_format copyFormat(const muster_tensor& copy) { return copy.elements == 0 ? MUSTER_FORMAT_F32 : copy.format; }
+/** Where the kernel for a dtype of copies lies: f32 stands for none. */
+muster_dtype copyDtype(const muster_tensor& copy) { return copy.elements == 0 ? MUSTER_F32 : copy.dtype; }
 
 void* copyAt(const muster_tensor& copy, std::size_t offset) { return copy.elements == 0 ? nullptr : elementAt(copy, offset); }
 
@@ -140,7 +140,7 @@ muster_code muster_sgd(const muster_sgd_parameter* parameters, uint64_t count, c
     const SgdPiece part{
         floatsAt(parameter.weights, piece.offset), elementAt(parameter.gradient, piece.offset),
         options->momentum == 0 ? nullptr : floatsAt(parameter.momentum, piece.offset), copyAt(parameter.copy, piece.offset), piece.elements};
-    table().sgd[parameter.gradient.format][copyFormat(parameter.copy)](part, factors);
+    table().sgd[parameter.gradient.dtype][copyDtype(parameter.copy)](part, factors);
   });
   return MUSTER_OK;
 }
@@ -155,7 +155,7 @@ muster_code muster_adam(const muster_adam_parameter* parameters, uint64_t count,
     const muster_adam_parameter& parameter = parameters[piece.tensor];
     const AdamPiece part{floatsAt(parameter.weights, piece.offset), elementAt(parameter.gradient, piece.offset), floatsAt(parameter.first_moment, piece.offset),
                          floatsAt(parameter.second_moment, piece.offset), copyAt(parameter.copy, piece.offset), piece.elements};
-    table().adam[parameter.gradient.format][copyFormat(parameter.copy)](part, factors);
+    table().adam[parameter.gradient.dtype][copyDtype(parameter.copy)](part, factors);
   });
   return MUSTER_OK;
 }

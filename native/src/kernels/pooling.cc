@@ -21,7 +21,7 @@
 namespace muster::kernels {
 namespace {
 
-/** A thread's images in f32, where their format is another: that of the input, then that of the results. */
+/** A thread's images in f32, where their dtype is another: that of the input, then that of the results. */
 thread_local Workspace planes;
 
 /** Calls `body(results, pixels, count, pixelStride)` for each tap and row: `count` results from the first on, and the pixels under them. */
@@ -104,7 +104,7 @@ template <class Body>
 muster_code forEachPlane(std::size_t count, std::size_t read, std::size_t written, const muster_tensor& source, const muster_tensor& target, std::uint32_t threads, Body body) {
   std::atomic<bool> done = true;
   parallelFor(threadCount(threads), count, [&](std::size_t plane) {
-    if (source.format == MUSTER_FORMAT_F32) {
+    if (source.dtype == MUSTER_F32) {
       body(plane, static_cast<const float*>(elementAt(source, plane * read)), static_cast<float*>(elementAt(target, plane * written)));
       return;
     }
@@ -113,9 +113,9 @@ muster_code forEachPlane(std::size_t count, std::size_t read, std::size_t writte
       done.store(false, std::memory_order_relaxed);
       return;
     }
-    table().convert[source.format][MUSTER_FORMAT_F32](elementAt(source, plane * read), from, read, false);
+    table().convert[source.dtype][MUSTER_F32](elementAt(source, plane * read), from, read, false);
     body(plane, static_cast<const float*>(from), from + read);
-    table().convert[MUSTER_FORMAT_F32][target.format](from + read, elementAt(target, plane * written), written, false);
+    table().convert[MUSTER_F32][target.dtype](from + read, elementAt(target, plane * written), written, false);
   });
   return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for an image in f32");
 }
@@ -138,7 +138,7 @@ muster_code checkPooling(const muster_images& images, muster_pooling pooling, co
 
 /** Of the tensor with the size of the images, and the one with that of the windows' positions. */
 muster_code checkPooled(TensorCheck& check, const muster_images& images, const muster_tensor& whole, const char* wholeName, const muster_tensor& pooled, const char* pooledName) {
-  check.hasFormat(pooled, pooledName, whole.format);
+  check.hasDtype(pooled, pooledName, whole.dtype);
   check.hasElements(whole, wholeName, images.batches * images.channels * images.rows * images.columns, "the images");
   check.hasElements(pooled, pooledName, images.batches * images.channels * Positions(images).count(), "the windows have positions");
   return check.code();
@@ -152,8 +152,8 @@ using namespace muster::kernels;
 muster_code muster_pool(const muster_images* images, muster_pooling pooling, const muster_tensor* input, const muster_tensor* result, int32_t* places, uint32_t threads) {
   if (const muster_code code = checkPooling(*images, pooling, places, threads); code != MUSTER_OK) return code;
   TensorCheck check;
-  check.reads(*input, "input", kTrainingFormats);
-  check.writes(*result, "result", kTrainingFormats);
+  check.reads(*input, "input", kTrainingDtypes);
+  check.writes(*result, "result", kTrainingDtypes);
   if (const muster_code code = checkPooled(check, *images, *input, "input", *result, "result"); code != MUSTER_OK) return code;
   const Positions positions(*images);
   const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
@@ -170,8 +170,8 @@ muster_code muster_pool_backward(const muster_images* images, muster_pooling poo
                                  uint32_t threads) {
   if (const muster_code code = checkPooling(*images, pooling, places, threads); code != MUSTER_OK) return code;
   TensorCheck check;
-  check.reads(*gradient, "gradient", kTrainingFormats);
-  check.writes(*input_gradient, "input gradient", kTrainingFormats);
+  check.reads(*gradient, "gradient", kTrainingDtypes);
+  check.writes(*input_gradient, "input gradient", kTrainingDtypes);
   if (const muster_code code = checkPooled(check, *images, *input_gradient, "input gradient", *gradient, "gradient"); code != MUSTER_OK) return code;
   const Positions positions(*images);
   const std::size_t pixels = images->rows * images->columns;

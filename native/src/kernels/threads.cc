@@ -9,11 +9,9 @@
 #include <vector>
 
 #include <unistd.h>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 #include "muster/tensor.h"
+#include "process/cores.h"
 
 namespace muster::kernels {
 namespace {
@@ -24,19 +22,11 @@ namespace {
  */
 constexpr int kSpins = 6000;
 
-void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 /** Waits until `value` is no longer `old`. */
 void waitForChange(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
   for (int spin = 0; spin < kSpins; spin++) {
     if (value.load(std::memory_order_acquire) != old) return;
-    pause();
+    relax();
   }
   value.wait(old, std::memory_order_acquire);
 }
@@ -129,17 +119,9 @@ Pool& pool() {
 /** A body's own calls run where it runs. */
 thread_local bool insideJob = false;
 
-unsigned coreCount() {
-#ifdef __linux__
-  cpu_set_t cores;
-  if (::sched_getaffinity(0, sizeof cores, &cores) == 0) return static_cast<unsigned>(CPU_COUNT(&cores));
-#endif
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
 }  // namespace
 
-unsigned threadCount(std::uint32_t wanted) { return std::min(wanted == 0 ? coreCount() : wanted, MUSTER_THREADS_MAX); }
+unsigned threadCount(std::uint32_t wanted) { return std::min(wanted == 0 ? ownCoreCount() : wanted, MUSTER_THREADS_MAX); }
 
 void runInParallel(unsigned threads, std::size_t items, Work work, void* context) {
   Job job{work, context, items};

@@ -5,12 +5,12 @@ import { checkMemory, dtypeOf, DTYPES, invalid, type Dtype, type NumberArray } f
 export type Reduction = 'sum' | 'product' | 'min' | 'max' | 'average';
 
 export interface CallOptions {
-  /** What the elements are, where the array does not say: 'f16' or 'bf16' of a Uint16Array. */
+  /** What the elements are, where the array does not say: 'f16' or 'bf16' of a Uint16Array, 'f8e4m3' or 'f8e5m2' of a Uint8Array. */
   readonly dtype?: Dtype;
 }
 
 export interface ReduceOptions extends CallOptions {
-  /** 'sum' unless told otherwise. 16-bit types are summed in f32; an average of integers is rounded towards zero. */
+  /** 'sum' unless told otherwise. Floats of 16 and 8 bits are summed in f32; an average of integers is rounded towards zero. */
   readonly op?: Reduction;
 }
 

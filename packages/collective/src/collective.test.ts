@@ -58,7 +58,7 @@ async function resultsOf(ranks: readonly RankProcess[]): Promise<unknown[]> {
 t.test('every call of two ranks', async (t) => {
   const ranks = startRanks(t, 'every call');
   const [first, second] = await resultsOf(ranks);
-  const same = { sum: [3, 30], largest: [1, 0], gathered: [0, 1], told: [7, 8], half: [0x4040, 0x3f80], average: [0x3c00, 0x3c00] };
+  const same = { sum: [3, 30], largest: [1, 0], gathered: [0, 1], told: [7, 8], half: [0x4040, 0x3f80], average: [0x3c00, 0x3c00], octets: [0x40, 0x48] };
   t.strictSame(first, { ...same, own: [1, 10], atRoot: [2], part: [1], exchanged: [0, 1] });
   t.strictSame(second, { ...same, own: [2, 20], atRoot: [6], part: [21], exchanged: [10, 11] });
   t.strictSame(await Promise.all(ranks.map((rank) => rank.exited)), [0, 0]);
@@ -205,7 +205,8 @@ const REFUSED: readonly (readonly [string, (communicator: Communicator) => Promi
   ['an Int8Array', (c) => c.allReduce(new Int8Array(2) as unknown as NumberArray), /Float64Array, Float32Array/],
   ['16 bits of neither kind', (c) => c.allReduce(new Uint16Array(2)), /'f16' or 'bf16'/],
   ['a dtype that the array does not hold', (c) => c.allReduce(new Float32Array(2), { dtype: 'f64' }), /'f32', which is what the array holds/],
-  ['an unknown dtype', (c) => c.allReduce(new Float32Array(2), { dtype: 'f8' as 'f32' }), /one of f64, f32/],
+  ['a dtype of other 8 bits', (c) => c.allReduce(new Uint8Array(2), { dtype: 'bf16' }), /'u8' or 'f8e4m3' or 'f8e5m2', which is/],
+  ['an unknown dtype', (c) => c.allReduce(new Float32Array(2), { dtype: 'f8' as 'f32' }), /one of f32, f16/],
   ['an unknown op', (c) => c.allReduce(new Float32Array(2), { op: 'xor' as 'sum' }), /one of sum, product/],
   ['a target of another length', (c) => c.allReduce(new Float32Array(2), { target: new Float32Array(3) }), /of 3 elements is not valid: it must be of 2/],
   ['a target of another type', (c) => c.allReduce(new Float32Array(2), { target: new Int32Array(2) }), /target of allReduce/],

@@ -49,10 +49,12 @@ export const scenarios = {
     await communicator.allReduce(half, { dtype: 'bf16' });
     const average = Uint16Array.of(0x3c00, rank === 0 ? 0x4000 : 0); // 1 and 2 in f16
     await communicator.allReduce(average, { dtype: 'f16', op: 'average' });
+    const octets = Uint8Array.of(0x38, 0x40); // 1 and 2 in E4M3
+    await communicator.allReduce(octets, { dtype: 'f8e4m3' });
     await communicator.allReduce(new Float32Array(0));
     return {
       own: [...own], sum: [...sum], largest: [...largest], atRoot: [...atRoot], part: [...part], gathered: [...gathered].map(Number), told: [...told], exchanged: [...exchanged],
-      half: [...half], average: [...average],
+      half: [...half], average: [...average], octets: [...octets],
     };
   },
 
