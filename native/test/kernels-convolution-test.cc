@@ -202,6 +202,7 @@ void refusesWhatDoesNotFit() {
   CHECK(muster_pool(&images, MUSTER_POOL_MEAN, &input, &result, places.data(), 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_pool(&images, static_cast<muster_pooling>(3), &input, &result, nullptr, 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_pool_backward(&images, MUSTER_POOL_LARGEST, &result, places.data(), &input, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "place 0 is 16") != nullptr);
+  CHECK(muster_pool_backward(&images, MUSTER_POOL_LARGEST, &result, static_cast<std::int32_t*>(input.data), &input, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "overlap") != nullptr);
   muster_images padded = images;
   padded.vertical.padding = 2;
   CHECK(muster_pool(&padded, MUSTER_POOL_MEAN, &input, &result, nullptr, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "padding of 2") != nullptr);
