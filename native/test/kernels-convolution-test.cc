@@ -64,13 +64,13 @@ muster_images randomImages(std::mt19937& random, std::uint64_t sizeMax) {
   return {random() % 4, 1, 8 + random() % sizeMax, 8 + random() % sizeMax, vertical, horizontal};
 }
 
-void convolveAndCompare(muster_dtype format, const muster_convolution& shape, unsigned seed) {
+void convolveAndCompare(muster_dtype dtype, const muster_convolution& shape, unsigned seed) {
   const muster_images& images = shape.images;
   const std::size_t inputs = images.batches * images.channels * images.rows * images.columns;
   const std::size_t weights = shape.result_channels * (images.channels / shape.groups) * images.vertical.kernel * images.horizontal.kernel;
   const std::size_t positions = muster_window_positions(&images.vertical, images.rows) * muster_window_positions(&images.horizontal, images.columns);
   const std::size_t results = images.batches * shape.result_channels * positions;
-  Numbers input = normal(format, inputs, seed), weight = normal(format, weights, seed + 1), gradient = normal(format, results, seed + 2);
+  Numbers input = normal(dtype, inputs, seed), weight = normal(dtype, weights, seed + 1), gradient = normal(dtype, results, seed + 2);
   Numbers bias = normal(MUSTER_F32, seed % 2 == 0 ? 0 : shape.result_channels, seed + 3);
   const Values x = input.values(), w = weight.values(), g = gradient.values(), b = bias.values();
   Values forward(results), inputGradient(inputs), weightGradient(weights, 1), biasGradient(b.size(), 2);
@@ -84,7 +84,7 @@ void convolveAndCompare(muster_dtype format, const muster_convolution& shape, un
     inputGradient[from] += g[to] * w[by];
     weightGradient[by] += g[to] * x[from];
   });
-  Numbers result = zeros(format, results), below = zeros(format, inputs), weightsBelow(MUSTER_F32, Values(weights, 1)), biasBelow(MUSTER_F32, Values(b.size(), 2));
+  Numbers result = zeros(dtype, results), below = zeros(dtype, inputs), weightsBelow(MUSTER_F32, Values(weights, 1)), biasBelow(MUSTER_F32, Values(b.size(), 2));
   const muster_tensor from = input.tensor(), by = weight.tensor(), add = bias.tensor(), to = result.tensor(), above = gradient.tensor();
   const muster_tensor toInput = below.tensor(), toWeight = weightsBelow.tensor(), toBias = biasBelow.tensor();
   const std::uint32_t threads = 1 + seed % 3;
@@ -111,15 +111,15 @@ void convolvesWhatIsCutIntoPieces() {
       {{1, 2, 30, 25, three, three}, 5, 1}, {{2, 40, 9, 10, three, three}, 6, 1}, {{3, 7, 20, 15, one, one}, 9, 1}, {{9, 1, 12, 12, three, three}, 4, 1}, {{2, 300, 15, 16, one, one}, 3, 3}};
   unsigned seed = 100;
   for (const muster_convolution& shape : shapes) {
-    for (const muster_dtype format : kTraining) convolveAndCompare(format, shape, seed++);
+    for (const muster_dtype dtype : kTraining) convolveAndCompare(dtype, shape, seed++);
   }
 }
 
-void poolAndCompare(muster_dtype format, const muster_images& images, muster_pooling pooling, unsigned seed) {
+void poolAndCompare(muster_dtype dtype, const muster_images& images, muster_pooling pooling, unsigned seed) {
   const std::size_t pixels = images.rows * images.columns, planeCount = images.batches * images.channels;
   const std::int64_t rows = positionsOf(images.vertical, images.rows), columns = positionsOf(images.horizontal, images.columns);
   const auto positions = static_cast<std::size_t>(rows * columns);
-  Numbers input = normal(format, planeCount * pixels, seed), gradient = normal(format, planeCount * positions, seed + 1);
+  Numbers input = normal(dtype, planeCount * pixels, seed), gradient = normal(dtype, planeCount * positions, seed + 1);
   const Values x = input.values(), g = gradient.values();
   Values forward, inputGradient(x.size());
   std::vector<std::int32_t> places, found(planeCount * positions);
@@ -145,7 +145,7 @@ void poolAndCompare(muster_dtype format, const muster_images& images, muster_poo
       places.push_back(place);
     }
   }
-  Numbers result = zeros(format, forward.size()), below = zeros(format, x.size());
+  Numbers result = zeros(dtype, forward.size()), below = zeros(dtype, x.size());
   const muster_tensor from = input.tensor(), to = result.tensor(), above = gradient.tensor(), toInput = below.tensor();
   std::int32_t* const into = pooling == MUSTER_POOL_LARGEST ? found.data() : nullptr;
   CHECK(muster_pool(&images, pooling, &from, &to, into, 2) == MUSTER_OK && near(result, forward, 1e-6));
@@ -202,6 +202,7 @@ void refusesWhatDoesNotFit() {
   CHECK(muster_pool(&images, MUSTER_POOL_MEAN, &input, &result, places.data(), 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_pool(&images, static_cast<muster_pooling>(3), &input, &result, nullptr, 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_pool_backward(&images, MUSTER_POOL_LARGEST, &result, places.data(), &input, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "place 0 is 16") != nullptr);
+  CHECK(muster_pool_backward(&images, MUSTER_POOL_LARGEST, &result, static_cast<std::int32_t*>(input.data), &input, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "overlap") != nullptr);
   muster_images padded = images;
   padded.vertical.padding = 2;
   CHECK(muster_pool(&padded, MUSTER_POOL_MEAN, &input, &result, nullptr, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "padding of 2") != nullptr);

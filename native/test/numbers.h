@@ -1,4 +1,4 @@
-/** Numbers in the formats of training, as tests compute with them: in f64. */
+/** Numbers in the dtypes of training, as tests compute with them: in f64. */
 #pragma once
 
 #include <cmath>
@@ -16,7 +16,7 @@ inline constexpr muster_dtype kTraining[] = {MUSTER_F32, MUSTER_F16, MUSTER_BF16
 /** Half a unit of the last place, relative. */
 inline constexpr double kRounding[] = {0x1p-24, 0x1p-11, 0x1p-8};
 
-/** Numbers in a format's memory, seen as f64. */
+/** Numbers in a dtype's memory, seen as f64. */
 class Numbers {
  public:
   Numbers(muster_dtype dtype, const Values& values) : dtype_(dtype), count_(values.size()), words_(values.size() + 1) {
@@ -54,7 +54,7 @@ inline Numbers normal(muster_dtype dtype, std::size_t count, unsigned seed, doub
 
 inline Numbers zeros(muster_dtype dtype, std::size_t count) { return Numbers(dtype, Values(count)); }
 
-/** Within the rounding of the format and `error`, which is what f32 arithmetic may lose. */
+/** Within the rounding of the dtype and `error`, which is what f32 arithmetic may lose. */
 inline bool near(const Numbers& found, const Values& expected, double error) {
   const Values values = found.values();
   for (std::size_t index = 0; index < expected.size(); index++) {

@@ -1,6 +1,6 @@
 /**
  * Convolutions and pooling over images, batch by channel by row by column (NCHW), each in one piece. Inputs, results and their gradients are f32, f16
- * or bf16, one format in a call; sums are made in f32. Nothing that is written overlaps anything.
+ * or bf16, one dtype in a call; sums are made in f32. Nothing that is written overlaps anything.
  */
 #ifndef MUSTER_CONVOLUTION_H
 #define MUSTER_CONVOLUTION_H
@@ -43,7 +43,7 @@ uint64_t muster_window_positions(const muster_window* window, uint64_t size);
 
 /**
  * result[n, o] = bias[o] + the sum over o's channels c of the correlation of input[n, c] with weight[o, c], as torch.nn.functional.conv2d.
- * @param weight result_channels x (channels / groups) x kernel rows x kernel columns, of the input's format.
+ * @param weight result_channels x (channels / groups) x kernel rows x kernel columns, of the input's dtype.
  * @param bias f32, a number for each result channel; without elements: none.
  */
 muster_code muster_convolve(const muster_convolution* shape, const muster_tensor* input, const muster_tensor* weight, const muster_tensor* bias, const muster_tensor* result,

@@ -22,6 +22,8 @@ inline constexpr DtypeSet kTrainingDtypes = setOf(MUSTER_F32) | setOf(MUSTER_F16
  */
 class TensorCheck {
  public:
+  TensorCheck() { extents_.reserve(kUsualTensors); }
+
   /** For calls that list tensors: the position that is named with those that follow. */
   void at(std::uint64_t index) { index_ = index; }
 
@@ -41,6 +43,9 @@ class TensorCheck {
   muster_code code();
 
  private:
+  /** What most calls have, so that theirs are allocated once. */
+  static constexpr std::size_t kUsualTensors = 8;
+
   struct Extent {
     std::uintptr_t begin;
     std::uintptr_t end;

@@ -9,6 +9,13 @@
  * 2 * images * positions * result channels * taps FLOPs each, taps = channels of a group * kernel rows * kernel columns. Patches cost one write and one
  * read of the second cache a product; windows of one number with a stride of 1 are read where they are.
  * Units do not depend on the number of threads, nor do the results' bits.
+ *
+ * GFLOP/s forward, to the input and to the weight, f32 on two cores of a Zen 5, and in brackets PyTorch 2.13 (oneDNN, which keeps its own layouts):
+ *   32 x 32 x 28 x 28 into 64 channels, 3 x 3       275 262 249   (111 313 305)
+ *   16 x 64 x 56 x 56 into 64, 3 x 3                314 286 260   (198 182 183)
+ *   16 x 64 x 56 x 56 into 128, 1 x 1               185 279 209   (201 175 146)
+ *    8 x 256 x 14 x 14 into 256, 3 x 3              318 313 308   (359 350 331)
+ *    8 x 3 x 224 x 224 into 64, 7 x 7 by 2          222 217 209   ( 81  68 256)
  * Source: Chellapilla, Puri and Simard 2006.
  */
 #include "muster/convolution.h"
@@ -152,8 +159,8 @@ muster_matrices matrix(const muster_tensor& tensor, std::size_t first, std::size
   return {{elementAt(tensor, first), elements, tensor.dtype}, rowStride, columnStride, 0};
 }
 
-muster_matrices matrixOf(const void* data, muster_dtype format, std::size_t elements, std::size_t rowStride, std::size_t columnStride = 1) {
-  return {{const_cast<void*>(data), elements, format}, rowStride, columnStride, 0};
+muster_matrices matrixOf(const void* data, muster_dtype dtype, std::size_t elements, std::size_t rowStride, std::size_t columnStride = 1) {
+  return {{const_cast<void*>(data), elements, dtype}, rowStride, columnStride, 0};
 }
 
 struct ProductShape {

@@ -22,17 +22,21 @@ namespace {
 constexpr std::size_t kBlockSide = 2048;
 
 /** Rows so few that packing the columns for them costs more than reading these where they are: if they fit the second cache twice over, or not. */
-constexpr std::size_t kRowsForNearColumns = 256;
+constexpr std::size_t kRowsForNearColumns = 448;
 constexpr std::size_t kRowsForFarColumns = 16;
 
-/** Rows that are neighbours in memory are read where they are up to this depth in words: each word is a cache line of its own. */
+/**
+ * Rows that are neighbours in memory (of a transposed matrix) are read where they are when they are used for few columns only, or there is
+ * not much of them: each word is a cache line of its own, so that no more of them stay in the first cache.
+ */
+constexpr std::size_t kColumnsForLinesInPlace = 256;
 constexpr std::size_t kDepthForLinesInPlace = 256;
 
 /** Units of work for each thread, at least: so many that all end at about the same time. */
 constexpr std::size_t kUnitsPerThread = 16;
 
-/** A thread more for so many FLOPs: some five microseconds, several times what it takes to offer work to a thread that is awake. */
-constexpr double kFlopsPerThread = 1e6;
+/** A thread more for so many FLOPs: a few microseconds, several times what it takes to offer work to a thread that is awake. */
+constexpr double kFlopsPerThread = 5e5;
 
 /** Of packed panels alone: 16 MB at most. */
 thread_local Workspace workspace;
@@ -57,12 +61,15 @@ bool readsColumnsInPlace(const muster_gemm_call& call, const GemmKernel& kernel)
 
 Plan planOf(const muster_gemm_call& call, const GemmKernel& kernel) {
   const std::size_t words = ceilDivide(call.depth, kernel.wordDepth);
+  const bool hasRowsAlong = call.left.column_stride == 1;
+  const bool hasShortBlocks = !hasRowsAlong && kernel.rowsInPlace && call.columns <= kColumnsForLinesInPlace;
+  const std::size_t limit = hasShortBlocks ? std::min(kDepthForLinesInPlace, depthLimit(kernel)) : depthLimit(kernel);
   // Blocks of one depth: a short last one would pay for its sums as much as the others.
-  const std::size_t depth = ceilDivide(words, std::max<std::size_t>(1, ceilDivide(words, depthLimit(kernel))));
-  const bool wholeWords = kernel.wordDepth == 1 || (call.left.column_stride == 1 && call.depth % kernel.wordDepth == 0);
+  const std::size_t depth = ceilDivide(words, std::max<std::size_t>(1, ceilDivide(words, limit)));
+  const bool wholeWords = kernel.wordDepth == 1 || (hasRowsAlong && call.depth % kernel.wordDepth == 0);
   return {
       .depthWords = depth,
-      .rowsInPlace = kernel.rowsInPlace && wholeWords && (call.left.column_stride == 1 || depth <= kDepthForLinesInPlace),
+      .rowsInPlace = kernel.rowsInPlace && wholeWords && (hasRowsAlong || depth <= kDepthForLinesInPlace),
       .columnsInPlace = readsColumnsInPlace(call, kernel),
   };
 }
@@ -93,7 +100,7 @@ struct Block {
 /** One of a block's panels, which lie one behind the other. */
 Panel panelAt(const Panel& first, std::size_t index) { return {first.data + index * first.nextBytes, first.lineStride, first.depthStride, first.nextBytes}; }
 
-const void* at(const void* data, muster_dtype format, std::size_t index) { return static_cast<const std::byte*>(data) + index * muster::elementBytes(format); }
+const void* at(const void* data, muster_dtype dtype, std::size_t index) { return static_cast<const std::byte*>(data) + index * elementBytes(dtype); }
 
 /** The first of those that were packed, of `lines` lines. */
 Panel packedPanel(const float* panels, std::size_t lines, std::size_t words) {
@@ -105,7 +112,7 @@ Panel firstRows(const Product& product, const Block& block, const float* packed)
   const GemmKernel& kernel = product.kernel;
   if (!product.plan.rowsInPlace) return packedPanel(packed, kernel.tileRows, ceilDivide(block.depths, kernel.wordDepth));
   const muster_matrices& left = product.call.left;
-  const std::size_t bytes = muster::elementBytes(left.tensor.dtype);
+  const std::size_t bytes = elementBytes(left.tensor.dtype);
   const auto* first = static_cast<const std::byte*>(at(product.left, left.tensor.dtype, block.row * left.row_stride + block.depth * left.column_stride));
   return {first, left.row_stride * bytes, left.column_stride * kernel.wordDepth * bytes, kernel.tileRows * left.row_stride * bytes};
 }

@@ -85,7 +85,7 @@ struct GemmKernel {
   /** Copy lines into a panel of tileRows or tileColumns lines. */
   void (*packRows)(const Lines& lines, float* panel);
   void (*packColumns)(const Lines& lines, float* panel);
-  /** One tile over `depth` words; [format of the result]. */
+  /** One tile over `depth` words; [dtype of the result]. */
   void (*tile[3])(std::size_t depth, const Panel& left, const Panel& right, const TileTarget& target);
 };
 

@@ -21,7 +21,7 @@
 namespace muster::kernels {
 namespace {
 
-/** A thread's images in f32, where their format is another: that of the input, then that of the results. */
+/** A thread's images in f32, where their dtype is another: that of the input, then that of the results. */
 thread_local Workspace planes;
 
 /** Calls `body(results, pixels, count, pixelStride)` for each tap and row: `count` results from the first on, and the pixels under them. */
@@ -136,6 +136,9 @@ muster_code checkPooling(const muster_images& images, muster_pooling pooling, co
   return MUSTER_OK;
 }
 
+/** One for each result. */
+muster_tensor placesOf(const std::int32_t* places, const muster_tensor& results) { return {const_cast<std::int32_t*>(places), results.elements, MUSTER_I32}; }
+
 /** Of the tensor with the size of the images, and the one with that of the windows' positions. */
 muster_code checkPooled(TensorCheck& check, const muster_images& images, const muster_tensor& whole, const char* wholeName, const muster_tensor& pooled, const char* pooledName) {
   check.hasDtype(pooled, pooledName, whole.dtype);
@@ -154,6 +157,7 @@ muster_code muster_pool(const muster_images* images, muster_pooling pooling, con
   TensorCheck check;
   check.reads(*input, "input", kTrainingDtypes);
   check.writes(*result, "result", kTrainingDtypes);
+  if (places != nullptr) check.writes(placesOf(places, *result), "places", setOf(MUSTER_I32));
   if (const muster_code code = checkPooled(check, *images, *input, "input", *result, "result"); code != MUSTER_OK) return code;
   const Positions positions(*images);
   const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
@@ -172,6 +176,7 @@ muster_code muster_pool_backward(const muster_images* images, muster_pooling poo
   TensorCheck check;
   check.reads(*gradient, "gradient", kTrainingDtypes);
   check.writes(*input_gradient, "input gradient", kTrainingDtypes);
+  if (places != nullptr) check.reads(placesOf(places, *gradient), "places", setOf(MUSTER_I32));
   if (const muster_code code = checkPooled(check, *images, *input_gradient, "input gradient", *gradient, "gradient"); code != MUSTER_OK) return code;
   const Positions positions(*images);
   const std::size_t pixels = images->rows * images->columns;
@@ -183,6 +188,9 @@ muster_code muster_pool_backward(const muster_images* images, muster_pooling poo
   return forEachPlane(images->batches * images->channels, positions.count(), pixels, *gradient, *input_gradient, threads, [&](std::size_t plane, const float* from, float* to) {
     std::fill_n(to, pixels, 0.0f);
     if (places == nullptr) return spreadMean(*images, positions, from, share, to);
-    for (std::size_t index = 0; index < positions.count(); index++) to[places[plane * positions.count() + index]] += from[index];
+    for (std::size_t index = 0; index < positions.count(); index++) {
+      const auto place = static_cast<std::size_t>(places[plane * positions.count() + index]);
+      if (place < pixels) to[place] += from[index];  // once more: another thread may have written there
+    }
   });
 }
