@@ -66,7 +66,7 @@ muster_code muster_gather(const muster_index_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkIndexing(*call); code != MUSTER_OK) return code;
   if (const muster_code code = checkApart(call->picked, "what is picked", 3, call->shape); code != MUSTER_OK) return code;
-  switch (elementBytes(call->indexed.dtype)) {
+  switch (muster::elementBytes(call->indexed.dtype)) {
     case 8: gatherAll<std::uint64_t>(*call, threads); break;
     case 4: gatherAll<std::uint32_t>(*call, threads); break;
     case 2: gatherAll<std::uint16_t>(*call, threads); break;
