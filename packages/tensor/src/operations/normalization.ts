@@ -4,7 +4,7 @@ import { isFloating } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { isSameShape, sizeOf, type Shape } from '../shape.js';
 import { copyOf, denseOf, empty, filled, numberTensor, viewOf, type Tensor } from '../tensor.js';
-import { add, mul } from './arithmetic.js';
+import { add, mul, to } from './arithmetic.js';
 import { mapped, reduced, reshapedDense } from './raw.js';
 import { reshape } from './views.js';
 
@@ -83,9 +83,10 @@ export function groupNorm(input: Tensor, groups: number, { weight = null, bias =
   const [examples, channels] = input.shape as [number, number];
   if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) throw tensorError('groupNorm', [input], `${channels} channels are not ${groups} groups of equal size`);
   const columns = input.size / Math.max(1, examples * groups);
-  const normal = reshape(layerNorm(reshape(input, examples * groups, columns), [columns], { epsilon }), ...input.shape);
+  const rows = reshape(weight === null && bias === null ? input : to(input, 'f32'), examples * groups, columns);
+  const normal = reshape(layerNorm(rows, [columns], { epsilon }), ...input.shape);
   const scaled = weight === null ? normal : mul(normal, perChannel(weight, input.rank));
-  return bias === null ? scaled : add(scaled, perChannel(bias, input.rank));
+  return to(bias === null ? scaled : add(scaled, perChannel(bias, input.rank)), input.dtype);
 }
 
 interface BatchNorm {
