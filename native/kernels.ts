@@ -97,6 +97,122 @@ export interface GemmCall {
   readonly activation: 'identity' | 'relu' | 'gelu-erf' | 'gelu-tanh' | 'silu';
 }
 
+/** How a window moves over an image, along one side. There are floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1 positions. */
+export interface Window {
+  readonly kernel: number;
+  readonly stride: number;
+  readonly padding: number;
+  /** Distance between the window's numbers; 1: neighbours. */
+  readonly dilation: number;
+}
+
+/** Images lie batch by channel by row by column (NCHW), each in one piece. */
+export interface Images {
+  readonly batches: number;
+  readonly channels: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly vertical: Window;
+  readonly horizontal: Window;
+}
+
+export interface ConvolutionShape {
+  readonly images: Images;
+  readonly resultChannels: number;
+  /** Divides both numbers of channels. */
+  readonly groups: number;
+}
+
+export interface ConvolveCall {
+  readonly shape: ConvolutionShape;
+  readonly input: TrainingTensor;
+  /** Of the input's dtype: resultChannels x (channels / groups) x kernel rows x kernel columns. */
+  readonly weight: TrainingTensor;
+  /** A number for each result channel, or null. */
+  readonly bias: Float32Array | null;
+  /** Of the input's dtype. */
+  readonly result: TrainingTensor;
+}
+
+export interface ConvolveBackwardInputCall {
+  readonly shape: ConvolutionShape;
+  /** Of the result. */
+  readonly gradient: TrainingTensor;
+  readonly weight: TrainingTensor;
+  readonly inputGradient: TrainingTensor;
+}
+
+/** What is written is added to. */
+export interface ConvolveBackwardWeightCall {
+  readonly shape: ConvolutionShape;
+  readonly input: TrainingTensor;
+  /** Of the result. */
+  readonly gradient: TrainingTensor;
+  readonly weightGradient: Float32Array;
+  readonly biasGradient: Float32Array | null;
+}
+
+/** The mean is over the window's numbers inside the image, or, padded, over all of them. */
+export type Pooling = 'largest' | 'mean' | 'mean-padded';
+
+export interface PoolCall {
+  readonly images: Images;
+  readonly pooling: Pooling;
+  readonly input: TrainingTensor;
+  readonly result: TrainingTensor;
+  /** Of 'largest': gets for each result where in its image (row * columns + column) the number was found. Null for means. */
+  readonly places: Int32Array | null;
+}
+
+export interface PoolBackwardCall {
+  readonly images: Images;
+  readonly pooling: Pooling;
+  /** Of the result. */
+  readonly gradient: TrainingTensor;
+  readonly places: Int32Array | null;
+  readonly inputGradient: TrainingTensor;
+}
+
+/** Number i of vector `row` of head h of batch b is number b * batchStride + h * headStride + row * rowStride + i. */
+export interface Heads {
+  readonly tensor: TrainingTensor;
+  readonly batchStride: number;
+  readonly headStride: number;
+  readonly rowStride: number;
+}
+
+export interface AttentionShape {
+  readonly batches: number;
+  readonly heads: number;
+  readonly queries: number;
+  readonly keys: number;
+  /** Numbers in each vector. */
+  readonly width: number;
+  /** Of the products of queries and keys: 1 / sqrt(width) as a rule. */
+  readonly scale: number;
+  /** Query i sees the keys up to i + keys - queries. */
+  readonly causal: boolean;
+}
+
+/** result = softmax(scale * query * key^T) * value for each head; all of one dtype. */
+export interface AttentionCall {
+  readonly shape: AttentionShape;
+  readonly query: Heads;
+  readonly key: Heads;
+  readonly value: Heads;
+  readonly result: Heads;
+  /** Gets, for each batch, head and query, what the backward pass reads. */
+  readonly logSums: Float32Array;
+}
+
+export interface AttentionBackwardCall extends AttentionCall {
+  /** Of the result. */
+  readonly gradient: Heads;
+  readonly queryGradient: Heads;
+  readonly keyGradient: Heads;
+  readonly valueGradient: Heads;
+}
+
 export interface Kernels {
   /** The instructions in use. */
   readonly level: 'scalar' | 'neon' | 'avx2' | 'avx512' | 'avx512-bf16';
@@ -127,4 +243,24 @@ export interface Kernels {
 
   gemm(call: GemmCall, threads?: number): void;
   gemmAsync(call: GemmCall, threads?: number): Promise<void>;
+
+  /** torch.nn.functional.conv2d. */
+  convolve(call: ConvolveCall, threads?: number): void;
+  convolveAsync(call: ConvolveCall, threads?: number): Promise<void>;
+  convolveBackwardInput(call: ConvolveBackwardInputCall, threads?: number): void;
+  convolveBackwardInputAsync(call: ConvolveBackwardInputCall, threads?: number): Promise<void>;
+  convolveBackwardWeight(call: ConvolveBackwardWeightCall, threads?: number): void;
+  convolveBackwardWeightAsync(call: ConvolveBackwardWeightCall, threads?: number): Promise<void>;
+
+  /** The largest number or the mean of each window. A window's padding is at most half of it. */
+  pool(call: PoolCall, threads?: number): void;
+  poolAsync(call: PoolCall, threads?: number): Promise<void>;
+  poolBackward(call: PoolBackwardCall, threads?: number): void;
+  poolBackwardAsync(call: PoolBackwardCall, threads?: number): Promise<void>;
+
+  /** torch.nn.functional.scaled_dot_product_attention. */
+  attention(call: AttentionCall, threads?: number): void;
+  attentionAsync(call: AttentionCall, threads?: number): Promise<void>;
+  attentionBackward(call: AttentionBackwardCall, threads?: number): void;
+  attentionBackwardAsync(call: AttentionBackwardCall, threads?: number): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** The kernels as JavaScript calls them: results, errors for what does not fit, and work off this thread. What they compute is tested in C++. */
 import t from 'tap';
-import { kernels, type AdamOptions, type AdamParameter, type GemmCall, type Tensor } from '../index.js';
+import { kernels, type AdamOptions, type AdamParameter, type AttentionCall, type ConvolveCall, type GemmCall, type Heads, type Images, type Tensor } from '../index.js';
 
 const f32 = (...values: number[]): Tensor & { dtype: 'f32' } => ({ dtype: 'f32', data: Float32Array.from(values) });
 const bf16 = (count: number): Tensor & { dtype: 'bf16' } => ({ dtype: 'bf16', data: new Uint16Array(count) });
@@ -82,6 +82,64 @@ t.test('works off this thread, several calls at once, on arrays that nobody hold
   t.ok(results.every(({ data }) => data.every((value) => value === size)));
 });
 
+/** One image of 1 x 2 x 3 under windows of two columns. */
+const IMAGES: Images = {
+  batches: 1, channels: 1, rows: 2, columns: 3,
+  vertical: { kernel: 1, stride: 1, padding: 0, dilation: 1 }, horizontal: { kernel: 2, stride: 1, padding: 0, dilation: 1 },
+};
+
+function convolveCall(): ConvolveCall {
+  return {
+    shape: { images: IMAGES, resultChannels: 1, groups: 1 },
+    input: f32(1, 2, 3, 4, 5, 6), weight: f32(1, 10), bias: Float32Array.of(100), result: f32(0, 0, 0, 0),
+  };
+}
+
+t.test('convolves, forward and backward', async (t) => {
+  const call = convolveCall();
+  kernels.convolve(call);
+  t.strictSame([...call.result.data], [121, 132, 154, 165]);
+  const { shape, input, weight } = call;
+  const gradient = f32(1, 0, 0, 1);
+  const inputGradient = f32(9, 9, 9, 9, 9, 9);
+  await kernels.convolveBackwardInputAsync({ shape, gradient, weight, inputGradient });
+  t.strictSame([...inputGradient.data], [1, 10, 0, 0, 1, 10]);
+  const weightGradient = Float32Array.of(1, 1);
+  const biasGradient = Float32Array.of(1);
+  kernels.convolveBackwardWeight({ shape, input, gradient, weightGradient, biasGradient });
+  t.strictSame([...weightGradient, ...biasGradient], [7, 9, 3]);
+});
+
+t.test('pools, forward and backward', async (t) => {
+  const input = f32(1, 3, 2, 6, 5, 4);
+  const result = f32(0, 0, 0, 0);
+  const places = new Int32Array(4);
+  kernels.pool({ images: IMAGES, pooling: 'largest', input, result, places });
+  t.strictSame([[...result.data], [...places]], [[3, 3, 6, 5], [1, 1, 3, 4]]);
+  const inputGradient = f32(9, 9, 9, 9, 9, 9);
+  await kernels.poolBackwardAsync({ images: IMAGES, pooling: 'largest', gradient: f32(1, 2, 3, 4), places, inputGradient });
+  t.strictSame([...inputGradient.data], [0, 3, 0, 3, 4, 0]);
+  await kernels.poolAsync({ images: IMAGES, pooling: 'mean', input, result, places: null });
+  t.strictSame([...result.data], [2, 2.5, 5.5, 4.5]);
+});
+
+/** Two queries and keys of one number; the first sees itself alone. */
+function attentionCall(): AttentionCall {
+  const heads = (...values: number[]): Heads => ({ tensor: f32(...values), batchStride: 2, headStride: 2, rowStride: 1 });
+  const shape = { batches: 1, heads: 1, queries: 2, keys: 2, width: 1, scale: 1, causal: true };
+  return { shape, query: heads(1, 0), key: heads(1, 2), value: heads(4, 8), result: heads(0, 0), logSums: new Float32Array(2) };
+}
+
+t.test('attends, forward and backward', async (t) => {
+  const call = attentionCall();
+  await kernels.attentionAsync(call);
+  t.strictSame([...call.result.tensor.data], [4, 6]);
+  t.ok(Math.abs((call.logSums[1] ?? 0) - Math.log(2)) < 1e-6);
+  const gradients = { gradient: attentionCall().query, queryGradient: attentionCall().result, keyGradient: attentionCall().result, valueGradient: attentionCall().result };
+  kernels.attentionBackward({ ...call, ...gradients });
+  t.strictSame([...gradients.valueGradient.tensor.data], [1, 0]);
+});
+
 t.test('bad input throws before anything is changed', async (t) => {
   const memory = new ArrayBuffer(64);
   const detached = new Float32Array(4);
@@ -98,6 +156,9 @@ t.test('bad input throws before anything is changed', async (t) => {
     [/scale must be a number/, () => kernels.unscale([f32(1)], wrong('2'))],
     [/step must be a number/, () => kernels.adam([], wrong({ ...ADAM, step: undefined }))],
     [/decoupled must be true or false/, () => kernels.adam([], wrong({ ...ADAM, decoupled: 1 }))],
+    [/weight\.data must be a Float32Array/, () => kernels.convolve({ ...convolveCall(), weight: wrong({ dtype: 'f32' }) })],
+    [/pooling must be/, () => kernels.pool({ images: IMAGES, pooling: wrong('median'), input: f32(), result: f32(), places: null })],
+    [/query must be an object/, () => kernels.attention({ ...attentionCall(), query: wrong(undefined) })],
     [/activation must be/, () => kernels.gemm(wrong({ ...gemmCall(), activation: 'tanh' }))],
   ];
   for (const [message, call] of typeErrors) t.throws(call, { name: 'TypeError', message });
@@ -112,6 +173,9 @@ t.test('bad input throws before anything is changed', async (t) => {
     [/first moment 0 has 3 elements/, () => kernels.adam([{ ...adamParameter(2), firstMoment: new Float32Array(3) }], ADAM)],
     [/beta1 is 1/, () => kernels.adam([], { ...ADAM, beta1: 1 })],
     [/too few for 1 matrices of 3 x 2/, () => kernels.gemm({ ...gemmCall(), rows: 3 })],
+    [/does not fit images of 3 columns/, () => kernels.convolve({ ...convolveCall(), shape: { ...convolveCall().shape, images: { ...IMAGES, horizontal: { ...IMAGES.horizontal, kernel: 4 } } } })],
+    [/places has 3 elements, and 4 are wanted/, () => kernels.pool({ images: IMAGES, pooling: 'largest', input: f32(1, 2, 3, 4, 5, 6), result: f32(1, 2, 3, 4), places: new Int32Array(3) })],
+    [/2 queries cannot see/, () => kernels.attention({ ...attentionCall(), shape: { ...attentionCall().shape, keys: 1 } })],
     [/depth must be an integer from 0/, () => kernels.gemm({ ...gemmCall(), depth: -1 })],
   ];
   for (const [message, call] of rangeErrors) t.throws(call, { name: 'RangeError', code: 'ERR_OUT_OF_RANGE', message });

@@ -56,7 +56,7 @@ typedef struct muster_gemm_call {
 
 /**
  * result = activation(alpha * left * right + beta * result + bias), for each matrix of the batch. Products are summed in f32, in an order that
- * depends on the instruction set and not on the number of threads; 16-bit results are rounded once. With AVX512-BF16, products of bf16 take
+ * depends on the processor (its instruction set and first cache) and not on the number of threads; 16-bit results are rounded once. With AVX512-BF16, products of bf16 take
  * denormal inputs for zero. Against the exact result, the error is at most depth * 2^-23 of the sum of the products' magnitudes, and the rounding of the result.
  */
 muster_code muster_gemm(const muster_gemm_call* call, uint32_t threads);

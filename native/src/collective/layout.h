@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "muster/collective.h"
+#include "process/cores.h"
 
 namespace muster {
 
@@ -64,15 +65,12 @@ struct alignas(kLineBytes) Bell {
   std::atomic<std::uint32_t> asleep;
 };
 
-/** Enough to tell whether MUSTER_RANKS_MAX ranks have a core each. */
-constexpr std::size_t kCoreBits = 1024;
-
 enum class Presence : std::uint32_t { absent = 0, present = 1, left = 2 };
 
 struct alignas(kLineBytes) RankControl {
   std::atomic<Presence> presence;
   std::int32_t processId;
-  /** A bit for each core that the rank may run on; where there are more cores, of their numbers modulo kCoreBits. */
+  /** Those that the rank may run on. */
   std::bitset<kCoreBits> cores;
   /** What this rank is in now, and as its how manieth collective call; a shape of 0 is between calls. */
   PublishedCall current;

@@ -49,12 +49,6 @@ double total(const void* input, std::size_t elements) {
   return sumInLanes<Format>(input, elements, [](Doubles value) { return value; });
 }
 
-/** The first `count` lanes of a vector, and `rest` in the others. */
-inline Floats withRest(Floats value, std::size_t count, float rest) {
-  for (std::size_t lane = count; lane < kLanes; lane++) value[lane] = rest;
-  return value;
-}
-
 template <class Format>
 double largest(const void* input, std::size_t elements) {
   const auto* from = static_cast<const typename Format::Element*>(input);

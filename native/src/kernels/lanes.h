@@ -188,16 +188,38 @@ template <class Format>
   storeVector(to, narrow<Format>(value));
 }
 
-/** The first `count` numbers, fewer than a vector has; zeros behind them. For the ends of rows: not fast. */
+#if defined(__AVX512F__)
+/** A bit for each of the first `count` lanes. */
+[[gnu::always_inline]] inline __mmask16 firstLanes(std::size_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+#endif
+
+/** The first `count` numbers, fewer than a vector has; zeros behind them, whose memory is not touched. */
 template <class Format>
-inline Floats loadPart(const typename Format::Element* from, std::size_t count) {
+[[gnu::always_inline]] inline Floats loadPart(const typename Format::Element* from, std::size_t count) {
+#if defined(__AVX512F__)
+  if constexpr (Format::kDtype == MUSTER_F32) {
+    return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(firstLanes(count), from));
+  } else if constexpr (sizeof *from == sizeof(std::uint16_t)) {
+    const auto halves = reinterpret_cast<Halves>(_mm256_maskz_loadu_epi16(firstLanes(count), from));
+    return load<Format>(reinterpret_cast<const typename Format::Element*>(&halves));
+  }
+#endif
   typename Format::Element elements[kLanes] = {};
   std::memcpy(elements, from, count * sizeof *elements);
   return load<Format>(elements);
 }
 
 template <class Format>
-inline void storePart(typename Format::Element* to, Floats value, std::size_t count) {
+[[gnu::always_inline]] inline void storePart(typename Format::Element* to, Floats value, std::size_t count) {
+#if defined(__AVX512F__)
+  if constexpr (Format::kDtype == MUSTER_F32) {
+    _mm512_mask_storeu_ps(to, firstLanes(count), reinterpret_cast<__m512>(value));
+    return;
+  } else if constexpr (sizeof *to == sizeof(std::uint16_t)) {
+    _mm256_mask_storeu_epi16(to, firstLanes(count), reinterpret_cast<__m256i>(narrow<Format>(value)));
+    return;
+  }
+#endif
   typename Format::Element elements[kLanes];
   store<Format>(elements, value);
   std::memcpy(to, elements, count * sizeof *elements);
@@ -229,6 +251,13 @@ inline void endStream() {
 #if defined(__x86_64__)
   _mm_sfence();
 #endif
+}
+
+/** The first `count` lanes of a vector, and `rest` in the others. */
+[[gnu::always_inline]] inline Floats withRest(Floats value, std::size_t count, float rest) {
+  Masks lanes{};
+  for (std::size_t lane = 0; lane < kLanes; lane++) lanes[lane] = static_cast<std::int32_t>(lane);
+  return lanes < static_cast<std::int32_t>(count) ? value : splat(rest);
 }
 
 /** Calls `body(offset, count)` for each vector of `elements`, the last of which may be shorter. */

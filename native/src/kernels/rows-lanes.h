@@ -14,15 +14,7 @@ namespace {
 }
 
 /** The first `count` numbers of a vector, and zeros. */
-[[gnu::always_inline]] inline Floats firstOf(Floats value, std::size_t count) {
-  for (std::size_t lane = count; lane < kLanes; lane++) value[lane] = 0;
-  return value;
-}
-
-struct SoftmaxParts {
-  float largest;
-  float sum;
-};
+[[gnu::always_inline]] inline Floats firstOf(Floats value, std::size_t count) { return withRest(value, count, 0); }
 
 template <class Format>
 SoftmaxParts softmaxParts(const typename Format::Element* row, std::size_t columns) {
@@ -134,6 +126,38 @@ void layerNormParameters(const void* input, const void* gradient, RowStatistics 
     const Floats normal = (load<Format>(from + at, count) - row.mean) * row.scale;
     store<F32>(weightGradient + at, multiplyAdd(above, normal, load<F32>(weightGradient + at, count)), count);
     store<F32>(biasGradient + at, load<F32>(biasGradient + at, count) + above, count);
+  });
+}
+
+template <class Format>
+SoftmaxParts powers(const float* scores, void* powers, float scale, float least, std::size_t columns) {
+  auto* to = static_cast<typename Format::Element*>(powers);
+  Floats most = splat(least);
+  forEachVector(columns, [&](std::size_t at, std::size_t count) {
+    const Floats score = scale * load<F32>(scores + at, count);
+    const Floats present = count == kLanes ? score : withRest(score, count, least);
+    most = most < present ? present : most;
+  });
+  float largest = most[0];
+  for (std::size_t lane = 1; lane < kLanes; lane++) largest = std::max(largest, most[lane]);
+  Floats sum{};
+  forEachVector(columns, [&](std::size_t at, std::size_t count) {
+    const Floats power = exponential(scale * load<F32>(scores + at, count) - largest);
+    sum += count == kLanes ? power : firstOf(power, count);
+    store<Format>(to + at, power, count);
+  });
+  return {largest, sumOf(sum)};
+}
+
+template <class Format>
+void powersBackward(const float* scores, const float* gradients, void* shares, void* slopes, const ScoreRow& row, std::size_t columns) {
+  auto* toShares = static_cast<typename Format::Element*>(shares);
+  auto* toSlopes = static_cast<typename Format::Element*>(slopes);
+  forEachVector(columns, [&](std::size_t at, std::size_t count) {
+    const Floats share = exponential(row.scale * load<F32>(scores + at, count) - row.logSum);
+    const Floats slope = share * (load<F32>(gradients + at, count) - row.product) * row.scale;
+    store<Format>(toShares + at, share, count);
+    store<Format>(toSlopes + at, slope, count);
   });
 }
 

@@ -2,15 +2,20 @@
 find_package(Threads REQUIRED)
 set(kernels ${CMAKE_CURRENT_LIST_DIR})
 target_sources(muster_core PRIVATE
+  ${kernels}/attention.cc
+  ${kernels}/caches.cc
   ${kernels}/check.cc
   ${kernels}/convert.cc
+  ${kernels}/convolution.cc
   ${kernels}/gemm.cc
   ${kernels}/elementwise.cc
   ${kernels}/gradients.cc
+  ${kernels}/images.cc
   ${kernels}/level.cc
   ${kernels}/indexing.cc
   ${kernels}/map.cc
   ${kernels}/optimizer.cc
+  ${kernels}/pooling.cc
   ${kernels}/random.cc
   ${kernels}/reduce.cc
   ${kernels}/rows.cc
@@ -37,5 +42,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-gemm-test kernels-layers-test kernels-optimizer-test kernels-strided-test)
+set(MUSTER_KERNEL_TESTS kernels-attention-test kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test kernels-strided-test)
 set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)

@@ -30,7 +30,7 @@ constexpr void fillTraining(KernelTable& table) {
     table.adam[dtype][MUSTER_BF16] = own::adam<Format, Bf16>;
     table.layers[dtype] = {own::combine<Format>, own::activateAll<Format>, own::activateBackward<Format>, own::total<Format>, own::largest<Format>, own::addTo<Format>,
                             own::softmax<Format>, own::softmaxBackward<Format>, own::crossEntropy<Format>, own::layerNorm<Format>, own::layerNormBackward<Format>,
-                            own::layerNormParameters<Format>};
+                            own::layerNormParameters<Format>, own::powers<Format>, own::powersBackward<Format>};
     table.gemm[dtype] = &own::kGemmKernel<Format>;
   };
   add(F32{});

@@ -34,6 +34,8 @@ struct LayerKernels {
   RowStatistics (*layerNorm)(const void* input, const float* weight, const float* bias, void* result, float epsilon, std::size_t columns);
   void (*layerNormBackward)(const void* input, const float* weight, const void* gradient, void* result, RowStatistics row, std::size_t columns);
   void (*layerNormParameters)(const void* input, const void* gradient, RowStatistics row, float* weightGradient, float* biasGradient, std::size_t columns);
+  SoftmaxParts (*powers)(const float* scores, void* powers, float scale, float least, std::size_t columns);
+  void (*powersBackward)(const float* scores, const float* gradients, void* shares, void* slopes, const ScoreRow& row, std::size_t columns);
 };
 
 struct KernelTable {
