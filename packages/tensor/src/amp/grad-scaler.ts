@@ -1,6 +1,7 @@
 /** torch.amp.GradScaler: gradients of 16 bits are kept from vanishing by a factor on the loss. Its rule is native's LossScaler; here are the tensors. */
 import { kernels } from '@muster/native';
 import { LossScaler, type LossScalerOptions, type LossScalerState } from '@muster/native/loss-scaler';
+import { threadCount } from '../device/cpu.js';
 import { mul } from '../operations/arithmetic.js';
 import { tensorError } from '../failure.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -85,7 +86,7 @@ export class GradScaler {
   #check(optimizer: Optimizer): boolean {
     const gradients = optimizer.parameters.flatMap(({ grad }) => (grad === null ? [] : [grad]));
     if (gradients.length === 0) throw tensorError('unscale', ['an optimizer'], 'none of its parameters has a gradient: call backward() first');
-    const found = kernels.unscale(gradients.map(trainingTensor), this.#scaler.scale);
+    const found = kernels.unscale(gradients.map(trainingTensor), this.#scaler.scale, threadCount());
     for (const { storage } of gradients) storage.version++;
     return this.#agree(found);
   }

@@ -1,10 +1,10 @@
 /** The CPU as a device: writes a call's numbers where the native kernels read them. Its calls run on the thread that makes them and the kernels' own. */
-import { ACTIVATIONS, MAPS, RANDOM_KINDS, REDUCTIONS, tensorKernels, type TensorMemory } from '@muster/native';
+import { ACTIVATIONS, kernels, MAPS, RANDOM_KINDS, REDUCTIONS, tensorKernels, type Heads, type TensorMemory, type TrainingTensor } from '@muster/native';
 import { DTYPES, type Dtype } from '../dtype.js';
 import { invalid, nativeError } from '../failure.js';
 import { broadcastStrides, type Shape } from '../shape.js';
 import { Allocator } from './allocator.js';
-import type { Device, GemmOptions, IndexedView, MatrixBatch, RandomOptions, Storage, Strided } from './device.js';
+import type { AttentionTensors, Device, GemmOptions, IndexedView, MatrixBatch, RandomOptions, Storage, Strided } from './device.js';
 
 /** What native's MUSTER_THREADS_MAX is. */
 const THREADS_MAX = 256;
@@ -23,6 +23,11 @@ let threads = 0;
 export function setThreads(wanted: number): void {
   if (!Number.isInteger(wanted) || wanted < 0 || wanted > THREADS_MAX) throw invalid(`a number of threads of ${wanted}`, `a whole number from 0 to ${THREADS_MAX}`);
   threads = wanted;
+}
+
+/** What {@link setThreads} set: for kernels that are called elsewhere. */
+export function threadCount(): number {
+  return threads;
 }
 
 function begin(): void {
@@ -86,6 +91,22 @@ function callIndexed(name: 'gather' | 'scatterAdd', shape: Shape, extent: number
     throw nativeError(name, error);
   }
 }
+
+/** A dense tensor as the calls with objects take it. */
+function trainingTensor(tensor: Strided): TrainingTensor {
+  return { dtype: tensor.dtype, data: tensor.storage.memory.subarray(tensor.offset, tensor.offset + tensor.size) } as TrainingTensor;
+}
+
+const floatsOf = (tensor: Strided): Float32Array => trainingTensor(tensor).data as Float32Array;
+const integersOf = (tensor: Strided | null): Int32Array | null => (tensor === null ? null : tensor.storage.memory.subarray(tensor.offset, tensor.offset + tensor.size) as Int32Array);
+
+function headsOf(tensor: Strided): Heads {
+  const [batchStride, headStride, rowStride] = tensor.strides as readonly [number, number, number];
+  return { tensor: { dtype: tensor.dtype, data: tensor.storage.memory.subarray(tensor.offset) } as TrainingTensor, batchStride, headStride, rowStride };
+}
+
+const attentionOf = ({ query, key, value, result, logSums }: AttentionTensors) =>
+  ({ query: headsOf(query), key: headsOf(key), value: headsOf(value), result: headsOf(result), logSums: floatsOf(logSums) });
 
 export const cpu: Device = {
   name: 'cpu',
@@ -229,6 +250,34 @@ export const cpu: Device = {
     } catch (error) {
       throw nativeError('crossEntropy', error);
     }
+  },
+
+  convolve(shape, { input, weight, bias, result }) {
+    kernels.convolve({ shape, input: trainingTensor(input), weight: trainingTensor(weight), bias: bias === null ? null : floatsOf(bias), result: trainingTensor(result) }, threads);
+  },
+
+  convolveBackwardInput(shape, { gradient, weight, inputGradient }) {
+    kernels.convolveBackwardInput({ shape, gradient: trainingTensor(gradient), weight: trainingTensor(weight), inputGradient: trainingTensor(inputGradient) }, threads);
+  },
+
+  convolveBackwardWeight(shape, { input, gradient, weightGradient }) {
+    kernels.convolveBackwardWeight({ shape, input: trainingTensor(input), gradient: trainingTensor(gradient), weightGradient: floatsOf(weightGradient), biasGradient: null }, threads);
+  },
+
+  pool(images, pooling, { input, result, places }) {
+    kernels.pool({ images, pooling, input: trainingTensor(input), result: trainingTensor(result), places: integersOf(places) }, threads);
+  },
+
+  poolBackward(images, pooling, { gradient, places, inputGradient }) {
+    kernels.poolBackward({ images, pooling, gradient: trainingTensor(gradient), places: integersOf(places), inputGradient: trainingTensor(inputGradient) }, threads);
+  },
+
+  attention(shape, tensors) {
+    kernels.attention({ shape, ...attentionOf(tensors) }, threads);
+  },
+
+  attentionBackward(shape, tensors, { result, query, key, value }) {
+    kernels.attentionBackward({ shape, ...attentionOf(tensors), gradient: headsOf(result), queryGradient: headsOf(query), keyGradient: headsOf(key), valueGradient: headsOf(value) }, threads);
   },
 
   embedding(result, table, tokens) {

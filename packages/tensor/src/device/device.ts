@@ -2,7 +2,7 @@
  * What a device does for tensors: memory, and the kernels that every operation is made of. A kernel writes into memory that its caller allocated and checked;
  * it knows of no gradient. The CPU's is cpu.ts; another device implements the same.
  */
-import type { ACTIVATIONS, MAPS, RANDOM_KINDS, REDUCTIONS, TensorMemory } from '@muster/native';
+import type { ACTIVATIONS, AttentionShape, ConvolutionShape, Images, MAPS, Pooling, RANDOM_KINDS, REDUCTIONS, TensorMemory } from '@muster/native';
 import type { Dtype } from '../dtype.js';
 import type { Shape } from '../shape.js';
 
@@ -27,6 +27,8 @@ export interface Strided {
   readonly offset: number;
   readonly size: number;
 }
+
+export type { AttentionShape, ConvolutionShape, Images, Pooling };
 
 export type MapName = keyof typeof MAPS;
 export type ReductionName = keyof typeof REDUCTIONS;
@@ -100,10 +102,30 @@ export interface Device {
   layerNormBackward(gradients: NormGradients, statistics: NormStatistics, call: NormCall & { readonly gradient: Strided }): void;
   /** Targets are i32; -1 does not count. `gradient` may be null: not wanted. */
   crossEntropy(losses: Strided, gradient: Strided | null, call: { readonly logits: Strided; readonly targets: Strided; readonly columns: number; readonly gradientScale: number }): void;
+  /** The bias is f32, or null. */
+  convolve(shape: ConvolutionShape, call: { readonly input: Strided; readonly weight: Strided; readonly bias: Strided | null; readonly result: Strided }): void;
+  convolveBackwardInput(shape: ConvolutionShape, call: { readonly gradient: Strided; readonly weight: Strided; readonly inputGradient: Strided }): void;
+  /** Adds to the weight's gradient, f32. */
+  convolveBackwardWeight(shape: ConvolutionShape, call: { readonly input: Strided; readonly gradient: Strided; readonly weightGradient: Strided }): void;
+  /** Places are i32, of the largest alone. */
+  pool(images: Images, pooling: Pooling, call: { readonly input: Strided; readonly result: Strided; readonly places: Strided | null }): void;
+  poolBackward(images: Images, pooling: Pooling, call: { readonly gradient: Strided; readonly places: Strided | null; readonly inputGradient: Strided }): void;
+  /** Tensors are [batches, heads, places, width] of any strides, but for vectors that lie in a row; log sums are f32. */
+  attention(shape: AttentionShape, tensors: AttentionTensors): void;
+  attentionBackward(shape: AttentionShape, tensors: AttentionTensors, gradients: { readonly result: Strided; readonly query: Strided; readonly key: Strided; readonly value: Strided }): void;
   /** Tokens are i32, rows have the result's dtype. */
   embedding(result: Strided, table: Strided, tokens: Strided): void;
   /** Adds to the table's gradient, f32. */
   embeddingBackward(tableGradient: Strided, gradient: Strided, tokens: Strided): void;
+}
+
+export interface AttentionTensors {
+  readonly query: Strided;
+  readonly key: Strided;
+  readonly value: Strided;
+  readonly result: Strided;
+  /** Written by the forward pass, and read by the backward pass. */
+  readonly logSums: Strided;
 }
 
 /** A number for each row, f32. */

@@ -1,14 +1,16 @@
-/** Scaled dot-product attention. The only place that knows how it is computed: with whole matrices of scores, through the products and softmax of rows. */
+/**
+ * Scaled dot-product attention. Without a mask of its own it is one kernel, which keeps no matrix of scores; with one it is made of products and softmax.
+ */
 import { apply, type Operation } from '../autograd/graph.js';
+import type { AttentionShape } from '../device/device.js';
 import { isFloating } from '../dtype.js';
 import { tensorError } from '../failure.js';
-import { broadcast } from '../shape.js';
-import { numberTensor, viewOf, type Tensor } from '../tensor.js';
+import { broadcast, denseStrides, sizeOf, type Shape } from '../shape.js';
+import { copyOf, empty, viewOf, type Tensor } from '../tensor.js';
 import { add, mul, where } from './arithmetic.js';
 import { dropout, softmax } from './activations.js';
 import { lowerTriangle } from './indexing.js';
-import { matmul, product } from './products.js';
-import { gradientOfOwn } from './raw.js';
+import { matmul } from './products.js';
 import { transpose } from './views.js';
 
 interface Attention {
@@ -16,46 +18,79 @@ interface Attention {
   readonly isCausal: boolean;
 }
 
-const flipped = (tensor: Tensor): Tensor =>
-  viewOf(tensor, [...tensor.shape.slice(0, -2), tensor.shape.at(-1)!, tensor.shape.at(-2)!], [...tensor.strides.slice(0, -2), tensor.strides.at(-1)!, tensor.strides.at(-2)!]);
+/** [batches, heads, places, width], whose vectors lie in a row: a view, or a copy. The caller's to dispose of. */
+function headsOf(tensor: Tensor): Tensor {
+  const { shape, strides } = tensor;
+  const rank = shape.length;
+  const missing = Math.max(0, 4 - rank);
+  const isView = strides[rank - 1] === 1 || shape[rank - 1] === 1;
+  if (isView && rank <= 4) return viewOf(tensor, [...new Array<number>(missing).fill(1), ...shape], [...new Array<number>(missing).fill(0), ...strides]);
+  using dense = copyOf(tensor);
+  const four = [sizeOf(shape.slice(0, Math.max(0, rank - 3))), rank < 3 ? 1 : shape[rank - 3]!, shape[rank - 2]!, shape[rank - 1]!];
+  return viewOf(dense, four, denseStrides(four));
+}
+
+function shapeOf(query: Tensor, key: Tensor, { scale, isCausal }: Attention): AttentionShape {
+  const [batches, heads, queries, width] = query.shape as readonly [number, number, number, number];
+  return { batches, heads, queries, keys: key.shape[2]!, width, scale, causal: isCausal };
+}
+
+/** A result of the heads' shape, laid out so that joining the heads of a place is a view: [batches, places, heads, width]. */
+function resultOf(shape: Shape, like: Tensor): Tensor {
+  const [batches, heads, places, width] = shape as readonly [number, number, number, number];
+  using whole = empty([batches, places, heads, width], like.dtype, like.device);
+  return viewOf(whole, shape, [places * heads * width, width, heads * width, 1]);
+}
+
+/** Four dimensions as the input's own. */
+function inShape(tensor: Tensor, shape: Shape): Tensor {
+  using own = tensor;
+  if (shape.length === 4) return viewOf(own, own.shape, own.strides);
+  if (shape.length < 4) return viewOf(own, shape, own.strides.slice(4 - shape.length));
+  using dense = copyOf(own);
+  return viewOf(dense, shape, denseStrides(shape));
+}
 
 const ATTENTION: Operation<Attention> = {
   name: 'scaledDotProductAttention',
   autocast: 'lower',
-  forward(context, [query, key, value], { scale, isCausal }) {
-    checkAttention(query!, key!, value!);
-    using keys = flipped(key!);
-    const shares = product(query!, keys, { alpha: scale });
-    if (isCausal) {
-      using mask = lowerTriangle(shares.shape.at(-2)!, shares.shape.at(-1)!);
-      using never = numberTensor(-Infinity);
-      shares.device.map('where', shares, mask, shares, never);
-    }
-    if (shares.size > 0) shares.device.softmax(shares, shares, shares.shape.at(-1)!);
-    const result = product(shares, value!);
+  forward(context, [query, key, value], attributes) {
+    using queries = headsOf(query!);
+    using keys = headsOf(key!);
+    using values = headsOf(value!);
+    const shape = shapeOf(queries, keys, attributes);
+    const result = resultOf(queries.shape, query!);
+    const logSums = empty([shape.batches * shape.heads * shape.queries], 'f32', query!.device);
+    if (result.size > 0) result.device.attention(shape, { query: queries, key: keys, value: values, result, logSums });
     context.save(query!, key!, value!);
-    context.saveOwn(shares);
-    return result;
+    context.saveOwn(viewOf(result, result.shape, result.strides), logSums);
+    return inShape(result, query!.shape);
   },
-  backward({ saved: [query, key, value, shares], inputs, wants }, gradient, { scale }) {
-    using flippedShares = flipped(shares!);
-    using flippedValue = flipped(value!);
-    using scores = product(gradient, flippedValue);
-    if (scores.size > 0) scores.device.softmaxBackward(scores, shares!, scores, scores.shape.at(-1)!);
-    using flippedScores = flipped(scores);
-    return [
-      wants[0] ? gradientOfOwn(inputs[0]!, product(scores, key!, { alpha: scale })) : null,
-      wants[1] ? gradientOfOwn(inputs[1]!, product(flippedScores, query!, { alpha: scale })) : null,
-      wants[2] ? gradientOfOwn(inputs[2]!, product(flippedShares, gradient)) : null,
-    ];
+  backward({ saved: [query, key, value, result, logSums] }, gradient, attributes) {
+    using queries = headsOf(query!);
+    using keys = headsOf(key!);
+    using values = headsOf(value!);
+    using upper = headsOf(gradient);
+    const gradients = [queries, keys, values].map((heads) => resultOf(heads.shape, heads)) as [Tensor, Tensor, Tensor];
+    if (result!.size > 0) {
+      gradient.device.attentionBackward(shapeOf(queries, keys, attributes), { query: queries, key: keys, value: values, result: result!, logSums: logSums! },
+        { result: upper, query: gradients[0], key: gradients[1], value: gradients[2] });
+    }
+    return gradients.map((each, index) => inShape(each, [query!, key!, value!][index]!.shape));
   },
 };
 
+/** What the one kernel takes: one batch and width for all, and no fewer keys than queries where it is causal. */
+function isFused(query: Tensor, key: Tensor, value: Tensor, isCausal: boolean): boolean {
+  const batch = query.shape.slice(0, -2).join();
+  return batch === key.shape.slice(0, -2).join() && batch === value.shape.slice(0, -2).join() && value.shape.at(-1) === query.shape.at(-1)
+    && (!isCausal || key.shape.at(-2) === query.shape.at(-2));
+}
+
 function checkAttention(query: Tensor, key: Tensor, value: Tensor): void {
   const all = [query, key, value];
-  if (!isFloating(query.dtype) || all.some(({ dtype }) => dtype !== query.dtype)) throw tensorError('scaledDotProductAttention', all, 'all must be of one floating dtype: convert with to()');
-  const fits = all.every(({ rank }) => rank >= 2) && query.shape.at(-1) === key.shape.at(-1) && key.shape.at(-2) === value.shape.at(-2);
-  if (!fits) throw tensorError('scaledDotProductAttention', all, 'they must be [..., queries, width], [..., keys, width] and [..., keys, any width]');
+  const fits = all.every(({ rank, dtype }) => rank >= 2 && isFloating(dtype)) && query.shape.at(-1) === key.shape.at(-1) && key.shape.at(-2) === value.shape.at(-2);
+  if (!fits) throw tensorError('scaledDotProductAttention', all, 'they must be floating [..., queries, width], [..., keys, width] and [..., keys, any width]');
   const batch = broadcast(query.shape.slice(0, -2), key.shape.slice(0, -2));
   if (batch === null || broadcast(batch, value.shape.slice(0, -2)) === null) throw tensorError('scaledDotProductAttention', all, 'the dimensions before the last two do not broadcast');
 }
@@ -72,9 +107,9 @@ export interface AttentionOptions {
 
 /** softmax(query * key^T * scale) * value, of [..., places, width]. */
 export function scaledDotProductAttention(query: Tensor, key: Tensor, value: Tensor, { isCausal = false, mask = null, scale = 1 / Math.sqrt(query.shape.at(-1) ?? 1), dropout: probability = 0 }: AttentionOptions = {}): Tensor {
-  if (mask === null && probability === 0) return apply(ATTENTION, [query, key, value], { scale, isCausal });
   checkAttention(query, key, value);
   if (isCausal && mask !== null) throw tensorError('scaledDotProductAttention', [query, mask], 'it takes a mask, or is causal');
+  if (mask === null && probability === 0 && isFused(query, key, value, isCausal)) return apply(ATTENTION, [query, key, value], { scale, isCausal });
   const scores = mul(matmul(query, transpose(key)), scale);
   const seen = isCausal ? lowerTriangle(scores.shape.at(-2)!, scores.shape.at(-1)!) : mask;
   const masked = seen === null ? scores : seen.dtype === 'bool' ? where(seen, scores, -Infinity) : add(scores, seen);

@@ -1,5 +1,6 @@
 /** torch.optim.Adam and AdamW, without amsgrad, in one pass over memory. */
 import { kernels } from '@muster/native';
+import { threadCount } from '../device/cpu.js';
 import type { Tensor } from '../tensor.js';
 import { trainingTensor } from './memory.js';
 import { checkOption, Optimizer, type OptimizerOptions, type ParameterGroup } from './optimizer.js';
@@ -38,7 +39,7 @@ export class Adam extends Optimizer<AdamOptions> {
       gradient: trainingTensor(parameter.grad!),
       firstMoment: this.memoryOf(parameter, 'firstMoment'),
       secondMoment: this.memoryOf(parameter, 'secondMoment'),
-    })), { learningRate, beta1, beta2, epsilon, weightDecay, gradientFactor: 1, step, decoupled: this.isDecoupled });
+    })), { learningRate, beta1, beta2, epsilon, weightDecay, gradientFactor: 1, step, decoupled: this.isDecoupled }, threadCount());
   }
 }
 

@@ -1,5 +1,6 @@
 /** torch.optim.SGD, in one pass over memory. */
 import { kernels, type SgdParameter } from '@muster/native';
+import { threadCount } from '../device/cpu.js';
 import type { Tensor } from '../tensor.js';
 import { trainingTensor } from './memory.js';
 import { checkOption, Optimizer, type OptimizerOptions, type ParameterGroup } from './optimizer.js';
@@ -27,7 +28,7 @@ export class SGD extends Optimizer<SGDOptions> {
   }
 
   protected stepGroup(parameters: readonly Tensor[], options: SGDOptions, step: number): void {
-    kernels.sgd(parameters.map((parameter) => this.#parameter(parameter, options)), { ...options, gradientFactor: 1, firstStep: step === 1 });
+    kernels.sgd(parameters.map((parameter) => this.#parameter(parameter, options)), { ...options, gradientFactor: 1, firstStep: step === 1 }, threadCount());
   }
 
   #parameter(parameter: Tensor, { momentum }: SGDOptions): SgdParameter {
