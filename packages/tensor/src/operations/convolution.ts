@@ -1,0 +1,151 @@
+/** Convolution and pooling of images [examples, channels, height, width]. */
+import { apply, type Operation } from '../autograd/graph.js';
+import type { ConvolutionShape, Images, Pooling } from '../device/device.js';
+import { isFloating } from '../dtype.js';
+import { invalid, tensorError } from '../failure.js';
+import { copyOf, denseOf, empty, filled, type Tensor } from '../tensor.js';
+import { reduced } from './raw.js';
+
+/** Both directions, or height and width. */
+export type Pair = number | readonly [height: number, width: number];
+
+interface Window {
+  readonly kernel: readonly [number, number];
+  readonly stride: readonly [number, number];
+  readonly padding: readonly [number, number];
+  readonly dilation: readonly [number, number];
+}
+
+function pairOf(name: string, value: Pair, least: number): readonly [number, number] {
+  const pair = typeof value === 'number' ? [value, value] as const : value;
+  if (pair.length !== 2 || !pair.every((each) => Number.isInteger(each) && each >= least)) throw invalid(`${name} ${String(value)}`, `a whole number from ${least} on, or two`);
+  return pair;
+}
+
+/** Height and width of the result. */
+function resultSize(name: string, input: Tensor, { kernel, stride, padding, dilation }: Window): readonly [number, number] {
+  const size = ([0, 1] as const).map((side) => Math.floor((input.shape[2 + side]! + 2 * padding[side] - dilation[side] * (kernel[side] - 1) - 1) / stride[side]) + 1);
+  if (size.some((extent) => extent < 1)) throw tensorError(name, [input, `a window of ${kernel.join(' x ')}`], 'the window must fit into the padded input');
+  return size as unknown as readonly [number, number];
+}
+
+function imagesOf(shape: readonly number[], { kernel, stride, padding, dilation }: Window): Images {
+  const [batches, channels, rows, columns] = shape as readonly [number, number, number, number];
+  const side = (index: 0 | 1) => ({ kernel: kernel[index], stride: stride[index], padding: padding[index], dilation: dilation[index] });
+  return { batches, channels, rows, columns, vertical: side(0), horizontal: side(1) };
+}
+
+interface Convolution {
+  readonly window: Window;
+  readonly groups: number;
+}
+
+const convolutionShape = (input: readonly number[], weight: readonly number[], { window, groups }: Convolution): ConvolutionShape =>
+  ({ images: imagesOf(input, window), resultChannels: weight[0]!, groups });
+
+const CONV2D: Operation<Convolution> = {
+  name: 'conv2d',
+  autocast: 'lower',
+  forward(context, [input, weight, bias], attributes) {
+    checkConvolution(input!, weight!, bias, attributes.groups);
+    const [images, weights] = [denseOf(input!), denseOf(weight!)];
+    const result = empty([input!.shape[0]!, weight!.shape[0]!, ...resultSize('conv2d', input!, attributes.window)], input!.dtype, input!.device);
+    const addend = bias === undefined ? null : denseOf(bias, 'f32');
+    result.device.convolve(convolutionShape(input!.shape, weight!.shape, attributes), { input: images, weight: weights, bias: addend, result });
+    context.save(images, weights);
+    if (addend !== null && addend !== bias) addend.dispose();
+    return result;
+  },
+  backward({ saved: [images, weights], inputs: [, weight, bias], wants }, gradient, attributes) {
+    const upper = denseOf(gradient);
+    const shape = convolutionShape(images!.shape, weights!.shape, attributes);
+    const results: (Tensor | null)[] = [null, null];
+    if (wants[0]) {
+      results[0] = empty(images!.shape, images!.dtype, gradient.device);
+      gradient.device.convolveBackwardInput(shape, { gradient: upper, weight: weights!, inputGradient: results[0] });
+    }
+    if (wants[1]) {
+      const sums = filled(weight!.shape, 0, 'f32', gradient.device);
+      gradient.device.convolveBackwardWeight(shape, { input: images!, gradient: upper, weightGradient: sums });
+      results[1] = weight!.dtype === 'f32' ? sums : copyOf(sums, weight!.dtype);
+      if (results[1] !== sums) sums.dispose();
+    }
+    if (bias !== undefined) results.push(wants[2] ? reduced('sum', upper, [0, 2, 3]) : null);
+    if (upper !== gradient) upper.dispose();
+    return results;
+  },
+};
+
+function checkConvolution(input: Tensor, weight: Tensor, bias: Tensor | undefined, groups: number): void {
+  const all = bias === undefined ? [input, weight] : [input, weight, bias];
+  if (input.rank !== 4 || weight.rank !== 4) throw tensorError('conv2d', all, 'the input must be [examples, channels, height, width], the weight [outputs, channels / groups, height, width]');
+  if (!isFloating(input.dtype) || all.some(({ dtype }) => dtype !== input.dtype)) throw tensorError('conv2d', all, 'all must be of one floating dtype: convert with to()');
+  const divides = Number.isInteger(groups) && groups >= 1 && weight.shape[0]! % groups === 0;
+  if (!divides || input.shape[1] !== weight.shape[1]! * groups) throw tensorError('conv2d', all, `with ${groups} groups, the input must have ${weight.shape[1]! * groups} channels, and the outputs be a multiple of the groups`);
+  if (bias !== undefined && (bias.rank !== 1 || bias.shape[0] !== weight.shape[0])) throw tensorError('conv2d', all, `the bias must be [${weight.shape[0]}], the weight's outputs`);
+}
+
+export interface ConvolutionOptions {
+  readonly bias?: Tensor | null;
+  readonly stride?: Pair;
+  readonly padding?: Pair;
+  readonly dilation?: Pair;
+  readonly groups?: number;
+}
+
+/** A convolution (as everywhere in the field: a correlation). The weight is [outputs, channels / groups, height, width]. */
+export function conv2d(input: Tensor, weight: Tensor, { bias = null, stride = 1, padding = 0, dilation = 1, groups = 1 }: ConvolutionOptions = {}): Tensor {
+  const kernel = [weight.shape[2] ?? 1, weight.shape[3] ?? 1] as const;
+  const window = { kernel, stride: pairOf('a stride of', stride, 1), padding: pairOf('a padding of', padding, 0), dilation: pairOf('a dilation of', dilation, 1) };
+  return apply(CONV2D, bias === null ? [input, weight] : [input, weight, bias], { window, groups });
+}
+
+function pooling(name: string, kind: Pooling): Operation<Window> {
+  return {
+    name,
+    forward(context, [input], window) {
+      const images = denseOf(input!);
+      const result = empty([...input!.shape.slice(0, 2), ...resultSize(name, input!, window)], input!.dtype, input!.device);
+      const places = kind === 'largest' ? empty(result.shape, 'i32', input!.device) : null;
+      result.device.pool(imagesOf(input!.shape, window), kind, { input: images, result, places });
+      if (images !== input) images.dispose();
+      if (places !== null) context.saveOwn(places);
+      return result;
+    },
+    backward({ saved: [places], inputs: [input] }, gradient, window) {
+      const upper = denseOf(gradient);
+      const inputGradient = empty(input!.shape, input!.dtype, gradient.device);
+      gradient.device.poolBackward(imagesOf(input!.shape, window), kind, { gradient: upper, places: places ?? null, inputGradient });
+      if (upper !== gradient) upper.dispose();
+      return [inputGradient];
+    },
+  };
+}
+
+const MAX_POOL = pooling('maxPool2d', 'largest');
+const AVERAGE_POOL = pooling('avgPool2d', 'mean-padded');
+
+export interface PoolOptions {
+  /** The kernel's size, unless told otherwise. */
+  readonly stride?: Pair;
+  /** At most half of the kernel's size. */
+  readonly padding?: Pair;
+}
+
+function pool(operation: Operation<Window>, input: Tensor, kernelSize: Pair, { stride = kernelSize, padding = 0 }: PoolOptions): Tensor {
+  if (input.rank !== 4 || !isFloating(input.dtype)) throw tensorError(operation.name, [input], 'it takes floating point [examples, channels, height, width]');
+  const kernel = pairOf('a window of', kernelSize, 1);
+  const margin = pairOf('a padding of', padding, 0);
+  if (margin.some((each, side) => each > kernel[side]! / 2)) throw tensorError(operation.name, [input, `a window of ${kernel.join(' x ')} and a padding of ${margin.join(' x ')}`], 'the padding must be at most half of the window');
+  return apply(operation, [input], { kernel, stride: pairOf('a stride of', stride, 1), padding: margin, dilation: [1, 1] });
+}
+
+/** The largest number of each window; of equal ones the first has the gradient. */
+export function maxPool2d(input: Tensor, kernelSize: Pair, options: PoolOptions = {}): Tensor {
+  return pool(MAX_POOL, input, kernelSize, options);
+}
+
+/** The mean of each window, its margin of zeros included. */
+export function avgPool2d(input: Tensor, kernelSize: Pair, options: PoolOptions = {}): Tensor {
+  return pool(AVERAGE_POOL, input, kernelSize, options);
+}
