@@ -23,6 +23,7 @@ const ARROWS = {
   head: ['base', 'scheduler', 'protocol'],
   daemon: ['base', 'protocol', 'native', 'store'],
   collective: ['base', 'native'],
+  train: ['base', 'core', 'collective'],
 };
 /** Programs that put the parts together. */
 const COMPOSERS = new Set(['cli', 'sim', 'test']);
