@@ -76,6 +76,11 @@ export class LossScaler {
     this.#optimizers.set(optimizer, { stage: 'unscaled', foundInfinity });
   }
 
+  /** Whether {@link unscaled} was called for it since the last update. */
+  isUnscaled(optimizer: unknown): boolean {
+    return this.#optimizers.has(optimizer);
+  }
+
   /**
    * The optimizer is about to step.
    * @param foundInfinity what the check of the gradients found, if {@link unscaled} was not called before.

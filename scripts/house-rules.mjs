@@ -23,12 +23,12 @@ const ARROWS = {
   head: ['base', 'scheduler', 'protocol'],
   daemon: ['base', 'protocol', 'native', 'store'],
   collective: ['base', 'native'],
-  train: ['base', 'core', 'collective'],
+  tensor: ['base', 'native'],
 };
 /** Programs that put the parts together. */
 const COMPOSERS = new Set(['cli', 'sim', 'test']);
 /** Libraries and examples see of the lower floors what users see; libraries also share the error table and the ports. */
-const PUBLIC = new Set(['core', 'collective']);
+const PUBLIC = new Set(['core', 'collective', 'tensor']);
 const SHARED_BY_LIBRARIES = 'base';
 /** The parts of native that users see: the arithmetic of mixed precision. */
 const PUBLIC_PARTS = new Set(['@muster/native/kernels', '@muster/native/loss-scaler']);

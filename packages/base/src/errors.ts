@@ -43,6 +43,8 @@ export const ERROR_TABLE = {
   CONNECTION: { name: 'ConnectionError', retryable: true, message: 'cannot reach {what}: {cause}', remedy: 'Check the address, and that `cluster status` answers there.' },
   NOT_CONNECTED: { name: 'NotConnectedError', retryable: false, message: 'the cluster connection {cause}', remedy: 'Call init() again.' },
   COLLECTIVE: { name: 'CollectiveError', retryable: false, message: '{what} failed: {cause}', remedy: 'Close the communicator at every rank and make a new one; a gang that restarts its members does.' },
+  TENSOR: { name: 'TensorError', retryable: false, message: '{operation} cannot take {operands}: {rule}', remedy: 'Change what it is given.' },
+  OUT_OF_MEMORY: { name: 'OutOfMemoryError', retryable: false, message: 'there is no memory for {size} more: {used}', remedy: 'Use smaller batches or a smaller dtype, free tensors with tidy() or scope(), or raise the limit.' },
   INVALID_ARGUMENT: { name: 'InvalidArgumentError', retryable: false, message: '{what} is not valid: it must be {want}', remedy: 'Correct the argument.' },
   PROTOCOL: { name: 'ProtocolError', retryable: false, message: 'a message from {what} could not be read: {cause}', remedy: 'Check that nothing else speaks to this port, and that versions agree.' },
   INTERNAL: { name: 'InternalError', retryable: false, message: 'an assertion failed: {what}', remedy: 'This is a mistake in Muster: please report it with the stack.' },
@@ -93,6 +95,8 @@ export class AuthenticationError extends MusterError { constructor(d?: ErrorDeta
 export class VersionMismatchError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('VERSION_MISMATCH', d, o); } }
 export class BackpressureError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('BACKPRESSURE', d, o); } }
 export class CollectiveError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('COLLECTIVE', d, o); } }
+export class TensorError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('TENSOR', d, o); } }
+export class OutOfMemoryError extends MusterError { constructor(d?: ErrorDetails, o?: ErrorOptions) { super('OUT_OF_MEMORY', d, o); } }
 
 type DetailedClass = new (details?: ErrorDetails, options?: ErrorOptions) => MusterError;
 const CLASSES: Readonly<Partial<Record<ErrorCode, DetailedClass>>> = {
@@ -100,7 +104,7 @@ const CLASSES: Readonly<Partial<Record<ErrorCode, DetailedClass>>> = {
   ACTOR_DIED: ActorDiedError, ACTOR_UNAVAILABLE: ActorUnavailableError, GANG_DIED: GangDiedError, OBJECT_LOST: ObjectLostError, OWNER_DIED: OwnerDiedError,
   UNSCHEDULABLE: UnschedulableError, OBJECT_STORE_FULL: ObjectStoreFullError, CAPTURE: CaptureError, RUNTIME_ENV: RuntimeEnvError,
   AUTHENTICATION: AuthenticationError, VERSION_MISMATCH: VersionMismatchError, BACKPRESSURE: BackpressureError,
-  COLLECTIVE: CollectiveError,
+  COLLECTIVE: CollectiveError, TENSOR: TensorError, OUT_OF_MEMORY: OutOfMemoryError,
 };
 
 /** An error of the table by its code, of its own class where it has one. */

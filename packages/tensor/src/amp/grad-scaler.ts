@@ -1,0 +1,92 @@
+/** torch.amp.GradScaler: gradients of 16 bits are kept from vanishing by a factor on the loss. Its rule is native's LossScaler; here are the tensors. */
+import { kernels } from '@muster/native';
+import { LossScaler, type LossScalerOptions, type LossScalerState } from '@muster/native/loss-scaler';
+import { mul } from '../operations/arithmetic.js';
+import { tensorError } from '../failure.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { trainingTensor } from '../optim/memory.js';
+import type { Tensor } from '../tensor.js';
+
+export interface GradScalerOptions extends LossScalerOptions {
+  /** False: it scales nothing and skips nothing. */
+  readonly enabled?: boolean;
+  /** Whether any rank found an infinity, from whether this one did: ranks must skip together. */
+  readonly agree?: (found: boolean) => boolean;
+}
+
+/**
+ * @example
+ * const scaler = new GradScaler();
+ * scaler.scale(loss).backward();
+ * scaler.unscale(optimizer);               // where gradients are clipped
+ * clipGradNorm(model.parameters(), 1);
+ * scaler.step(optimizer);
+ * scaler.update();
+ */
+export class GradScaler {
+  readonly #scaler: LossScaler;
+  readonly #enabled: boolean;
+  readonly #agree: (found: boolean) => boolean;
+  #skippedSteps = 0;
+
+  constructor({ enabled = true, agree = (found) => found, ...options }: GradScalerOptions = {}) {
+    this.#scaler = new LossScaler(options);
+    this.#enabled = enabled;
+    this.#agree = agree;
+  }
+
+  /** What losses are multiplied by. */
+  get currentScale(): number {
+    return this.#enabled ? this.#scaler.scale : 1;
+  }
+
+  /** How many steps were skipped since the start. */
+  get skippedSteps(): number {
+    return this.#skippedSteps;
+  }
+
+  /** The loss, scaled. */
+  scale(loss: Tensor): Tensor {
+    return this.#enabled ? mul(loss, this.#scaler.scale) : loss;
+  }
+
+  /** Takes the scale out of the optimizer's gradients, in place. @throws Error when that was done since the last update */
+  unscale(optimizer: Optimizer): void {
+    if (this.#enabled) this.#scaler.unscaled(optimizer, this.#check(optimizer));
+  }
+
+  /** Steps, unless a gradient is infinite or NaN. @returns whether it did */
+  step(optimizer: Optimizer): boolean {
+    if (!this.#enabled) {
+      optimizer.step();
+      return true;
+    }
+    if (!this.#scaler.isUnscaled(optimizer)) this.unscale(optimizer);
+    const steps = this.#scaler.stepped(optimizer);
+    if (steps) optimizer.step();
+    else this.#skippedSteps++;
+    return steps;
+  }
+
+  /** Ends the iteration: the scale shrinks after an infinity, and grows after many iterations without one. */
+  update(): void {
+    if (this.#enabled) this.#scaler.update();
+  }
+
+  state(): LossScalerState {
+    return this.#scaler.state();
+  }
+
+  restore(state: LossScalerState): void {
+    this.#scaler.restore(state);
+  }
+
+  /** Unscales all gradients. @returns whether one of them is not finite, on any rank */
+  #check(optimizer: Optimizer): boolean {
+    const gradients = optimizer.parameters.flatMap(({ grad }) => (grad === null ? [] : [grad]));
+    if (gradients.length === 0) throw tensorError('unscale', ['an optimizer'], 'none of its parameters has a gradient: call backward() first');
+    const found = kernels.unscale(gradients.map(trainingTensor), this.#scaler.scale);
+    for (const { storage } of gradients) storage.version++;
+    return this.#agree(found);
+  }
+}

@@ -1,0 +1,237 @@
+/** The graph, its way back, and the lives of tensors. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import t from 'tap';
+import {
+  allocator, checkpoint, crossEntropy, dropout, Generator, manualSeed, nn, noGrad, ones, optim, rand, randn, scope, setThreads, tensor, tidy, type Tensor,
+} from './index.js';
+
+const leaf = (...values: number[]): Tensor => tensor(values, { requiresGrad: true });
+
+t.test('a tensor that is used twice has the sum of both gradients', async (t) => {
+  const x = leaf(1, 2, 3);
+  x.mul(x).add(x).add(x.mul(2)).sum().backward();
+  t.strictSame(x.grad?.toArray(), [5, 7, 9]);
+  const y = leaf(1, 2);
+  y.add(y).sum().backward();
+  t.strictSame(y.grad?.toArray(), [2, 2], 'also both operands of one operation');
+});
+
+t.test('gradients add up until they are taken away', async (t) => {
+  const x = leaf(1, 2);
+  for (let pass = 0; pass < 3; pass++) x.mul(3).sum().backward();
+  t.strictSame(x.grad?.toArray(), [9, 9]);
+  x.zeroGrad();
+  t.equal(x.grad, null);
+  x.mul(3).backward(tensor([1, -1]));
+  t.strictSame(x.grad?.toArray(), [3, -3]);
+});
+
+t.test('nothing is recorded without need', async (t) => {
+  const x = leaf(1);
+  t.equal(noGrad(() => x.mul(2)).requiresGrad, false);
+  t.equal(x.detach().mul(2).requiresGrad, false);
+  t.equal(tensor([1]).mul(2).requiresGrad, false);
+  t.equal(x.gt(0).requiresGrad, false);
+  x.detach().mul(x).sum().backward();
+  t.strictSame(x.grad?.toArray(), [1]);
+});
+
+t.test('a graph is gone through once, unless it is retained', async (t) => {
+  const x = leaf(2);
+  const y = x.mul(x).sum();
+  y.backward(undefined, { retainGraph: true });
+  y.backward();
+  t.strictSame(x.grad?.toArray(), [8]);
+  t.throws(() => y.backward(), { code: 'TENSOR', message: /retainGraph/ });
+});
+
+t.test('what is wrong is named with the operation, the shapes and the rule, at the line of the call', async (t) => {
+  const [a, b] = [ones([2, 3]), ones([4, 5])];
+  const error = t.throws(() => a.matmul(b), { code: 'TENSOR', message: /matmul cannot take f32\[2, 3\] and f32\[4, 5\]: the columns of the first, 3, must be as many as the rows of the second, 4/ }) as unknown as Error;
+  t.match(error.stack, /autograd\.test/);
+  t.throws(() => a.add(b), { message: /add cannot take f32\[2, 3\] and f32\[4, 5\]: their shapes do not broadcast/ });
+  t.throws(() => a.reshape(4, 2), { message: /reshape cannot take f32\[2, 3\] and \[4, 2\]: the new shape must have 6 elements/ });
+  t.throws(() => a.matmul(ones([3, 2], { dtype: 'f16' })), { message: /one floating dtype/ });
+  t.throws(() => a.sum(2), { message: /there is no dimension 2: it must be from -2 to 1/ });
+  t.throws(() => crossEntropy(a, tensor([0, 7], { dtype: 'i64' })), { code: 'TENSOR', message: /crossEntropy.*target 1 is 7/ });
+  t.throws(() => crossEntropy(a, tensor([0, -1], { dtype: 'i64' })), { code: 'TENSOR', message: /one of them is -1/ });
+  t.throws(() => a.indexSelect(0, tensor([2], { dtype: 'i64' })), { message: /the index 2 is outside a dimension of 2/ });
+  t.throws(() => a.backward(), { message: /requires a gradient/ });
+  t.throws(() => leaf(1, 2).mul(2).backward(), { message: /only of one number/ });
+  t.throws(() => tensor([[1, 2], [3]]), { code: 'TENSOR' });
+  t.throws(() => { tensor([1], { dtype: 'i64' }).requiresGrad = true; }, { message: /only floating point/ });
+  t.throws(() => tensor([[]]).argmax(), { message: /of nothing/ });
+});
+
+t.test('what was saved must not have changed since', async (t) => {
+  const weight = nn.parameter(tensor([2]));
+  const loss = weight.mul(weight).sum();
+  weight.grad = tensor([1]);
+  new optim.SGD([weight]).step();
+  t.throws(() => loss.backward(), { code: 'TENSOR', message: /changed in place/ });
+});
+
+t.test('hooks see and change gradients, of leaves and of others', async (t) => {
+  const x = leaf(1, 2);
+  const seen: unknown[] = [];
+  const y = x.mul(2).retainGrad();
+  const remove = y.registerHook((gradient) => { seen.push(gradient.toArray()); return gradient.mul(10); });
+  x.registerHook((gradient) => { seen.push(gradient.toArray()); });
+  y.sum().backward();
+  t.strictSame(seen, [[1, 1], [20, 20]]);
+  t.strictSame(y.grad?.toArray(), [10, 10]);
+  t.strictSame(x.grad?.toArray(), [20, 20]);
+  remove();
+  t.throws(() => tensor([1]).registerHook(() => undefined), { code: 'TENSOR' });
+});
+
+t.test('listeners hear when a gradient is whole, the last layer first, while the others are on their way', async (t) => {
+  const [first, second] = [new nn.Linear(3, 3), new nn.Linear(3, 1)];
+  const order: string[] = [];
+  for (const [layer, model] of Object.entries({ first, second })) {
+    for (const [name, parameter] of model.namedParameters()) parameter.onGradient(({ grad }) => order.push(`${layer}.${name} ${grad !== null}`));
+  }
+  const x = first.forward(first.forward(ones([2, 3])));  // the first is used twice: its gradient is whole after both
+  second.forward(x).sum().backward();
+  t.strictSame(order.slice(0, 2).sort(), ['second.bias true', 'second.weight true']);
+  t.strictSame(order.slice(2).sort(), ['first.bias true', 'first.weight true']);
+});
+
+t.test('gradients go where they are wanted: into views of one bucket', async (t) => {
+  const model = new nn.Linear(2, 2);
+  const bucket = tensor(new Float32Array(6)).keep();
+  let start = 0;
+  for (const parameter of model.parameters()) {
+    parameter.gradientTarget = bucket.slice(0, start, start + parameter.size).reshape(...parameter.shape).keep();
+    start += parameter.size;
+  }
+  const x = tensor([[1, 2]]);
+  for (let pass = 0; pass < 2; pass++) {
+    model.zeroGrad();
+    tidy(() => model.forward(x).sum().backward());
+    t.strictSame(bucket.toArray(), [1, 2, 1, 2, 1, 1]);
+  }
+  tidy(() => model.forward(x).sum().backward());
+  t.strictSame(bucket.toArray(), [2, 4, 2, 4, 2, 2], 'and add up there');
+});
+
+t.test('a checkpoint computes again what it did not keep, with the same random numbers', async (t) => {
+  const run = (keeps: boolean): readonly unknown[] => {
+    manualSeed(5);
+    const [inner, outer] = [new nn.Linear(4, 4), new nn.Linear(4, 1)];
+    const x = rand([3, 4], { generator: new Generator(1), requiresGrad: true });
+    const segment = (input: Tensor): Tensor => dropout(inner.forward(input).tanh(), { probability: 0.5 });
+    tidy(() => outer.forward(keeps ? segment(x) : checkpoint(segment, x)).sum().backward());
+    return [x, ...inner.parameters(), ...outer.parameters()].map(({ grad }) => grad?.toArray());
+  };
+  t.strictSame(run(false), run(true));
+});
+
+t.test('a scope ends what was made in it, and keeps what it is told to', async (t) => {
+  let inner: Tensor;
+  let kept: Tensor;
+  const x = leaf(1, 2);
+  {
+    using step = scope();
+    inner = x.mul(2);
+    kept = step.keep(inner.add(1));
+    inner.sum().backward();
+  }
+  t.ok(inner.isDisposed);
+  t.strictSame(kept.toArray(), [3, 5]);
+  t.strictSame(x.grad?.toArray(), [2, 2], 'gradients outlive it');
+  t.throws(() => inner.add(1), { code: 'TENSOR', message: /disposed/ });
+  const { sum, parts } = tidy(() => ({ sum: x.sum(), parts: [x.mul(3), x.mul(4)] }));
+  t.strictSame([sum.item(), parts[1]!.toArray()], [3, [4, 8]], 'tidy keeps what it returns');
+  const late = tidy(() => x.exp().sum());
+  t.throws(() => late.backward(), { code: 'TENSOR', message: /call backward\(\) within its scope/ });
+});
+
+t.test('views share memory, which is given back with the last of them', async (t) => {
+  const whole = tensor(new Float32Array(1000));
+  const view = whole.slice(0, 10, 20);
+  const before = allocator.statistics().cachedBytes;
+  whole.dispose();
+  whole.dispose();
+  t.equal(allocator.statistics().cachedBytes, before);
+  view.dispose();
+  t.ok(allocator.statistics().cachedBytes > before);
+});
+
+t.test('a training step in a scope takes no new memory', async (t) => {
+  const model = new nn.Sequential(new nn.Linear(20, 30), new nn.GELU(), new nn.LayerNorm(30), new nn.Linear(30, 5));
+  const optimizer = new optim.AdamW(model.parameters());
+  const [x, y] = [randn([8, 20]), tensor([0, 1, 2, 3, 4, 0, 1, 2], { dtype: 'i64' })];
+  const step = (): void => tidy(() => {
+    optimizer.zeroGrad();
+    crossEntropy(model.forward(x), y).backward();
+    optimizer.step();
+  });
+  for (let warm = 0; warm < 3; warm++) step();
+  const { freshBlocks } = allocator.statistics();
+  for (let again = 0; again < 10; again++) step();
+  t.equal(allocator.statistics().freshBlocks, freshBlocks);
+});
+
+t.test('without a scope the collector frees tensors', async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const used = (): number => process.memoryUsage().arrayBuffers;
+  collect();
+  const before = used();
+  for (let round = 0; round < 4; round++) {
+    for (let index = 0; index < 16; index++) randn([256, 1024]).add(1);
+    await new Promise((resolve) => setImmediate(resolve));
+    collect();
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  collect();
+  t.ok(used() - before < 64 * 2 ** 20, `${used() - before} bytes more`);
+});
+
+t.test('random numbers are the same for the same seed, with any number of threads, from any position', async (t) => {
+  const draw = (threads: number): number[] => {
+    setThreads(threads);
+    return [...new Generator(2 ** 40 + 3).normal([100_000]).toTypedArray() as Float32Array];
+  };
+  const one = draw(1);
+  t.strictSame(draw(2), one);
+  setThreads(0);
+  const mean = one.reduce((total, value) => total + value, 0) / one.length;
+  const variance = one.reduce((total, value) => total + (value - mean) ** 2, 0) / one.length;
+  t.ok(Math.abs(mean) < 0.02 && Math.abs(variance - 1) < 0.02, `mean ${mean}, variance ${variance}`);
+  const [generator, later] = [new Generator(9), new Generator(9)];
+  generator.uniform([8]);
+  later.position = 2;
+  t.strictSame(later.uniform([5]).toArray(), generator.uniform([5]).toArray());
+  t.strictSame([...new Generator(4).permutation(50)].sort((a, b) => a - b), Array.from({ length: 50 }, (_, index) => index));
+  t.throws(() => new Generator(-1), { code: 'INVALID_ARGUMENT' });
+});
+
+t.test('Philox is Random123\'s', async (t) => {
+  // Random123's known answers for philox4x32-10: a counter and a key of zeros.
+  const words = new Generator(0).integers([4], 0, 2 ** 32).toArray() as number[];
+  t.strictSame(words, [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+});
+
+t.test('dropout keeps the mean, and does nothing in use', async (t) => {
+  const x = ones([10_000], { requiresGrad: true });
+  const dropped = dropout(x, { probability: 0.25, generator: new Generator(1) });
+  t.ok(Math.abs(dropped.mean().item() - 1) < 0.02);
+  t.ok(Math.abs(dropped.eq(0).to('f32').mean().item() - 0.25) < 0.02);
+  dropped.sum().backward();
+  t.strictSame(x.grad?.toArray(), dropped.toArray(), 'what was dropped has no gradient');
+  t.equal(dropout(x, { training: false }), x);
+  t.throws(() => dropout(x, { probability: 2 }), { code: 'INVALID_ARGUMENT' });
+});
+
+t.test('a state is loaded whole or not at all', async (t) => {
+  const model = new nn.Sequential(new nn.Linear(2, 2), new nn.BatchNorm2d(2));
+  t.strictSame(Object.keys(model.stateDict()), ['0.weight', '0.bias', '1.weight', '1.bias', '1.running_mean', '1.running_var', '1.num_batches_tracked']);
+  t.throws(() => model.loadStateDict({}), { code: 'INVALID_ARGUMENT', message: /missing: 0\.weight/ });
+  const before = model.stateDict()['0.weight']!.toArray();
+  t.throws(() => model.loadStateDict({ ...model.stateDict(), '0.weight': ones([2, 2]), '0.bias': ones([3]) }), { code: 'TENSOR', message: /'0\.bias'/ });
+  t.strictSame(model.stateDict()['0.weight']!.toArray(), before);
+  t.equal(model.parameters().length, 4);
+});

@@ -1,0 +1,47 @@
+/** Gradient checkpointing: activations are computed a second time instead of being kept. Source: Chen et al. 2016; torch.utils.checkpoint. */
+import { autocastState, setAutocastState } from '../amp/policy.js';
+import { defaultGenerator } from '../random.js';
+import { tidy } from '../scope.js';
+import { viewOf, type Tensor } from '../tensor.js';
+import { backward } from './backward.js';
+import { apply, enableGrad, type Operation } from './graph.js';
+
+type Segment = (...inputs: Tensor[]) => Tensor;
+
+const checkpointed: Operation<{ readonly segment: Segment; readonly randomState: number; readonly cast: ReturnType<typeof autocastState> }> = {
+  name: 'checkpoint',
+  forward(context, inputs, { segment }) {
+    context.save(...inputs);
+    const result = tidy(() => segment(...inputs));
+    return inputs.includes(result) ? viewOf(result, result.shape, result.strides) : result;
+  },
+  backward({ saved, wants }, gradient, { segment, randomState, cast }) {
+    const inputs = saved.map((input, index) => detached(input, wants[index]!));  // their gradients outlive the computation
+    const before = defaultGenerator.position;
+    const castBefore = setAutocastState(cast);
+    defaultGenerator.position = randomState;
+    try {
+      tidy(() => backward(enableGrad(() => segment(...inputs)), gradient));
+    } finally {
+      defaultGenerator.position = before;
+      setAutocastState(castBefore);
+    }
+    return inputs.map((input) => input.grad);
+  },
+};
+
+function detached(tensor: Tensor, wantsGradient: boolean): Tensor {
+  const alias = viewOf(tensor, tensor.shape, tensor.strides);
+  if (wantsGradient) alias.requiresGrad = true;
+  return alias;
+}
+
+/**
+ * `segment(...inputs)`, of whose inside nothing is kept: the backward pass computes it again, with the same random numbers of the default generator and under
+ * the same autocast. Parameters that it uses get their gradients, and their listeners are called once for each segment; an input must require a gradient, or
+ * the segment is taken for a constant.
+ * @example const x = checkpoint((x) => block.forward(x), input);
+ */
+export function checkpoint(segment: Segment, ...inputs: Tensor[]): Tensor {
+  return apply(checkpointed, inputs, { segment, randomState: defaultGenerator.position, cast: autocastState() });
+}

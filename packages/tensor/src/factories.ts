@@ -1,0 +1,156 @@
+/** Tensors from numbers, and back. */
+import { DTYPES, isFloating, type Dtype } from './dtype.js';
+import { invalid, tensorError } from './failure.js';
+import { defaultGenerator, type Generator } from './random.js';
+import { RANK_MAX, sizeOf, type Shape } from './shape.js';
+import { copyOf, denseOf, empty, filled, Tensor } from './tensor.js';
+
+export interface TensorOptions {
+  readonly dtype?: Dtype;
+  readonly requiresGrad?: boolean;
+}
+
+/** Numbers in arrays in arrays. */
+export type Nested<T> = T | readonly Nested<T>[];
+type Scalar = number | bigint | boolean;
+type NumberArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
+
+function ready(tensor: Tensor, { requiresGrad = false }: TensorOptions): Tensor {
+  if (requiresGrad) tensor.requiresGrad = true;
+  return tensor;
+}
+
+function checkShape(name: string, shape: Shape): void {
+  if (shape.length > RANK_MAX || !shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) throw tensorError(name, [`[${shape.join(', ')}]`], `a shape has at most ${RANK_MAX} dimensions, whole numbers from 0 on`);
+}
+
+/**
+ * From numbers: one, nested arrays of them, or a typed array. Copies them.
+ *
+ * Without a dtype numbers become f32 (JavaScript has no others), bigints i64, booleans bool, and typed arrays what they are.
+ * @param shape of a typed array or a flat list; without it, as they are nested.
+ * @throws TensorError for arrays whose parts differ in length
+ * @example tensor([[1, 2], [3, 4]], { requiresGrad: true })
+ */
+export function tensor(data: Nested<Scalar> | NumberArray, options: TensorOptions & { readonly shape?: Shape } = {}): Tensor {
+  const values: ArrayLike<Scalar> = ArrayBuffer.isView(data) ? data as NumberArray : (Array.isArray(data) ? data.flat(Infinity) as Scalar[] : [data as Scalar]);
+  const shape = options.shape ?? (ArrayBuffer.isView(data) ? [values.length] : nestedShape(data as Nested<Scalar>));
+  checkShape('tensor', shape);
+  if (sizeOf(shape) !== values.length) throw tensorError('tensor', [`${values.length} numbers`, `[${shape.join(', ')}]`], 'there must be as many numbers as the shape has elements, and arrays on one level of one length');
+  const own = typedDtype(data as NumberArray, values[0]);
+  const source = empty(shape, own);
+  fillFrom(source, values);
+  if (options.dtype === undefined || options.dtype === own) return ready(source, options);
+  const converted = copyOf(source, options.dtype);
+  source.dispose();
+  return ready(converted, options);
+}
+
+function nestedShape(data: Nested<Scalar>): number[] {
+  const shape: number[] = [];
+  for (let level: Nested<Scalar> | undefined = data; Array.isArray(level); level = level[0]) shape.push(level.length);
+  const isEven = (level: Nested<Scalar>, depth: number): boolean =>
+    Array.isArray(level) ? level.length === shape[depth] && level.every((each) => isEven(each, depth + 1)) : depth === shape.length;
+  if (!isEven(data, 0)) throw tensorError('tensor', ['an array'], 'its arrays on one level must have one length');
+  return shape;
+}
+
+function typedDtype(data: NumberArray, first: Scalar | undefined): Dtype {
+  if (data instanceof BigInt64Array || typeof first === 'bigint') return 'i64';
+  if (data instanceof Int32Array || data instanceof Uint8Array) return 'i32';
+  return typeof first === 'boolean' ? 'bool' : 'f32';
+}
+
+function fillFrom({ storage: { memory } }: Tensor, values: ArrayLike<Scalar>): void {
+  if (memory instanceof BigInt64Array) for (let index = 0; index < values.length; index++) memory[index] = BigInt(values[index]!);
+  else for (let index = 0; index < values.length; index++) (memory as Float32Array)[index] = Number(values[index]);
+}
+
+/**
+ * From a typed array that holds elements of the dtype: f16 and bf16 as Uint16Array, i64 as BigInt64Array, bool as Uint8Array. Copies them.
+ * @throws TensorError
+ */
+export function fromMemory(memory: Tensor['storage']['memory'], shape: Shape, dtype: Dtype): Tensor {
+  checkShape('fromMemory', shape);
+  const result = empty(shape, dtype);
+  if (memory.constructor !== result.storage.memory.constructor || memory.length !== result.size) {
+    throw tensorError('fromMemory', [`${memory.constructor.name} of ${memory.length}`, `[${shape.join(', ')}]`], `${dtype} lies in a ${DTYPES[dtype].Memory.name} of as many elements as the shape has`);
+  }
+  (result.storage.memory as Float32Array).set(memory as Float32Array);
+  return result;
+}
+
+export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
+  checkShape('full', shape);
+  return ready(filled(shape, value, options.dtype ?? 'f32'), options);
+}
+
+export const zeros = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 0, options);
+export const ones = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 1, options);
+
+/** 0 to `end` - 1, or `start` to below `end` in steps; i64 where all are whole numbers, else f32. */
+export function arange(start: number, end?: number, step = 1, options: TensorOptions = {}): Tensor {
+  const [from, to] = end === undefined ? [0, start] : [start, end];
+  if (step === 0 || ![from, to, step].every(Number.isFinite)) throw invalid(`a range from ${from} to ${to} in steps of ${step}`, 'finite, with a step that is not 0');
+  const count = Math.max(0, Math.ceil((to - from) / step));
+  const isWhole = [from, to, step].every(Number.isSafeInteger);
+  const values = Array.from({ length: count }, (_, index) => from + index * step);
+  return tensor(isWhole ? values.map(BigInt) : values, { shape: [count], dtype: isWhole ? 'i64' : 'f32', ...options });
+}
+
+/** Ones on the diagonal. */
+export function eye(rows: number, columns = rows, options: TensorOptions = {}): Tensor {
+  const values = new Float32Array(rows * columns);
+  for (let row = 0; row < Math.min(rows, columns); row++) values[row * columns + row] = 1;
+  return tensor(values, { shape: [rows, columns], ...options });
+}
+
+export interface RandomTensorOptions extends TensorOptions {
+  /** The default one, if none is named. */
+  readonly generator?: Generator;
+}
+
+/** Evenly from [0, 1). */
+export function rand(shape: Shape, { generator = defaultGenerator, ...options }: RandomTensorOptions = {}): Tensor {
+  checkShape('rand', shape);
+  return ready(generator.uniform(shape, { dtype: options.dtype ?? 'f32' }), options);
+}
+
+/** Of the normal distribution with mean 0 and deviation 1. */
+export function randn(shape: Shape, { generator = defaultGenerator, ...options }: RandomTensorOptions = {}): Tensor {
+  checkShape('randn', shape);
+  return ready(generator.normal(shape, { dtype: options.dtype ?? 'f32' }), options);
+}
+
+/** Whole numbers from [low, high), i64. */
+export function randint(low: number, high: number, shape: Shape, { generator = defaultGenerator }: { readonly generator?: Generator } = {}): Tensor {
+  checkShape('randint', shape);
+  return generator.integers(shape, low, high);
+}
+
+/** The elements, copied: f16 and bf16 as f32, bool as Uint8Array. */
+export function toTypedArray(input: Tensor): Float32Array | Int32Array | BigInt64Array | Uint8Array {
+  if (input.isDisposed) throw tensorError('toTypedArray', [input], 'it was disposed of');
+  const dense = denseOf(input, isFloating(input.dtype) ? 'f32' : input.dtype);
+  const copy = dense.memory().slice() as Float32Array;
+  if (dense !== input) dense.dispose();
+  return copy;
+}
+
+/** The elements as plain numbers, in arrays in arrays; i64 as numbers, too. */
+export function toArray(input: Tensor): Nested<number> {
+  const values = Array.from(toTypedArray(input) as ArrayLike<number | bigint>, Number);
+  const nest = (level: number, start: number, size: number): Nested<number> => {
+    if (level === input.rank) return values[start]!;
+    const extent = input.shape[level]!;
+    const part = extent === 0 ? 0 : size / extent;
+    return Array.from({ length: extent }, (_, index) => nest(level + 1, start + index * part, part));
+  };
+  return nest(0, 0, input.size);
+}
+
+/** The number of a tensor of one. @throws TensorError */
+export function item(input: Tensor): number {
+  if (input.size !== 1) throw tensorError('item', [input], 'it must have one element');
+  return Number(toTypedArray(input)[0]);
+}

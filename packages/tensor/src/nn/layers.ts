@@ -1,0 +1,262 @@
+/** The layers, with PyTorch's names, defaults and initial weights. */
+import { invalid } from '../failure.js';
+import { noGrad } from '../autograd/graph.js';
+import * as activations from '../operations/activations.js';
+import { add, mul, sigmoid, tanh } from '../operations/arithmetic.js';
+import { avgPool2d, conv2d, maxPool2d, type ConvolutionOptions, type Pair, type PoolOptions } from '../operations/convolution.js';
+import { embedding } from '../operations/indexing.js';
+import { batchNorm, groupNorm, layerNorm } from '../operations/normalization.js';
+import { linear } from '../operations/products.js';
+import { flatten } from '../operations/views.js';
+import { outsideScopes } from '../scope.js';
+import { filled, type Tensor } from '../tensor.js';
+import { buffer, constantParameter, linearParameters, normalParameter } from './initialization.js';
+import { Module } from './module.js';
+
+function checkCounts(layer: string, counts: Readonly<Record<string, number>>): void {
+  for (const [name, count] of Object.entries(counts)) if (!Number.isInteger(count) || count < 1) throw invalid(`${name} ${count} of ${layer}`, 'a whole number from 1 on');
+}
+
+export class Linear extends Module {
+  /** [outputs, inputs] */
+  readonly weight: Tensor;
+  readonly bias: Tensor | null;
+
+  constructor(inputs: number, outputs: number, { bias = true }: { readonly bias?: boolean } = {}) {
+    super();
+    checkCounts('Linear', { inputs, outputs });
+    ({ weight: this.weight, bias: this.bias } = linearParameters([outputs, inputs], bias));
+  }
+
+  forward(input: Tensor): Tensor {
+    return linear(input, this.weight, this.bias);
+  }
+}
+
+export class Conv2d extends Module {
+  /** [outputs, inputs / groups, height, width] */
+  readonly weight: Tensor;
+  readonly bias: Tensor | null;
+  readonly #options: ConvolutionOptions;
+
+  constructor(inputs: number, outputs: number, kernelSize: Pair, { bias = true, groups = 1, ...options }: Omit<ConvolutionOptions, 'bias'> & { readonly bias?: boolean } = {}) {
+    super();
+    const [height, width] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
+    checkCounts('Conv2d', { inputs, outputs, height, width, groups });
+    if (inputs % groups !== 0 || outputs % groups !== 0) throw invalid(`${groups} groups of ${inputs} inputs and ${outputs} outputs`, 'a divisor of both');
+    ({ weight: this.weight, bias: this.bias } = linearParameters([outputs, inputs / groups, height, width], bias));
+    this.#options = { ...options, groups };
+  }
+
+  forward(input: Tensor): Tensor {
+    return conv2d(input, this.weight, { ...this.#options, bias: this.bias });
+  }
+}
+
+/** A vector for each token. */
+export class Embedding extends Module {
+  /** [tokens, width] */
+  readonly weight: Tensor;
+
+  constructor(tokens: number, width: number) {
+    super();
+    checkCounts('Embedding', { tokens, width });
+    this.weight = normalParameter([tokens, width], 1);
+  }
+
+  forward(tokens: Tensor): Tensor {
+    return embedding(this.weight, tokens);
+  }
+}
+
+export interface NormOptions {
+  readonly epsilon?: number;
+  /** Whether it has a weight and a bias. */
+  readonly affine?: boolean;
+}
+
+export class LayerNorm extends Module {
+  readonly weight: Tensor | null;
+  readonly bias: Tensor | null;
+  readonly #shape: readonly number[];
+  readonly #epsilon: number;
+
+  /** @param shape the last dimensions, over which it normalises */
+  constructor(shape: number | readonly number[], { epsilon = 1e-5, affine = true, bias = true }: NormOptions & { readonly bias?: boolean } = {}) {
+    super();
+    this.#shape = typeof shape === 'number' ? [shape] : shape;
+    this.#epsilon = epsilon;
+    this.weight = affine ? constantParameter(this.#shape, 1) : null;
+    this.bias = affine && bias ? constantParameter(this.#shape, 0) : null;
+  }
+
+  forward(input: Tensor): Tensor {
+    return layerNorm(input, this.#shape, { weight: this.weight, bias: this.bias, epsilon: this.#epsilon });
+  }
+}
+
+export class GroupNorm extends Module {
+  readonly weight: Tensor | null;
+  readonly bias: Tensor | null;
+  readonly #groups: number;
+  readonly #epsilon: number;
+
+  constructor(groups: number, channels: number, { epsilon = 1e-5, affine = true }: NormOptions = {}) {
+    super();
+    checkCounts('GroupNorm', { groups, channels });
+    if (channels % groups !== 0) throw invalid(`${groups} groups of ${channels} channels`, 'a divisor');
+    this.#groups = groups;
+    this.#epsilon = epsilon;
+    this.weight = affine ? constantParameter([channels], 1) : null;
+    this.bias = affine ? constantParameter([channels], 0) : null;
+  }
+
+  forward(input: Tensor): Tensor {
+    return groupNorm(input, this.#groups, { weight: this.weight, bias: this.bias, epsilon: this.#epsilon });
+  }
+}
+
+/** Normalises by the batch in training, and by what it learned of batches in use. */
+export class BatchNorm2d extends Module {
+  readonly weight: Tensor | null;
+  readonly bias: Tensor | null;
+  readonly runningMean: Tensor;
+  /** With a correction of 1, as PyTorch keeps it. */
+  readonly runningVar: Tensor;
+  readonly numBatchesTracked: Tensor;
+  readonly #epsilon: number;
+  readonly #momentum: number;
+
+  constructor(channels: number, { epsilon = 1e-5, affine = true, momentum = 0.1 }: NormOptions & { readonly momentum?: number } = {}) {
+    super();
+    checkCounts('BatchNorm2d', { channels });
+    this.#epsilon = epsilon;
+    this.#momentum = momentum;
+    this.weight = affine ? constantParameter([channels], 1) : null;
+    this.bias = affine ? constantParameter([channels], 0) : null;
+    this.runningMean = buffer([channels], 0);
+    this.runningVar = buffer([channels], 1);
+    this.numBatchesTracked = buffer([], 0, 'i64');
+  }
+
+  forward(input: Tensor): Tensor {
+    const options = { weight: this.weight, bias: this.bias, epsilon: this.#epsilon };
+    if (!this.training) return batchNorm(input, { ...options, running: { mean: this.runningMean, variance: this.runningVar } });
+    const seen = { mean: filled(this.runningMean.shape, 0, 'f32'), variance: filled(this.runningVar.shape, 0, 'f32') };
+    const result = batchNorm(input, { ...options, seen });
+    this.#learn(seen, input.size / this.runningMean.size);
+    return result;
+  }
+
+  #learn(seen: { readonly mean: Tensor; readonly variance: Tensor }, count: number): void {
+    outsideScopes(() => noGrad(() => {
+      const move = (running: Tensor, batch: Tensor, factor: number): void => {
+        running.device.map('copy', running, add(mul(running, 1 - this.#momentum), mul(batch, this.#momentum * factor)));
+        batch.dispose();
+      };
+      move(this.runningMean, seen.mean, 1);
+      move(this.runningVar, seen.variance, count / (count - 1));
+      this.numBatchesTracked.device.map('copy', this.numBatchesTracked, add(this.numBatchesTracked, 1));
+    }));
+  }
+}
+
+export class Dropout extends Module {
+  readonly #probability: number;
+
+  constructor(probability = 0.5) {
+    super();
+    this.#probability = probability;
+  }
+
+  forward(input: Tensor): Tensor {
+    return activations.dropout(input, { probability: this.#probability, training: this.training });
+  }
+}
+
+export class MaxPool2d extends Module {
+  readonly #kernelSize: Pair;
+  readonly #options: PoolOptions;
+
+  constructor(kernelSize: Pair, options: PoolOptions = {}) {
+    super();
+    this.#kernelSize = kernelSize;
+    this.#options = options;
+  }
+
+  forward(input: Tensor): Tensor {
+    return maxPool2d(input, this.#kernelSize, this.#options);
+  }
+}
+
+export class AvgPool2d extends Module {
+  readonly #kernelSize: Pair;
+  readonly #options: PoolOptions;
+
+  constructor(kernelSize: Pair, options: PoolOptions = {}) {
+    super();
+    this.#kernelSize = kernelSize;
+    this.#options = options;
+  }
+
+  forward(input: Tensor): Tensor {
+    return avgPool2d(input, this.#kernelSize, this.#options);
+  }
+}
+
+/** All dimensions but the first as one. */
+export class Flatten extends Module {
+  forward(input: Tensor): Tensor {
+    return flatten(input, 1);
+  }
+}
+
+export class ReLU extends Module {
+  forward(input: Tensor): Tensor {
+    return activations.relu(input);
+  }
+}
+
+export class GELU extends Module {
+  readonly #approximate: 'none' | 'tanh';
+
+  constructor({ approximate = 'none' }: { readonly approximate?: 'none' | 'tanh' } = {}) {
+    super();
+    this.#approximate = approximate;
+  }
+
+  forward(input: Tensor): Tensor {
+    return activations.gelu(input, { approximate: this.#approximate });
+  }
+}
+
+export class SiLU extends Module {
+  forward(input: Tensor): Tensor {
+    return activations.silu(input);
+  }
+}
+
+export class Tanh extends Module {
+  forward(input: Tensor): Tensor {
+    return tanh(input);
+  }
+}
+
+export class Sigmoid extends Module {
+  forward(input: Tensor): Tensor {
+    return sigmoid(input);
+  }
+}
+
+export class Softmax extends Module {
+  readonly #dimension: number;
+
+  constructor(dimension: number) {
+    super();
+    this.#dimension = dimension;
+  }
+
+  forward(input: Tensor): Tensor {
+    return activations.softmax(input, this.#dimension);
+  }
+}

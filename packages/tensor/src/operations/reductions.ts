@@ -1,0 +1,132 @@
+/** Sums, means and extremes along dimensions. */
+import { apply, noGrad, type Operation } from '../autograd/graph.js';
+import { isFloating, type Dtype } from '../dtype.js';
+import { tensorError } from '../failure.js';
+import { sizeOf, type Shape } from '../shape.js';
+import { numberTensor, viewOf, type Tensor } from '../tensor.js';
+import { div, mul, ne, sub } from './arithmetic.js';
+import { dimensionOf, keepingDimensions, mapped, reduced, reshapedDense } from './raw.js';
+
+export interface ReduceOptions {
+  /** Whether reduced dimensions stay, with a size of 1. */
+  readonly keepDimensions?: boolean;
+}
+
+interface Reduce {
+  readonly dimensions: readonly number[];
+  readonly keepDimensions: boolean;
+  readonly dtype: Dtype;
+  readonly factor: number;
+}
+
+/** Which dimensions: all of them where none is named. */
+function dimensionsOf(name: string, input: Tensor, dimensions: number | readonly number[] | undefined): readonly number[] {
+  if (dimensions === undefined) return input.shape.map((_, dimension) => dimension);
+  const own = (typeof dimensions === 'number' ? [dimensions] : dimensions).map((dimension) => dimensionOf(name, input, dimension));
+  if (new Set(own).size !== own.length) throw tensorError(name, [input], `it names a dimension twice: ${String(dimensions)}`);
+  return own;
+}
+
+/** A reduced tensor, with the dimensions that were asked for. */
+function shaped(result: Tensor, input: { readonly shape: Shape }, { dimensions, keepDimensions }: Reduce): Tensor {
+  if (!keepDimensions) return result;
+  const view = reshapedDense(result, keepingDimensions(input.shape, dimensions));
+  result.dispose();
+  return view;
+}
+
+/** A reduced tensor or its gradient, repeated along what was reduced. */
+function repeated(tensor: Tensor, shape: Shape, dimensions: readonly number[]): Tensor {
+  const strides: number[] = [];
+  let own = 0;
+  const hasAll = tensor.rank === shape.length;
+  shape.forEach((_, dimension) => {
+    const isReduced = dimensions.includes(dimension);
+    strides.push(isReduced ? 0 : tensor.strides[hasAll ? dimension : own]!);
+    if (!isReduced) own++;
+  });
+  return viewOf(tensor, shape, strides);
+}
+
+const SUM: Operation<Reduce> = {
+  name: 'sum',
+  forward: (_, [input], attributes) => shaped(reduced('sum', input!, attributes.dimensions, attributes), input!, attributes),
+  backward({ inputs: [input] }, gradient, { dimensions, factor }) {
+    const whole = repeated(gradient, input!.shape, dimensions);
+    if (factor === 1 && gradient.dtype === input!.dtype) return [whole];
+    using scale = numberTensor(factor);
+    const scaled = mapped('multiply', input!.shape, input!.dtype, whole, scale);
+    whole.dispose();
+    return [scaled];
+  },
+};
+
+/** @param dimensions all, unless some are named. Of integers and bools the result is i64. */
+export function sum(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
+  return apply(SUM, [input], { dimensions: dimensionsOf('sum', input, dimensions), keepDimensions, dtype: isFloating(input.dtype) ? input.dtype : 'i64', factor: 1 });
+}
+
+/** Of floating point. @param dimensions all, unless some are named. */
+export function mean(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
+  if (!isFloating(input.dtype)) throw tensorError('mean', [input], 'it takes floating point: convert with to()');
+  const own = dimensionsOf('mean', input, dimensions);
+  const count = sizeOf(own.map((dimension) => input.shape[dimension]!));
+  return apply(SUM, [input], { dimensions: own, keepDimensions, dtype: input.dtype, factor: 1 / count });
+}
+
+/** Of several that are equally large each has its share of the gradient. */
+function extreme(name: string, reduction: 'largest' | 'smallest'): Operation<Reduce> {
+  return {
+    name,
+    forward(context, [input], attributes) {
+      const empty = attributes.dimensions.some((dimension) => input!.shape[dimension] === 0);
+      if (empty) throw tensorError(name, [input!], 'of nothing there is no largest or smallest');
+      const result = shaped(reduced(reduction, input!, attributes.dimensions), input!, attributes);
+      context.save(input!, result);
+      return result;
+    },
+    backward({ inputs: [input], saved: [kept, result] }, gradient, { dimensions }) {
+      using whole = repeated(result!, input!.shape, dimensions);
+      using upper = repeated(gradient, input!.shape, dimensions);
+      using isExtreme = mapped('equal', input!.shape, 'f32', kept!, whole);
+      using counts = reduced('sum', isExtreme, dimensions);
+      using shares = repeated(counts, input!.shape, dimensions);
+      const slope = mapped('multiply', input!.shape, input!.dtype, isExtreme, upper);
+      slope.device.map('divide', slope, slope, shares);
+      return [slope];
+    },
+  };
+}
+
+const AMAX = extreme('amax', 'largest');
+const AMIN = extreme('amin', 'smallest');
+
+/** The largest along dimensions. */
+export function amax(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
+  return apply(AMAX, [input], { dimensions: dimensionsOf('amax', input, dimensions), keepDimensions, dtype: input.dtype, factor: 1 });
+}
+
+/** The smallest along dimensions. */
+export function amin(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
+  return apply(AMIN, [input], { dimensions: dimensionsOf('amin', input, dimensions), keepDimensions, dtype: input.dtype, factor: 1 });
+}
+
+/** Where the first of the largest is, along one dimension or, without one, among all elements; i64. */
+export function argmax(input: Tensor, dimension?: number, { keepDimensions = false }: ReduceOptions = {}): Tensor {
+  if (input.size === 0) throw tensorError('argmax', [input], 'of nothing there is no largest');
+  const dimensions = dimensionsOf('argmax', input, dimension);
+  return noGrad(() => shaped(reduced('argLargest', input, dimensions, { dtype: 'i64' }), input, { dimensions, keepDimensions, dtype: 'i64', factor: 1 }));
+}
+
+/** The variance. @param correction what the count is lessened by: 1 for samples, as in PyTorch. */
+export function variance(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false, correction = 1 }: ReduceOptions & { readonly correction?: number } = {}): Tensor {
+  const own = dimensionsOf('variance', input, dimensions);
+  const count = sizeOf(own.map((dimension) => input.shape[dimension]!));
+  const deviation = sub(input, mean(input, own, { keepDimensions: true }));
+  return div(sum(mul(deviation, deviation), own, { keepDimensions }), Math.max(0, count - correction));
+}
+
+/** Whether any element is not 0; a bool. */
+export function any(input: Tensor): Tensor {
+  return noGrad(() => reduced('largest', input.dtype === 'bool' ? input : ne(input, 0), input.shape.map((_, dimension) => dimension)));
+}

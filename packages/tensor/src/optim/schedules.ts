@@ -1,0 +1,66 @@
+/** How learning rates change over a run: pure functions of the number of steps, with torch.optim.lr_scheduler's names. */
+import { invalid } from '../failure.js';
+import type { Optimizer } from './optimizer.js';
+
+/** The factor of the first learning rate at a step; the first step is 0. */
+export type Schedule = (step: number) => number;
+
+/** Times `gamma` after every `stepSize` steps. */
+export const stepLR = (stepSize: number, gamma = 0.1): Schedule => (step) => gamma ** Math.floor(step / stepSize);
+
+/** Times `gamma` at each milestone. */
+export const multiStepLR = (milestones: readonly number[], gamma = 0.1): Schedule => (step) => gamma ** milestones.filter((milestone) => milestone <= step).length;
+
+/** Times `gamma` after every step. */
+export const exponentialLR = (gamma: number): Schedule => (step) => gamma ** step;
+
+/** From one factor to another along a line of `steps`. */
+export const linearLR = (steps: number, { start = 1 / 3, end = 1 }: { readonly start?: number; readonly end?: number } = {}): Schedule =>
+  (step) => start + (end - start) * Math.min(1, step / steps);
+
+/** Half a cosine from 1 to `least`, over `steps`. Source: Loshchilov and Hutter 2017, without restarts. */
+export const cosineAnnealingLR = (steps: number, least = 0): Schedule => (step) => least + ((1 - least) * (1 + Math.cos((Math.PI * Math.min(step, steps)) / steps))) / 2;
+
+/** One schedule after another; each begins to count anew at its milestone. */
+export function sequentialLR(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
+  if (milestones.length !== schedules.length - 1) throw invalid(`${schedules.length} schedules with ${milestones.length} milestones`, 'one milestone between each two');
+  return (step) => {
+    const index = milestones.filter((milestone) => milestone <= step).length;
+    return schedules[index]!(step - (milestones[index - 1] ?? 0));
+  };
+}
+
+/**
+ * Sets an optimizer's learning rates by a schedule.
+ * @example
+ * const schedule = new LRScheduler(optimizer, sequentialLR([linearLR(100, { start: 0.01 }), cosineAnnealingLR(900)], [100]));
+ * optimizer.step(); schedule.step();
+ */
+export class LRScheduler {
+  readonly #optimizer: Optimizer;
+  readonly #schedule: Schedule;
+  readonly #first: readonly number[];
+  /** How many steps it has gone. Setting it sets the learning rates: after a checkpoint. */
+  #steps = 0;
+
+  constructor(optimizer: Optimizer, schedule: Schedule) {
+    this.#optimizer = optimizer;
+    this.#schedule = schedule;
+    this.#first = optimizer.groups.map(({ options }) => options.learningRate);
+    this.steps = 0;
+  }
+
+  get steps(): number {
+    return this.#steps;
+  }
+
+  set steps(steps: number) {
+    this.#steps = steps;
+    this.#optimizer.groups.forEach(({ options }, index) => { options.learningRate = this.#first[index]! * this.#schedule(steps); });
+  }
+
+  /** After each step of the optimizer. */
+  step(): void {
+    this.steps++;
+  }
+}

@@ -1,0 +1,185 @@
+/** Optimizers, schedules, models, autocast and the scaler of gradients step by step as PyTorch recorded them. */
+import t from 'tap';
+import {
+  autocast, cat, conv2d, crossEntropy, embedding, gelu, GradScaler, groupNorm, huberLoss, avgPool2d, binaryCrossEntropyWithLogits, klDivergence, l1Loss, layerNorm, linear, maxPool2d,
+  mseLoss, nllLoss, nn, ones, optim, scaledDotProductAttention, stack, tensor, tidy, type Dtype, type Tensor,
+} from './index.js';
+import { difference, fixture, recordedTensor, type Recorded } from './test-support/recorded.js';
+
+interface Training {
+  readonly optimizers: readonly { readonly name: 'SGD' | 'Adam' | 'AdamW'; readonly options: object; readonly start: readonly Recorded[]; readonly steps: readonly OptimizerStep[] }[];
+  readonly schedules: Readonly<Record<string, readonly number[]>>;
+  readonly scaler: readonly { readonly options: object; readonly steps: readonly ScalerStep[] }[];
+  readonly modules: readonly ModuleRun[];
+}
+
+interface OptimizerStep {
+  readonly gradients: readonly (Recorded | null)[];
+  readonly parameters: readonly Recorded[];
+}
+
+interface ScalerStep {
+  readonly infinite: boolean;
+  readonly scale: number;
+  readonly growthTracker: number;
+  readonly parameter: Recorded;
+}
+
+interface ModuleRun {
+  readonly name: 'block' | 'net';
+  readonly lower: boolean;
+  readonly inputs: Recorded;
+  readonly targets: Recorded;
+  readonly before: Readonly<Record<string, Recorded>>;
+  readonly losses: readonly number[];
+  readonly after: Readonly<Record<string, Recorded>>;
+}
+
+const TRAINING = fixture<Training>('training');
+
+for (const { name, options, start, steps } of TRAINING.optimizers) {
+  t.test(`${name} steps as PyTorch's with ${JSON.stringify(options)}`, async (t) => {
+    const parameters = start.map((recorded) => nn.parameter(recordedTensor(recorded)));
+    const optimizer = new optim[name](parameters, options);
+    for (const [index, step] of steps.entries()) {
+      parameters.forEach((parameter, each) => { parameter.grad = step.gradients[each] ? recordedTensor(step.gradients[each]!) : null; });
+      optimizer.step();
+      parameters.forEach((parameter, each) => t.equal(difference(parameter, step.parameters[each]!), null, `step ${index}, parameter ${each}`));
+    }
+  });
+}
+
+t.test('an optimizer goes on from its state as if it had never stopped', async (t) => {
+  const run = (stops: boolean): Tensor => {
+    let parameter = nn.parameter(tensor([1, 2, 3]));
+    let optimizer = new optim.AdamW([parameter], { learningRate: 0.1 });
+    for (let step = 0; step < 6; step++) {
+      if (stops && step === 3) {
+        const state = optimizer.state();
+        parameter = nn.parameter(parameter.detach().clone());
+        optimizer = new optim.AdamW([parameter]);
+        optimizer.loadState(state);
+      }
+      parameter.grad = tensor([step, -1, 0.5]);
+      optimizer.step();
+    }
+    return parameter;
+  };
+  t.strictSame(run(true).toArray(), run(false).toArray());
+});
+
+t.test('parameters of 16 bits are the rounding of their masters', async (t) => {
+  const half = nn.parameter(tensor([1, 1], { dtype: 'bf16' }));
+  const whole = nn.parameter(tensor([1, 1]));
+  const optimizers = [half, whole].map((parameter) => new optim.SGD([parameter], { learningRate: 2 ** -12 }));
+  for (let step = 0; step < 32; step++) {
+    half.grad = tensor([1, -1], { dtype: 'bf16' });
+    whole.grad = tensor([1, -1]);
+    for (const optimizer of optimizers) optimizer.step();
+  }
+  t.strictSame(half.toArray(), whole.to('bf16').toArray(), 'steps too small for 16 bits are not lost');
+});
+
+t.test('schedules go as PyTorch\'s', async (t) => {
+  const schedules: Readonly<Record<string, optim.Schedule>> = {
+    stepLR: optim.stepLR(3, 0.5), multiStepLR: optim.multiStepLR([2, 7], 0.5), exponentialLR: optim.exponentialLR(0.9),
+    linearLR: optim.linearLR(5, { start: 0.25 }), cosineAnnealingLR: optim.cosineAnnealingLR(11),
+  };
+  for (const [name, rates] of Object.entries(TRAINING.schedules)) {
+    const optimizer = new optim.SGD([nn.parameter(tensor([0]))], { learningRate: 0.5 });
+    const scheduler = new optim.LRScheduler(optimizer, schedules[name]!);
+    for (const [step, rate] of rates.entries()) {
+      t.ok(Math.abs(optimizer.groups[0]!.options.learningRate - rate) < 1e-12, `${name} at step ${step}`);
+      scheduler.step();
+    }
+  }
+});
+
+for (const { options, steps } of TRAINING.scaler) {
+  t.test(`the scale goes as PyTorch's with ${JSON.stringify(options)}`, async (t) => {
+    const parameter = nn.parameter(tensor([1, -2]));
+    const optimizer = new optim.SGD([parameter], { learningRate: 0.125 });
+    const scaler = new GradScaler(options);
+    for (const [index, step] of steps.entries()) {
+      optimizer.zeroGrad();
+      scaler.scale(parameter.mul(tensor([step.infinite ? Infinity : 0.5, 1])).sum()).backward();
+      if (index % 2 === 1) scaler.unscale(optimizer);
+      t.equal(scaler.step(optimizer), !step.infinite);
+      scaler.update();
+      t.strictSame(scaler.state(), { scale: step.scale, growthTracker: step.growthTracker }, `step ${index}`);
+      t.equal(difference(parameter, step.parameter), null, `the parameter after step ${index}`);
+    }
+    t.equal(scaler.skippedSteps, steps.filter(({ infinite }) => infinite).length);
+  });
+}
+
+t.test('autocast computes in the dtypes that PyTorch does', async (t) => {
+  const classes = tensor([0, 1], { dtype: 'i64' });
+  const square = (dtype: Dtype, ...shape: number[]): Tensor => ones(shape.length === 0 ? [2] : shape, { dtype });
+  const calls: Readonly<Record<string, (first: Dtype, second: Dtype) => Tensor>> = {
+    matmul: (a, b) => square(a, 2, 2).matmul(square(b, 2, 2)), linear: (a, b) => linear(square(a, 2, 2), square(b, 2, 2)), conv2d: (a, b) => conv2d(square(a, 1, 1, 2, 2), square(b, 1, 1, 1, 1)),
+    scaledDotProductAttention: (a, b) => scaledDotProductAttention(square(a, 1, 2, 4, 4), square(b, 1, 2, 4, 4), square(b, 1, 2, 4, 4)),
+    cat: (a, b) => cat([square(a), square(b)]), stack: (a, b) => stack([square(a), square(b)]), add: (a, b) => square(a).add(square(b)), mul: (a, b) => square(a).mul(square(b)),
+    mseLoss: (a, b) => mseLoss(square(a), square(b)), l1Loss: (a, b) => l1Loss(square(a), square(b)), huberLoss: (a, b) => huberLoss(square(a), square(b)),
+    binaryCrossEntropyWithLogits: (a, b) => binaryCrossEntropyWithLogits(square(a), square(b)), klDivergence: (a, b) => klDivergence(square(a), square(b)),
+    crossEntropy: (a) => crossEntropy(square(a, 2, 2), classes), nllLoss: (a) => nllLoss(square(a, 2, 2), classes), softmax: (a) => square(a).softmax(0), logSoftmax: (a) => square(a).logSoftmax(0),
+    gelu: (a) => gelu(square(a)), relu: (a) => square(a).relu(), exp: (a) => square(a).exp(), sum: (a) => square(a).sum(), mean: (a) => square(a).mean(),
+    layerNorm: (a) => layerNorm(square(a, 2, 2), [2], { weight: ones([2]), bias: ones([2]) }), groupNorm: (a) => groupNorm(square(a, 2, 2, 2), 1, { weight: ones([2]), bias: ones([2]) }),
+    maxPool2d: (a) => maxPool2d(square(a, 1, 1, 2, 2), 2), avgPool2d: (a) => avgPool2d(square(a, 1, 1, 2, 2), 2), embedding: (a) => embedding(square(a, 2, 2), classes),
+  };
+  for (const recorded of fixture<readonly { name: string; lower: 'f16' | 'bf16'; first: Dtype; second: Dtype; result: Dtype }[]>('autocast')) {
+    const { dtype } = autocast(() => calls[recorded.name]!(recorded.first, recorded.second), { dtype: recorded.lower });
+    t.equal(dtype, recorded.result, `${recorded.name} of ${recorded.first} and ${recorded.second} under ${recorded.lower}`);
+  }
+});
+
+class Block extends nn.Module {
+  readonly tokenEmbedding = new nn.Embedding(7, 8);
+  readonly norm = new nn.LayerNorm(8);
+  readonly attention = new nn.MultiheadAttention(8, 2, { isCausal: true });
+  readonly hidden = new nn.Sequential(new nn.Linear(8, 16), new nn.GELU(), new nn.Linear(16, 8));
+  readonly head = new nn.Linear(8, 7);
+
+  forward(tokens: Tensor): Tensor {
+    const embedded = this.tokenEmbedding.forward(tokens);
+    const attended = embedded.add(this.attention.forward(this.norm.forward(embedded)));
+    return this.head.forward(attended.add(this.hidden.forward(this.norm.forward(attended))));
+  }
+}
+
+class Net extends nn.Module {
+  readonly features = new nn.Sequential(new nn.Conv2d(1, 4, 3, { padding: 1, bias: false }), new nn.BatchNorm2d(4), new nn.ReLU(), new nn.MaxPool2d(2), new nn.Conv2d(4, 4, 3), new nn.GroupNorm(2, 4),
+    new nn.ReLU(), new nn.AvgPool2d(2));
+  readonly head = new nn.Linear(4, 3);
+
+  forward(images: Tensor): Tensor {
+    return this.head.forward(this.features.forward(images).flatten(1));
+  }
+}
+
+for (const run of TRAINING.modules) {
+  t.test(`a ${run.name} trains as PyTorch's${run.lower ? ' under autocast' : ''}`, async (t) => {
+    const model = run.name === 'block' ? new Block() : new Net();
+    model.loadStateDict(Object.fromEntries(Object.entries(run.before).map(([name, recorded]) => [name, recordedTensor(recorded)])));
+    const optimizer = new optim.AdamW(model.parameters(), { learningRate: 0.01 });
+    const [inputs, targets] = [recordedTensor(run.inputs), recordedTensor(run.targets)];
+    const tolerance = run.lower ? 2e-2 : 1e-5;
+    for (const [step, wanted] of run.losses.entries()) {
+      const loss = tidy(() => {
+        optimizer.zeroGrad();
+        const own = autocast(() => {
+          const logits = model.forward(inputs);
+          return crossEntropy(logits.flatten(0, -2), targets.flatten());
+        }, { enabled: run.lower });
+        own.backward();
+        optimizer.step();
+        return own.item();
+      });
+      t.ok(Math.abs(loss - wanted) < tolerance * (1 + wanted), `the loss of step ${step} is ${loss}, and PyTorch's ${wanted}`);
+    }
+    // A gradient of about 0 has any sign, and Adam's first steps are as long as the learning rate: the state is compared in f32 alone.
+    if (run.lower) return;
+    const after = model.stateDict();
+    for (const [name, recorded] of Object.entries(run.after)) t.equal(difference(after[name]!, recorded, ['f16']), null, name);
+  });
+}
