@@ -29,5 +29,6 @@ export { linear, matmul } from './operations/products.js';
 export { amax, amin, any, argmax, mean, sum, variance, type ReduceOptions } from './operations/reductions.js';
 export { autocast, type AutocastOptions } from './amp/autocast.js';
 export { GradScaler, type GradScalerOptions } from './amp/grad-scaler.js';
+export { fromSafetensors, loadSafetensors, saveSafetensors, toSafetensors, type Safetensors } from './safetensors.js';
 export * as nn from './nn/index.js';
 export * as optim from './optim/index.js';
