@@ -29,6 +29,7 @@ export class DataLoader<C extends Columns> {
   readonly #dataset: Dataset<C>;
   readonly #sampler: ShardSampler;
   readonly #rank: number;
+  readonly #examplesPerStep: number;
   readonly #blocks: (Promise<C> | undefined)[];
 
   /** @throws MusterError INVALID_ARGUMENT as {@link ShardSampler} */
@@ -36,11 +37,17 @@ export class DataLoader<C extends Columns> {
     this.#dataset = dataset;
     this.#sampler = new ShardSampler({ ...options, shuffle, remainder, exampleCount: dataset.exampleCount });
     this.#rank = rank;
+    this.#examplesPerStep = options.batchSize * options.ranks;
     this.#blocks = dataset.blocks.map(() => undefined);
   }
 
   get stepsPerEpoch(): number {
     return this.#sampler.stepsPerEpoch;
+  }
+
+  /** The first step none of whose examples are among the first `examples` that all ranks have taken. */
+  stepAfter(examples: number): number {
+    return Math.ceil(examples / this.#examplesPerStep);
   }
 
   /** Without end, from a step on. @throws what {@link get} throws for a block */
