@@ -28,7 +28,7 @@ const ARROWS = {
 /** Programs that put the parts together. */
 const COMPOSERS = new Set(['cli', 'sim', 'test']);
 /** Libraries and examples see of the lower floors what users see; libraries also share the error table and the ports. */
-const PUBLIC = new Set(['core', 'collective']);
+const PUBLIC = new Set(['core', 'collective', 'tensor']);
 const SHARED_BY_LIBRARIES = 'base';
 /** The parts of native that users see: the arithmetic of mixed precision. */
 const PUBLIC_PARTS = new Set(['@muster/native/kernels', '@muster/native/loss-scaler']);

@@ -43,6 +43,7 @@ export const ERROR_TABLE = {
   CONNECTION: { name: 'ConnectionError', retryable: true, message: 'cannot reach {what}: {cause}', remedy: 'Check the address, and that `cluster status` answers there.' },
   NOT_CONNECTED: { name: 'NotConnectedError', retryable: false, message: 'the cluster connection {cause}', remedy: 'Call init() again.' },
   COLLECTIVE: { name: 'CollectiveError', retryable: false, message: '{what} failed: {cause}', remedy: 'Close the communicator at every rank and make a new one; a gang that restarts its members does.' },
+  TRAINING: { name: 'TrainingError', retryable: false, message: '{what} of the training failed: {cause}', remedy: 'Lower the learning rate, clip the gradients, or look at the data of that step.' },
   TENSOR: { name: 'TensorError', retryable: false, message: '{operation} cannot take {operands}: {rule}', remedy: 'Change what it is given.' },
   OUT_OF_MEMORY: { name: 'OutOfMemoryError', retryable: false, message: 'there is no memory for {size} more: {used}', remedy: 'Use smaller batches or a smaller dtype, free tensors with tidy() or scope(), or raise the limit.' },
   INVALID_ARGUMENT: { name: 'InvalidArgumentError', retryable: false, message: '{what} is not valid: it must be {want}', remedy: 'Correct the argument.' },

@@ -1,0 +1,147 @@
+/** The plans of a training: what is reduced when, which stage does what, and who holds which part. */
+import { seededRandom, type Random } from '@muster/base';
+import t from 'tap';
+import { BucketLine } from './bucket-line.js';
+import { planBuckets, type GradientShape } from './bucket-plan.js';
+import { groupName, MESH_AXES, meshSize, placeOf, rankAt, ranksAlong, type MeshShape } from './device-mesh.js';
+import { pipelineSchedule, type PipelineStep } from './pipeline-schedule.js';
+import { reshard, shardElements, shardOf } from './shards.js';
+
+const integer = (random: Random, from: number, to: number): number => from + Math.floor(random.next() * (to - from + 1));
+
+function shuffled<T>(values: readonly T[], random: Random): T[] {
+  return values.map((value) => ({ value, key: random.next() })).sort((a, b) => a.key - b.key).map(({ value }) => value);
+}
+
+t.test('buckets', async (t) => {
+  const f32 = (name: string, elementCount: number): GradientShape => ({ name, elementCount, dtype: 'f32', elementBytes: 4 });
+
+  t.test('take gradients last first, and close once they have their size', async (t) => {
+    const buckets = planBuckets([f32('a', 10), f32('b', 100), f32('c', 3), f32('d', 1)], { firstBytes: 16, bytes: 400 });
+    t.strictSame(buckets, [
+      { dtype: 'f32', elementCount: 4, slots: [{ gradient: 3, offset: 0, elementCount: 1 }, { gradient: 2, offset: 1, elementCount: 3 }] },
+      { dtype: 'f32', elementCount: 100, slots: [{ gradient: 1, offset: 0, elementCount: 100 }] },
+      { dtype: 'f32', elementCount: 10, slots: [{ gradient: 0, offset: 0, elementCount: 10 }] },
+    ]);
+  });
+
+  t.test('hold each gradient once, one type each, whatever the shapes', async (t) => {
+    for (let seed = 1; seed <= 100; seed++) {
+      const random = seededRandom(seed);
+      const gradients = Array.from({ length: integer(random, 0, 40) }, (_, index): GradientShape =>
+        random.next() < 0.3 ? { name: `h${index}`, elementCount: integer(random, 1, 300), dtype: 'bf16', elementBytes: 2 } : f32(`p${index}`, integer(random, 1, 300)));
+      const buckets = planBuckets(gradients, { firstBytes: integer(random, 1, 1000), bytes: integer(random, 1, 3000) });
+      const slots = buckets.flatMap((bucket) => bucket.slots.map((slot) => ({ ...slot, dtype: bucket.dtype })));
+      t.strictSame(slots.map(({ gradient }) => gradient).sort((a, b) => a - b), [...gradients.keys()], `seed ${seed}`);
+      t.ok(slots.every(({ gradient, dtype, elementCount }) => gradients[gradient]!.dtype === dtype && gradients[gradient]!.elementCount === elementCount));
+      t.ok(buckets.every((bucket) => bucket.elementCount === bucket.slots.reduce((offset, slot) => (slot.offset === offset ? offset + slot.elementCount : NaN), 0)), 'without gaps');
+    }
+  });
+
+  t.test('begin in their order at every rank, in whatever order gradients become ready, each as early as that allows', async (t) => {
+    for (let seed = 1; seed <= 100; seed++) {
+      const random = seededRandom(seed);
+      const gradients = Array.from({ length: integer(random, 1, 20) }, (_, index) => f32(`p${index}`, integer(random, 1, 50)));
+      const buckets = planBuckets(gradients, { firstBytes: integer(random, 1, 200), bytes: integer(random, 1, 400) });
+      const line = new BucketLine(buckets, gradients.length);
+      for (let pass = 0; pass < 2; pass++) {
+        const ready = new Set<number>();
+        const order = shuffled([...gradients.keys()], random);
+        const begun = order.map((gradient) => [line.ready(gradient), line.ready(gradient), line.unready().length]);
+        t.strictSame(begun, order.map((gradient, index) => {
+          ready.add(gradient);
+          const full = buckets.findIndex(({ slots }) => slots.some((slot) => !ready.has(slot.gradient)));
+          const expected = full < 0 ? buckets.length : full;
+          return [expected, expected, gradients.length - index - 1]; // being told twice changes nothing
+        }), `seed ${seed}`);
+        line.reset();
+      }
+    }
+  });
+});
+
+/** Plays all stages at once, each step taking one unit: a stage waits until what it needs has arrived. @returns the units it took; null: nobody can go on */
+function play(schedules: readonly (readonly PipelineStep[])[]): number | null {
+  const stages = schedules.length;
+  const at = schedules.map(() => 0);
+  const done = { forward: schedules.map(() => -1), backward: schedules.map(() => -1) };
+  for (let unit = 0; ; unit++) {
+    if (schedules.every((schedule, stage) => at[stage] === schedule.length)) return unit;
+    const movable = schedules.flatMap((schedule, stage) => {
+      const step = schedule[at[stage]!];
+      if (!step) return [];
+      const isFed = step.kind === 'forward' ? stage === 0 || done.forward[stage - 1]! >= step.microBatch
+        : done.forward[stage]! >= step.microBatch && (stage === stages - 1 || done.backward[stage + 1]! >= step.microBatch);
+      return isFed ? [{ stage, step }] : [];
+    });
+    if (movable.length === 0) return null;
+    for (const { stage, step } of movable) {
+      done[step.kind][stage] = step.microBatch;
+      at[stage]!++;
+    }
+  }
+}
+
+t.test('a pipeline', async (t) => {
+  t.strictSame(pipelineSchedule({ stage: 1, stages: 3, microBatches: 3 }).map(({ kind, microBatch }) => `${kind[0]}${microBatch}`), ['f0', 'f1', 'b0', 'f2', 'b1', 'b2']);
+
+  t.test('ends in the time of its bubble, keeping few activations', async (t) => {
+    for (let stages = 1; stages <= 8; stages++) {
+      for (let microBatches = 1; microBatches <= 12; microBatches++) {
+        const schedules = Array.from({ length: stages }, (_, stage) => pipelineSchedule({ stage, stages, microBatches }));
+        t.equal(play(schedules), 2 * (microBatches + stages - 1), `${stages} stages, ${microBatches} micro-batches`);
+        schedules.forEach((schedule, stage) => {
+          let kept = 0;
+          let keptMost = 0;
+          for (const { kind } of schedule) keptMost = Math.max(keptMost, (kept += kind === 'forward' ? 1 : -1));
+          t.ok(keptMost <= Math.min(stages - stage, microBatches));
+          const inOrder = (kind: string): number[] => schedule.filter((step) => step.kind === kind).map((step) => step.microBatch);
+          t.strictSame([inOrder('forward'), inOrder('backward')], [[...Array(microBatches).keys()], [...Array(microBatches).keys()]]);
+        });
+      }
+    }
+  });
+});
+
+t.test('a mesh', async (t) => {
+  const shape: MeshShape = { pipeline: 2, data: 3, tensor: 2 };
+  const ranks = [...Array(meshSize(shape)).keys()];
+  t.strictSame(placeOf(0, shape), { pipeline: 0, data: 0, tensor: 0 });
+  t.strictSame(ranksAlong('tensor', 0, shape), [0, 1], 'parts of a layer are neighbours');
+  t.strictSame(ranksAlong('data', 1, shape), [1, 3, 5]);
+  t.strictSame(ranksAlong('pipeline', 4, shape), [4, 10]);
+  for (const rank of ranks) t.equal(rankAt(placeOf(rank, shape), shape), rank);
+  for (const axis of MESH_AXES) {
+    const names = new Set(ranks.map((rank) => groupName(axis, rank, shape)));
+    t.equal(names.size, ranks.length / shape[axis]);
+    for (const rank of ranks) {
+      const named = ranks.filter((other) => groupName(axis, other, shape) === groupName(axis, rank, shape));
+      t.strictSame(ranksAlong(axis, rank, shape), named, 'its members agree on who they are');
+    }
+  }
+});
+
+t.test('shards', async (t) => {
+  t.strictSame([0, 1, 2].map((rank) => shardOf(7, rank, 3)), [{ start: 0, end: 3 }, { start: 3, end: 6 }, { start: 6, end: 7 }]);
+  t.strictSame([0, 1, 2, 3].map((rank) => shardOf(5, rank, 4)), [{ start: 0, end: 2 }, { start: 2, end: 4 }, { start: 4, end: 5 }, { start: 5, end: 5 }]);
+
+  t.test('are cut anew when ranks become more or fewer', async (t) => {
+    for (let seed = 1; seed <= 200; seed++) {
+      const random = seededRandom(seed);
+      const elementCount = integer(random, 0, 60);
+      const ranks = integer(random, 1, 9);
+      const oldRanks = integer(random, 1, 9);
+      const whole = Array.from({ length: elementCount }, (_, element) => element);
+      const old = Array.from({ length: oldRanks }, (_, rank) => whole.slice(rank * shardElements(elementCount, oldRanks), (rank + 1) * shardElements(elementCount, oldRanks)));
+      const cut = Array.from({ length: ranks }, (_, rank) => {
+        const { start, end } = shardOf(elementCount, rank, ranks);
+        const shard = Array<number>(end - start).fill(-1);
+        for (const piece of reshard(elementCount, { rank, ranks, oldRanks })) {
+          for (let index = 0; index < piece.elementCount; index++) shard[piece.to + index] = old[piece.oldRank]![piece.from + index]!;
+        }
+        return shard;
+      });
+      t.strictSame(cut.flat(), whole, `seed ${seed}`);
+    }
+  });
+});

@@ -1,0 +1,102 @@
+/** One rank of a training, as the user's function sees it, and the actor in which that runs. */
+import { collective, type Communicator } from '@muster/collective';
+import { context } from '@muster/core';
+import { setThreads } from '@muster/tensor';
+import { DataLoader, type LoaderOptions } from './data/data-loader.js';
+import type { Columns, Dataset } from './data/dataset.js';
+import { invalidArgument } from './failure.js';
+import { CheckpointFolder } from './io/checkpoint-folder.js';
+import { Training, type StepRecord, type TrainingOptions, type TrainingPlace } from './training.js';
+
+/** Records that the driver has not fetched yet; older ones are forgotten: it asks several times a second. */
+const RECORDS_KEPT_MAX = 10_000;
+
+/** Where a rank is, and what it trains with. */
+export interface Rank {
+  /** From 0 to size - 1. */
+  readonly rank: number;
+  readonly size: number;
+  /** Counts the starts of the training, from 1: above 1 a rank had died. */
+  readonly incarnation: number;
+  /** For what the training itself does not do. All ranks make the same calls. */
+  readonly communicator: Communicator;
+  /** Reads this rank's share of a dataset. */
+  loader<C extends Columns>(dataset: Dataset<C>, options: Omit<LoaderOptions, 'rank' | 'ranks'>): DataLoader<C>;
+  /** Makes the ranks' models equal, from the last checkpoint if there is one. Once a run, by every rank. */
+  train(options: TrainingOptions): Promise<Training>;
+}
+
+/** What each rank runs. Its result is a value of the training's results. */
+export type RankFunction<R> = (rank: Rank) => Promise<R>;
+
+/** What a trainer tells its ranks. */
+export interface RankOptions {
+  readonly checkpoints: { readonly path: string; readonly everySteps: number; readonly keep: number } | null;
+  /** That native kernels of one rank use. */
+  readonly threads: number;
+}
+
+/** What happened on rank 0 since it was last asked. */
+export interface RankNews {
+  readonly records: readonly StepRecord[];
+  readonly warnings: readonly string[];
+}
+
+/** A member of a trainer's gang. */
+export class RankActor<R> {
+  readonly #work: RankFunction<R>;
+  readonly #options: RankOptions;
+  #records: StepRecord[] = [];
+  #warnings: string[] = [];
+
+  constructor(work: RankFunction<R>, options: RankOptions) {
+    this.#work = work;
+    this.#options = options;
+  }
+
+  /** Trains from the last checkpoint to the end. When it fails here it fails at every rank. */
+  async run(): Promise<R> {
+    const gang = context().gang!;
+    setThreads(this.#options.threads);
+    const communicator = await collective(gang, { name: 'train' });
+    let training: Training | null = null;
+    const rank: Rank = {
+      rank: gang.rank, size: gang.size, incarnation: gang.incarnation, communicator,
+      loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: gang.rank, ranks: gang.size }),
+      train: async (options) => {
+        if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
+        return (training = await Training.begin(options, this.#place(communicator)));
+      },
+    };
+    try {
+      return await this.#work(rank);
+    } catch (error) {
+      communicator.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);
+      throw error;
+    } finally {
+      (training as Training | null)?.[Symbol.dispose]();
+      communicator.close();
+    }
+  }
+
+  news(): RankNews {
+    const news = { records: this.#records, warnings: this.#warnings };
+    this.#records = [];
+    this.#warnings = [];
+    return news;
+  }
+
+  #place(communicator: Communicator): TrainingPlace {
+    const { checkpoints } = this.#options;
+    return {
+      communicator,
+      checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) },
+      report: (record) => {
+        if (communicator.rank !== 0) return;
+        if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
+        this.#records.push(record);
+      },
+      warn: (text) => this.#warnings.push(text),
+    };
+  }
+}

@@ -1,0 +1,118 @@
+/** A training from the driver's side: the gang, its restarts, and what is heard of it. */
+import { gang, get, kill, MusterError, type GangHandle, type GangOptions } from '@muster/core';
+import { resolve } from 'node:path';
+import { invalidArgument } from './failure.js';
+import { TrainingProgress } from './progress.js';
+import { RankActor, type RankFunction, type RankOptions } from './rank.js';
+import type { StepRecord } from './training.js';
+
+const NEWS_INTERVAL_MS = 250;
+const CHECKPOINTS_KEPT = 2;
+
+export interface TrainerOptions extends Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
+  /** How many workers train together. */
+  readonly ranks: number;
+  /** The folder of the checkpoints, which every rank must reach under this path; a training that is begun again goes on from the last one there. None: a restart begins anew. */
+  readonly storage?: string;
+  /** When one is written, and how many are kept: 2 unless told otherwise. Default: after every 100th step. */
+  readonly checkpoint?: { readonly everySteps: number; readonly keep?: number };
+  /** Threads that one rank computes with; its cpus, at least one, unless told otherwise. */
+  readonly threads?: number;
+  /** False: nothing is shown. Default: a line in the terminal. */
+  readonly progress?: boolean;
+}
+
+export interface TrainingResult<R> {
+  /** What the function returned, by rank. */
+  readonly results: readonly R[];
+  /** Every step in order; of one that was made again after a restart the last. */
+  readonly history: readonly StepRecord[];
+  /** How often the ranks started anew. */
+  readonly restarts: number;
+}
+
+/**
+ * Trains a model on several workers, each with its share of every batch: gradients are averaged over the ranks while backward passes go on, so that n ranks learn
+ * what one would from batches n times as large.
+ *
+ * @example
+ * const trainer = new DataParallelTrainer(async (rank) => {
+ *   const model = new Net();
+ *   const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters()) });
+ *   const loader = rank.loader(digits, { batchSize: 64, seed: 1 });
+ *   for await (const { columns } of training.batches(loader, { epochs: 3 })) await training.step(() => lossOf(model, columns));
+ *   return accuracyOf(model);
+ * }, { ranks: 2, storage: './runs/digits' });
+ * const { results } = await trainer.fit();
+ */
+export class DataParallelTrainer<R> {
+  readonly #work: RankFunction<R>;
+  readonly #options: TrainerOptions;
+
+  /** @throws MusterError INVALID_ARGUMENT */
+  constructor(work: RankFunction<R>, options: TrainerOptions) {
+    const { ranks, checkpoint: { everySteps = 1, keep = 1 } = {}, storage, checkpoint } = options;
+    if (!Number.isInteger(ranks) || ranks < 1) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
+    if (!Number.isInteger(everySteps) || everySteps < 1 || !Number.isInteger(keep) || keep < 1) throw invalidArgument('checkpoint', 'everySteps and keep of one or more');
+    if (checkpoint && storage === undefined) throw invalidArgument('checkpoint without storage', 'with the folder that checkpoints go to');
+    this.#work = work;
+    this.#options = options;
+  }
+
+  /**
+   * Trains to the end. When a rank or its node dies, all ranks start anew from the last checkpoint.
+   * @throws what the function throws at a rank; UnschedulableError, GangDiedError, CollectiveError; MusterError TRAINING, STORAGE
+   */
+  async fit(): Promise<TrainingResult<R>> {
+    const { ranks, storage, checkpoint, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
+    const options: RankOptions = {
+      checkpoints: storage === undefined ? null : { path: resolve(storage), everySteps: checkpoint?.everySteps ?? 100, keep: checkpoint?.keep ?? CHECKPOINTS_KEPT },
+      threads: threads ?? Math.max(1, Math.floor(cpus)),
+    };
+    const { gpus, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
+    const members = await gang(RankActor<R>, {
+      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: ranks, maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
+    } as GangOptions).create(this.#work as never, options);
+    const view = progress ? new TrainingProgress() : null;
+    try {
+      return await runToTheEnd(members as unknown as Members<R>, view);
+    } finally {
+      view?.close();
+      await kill(members);
+    }
+  }
+}
+
+type Members<R> = GangHandle<RankActor<R>>;
+
+async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null): Promise<TrainingResult<R>> {
+  const history = new Map<number, StepRecord>();
+  const listen = async (): Promise<void> => {
+    const { records, warnings } = await members.members[0]!.news();
+    for (const warning of warnings) view?.say(warning);
+    for (const record of records) history.set(record.step, record);
+    view?.records(records);
+  };
+  for (let restarts = 0; ; restarts++) {
+    const refs = members.all.run.remote();
+    let isOver = false;
+    const ended = Promise.allSettled(refs.map((ref) => get(ref))).finally(() => { isOver = true; });
+    while (!isOver) {
+      await listen().catch(() => undefined); // a rank that died is heard of below
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, NEWS_INTERVAL_MS))]);
+    }
+    const outcomes = await ended;
+    const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+    if (failures.length === 0) {
+      await listen();
+      return { results: outcomes.map((outcome) => (outcome as PromiseFulfilledResult<R>).value), history: [...history.values()].sort((a, b) => a.step - b.step), restarts };
+    }
+    const own = failures.find((failure) => !isOf(failure, 'ACTOR_UNAVAILABLE') && !isOf(failure, 'COLLECTIVE')); // the others only tell of it
+    if (own !== undefined) throw own;
+    const restart = failures.find((failure) => isOf(failure, 'ACTOR_UNAVAILABLE'));
+    if (restart === undefined) throw failures[0];
+    view?.say(`all ranks start anew: ${(restart as MusterError).message}`);
+  }
+}
+
+const isOf = (failure: unknown, code: string): boolean => failure instanceof MusterError && failure.code === code;

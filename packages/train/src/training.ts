@@ -1,0 +1,191 @@
+/** The loop of one rank: what every step of a data-parallel training does around the user's forward pass. */
+import type { Communicator } from '@muster/collective';
+import { autocast, optim, scope, type Tensor } from '@muster/tensor';
+import { makeError } from '@muster/base';
+import { broadcastTensors, checkAgreement } from './agreement.js';
+import type { Batch, DataLoader } from './data/data-loader.js';
+import type { Columns } from './data/dataset.js';
+import { GradientReducer } from './gradient-reducer.js';
+import type { CheckpointFolder } from './io/checkpoint-folder.js';
+import { loadLatest, saveCheckpoint } from './io/checkpoints.js';
+import type { Position, Trained } from './training-state.js';
+
+/** So many steps without a finite loss or gradient are no overflow that a smaller scale mends. */
+const NON_FINITE_STEPS_MAX = 100;
+/** How long a rank computes before it lets messages in: requests for its progress, and its end. */
+const BREATH_MS = 50;
+
+export interface TrainingOptions extends Trained {
+  /** Gradients, taken as one vector, become no longer than this; not clipped unless told otherwise. */
+  readonly clipGradNorm?: number;
+  /** So many batches make one step of the optimizer, whose gradient is their mean; 1 unless told otherwise. */
+  readonly accumulate?: number;
+  /** In which type operations compute that need no more; f32 unless told otherwise. f16 wants a scaler. */
+  readonly dtype?: 'bf16' | 'f16';
+}
+
+/** What a step says of itself. Numbers are means over the ranks. */
+export interface StepRecord {
+  readonly step: number;
+  readonly epoch: number;
+  readonly loss: number;
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly learningRate: number;
+  /** The loss scale; 1 without a scaler. */
+  readonly scale: number;
+  /** Whether the optimizer left this step out, for an infinity. */
+  readonly isSkipped: boolean;
+  /** Of all ranks. */
+  readonly examplesPerSecond: number;
+}
+
+/** What a training has from its rank. */
+export interface TrainingPlace {
+  readonly communicator: Communicator;
+  readonly checkpoints: { readonly folder: CheckpointFolder; readonly everySteps: number; readonly keep: number } | null;
+  readonly report: (record: StepRecord) => void;
+  readonly warn: (text: string) => void;
+}
+
+/** What the forward pass of a batch computes: the loss, and what else is worth knowing. */
+export type Computed = Tensor | { readonly loss: Tensor; readonly metrics: Readonly<Record<string, number>> };
+
+/**
+ * One training on one rank: made by {@link Rank.train}.
+ *
+ * @example
+ * for await (const { columns } of training.batches(loader, { epochs: 3 })) {
+ *   await training.step(() => crossEntropy(model.forward(images(columns)), labels(columns)));
+ * }
+ */
+export class Training {
+  readonly #options: TrainingOptions & { readonly accumulate: number };
+  readonly #place: TrainingPlace;
+  readonly #reducer: GradientReducer;
+  #position: Position;
+  /** Batches since the last step of the optimizer. */
+  #accumulated = 0;
+  /** Sums over them. */
+  #sums = new Map<string, number>();
+  #examplesInBatch = 0;
+  #epoch = 0;
+  #nonFiniteSteps = 0;
+  #steppedMs = performance.now();
+  #breathedMs = performance.now();
+
+  private constructor(options: TrainingOptions, place: TrainingPlace, position: Position) {
+    this.#options = { ...options, accumulate: options.accumulate ?? 1 };
+    this.#place = place;
+    this.#position = position;
+    this.#reducer = new GradientReducer(options.model.namedParameters(), place.communicator);
+  }
+
+  /** Every rank calls it. Goes on from the last checkpoint, or from rank 0's weights. @throws MusterError INVALID_ARGUMENT, COLLECTIVE, STORAGE */
+  static async begin(options: TrainingOptions, place: TrainingPlace): Promise<Training> {
+    const tensors = new Map(options.model.namedTensors());
+    await checkAgreement(tensors, place.communicator);
+    const position = place.checkpoints === null ? null : await loadLatest(options, place.checkpoints.folder, place);
+    if (position === null) await broadcastTensors(tensors.values(), place.communicator);
+    return new Training(options, place, position ?? { step: 0, examples: 0 });
+  }
+
+  /** How many steps the optimizer has made, those before a restart included. */
+  get stepCount(): number {
+    return this.#position.step;
+  }
+
+  /** This rank's batches from where the training is to the end. @throws what {@link DataLoader.batches} does */
+  async *batches<C extends Columns>(loader: DataLoader<C>, { epochs }: { readonly epochs: number }): AsyncGenerator<Batch<C>, void, undefined> {
+    const end = epochs * loader.stepsPerEpoch;
+    const first = loader.stepAfter(this.#position.examples);
+    if (first >= end) return;
+    for await (const batch of loader.batches(first)) {
+      this.#examplesInBatch = batch.exampleCount;
+      this.#epoch = batch.epoch;
+      yield batch;
+      if (batch.step + 1 >= end) return;
+    }
+  }
+
+  /**
+   * One batch: the forward pass, in a scope that ends all of its tensors, the backward pass, and with every `accumulate`-th one the mean of the gradients
+   * over the ranks and a step of the optimizer. Every rank calls it as often.
+   * @returns whether the optimizer's turn came
+   * @throws TensorError; MusterError INVALID_ARGUMENT, COLLECTIVE, TRAINING, STORAGE
+   */
+  async step(compute: () => Computed): Promise<boolean> {
+    const { accumulate } = this.#options;
+    this.#reducer.isPaused = this.#accumulated + 1 < accumulate;
+    this.#differentiate(compute);
+    this.#accumulated++;
+    this.#position = { ...this.#position, examples: this.#position.examples + this.#examplesInBatch * this.#place.communicator.size };
+    if (this.#accumulated < accumulate) return false;
+    await this.#reducer.finish();
+    const isSkipped = !this.#optimize();
+    this.#position = { ...this.#position, step: this.#position.step + 1 };
+    await this.#conclude(isSkipped);
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#reducer[Symbol.dispose]();
+  }
+
+  #differentiate(compute: () => Computed): void {
+    const { dtype, scaler, accumulate } = this.#options;
+    using _ = scope();
+    const computed = dtype === undefined ? compute() : autocast(compute, { dtype });
+    const { loss, metrics } = 'loss' in computed ? computed : { loss: computed, metrics: {} };
+    const mean = accumulate === 1 ? loss : loss.div(accumulate);
+    (scaler?.scale(mean) ?? mean).backward();
+    for (const [name, value] of Object.entries({ ...metrics, loss: loss.item() as number })) this.#sums.set(name, (this.#sums.get(name) ?? 0) + value / accumulate);
+  }
+
+  /** @returns whether the optimizer made the step */
+  #optimize(): boolean {
+    const { model, optimizer, scaler, schedule, clipGradNorm } = this.#options;
+    if (scaler && clipGradNorm !== undefined) scaler.unscale(optimizer);
+    if (clipGradNorm !== undefined) optim.clipGradNorm(model.parameters(), clipGradNorm);
+    const hasStepped = scaler?.step(optimizer) ?? (optimizer.step(), true);
+    scaler?.update();
+    schedule?.step();
+    optimizer.zeroGrad();
+    return hasStepped;
+  }
+
+  async #conclude(isSkipped: boolean): Promise<void> {
+    const { communicator, checkpoints, report } = this.#place;
+    const { step } = this.#position;
+    const means = Float64Array.from(this.#sums.values());
+    await communicator.allReduce(means, { op: 'average' });
+    const metrics = Object.fromEntries([...this.#sums.keys()].map((name, index) => [name, means[index]!]));
+    const { loss = NaN, ...others } = metrics;
+    this.#checkFinite(loss, isSkipped);
+    const nowMs = performance.now();
+    const examples = this.#accumulated * this.#examplesInBatch * communicator.size;
+    report({
+      step, epoch: this.#epoch, loss, metrics: others, learningRate: this.#options.optimizer.groups[0]!.options.learningRate, scale: this.#options.scaler?.currentScale ?? 1,
+      isSkipped, examplesPerSecond: (examples / (nowMs - this.#steppedMs)) * 1000,
+    });
+    this.#steppedMs = nowMs;
+    this.#accumulated = 0;
+    this.#sums = new Map();
+    if (checkpoints !== null && step % checkpoints.everySteps === 0) await saveCheckpoint(this.#options, this.#position, { ...checkpoints, communicator });
+    if (nowMs - this.#breathedMs > BREATH_MS) {
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#breathedMs = performance.now();
+    }
+  }
+
+  /** All ranks see the same mean, and so fail together. @throws MusterError TRAINING */
+  #checkFinite(loss: number, isSkipped: boolean): void {
+    if (Number.isFinite(loss) && !isSkipped) {
+      this.#nonFiniteSteps = 0;
+      return;
+    }
+    this.#nonFiniteSteps++;
+    const { scaler } = this.#options;
+    if (scaler === undefined) throw makeError('TRAINING', { what: `step ${this.#position.step}`, cause: `its loss is ${loss}` });
+    if (this.#nonFiniteSteps >= NON_FINITE_STEPS_MAX) throw makeError('TRAINING', { what: `step ${this.#position.step}`, cause: `${NON_FINITE_STEPS_MAX} steps in a row had no finite gradient, down to a loss scale of ${scaler.currentScale}` });
+  }
+}
