@@ -1,6 +1,6 @@
 /** The loop of one rank: what every step of a data-parallel training does around the user's forward pass. */
 import type { Communicator } from '@muster/collective';
-import { autocast, optim, scope, type Tensor } from '@muster/tensor';
+import { autocast, clipGradNorm, scope, type Tensor } from '@muster/tensor';
 import { makeError } from '@muster/base';
 import { broadcastTensors, checkAgreement } from './agreement.js';
 import type { Batch, DataLoader } from './data/data-loader.js';
@@ -143,9 +143,11 @@ export class Training {
 
   /** @returns whether the optimizer made the step */
   #optimize(): boolean {
-    const { model, optimizer, scaler, schedule, clipGradNorm } = this.#options;
-    if (scaler && clipGradNorm !== undefined) scaler.unscale(optimizer);
-    if (clipGradNorm !== undefined) optim.clipGradNorm(model.parameters(), clipGradNorm);
+    const { model, optimizer, scaler, schedule, clipGradNorm: normMax } = this.#options;
+    if (normMax !== undefined) {
+      scaler?.unscale(optimizer);
+      clipGradNorm(model.parameters(), normMax);
+    }
     const hasStepped = scaler?.step(optimizer) ?? (optimizer.step(), true);
     scaler?.update();
     schedule?.step();
