@@ -5,6 +5,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { Cuda } from './cuda.js';
 import type { Kernels } from './kernels.js';
 
 export type * from './kernels.js';
@@ -160,6 +161,7 @@ interface Addon {
   readonly Arena: ArenaClass;
   readonly Communicator: CommunicatorClass;
   readonly kernels: Kernels;
+  openCuda(path: string): Cuda;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -210,3 +212,6 @@ export const dieWithParent: (parentPid: number) => void = addon.dieWithParent;
  * @throws RangeError when `target` is shorter.
  */
 export const memcpy: (target: Uint8Array, source: Uint8Array) => void = addon.memcpy;
+
+/** Loads libmuster_cuda.so from a path: cuda.ts alone knows it. */
+export const openCudaLibrary: (path: string) => Cuda = addon.openCuda;

@@ -1,6 +1,7 @@
 /** Devices, memory, streams and events: muster/cuda.h over the CUDA runtime. */
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <thread>
 
@@ -78,7 +79,7 @@ muster_code muster_cuda_device_describe(uint32_t index, muster_cuda_device* devi
   cudaDeviceProp properties;
   MUSTER_CUDA_TRY(cudaGetDeviceProperties(&properties, static_cast<int>(index)));
   *device = {};
-  std::strncpy(device->name, properties.name, sizeof device->name - 1);
+  std::snprintf(device->name, sizeof device->name, "%s", properties.name);
   std::memcpy(device->uuid, properties.uuid.bytes, sizeof device->uuid);
   device->memory_bytes = properties.totalGlobalMem;
   device->major = static_cast<uint32_t>(properties.major);

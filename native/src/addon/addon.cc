@@ -5,6 +5,7 @@
 
 #include "addon/arena-object.h"
 #include "addon/communicator-object.h"
+#include "addon/cuda.h"
 #include "addon/failure.h"
 #include "addon/kernels.h"
 #include "addon/view-buffer.h"
@@ -36,6 +37,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["Arena"] = data->arenaClass.Value();
   exports["Communicator"] = data->communicatorClass.Value();
   exports["kernels"] = kernels(env);
+  exports["openCuda"] = Napi::Function::New<openCuda>(env, "openCuda");
   exports["dieWithParent"] = Napi::Function::New<dieWithParent>(env, "dieWithParent");
   exports["viewCount"] = Napi::Function::New<viewCount>(env, "viewCount");
   exports["memcpy"] = Napi::Function::New<memcpy>(env, "memcpy");
