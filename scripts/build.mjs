@@ -55,7 +55,8 @@ function buildNative() {
   });
 }
 
-const CUDA_FOLDER = 'native/build/cuda';
+/** Where the GPU's library and its tests are built. */
+export const CUDA_FOLDER = 'native/build/cuda';
 
 /** The GPU's library, its tests and its benchmark, for all architectures: with nvcc alone, whether there is a GPU or not. */
 function buildCuda() {
