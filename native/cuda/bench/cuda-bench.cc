@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "collective.h"
 #include "device.h"
 
 namespace {
@@ -117,6 +118,24 @@ void raceMemory() {
        "GB/s", 1e9);
 }
 
+/** The kernel of ranks that share a GPU: it reads n inputs and writes one result. */
+void raceReductions() {
+  constexpr std::size_t elements = kElements / 2;
+  constexpr unsigned ranks = 4;
+  const Memory inputs(ranks * elements, MUSTER_FORMAT_F32), target(elements, MUSTER_FORMAT_F32);
+  DeviceNumber<float> found(0);
+  std::vector<Contender> contenders{{"device copy", 8.0 * elements, [&] { must(muster_cuda_copy(target.data(), inputs.data(), elements * 4, nullptr)); }}};
+  for (const muster_format format : {MUSTER_FORMAT_F32, MUSTER_FORMAT_BF16}) {
+    for (const unsigned size : {2u, ranks}) {
+      muster::cuda::ReduceCall call{format, MUSTER_SUM, size, elements, {}, target.data(), found.address()};
+      for (unsigned rank = 0; rank < size; rank++) call.inputs[rank] = static_cast<float*>(inputs.data()) + rank * elements;
+      const std::string name = "shared allReduce, " + std::to_string(size) + " ranks, " + (format == MUSTER_FORMAT_F32 ? "f32" : "bf16");
+      contenders.push_back({name, static_cast<double>((size + 1) * elements * bytesOf(format)), [=] { must(muster::cuda::startReduce(call, nullptr)); }});
+    }
+  }
+  race(contenders, "GB/s", 1e9);
+}
+
 void raceProducts(std::uint64_t side) {
   const Memory left(side * side, MUSTER_FORMAT_BF16), right(side * side, MUSTER_FORMAT_BF16), result(side * side, MUSTER_FORMAT_BF16);
   const muster_gemm_call call{.batches = 1, .rows = side, .columns = side, .depth = side, .left = {left.tensor(), side, 1, 0}, .right = {right.tensor(), 1, side, 0}, .result = {result.tensor(), side, 1, 0},
@@ -143,6 +162,7 @@ int main() {
   must(muster_cuda_device_describe(0, &device));
   std::printf("# %s, compute capability %u.%u, %u multiprocessors\n", device.name, device.major, device.minor, device.multiprocessors);
   raceMemory();
+  raceReductions();
   for (const std::uint64_t side : {4096, 8192}) raceProducts(side);
   return EXIT_SUCCESS;
 }
