@@ -5,6 +5,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { Cuda } from './cuda.js';
 import type { Kernels } from './kernels.js';
 import type { TensorKernels } from './tensor-kernels.js';
 
@@ -165,6 +166,7 @@ interface Addon {
   readonly Communicator: CommunicatorClass;
   readonly kernels: Kernels;
   readonly tensorKernels: TensorKernels;
+  openCuda(path: string): Cuda;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -218,3 +220,6 @@ export const dieWithParent: (parentPid: number) => void = addon.dieWithParent;
  * @throws RangeError when `target` is shorter.
  */
 export const memcpy: (target: Uint8Array, source: Uint8Array) => void = addon.memcpy;
+
+/** Loads libmuster_cuda.so from a path: cuda.ts alone knows it. */
+export const openCudaLibrary: (path: string) => Cuda = addon.openCuda;

@@ -1,6 +1,7 @@
 /** From a checkout to a program that runs: packages, native addon, message types, compiled TypeScript. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { runQuietly } from './command.mjs';
 import { fingerprint, unlessUnchanged } from './fingerprint.mjs';
@@ -15,6 +16,7 @@ export async function build() {
   await step('node', async () => checkNode());
   await step('install', install);
   await step('native', buildNative);
+  await step('cuda', buildCuda);
   await step('protocol', generateProtocol);
   await step('compile', compile);
 }
@@ -50,6 +52,20 @@ function buildNative() {
   return unlessUnchanged({ name: 'native', fingerprint: fingerprint(inputs, `${process.platform}-${process.arch}`), makes }, async () => {
     checkCompiler();
     await runQuietly('npm', ['run', 'build', '-w', 'native']);
+  });
+}
+
+/** Where the GPU's library and its tests are built. */
+export const CUDA_FOLDER = 'native/build/cuda';
+
+/** The GPU's library, its tests and its benchmark, for all architectures: with nvcc alone, whether there is a GPU or not. */
+function buildCuda() {
+  if (spawnSync('nvcc', ['--version']).status !== 0) return 'skipped: there is no nvcc, so nothing for GPUs is compiled';
+  const inputs = ['native/CMakeLists.txt', 'native/cuda', 'native/include', 'native/src/kernels', 'native/src/collective', 'native/src/status.cc', 'native/src/status.h', 'native/test'];
+  return unlessUnchanged({ name: 'cuda', fingerprint: fingerprint(inputs, `${process.platform}-${process.arch}`), makes: `${CUDA_FOLDER}/libmuster_cuda.so` }, async () => {
+    const next = 'correct what it complains about, or take nvcc off the PATH to build without GPUs.';
+    await runQuietly('cmake', ['-S', 'native/cuda', '-B', CUDA_FOLDER], { next });
+    await runQuietly('cmake', ['--build', CUDA_FOLDER, '--parallel', String(availableParallelism())], { next });
   });
 }
 

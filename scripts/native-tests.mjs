@@ -1,5 +1,7 @@
-/** Builds and runs the C++ tests of the native core: plain CMake, no Node. */
+/** Builds and runs the C++ tests of the native core: plain CMake, no Node; and those of the GPU's library, which the build has made where nvcc is. */
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { CUDA_FOLDER } from './build.mjs';
 import { runQuietly } from './command.mjs';
 import { fingerprint, unlessUnchanged } from './fingerprint.mjs';
 import { StepFailure } from './terminal.mjs';
@@ -14,6 +16,21 @@ export async function runNativeTests() {
       await runQuietly('cmake', ['--build', BUILD_FOLDER, '--parallel', String(availableParallelism())]);
     });
     return { ...countsOf(await runQuietly('ctest', ['--test-dir', BUILD_FOLDER, '--no-tests=error', '--output-on-failure'])), failures: [] };
+  } catch (error) {
+    if (!(error instanceof StepFailure)) throw error;
+    const counts = countsOf(error.output);
+    return { ...counts, failed: Math.max(1, counts.failed), failures: [{ name: error.message, detail: error.output }] };
+  }
+}
+
+/** On a machine without a GPU, or without nvcc, the note says so: the kernels' text is then tested in the emulator, with the core. @returns {Promise<import('./test-file.mjs').TestResult>} */
+export async function runCudaTests() {
+  if (!existsSync(`${CUDA_FOLDER}/CTestTestfile.cmake`)) return { passed: 0, failed: 0, skipped: 1, failures: [], notes: ['there is no nvcc: nothing is compiled for GPUs'] };
+  try {
+    const output = await runQuietly('ctest', ['--test-dir', CUDA_FOLDER, '--output-on-failure']);
+    const counts = countsOf(output);
+    const skipped = (output.match(/\*\*\*Skipped/g) ?? []).length;
+    return { ...counts, passed: counts.passed - skipped, skipped, failures: [], notes: skipped > 0 ? ['there is no GPU: the kernels are compiled for sm_80, sm_90, sm_90a and sm_100, not run'] : [] };
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
     const counts = countsOf(error.output);

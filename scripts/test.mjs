@@ -8,7 +8,7 @@ import { build } from './build.mjs';
 import { filesUnder } from './fingerprint.mjs';
 import { checkHouse } from './house-rules.mjs';
 import { orphanedSharedMemory, SHARED_MEMORY, sharedMemoryNames } from './leftovers.mjs';
-import { runNativeTests } from './native-tests.mjs';
+import { runCudaTests, runNativeTests } from './native-tests.mjs';
 import { NEWER_NODE, runOnNewerNode } from './newer-node.mjs';
 import { ExplainedFailure, indent } from './terminal.mjs';
 import { interruptTestFiles, runTestFile } from './test-file.mjs';
@@ -65,6 +65,7 @@ function suitesBefore() {
   return [
     { name: 'house rules', run: async () => fromRules(checkHouse()) },
     { name: 'native core', run: runNativeTests },
+    { name: 'GPU kernels', run: runCudaTests },
   ];
 }
 

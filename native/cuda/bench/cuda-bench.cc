@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "collective.h"
 #include "device.h"
 
 namespace {
@@ -67,7 +68,7 @@ void race(const std::vector<Contender>& contenders, const char* unit, double sca
 /** Device memory with random bits that are numbers of about 1 in every format. */
 class Memory {
  public:
-  explicit Memory(std::size_t elements, muster_format format) : elements_(elements), format_(format) {
+  explicit Memory(std::size_t elements, muster_dtype format) : elements_(elements), format_(format) {
     must(muster_cuda_allocate(elements * bytesOf(format), &data_));
     constexpr std::size_t block = 1 << 20;
     std::vector<unsigned char> bytes(block * bytesOf(format));
@@ -87,13 +88,13 @@ class Memory {
 
  private:
   std::size_t elements_;
-  muster_format format_;
+  muster_dtype format_;
   void* data_ = nullptr;
 };
 
 void raceMemory() {
-  const Memory first(kElements, MUSTER_FORMAT_F32), second(kElements, MUSTER_FORMAT_F32), third(kElements, MUSTER_FORMAT_F32), small(kElements, MUSTER_FORMAT_BF16), copy(kElements, MUSTER_FORMAT_BF16),
-      byte(kElements, MUSTER_FORMAT_F8_E4M3);
+  const Memory first(kElements, MUSTER_F32), second(kElements, MUSTER_F32), third(kElements, MUSTER_F32), small(kElements, MUSTER_BF16), copy(kElements, MUSTER_BF16),
+      byte(kElements, MUSTER_F8_E4M3);
   must(muster_cuda_fill(third.data(), 0, kElements * 4, nullptr));
   const muster_tensor f32 = first.tensor(), wide = second.tensor(), bf16 = small.tensor(), half = copy.tensor(), f8 = byte.tensor();
   DeviceNumber<muster_cuda_loss_scale> state({.scale = 1, .found_inf = 0, .growth_tracker = 0, .reserved = 0, .steps = 0});
@@ -117,8 +118,26 @@ void raceMemory() {
        "GB/s", 1e9);
 }
 
+/** The kernel of ranks that share a GPU: it reads n inputs and writes one result. */
+void raceReductions() {
+  constexpr std::size_t elements = kElements / 2;
+  constexpr unsigned ranks = 4;
+  const Memory inputs(ranks * elements, MUSTER_F32), target(elements, MUSTER_F32);
+  DeviceNumber<float> found(0);
+  std::vector<Contender> contenders{{"device copy", 8.0 * elements, [&] { must(muster_cuda_copy(target.data(), inputs.data(), elements * 4, nullptr)); }}};
+  for (const muster_dtype format : {MUSTER_F32, MUSTER_BF16}) {
+    for (const unsigned size : {2u, ranks}) {
+      muster::cuda::ReduceCall call{format, MUSTER_SUM, size, elements, {}, target.data(), found.address()};
+      for (unsigned rank = 0; rank < size; rank++) call.inputs[rank] = static_cast<float*>(inputs.data()) + rank * elements;
+      const std::string name = "shared allReduce, " + std::to_string(size) + " ranks, " + (format == MUSTER_F32 ? "f32" : "bf16");
+      contenders.push_back({name, static_cast<double>((size + 1) * elements * bytesOf(format)), [=] { must(muster::cuda::startReduce(call, nullptr)); }});
+    }
+  }
+  race(contenders, "GB/s", 1e9);
+}
+
 void raceProducts(std::uint64_t side) {
-  const Memory left(side * side, MUSTER_FORMAT_BF16), right(side * side, MUSTER_FORMAT_BF16), result(side * side, MUSTER_FORMAT_BF16);
+  const Memory left(side * side, MUSTER_BF16), right(side * side, MUSTER_BF16), result(side * side, MUSTER_BF16);
   const muster_gemm_call call{.batches = 1, .rows = side, .columns = side, .depth = side, .left = {left.tensor(), side, 1, 0}, .right = {right.tensor(), 1, side, 0}, .result = {result.tensor(), side, 1, 0},
                               .alpha = 1, .beta = 0, .bias = {}, .activation = MUSTER_IDENTITY};
   std::vector<Contender> contenders;
@@ -143,6 +162,7 @@ int main() {
   must(muster_cuda_device_describe(0, &device));
   std::printf("# %s, compute capability %u.%u, %u multiprocessors\n", device.name, device.major, device.minor, device.multiprocessors);
   raceMemory();
+  raceReductions();
   for (const std::uint64_t side : {4096, 8192}) raceProducts(side);
   return EXIT_SUCCESS;
 }

@@ -53,7 +53,7 @@ __device__ __forceinline__ bool hasInfinity(const float (&values)[width]) {
   bool found = false;
 #pragma unroll
   for (const float value : values) {
-    if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+    if constexpr (Format::kDtype == MUSTER_F32) {
       found = found || (bitsOf(value) & kMagnitude) >= kInfinity;
     } else {
       found = found || (narrow<Format>(value) & Format::kMagnitudeMask) >= Format::kInfinity;
@@ -184,20 +184,20 @@ std::uint64_t partElements(unsigned ranks, std::uint64_t elements) {
 muster_code startReduce(const ReduceCall& call, cudaStream_t stream) {
   bool isAligned = areAligned(call.target);
   for (unsigned rank = 0; rank < call.ranks; rank++) isAligned = isAligned && areAligned(call.inputs[rank]);
-  return withTrainingFormat(call.format, [&](auto kind) { return launch(reduceKernel<decltype(kind)>, blocksFor(call.elements, kBlockThreads * 8), kBlockThreads, 0, stream, call, isAligned); });
+  return withTrainingFormat(call.dtype, [&](auto kind) { return launch(reduceKernel<decltype(kind)>, blocksFor(call.elements, kBlockThreads * 8), kBlockThreads, 0, stream, call, isAligned); });
 }
 
 muster_code startFiniteCheck(const ReduceCall& call, cudaStream_t stream) {
-  return withTrainingFormat(call.format, [&](auto kind) {
+  return withTrainingFormat(call.dtype, [&](auto kind) {
     return launch(finiteCheckKernel<decltype(kind)>, blocksFor(call.elements, kBlockThreads * 8), kBlockThreads, 0, stream, static_cast<const typename decltype(kind)::Element*>(call.target), call.elements,
                   areAligned(call.target), call.foundInf);
   });
 }
 
 muster_code startPeerReduce(const PeerCall& call, cudaStream_t stream) {
-  const std::uint64_t elementBytes = call.reduce.format == MUSTER_FORMAT_F32 ? 4 : 2;
+  const std::uint64_t elementBytes = call.reduce.dtype == MUSTER_F32 ? 4 : 2;
   const bool isTargetAligned = areAligned(call.reduce.target);
-  return withTrainingFormat(call.reduce.format, [&](auto kind) {
+  return withTrainingFormat(call.reduce.dtype, [&](auto kind) {
     using Format = decltype(kind);
     if (isOneShot(call.reduce.ranks, call.reduce.elements * elementBytes)) {
       return launch(oneShotKernel<Format>, peerBlocks(call.reduce.elements), kPeerThreads, 0, stream, call, isTargetAligned);

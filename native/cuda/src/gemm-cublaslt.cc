@@ -116,7 +116,7 @@ class Owned {
   Object object_ = nullptr;
 };
 
-int typeOf(muster_format format) { return format == MUSTER_FORMAT_F32 ? kTypeF32 : format == MUSTER_FORMAT_F16 ? kTypeF16 : kTypeBf16; }
+int typeOf(muster_dtype format) { return format == MUSTER_F32 ? kTypeF32 : format == MUSTER_F16 ? kTypeF16 : kTypeBf16; }
 
 /** The scratch memory that NVIDIA recommends for Hopper; more than enough for others. */
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
@@ -136,7 +136,7 @@ muster_code describe(const CublasLt& library, Owned<Layout>& layout, const muste
   const std::uint64_t outer = isTransposed ? depth : lines;
   const std::uint64_t stride = isTransposed ? depthStride : lineStride;
   const std::uint64_t leading = outer == 1 && stride < inner ? inner : stride;
-  MUSTER_CUBLASLT_TRY(library.layoutCreate(layout.address(), typeOf(matrices.tensor.format), inner, outer, static_cast<std::int64_t>(leading)));
+  MUSTER_CUBLASLT_TRY(library.layoutCreate(layout.address(), typeOf(matrices.tensor.dtype), inner, outer, static_cast<std::int64_t>(leading)));
   const auto count = static_cast<std::int32_t>(batches);
   const auto batchStride = static_cast<std::int64_t>(matrices.batch_stride);
   MUSTER_CUBLASLT_TRY(library.layoutSet(layout.get(), kLayoutBatches, &count, sizeof count));

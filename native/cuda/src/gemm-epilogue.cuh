@@ -35,7 +35,7 @@ __device__ __forceinline__ void finishPair(const Product& product, bool arePairs
   const float one = finish<Result>(product, to, column, first);
   const float other = hasSecond ? finish<Result>(product, to + 1, column + 1, second) : 0;
   if (arePairs && hasSecond) {
-    if constexpr (Result::kFormat == MUSTER_FORMAT_F32) {
+    if constexpr (Result::kDtype == MUSTER_F32) {
       *reinterpret_cast<uint2*>(to) = {bitsOf(one), bitsOf(other)};
     } else {
       *reinterpret_cast<std::uint32_t*>(to) = static_cast<std::uint32_t>(narrow<Result>(one)) | static_cast<std::uint32_t>(narrow<Result>(other)) << 16;
@@ -70,7 +70,7 @@ __device__ __forceinline__ void finishTile(const Product& product, std::uint64_t
     const std::uint64_t at = batch * product.resultBatchStride + row * product.resultRowStride + column;
     if (product.isResultF32) {
       finishPair<F32>(product, arePairs, at, column, from[0], from[1]);
-    } else if constexpr (Format::kFormat != MUSTER_FORMAT_F32) {
+    } else if constexpr (Format::kDtype != MUSTER_F32) {
       finishPair<Format>(product, arePairs, at, column, from[0], from[1]);
     }
   }

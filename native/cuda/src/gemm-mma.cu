@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2) mmaGemmKernel(Product produc
 #pragma unroll
         for (unsigned column = 0; column < kWarpColumns / 8; column++) {
           const std::uint32_t(&words)[4] = columns[column / 2];
-          multiplyAdd16816<Format::kFormat == MUSTER_FORMAT_BF16>(sums[row][column], rows[row], words[column % 2 * 2], words[column % 2 * 2 + 1]);
+          multiplyAdd16816<Format::kDtype == MUSTER_BF16>(sums[row][column], rows[row], words[column % 2 * 2], words[column % 2 * 2 + 1]);
         }
       }
     }
@@ -185,7 +185,7 @@ muster_code mmaGemm(const GemmCall& call, cudaStream_t stream) {
     if (leftByLines) return rightByLines ? start<Format, true, true>(call, isLeftVector, isRightVector, stream) : start<Format, true, false>(call, isLeftVector, isRightVector, stream);
     return rightByLines ? start<Format, false, true>(call, isLeftVector, isRightVector, stream) : start<Format, false, false>(call, isLeftVector, isRightVector, stream);
   };
-  return call.left.tensor.format == MUSTER_FORMAT_BF16 ? run(Bf16{}) : run(F16{});
+  return call.left.tensor.dtype == MUSTER_BF16 ? run(Bf16{}) : run(F16{});
 }
 
 }  // namespace muster::cuda

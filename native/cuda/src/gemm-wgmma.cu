@@ -108,7 +108,7 @@ __device__ __forceinline__ void waitForMultiplying() {
 /** sums (64 x 256) += left (64 x 16) * right (16 x 256), by a warpgroup, in the background. */
 template <class Format>
 __device__ __forceinline__ void multiplyAdd(float (&sums)[128], std::uint64_t left, std::uint64_t right) {
-  if constexpr (Format::kFormat == MUSTER_FORMAT_BF16) {
+  if constexpr (Format::kDtype == MUSTER_BF16) {
     MUSTER_WGMMA("bf16");
   } else {
     MUSTER_WGMMA("f16");
@@ -202,7 +202,7 @@ muster_code findEncode(Encode& encode) {
 }
 
 muster_code mapOf(Encode encode, const muster_matrices& matrices, std::uint64_t batches, std::uint64_t lines, std::uint64_t depth, std::uint64_t lineStride, unsigned boxLines, CUtensorMap& map) {
-  const bool isBf16 = matrices.tensor.format == MUSTER_FORMAT_BF16;
+  const bool isBf16 = matrices.tensor.dtype == MUSTER_BF16;
   const cuuint64_t sizes[] = {depth, lines, batches};
   const cuuint64_t strideBytes[] = {lineStride * 2, batches == 1 ? lineStride * 2 : matrices.batch_stride * 2};
   const cuuint32_t box[] = {kDepth, boxLines, 1};
@@ -225,7 +225,7 @@ muster_code wgmmaGemm(const GemmCall& call, cudaStream_t stream) {
   TileGrid grid{};
   unsigned blocks = 0;
   if (const muster_code code = tilesOf(call, kRows, kColumns, grid, blocks); code != MUSTER_OK) return code;
-  if (call.left.tensor.format == MUSTER_FORMAT_BF16) return launch(wgmmaGemmKernel<Bf16>, blocks, kThreads, kSharedBytes, stream, left, right, productOf(call), grid);
+  if (call.left.tensor.dtype == MUSTER_BF16) return launch(wgmmaGemmKernel<Bf16>, blocks, kThreads, kSharedBytes, stream, left, right, productOf(call), grid);
   return launch(wgmmaGemmKernel<F16>, blocks, kThreads, kSharedBytes, stream, left, right, productOf(call), grid);
 }
 

@@ -133,13 +133,13 @@ muster_code simtGemm(const GemmCall& call, cudaStream_t stream) {
   TileGrid grid{};
   unsigned blocks = 0;
   if (const muster_code code = tilesOf(call, kSide, kSide, grid, blocks); code != MUSTER_OK) return code;
-  return withTrainingFormat(call.left.tensor.format, [&](auto kind) { return launch(simtGemmKernel<decltype(kind)>, blocks, kBlockThreads, kSumsBytes<kSide, kSide>, stream, productOf(call), grid); });
+  return withTrainingFormat(call.left.tensor.dtype, [&](auto kind) { return launch(simtGemmKernel<decltype(kind)>, blocks, kBlockThreads, kSumsBytes<kSide, kSide>, stream, productOf(call), grid); });
 }
 
-bool mmaTakes(const GemmCall& call) { return call.left.tensor.format != MUSTER_FORMAT_F32; }
+bool mmaTakes(const GemmCall& call) { return call.left.tensor.dtype != MUSTER_F32; }
 
 bool wgmmaTakes(const GemmCall& call, int capability) {
-  if (capability != 90 || call.left.tensor.format == MUSTER_FORMAT_F32 || call.depth == 0) return false;
+  if (capability != 90 || call.left.tensor.dtype == MUSTER_F32 || call.depth == 0) return false;
   // What the tensor maps of the memory accelerator ask: contiguous inner dimensions, multiples of 16 bytes, and coordinates that are positive in 32 bits.
   constexpr std::uint64_t sizeMax = (std::uint64_t{1} << 31) - 256;  // so that the end of the last tile is one too
   const auto fits = [&](const muster_matrices& matrices, std::uint64_t lines, std::uint64_t lineStride, std::uint64_t depthStride) {
@@ -155,7 +155,7 @@ bool cublasLtTakes(const GemmCall& call) {
   const auto lies = [](const muster_matrices& matrices) { return matrices.column_stride == 1 || matrices.row_stride == 1; };
   const bool isActivationKnown = call.activation == MUSTER_IDENTITY || call.activation == MUSTER_RELU || call.activation == MUSTER_GELU_TANH;
   // Its bias has the result's format, and ours is f32.
-  const bool isBiasKnown = call.bias.elements == 0 || call.result.tensor.format == MUSTER_FORMAT_F32;
+  const bool isBiasKnown = call.bias.elements == 0 || call.result.tensor.dtype == MUSTER_F32;
   constexpr std::uint64_t sizeMax = (std::uint64_t{1} << 31) - 1;
   return call.depth > 0 && call.rows <= sizeMax && call.columns <= sizeMax && call.depth <= sizeMax && call.batches <= sizeMax && lies(call.left) && lies(call.right) && isActivationKnown && isBiasKnown;
 }

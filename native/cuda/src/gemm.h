@@ -46,7 +46,7 @@ inline Product productOf(const GemmCall& call) {
           .alpha = call.alpha,
           .beta = call.beta,
           .activation = call.activation,
-          .isResultF32 = call.result.tensor.format == MUSTER_FORMAT_F32};
+          .isResultF32 = call.result.tensor.dtype == MUSTER_F32};
 }
 
 /** Blocks of a grid of tiles, in an order that keeps what neighbours in time read in the second cache. */

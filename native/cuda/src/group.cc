@@ -196,19 +196,19 @@ muster_code muster_cuda_group::faultFound() const {
 }
 
 muster_code muster_cuda_group::sharedReduce(const muster_cuda_all_reduce_call& call, cudaStream_t stream) {
-  const std::uint64_t sizeBytes = call.source.elements * muster::kernels::formatBytes(call.source.format);
+  const std::uint64_t sizeBytes = call.source.elements * muster::muster::elementBytes(call.source.dtype);
   MUSTER_CUDA_TRY(cudaStreamWaitEvent(stream, idle, 0));
   if (call.source.data != bufferOf(options.rank)) MUSTER_CUDA_TRY(cudaMemcpyAsync(bufferOf(options.rank), call.source.data, sizeBytes, cudaMemcpyDefault, stream));
   MUSTER_CUDA_TRY(cudaEventRecord(ready[options.rank], stream));
-  const Announcement own{calls, call.source.elements, static_cast<std::uint32_t>(call.source.format), static_cast<std::uint32_t>(call.reduction)};
+  const Announcement own{calls, call.source.elements, static_cast<std::uint32_t>(call.source.dtype), static_cast<std::uint32_t>(call.reduction)};
   std::vector<Announcement> all;
   if (const muster_code code = meet(own, all); code != MUSTER_OK) return code;
   for (std::uint32_t rank = 0; rank < options.size; rank++) {
     if (std::memcmp(&all[rank], &own, sizeof own) == 0) continue;
     const muster_code code = MUSTER_FAIL(MUSTER_MISMATCH, 0, "call %llu of rank %u reduces %llu elements of %s (reduction %u), and call %llu of rank %u reduces %llu of %s (reduction %u)",
-                                         static_cast<unsigned long long>(own.call), options.rank, static_cast<unsigned long long>(own.elements), muster::kernels::formatName(call.source.format), own.reduction,
+                                         static_cast<unsigned long long>(own.call), options.rank, static_cast<unsigned long long>(own.elements), muster::kernels::formatName(call.source.dtype), own.reduction,
                                          static_cast<unsigned long long>(all[rank].call), rank, static_cast<unsigned long long>(all[rank].elements),
-                                         muster::kernels::formatName(static_cast<muster_format>(all[rank].format)), all[rank].reduction);
+                                         muster::kernels::formatName(static_cast<muster_dtype>(all[rank].dtype)), all[rank].reduction);
     muster::blameRank(static_cast<int>(rank));
     return code;
   }
@@ -217,7 +217,7 @@ muster_code muster_cuda_group::sharedReduce(const muster_cuda_all_reduce_call& c
   if (options.rank == 0) {
     started = [&]() -> muster_code {
       for (std::uint32_t rank = 1; rank < options.size; rank++) MUSTER_CUDA_TRY(cudaStreamWaitEvent(stream, ready[rank], 0));
-      ReduceCall reduce{call.source.format, call.reduction, options.size, call.source.elements, {}, resultsOf(0), nullptr};
+      ReduceCall reduce{call.source.dtype, call.reduction, options.size, call.source.elements, {}, resultsOf(0), nullptr};
       for (std::uint32_t rank = 0; rank < options.size; rank++) reduce.inputs[rank] = bufferOf(rank);
       if (const muster_code code = startReduce(reduce, stream); code != MUSTER_OK) return code;
       MUSTER_CUDA_TRY(cudaEventRecord(done, stream));
@@ -232,18 +232,18 @@ muster_code muster_cuda_group::sharedReduce(const muster_cuda_all_reduce_call& c
   if (call.target.elements != 0) MUSTER_CUDA_TRY(cudaMemcpyAsync(call.target.data, resultsOf(0), sizeBytes, cudaMemcpyDefault, stream));
   MUSTER_CUDA_TRY(cudaEventRecord(idle, stream));
   if (call.found_inf == nullptr) return MUSTER_OK;
-  return startFiniteCheck({call.source.format, call.reduction, options.size, call.source.elements, {}, resultsOf(0), call.found_inf}, stream);
+  return startFiniteCheck({call.source.dtype, call.reduction, options.size, call.source.elements, {}, resultsOf(0), call.found_inf}, stream);
 }
 
 muster_code muster_cuda_group::peerReduce(const muster_cuda_all_reduce_call& call, cudaStream_t stream) {
-  const std::uint64_t sizeBytes = call.source.elements * muster::kernels::formatBytes(call.source.format);
+  const std::uint64_t sizeBytes = call.source.elements * muster::muster::elementBytes(call.source.dtype);
   void* const buffer = bufferOf(options.rank);
   MUSTER_CUDA_TRY(cudaStreamWaitEvent(stream, idle, 0));
   if (call.source.data != buffer) MUSTER_CUDA_TRY(cudaMemcpyAsync(buffer, call.source.data, sizeBytes, cudaMemcpyDefault, stream));
   PeerCall peer{};
   // In one shot the others read the buffer while the result is written: it cannot lie there.
   const bool isApart = call.target.data == buffer && isOneShot(options.size, sizeBytes);
-  peer.reduce = {call.source.format, call.reduction, options.size, call.source.elements, {}, isApart ? resultsOf(options.rank) : call.target.data, call.found_inf};
+  peer.reduce = {call.source.dtype, call.reduction, options.size, call.source.elements, {}, isApart ? resultsOf(options.rank) : call.target.data, call.found_inf};
   peer.rank = options.rank;
   for (std::uint32_t rank = 0; rank < options.size; rank++) {
     peer.reduce.inputs[rank] = bufferOf(rank);
@@ -252,7 +252,7 @@ muster_code muster_cuda_group::peerReduce(const muster_cuda_all_reduce_call& cal
   }
   peer.step = step;
   // Of what all must agree on; Fibonacci hashing, so that small differences change all of it.
-  peer.fingerprint = static_cast<std::uint32_t>(((call.source.elements * 8 + static_cast<unsigned>(call.source.format)) * 8 + static_cast<unsigned>(call.reduction)) * 0x9e3779b97f4a7c15u >> 32);
+  peer.fingerprint = static_cast<std::uint32_t>(((call.source.elements * 8 + static_cast<unsigned>(call.source.dtype)) * 8 + static_cast<unsigned>(call.reduction)) * 0x9e3779b97f4a7c15u >> 32);
   peer.timeoutNs = std::uint64_t{options.timeout_ms} * 1'000'000;
   void* faultOfDevice = nullptr;
   MUSTER_CUDA_TRY(cudaHostGetDevicePointer(&faultOfDevice, fault, 0));
@@ -265,9 +265,9 @@ muster_code muster_cuda_group::peerReduce(const muster_cuda_all_reduce_call& cal
 }
 
 muster_code muster_cuda_group::ncclReduce(const muster_cuda_all_reduce_call& call, cudaStream_t stream) {
-  if (const muster_code code = nccl->allReduce(call.source.data, call.target.data, call.source.elements, call.source.format, call.reduction, stream); code != MUSTER_OK) return code;
+  if (const muster_code code = nccl->allReduce(call.source.data, call.target.data, call.source.elements, call.source.dtype, call.reduction, stream); code != MUSTER_OK) return code;
   if (call.found_inf == nullptr) return MUSTER_OK;
-  return startFiniteCheck({call.source.format, call.reduction, options.size, call.source.elements, {}, call.target.data, call.found_inf}, stream);
+  return startFiniteCheck({call.source.dtype, call.reduction, options.size, call.source.elements, {}, call.target.data, call.found_inf}, stream);
 }
 
 namespace muster::cuda {
@@ -357,19 +357,19 @@ muster_code checkCall(const muster_cuda_group& group, const muster_cuda_all_redu
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "an allReduce of GPUs makes a sum, an average, a minimum or a maximum, not reduction %d", static_cast<int>(call.reduction));
   }
   muster::kernels::TensorCheck check;
-  check.reads(call.source, "source", muster::kernels::kTrainingFormats);
-  const std::uint64_t sizeBytes = call.source.elements * (call.source.format == MUSTER_FORMAT_F32 ? 4 : 2);
+  check.reads(call.source, "source", muster::kernels::kTrainingDtypes);
+  const std::uint64_t sizeBytes = call.source.elements * (call.source.dtype == MUSTER_F32 ? 4 : 2);
   if (call.target.elements != 0 || group.kind != MUSTER_CUDA_GROUP_SHARED || sizeBytes > group.options.capacity_bytes) {
-    check.hasFormat(call.target, "target", call.source.format);
+    check.hasDtype(call.target, "target", call.source.dtype);
     check.hasElements(call.target, "target", call.source.elements, "the source");
-    check.writesOver(call.target, "target", call.source, muster::kernels::kTrainingFormats);
+    check.writesOver(call.target, "target", call.source, muster::kernels::kTrainingDtypes);
   }
   return check.code();
 }
 
 muster_tensor partOf(const muster_tensor& tensor, std::uint64_t at, std::uint64_t elements) {
   if (tensor.elements == 0) return tensor;
-  return {static_cast<unsigned char*>(tensor.data) + at * muster::kernels::formatBytes(tensor.format), elements, tensor.format};
+  return {static_cast<unsigned char*>(tensor.data) + at * muster::muster::elementBytes(tensor.dtype), elements, tensor.dtype};
 }
 
 }  // namespace
@@ -399,7 +399,7 @@ muster_code muster_cuda_all_reduce(muster_cuda_group* group, const muster_cuda_a
   if (group->hasFailed) return MUSTER_FAIL(MUSTER_ABORTED, 0, "a call of this group has failed before");
   if (const muster_code code = checkCall(*group, *call); code != MUSTER_OK) return code;
   if (call->source.elements == 0) return MUSTER_OK;
-  const std::uint64_t whole = group->options.capacity_bytes / muster::kernels::formatBytes(call->source.format);
+  const std::uint64_t whole = group->options.capacity_bytes / muster::muster::elementBytes(call->source.dtype);
   muster_code code = group->faultFound();
   for (std::uint64_t at = 0; at < call->source.elements && code == MUSTER_OK; at += whole) {
     const std::uint64_t elements = std::min(whole, call->source.elements - at);

@@ -1,7 +1,10 @@
 /** Devices, memory, streams and events: muster/cuda.h over the CUDA runtime. */
+#include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "launch.h"
@@ -13,6 +16,33 @@ namespace {
 constexpr auto kLookEvery = std::chrono::microseconds(50);
 /** So long it looks without a pause. */
 constexpr auto kLookAtOnce = std::chrono::microseconds(100);
+
+/** What a pool keeps when streams are waited for, so that the next call need not ask the system: the scratch memory of two products. */
+constexpr std::uint64_t kPoolKeepsBytes = std::uint64_t{64} << 20;
+/** Devices of a process, at most: what one machine has. */
+constexpr std::size_t kDevicesMax = 64;
+
+/** The pool of this thread's device, made at its first use and kept until the process ends: others' use of the device's own pool is left alone. */
+muster_code poolOf(cudaMemPool_t& pool) {
+  static std::array<cudaMemPool_t, kDevicesMax> pools{};
+  static std::mutex mutex;
+  int device = 0;
+  MUSTER_CUDA_TRY(cudaGetDevice(&device));
+  if (static_cast<std::size_t>(device) >= kDevicesMax) return MUSTER_FAIL(MUSTER_UNAVAILABLE, 0, "device %d is beyond the first %zu", device, kDevicesMax);
+  const std::lock_guard lock(mutex);
+  cudaMemPool_t& own = pools[static_cast<std::size_t>(device)];
+  if (own == nullptr) {
+    cudaMemPoolProps properties{};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location.type = cudaMemLocationTypeDevice;
+    properties.location.id = device;
+    MUSTER_CUDA_TRY(cudaMemPoolCreate(&own, &properties));
+    std::uint64_t keeps = kPoolKeepsBytes;
+    MUSTER_CUDA_TRY(cudaMemPoolSetAttribute(own, cudaMemPoolAttrReleaseThreshold, &keeps));
+  }
+  pool = own;
+  return MUSTER_OK;
+}
 
 /** Looks until `query` says that it is done. */
 template <class Query>
@@ -56,7 +86,9 @@ int computeCapability() {
 }
 
 muster_code StreamMemory::reserve(std::size_t sizeBytes) {
-  MUSTER_CUDA_TRY(cudaMallocAsync(&data_, sizeBytes, stream_));
+  cudaMemPool_t pool = nullptr;
+  if (const muster_code code = poolOf(pool); code != MUSTER_OK) return code;
+  MUSTER_CUDA_TRY(cudaMallocFromPoolAsync(&data_, sizeBytes, pool, stream_));
   return MUSTER_OK;
 }
 
@@ -78,7 +110,7 @@ muster_code muster_cuda_device_describe(uint32_t index, muster_cuda_device* devi
   cudaDeviceProp properties;
   MUSTER_CUDA_TRY(cudaGetDeviceProperties(&properties, static_cast<int>(index)));
   *device = {};
-  std::strncpy(device->name, properties.name, sizeof device->name - 1);
+  std::snprintf(device->name, sizeof device->name, "%s", properties.name);
   std::memcpy(device->uuid, properties.uuid.bytes, sizeof device->uuid);
   device->memory_bytes = properties.totalGlobalMem;
   device->major = static_cast<uint32_t>(properties.major);

@@ -47,10 +47,10 @@ muster_code meetByCommunicator(void* context, const void* own, void* all, std::u
   return muster_communicator_run(static_cast<muster_communicator*>(context), &call, 1);
 }
 
-muster_dtype dtypeOf(muster_format format) { return format == MUSTER_FORMAT_F32 ? MUSTER_F32 : format == MUSTER_FORMAT_F16 ? MUSTER_F16 : MUSTER_BF16; }
+muster_dtype dtypeOf(muster_dtype format) { return format == MUSTER_F32 ? MUSTER_F32 : format == MUSTER_F16 ? MUSTER_F16 : MUSTER_BF16; }
 
 /** The numbers of a rank, which every rank can make again. */
-std::vector<unsigned char> numbersOf(std::uint32_t rank, muster_format format, std::size_t elements) {
+std::vector<unsigned char> numbersOf(std::uint32_t rank, muster_dtype format, std::size_t elements) {
   std::vector<unsigned char> bytes(elements * bytesOf(format));
   std::mt19937 random(rank + 1);
   std::normal_distribution<float> normal;
@@ -65,7 +65,7 @@ void reduceAll(muster_cuda_group* group, std::uint32_t rank, std::uint32_t size,
   CHECK(view.kind == kind && (view.result != nullptr) == (kind == MUSTER_CUDA_GROUP_SHARED));
   unsigned turn = 0;
   for (const std::size_t elements : {std::size_t{1}, std::size_t{1000}, std::size_t{70'001}, std::size_t{kCapacity / 2 + 5000}}) {
-    for (const muster_format format : kTraining) {
+    for (const muster_dtype format : kTraining) {
       const muster_reduction reductions[] = {MUSTER_SUM, MUSTER_AVERAGE, MUSTER_MIN, MUSTER_MAX};
       const muster_reduction reduction = reductions[turn % 4];
       std::vector<std::vector<unsigned char>> inputs;
@@ -99,7 +99,7 @@ void reduceAll(muster_cuda_group* group, std::uint32_t rank, std::uint32_t size,
 /** The finiteness check, and a result that is left where it is. */
 void findsInfinities(muster_cuda_group* group, std::uint32_t rank, muster_cuda_group_kind kind) {
   DeviceNumber<float> found(0);
-  Both numbers(MUSTER_FORMAT_F16, 5000);
+  Both numbers(MUSTER_F16, 5000);
   numbers.fillNormal(rank);
   for (const bool hasInfinity : {false, true}) {
     if (hasInfinity && rank == 1) {
@@ -110,9 +110,9 @@ void findsInfinities(muster_cuda_group* group, std::uint32_t rank, muster_cuda_g
       numbers.set(4321, 65504);  // the sum is too large for f16
       numbers.toDevice();
     }
-    Both target(MUSTER_FORMAT_F16, 5000);
+    Both target(MUSTER_F16, 5000);
     const bool isLeft = kind == MUSTER_CUDA_GROUP_SHARED;
-    const muster_cuda_all_reduce_call call{MUSTER_SUM, numbers.device(), isLeft ? muster_tensor{nullptr, 0, MUSTER_FORMAT_F16} : target.device(), found.address()};
+    const muster_cuda_all_reduce_call call{MUSTER_SUM, numbers.device(), isLeft ? muster_tensor{nullptr, 0, MUSTER_F16} : target.device(), found.address()};
     must(muster_cuda_all_reduce(group, &call, nullptr));
     must(muster_cuda_group_wait(group, nullptr, 20'000));
     CHECK(found.get() == (hasInfinity ? 1 : 0));
@@ -172,7 +172,7 @@ void reachesPeers() {
 void noticesPeersThatDiffer() {
   for (const std::uint32_t size : peerSizes()) {
     inGroup(size, true, [&](muster_cuda_group* group, std::uint32_t rank) {
-      Both numbers(MUSTER_FORMAT_F32, 100);
+      Both numbers(MUSTER_F32, 100);
       const muster_cuda_all_reduce_call call{rank == 0 ? MUSTER_MAX : MUSTER_SUM, numbers.device(), numbers.device(), nullptr};
       must(muster_cuda_all_reduce(group, &call, nullptr));
       CHECK(muster_cuda_group_wait(group, nullptr, 20'000) == MUSTER_MISMATCH);
@@ -185,7 +185,7 @@ void noticesPeersThatDoNotCome() {
   for (const std::uint32_t size : peerSizes()) {
     inGroup(size, true, [&](muster_cuda_group* group, std::uint32_t rank) {
       if (rank == 1) return;
-      Both numbers(MUSTER_FORMAT_F32, 100);
+      Both numbers(MUSTER_F32, 100);
       const muster_cuda_all_reduce_call call{MUSTER_SUM, numbers.device(), numbers.device(), nullptr};
       must(muster_cuda_all_reduce(group, &call, nullptr));
       CHECK(muster_cuda_group_wait(group, nullptr, 20'000) == MUSTER_TIMED_OUT && muster_cuda_last_failure()->rank >= 0);
@@ -195,7 +195,7 @@ void noticesPeersThatDoNotCome() {
 
 void noticesSharersThatDiffer() {
   inGroup(2, false, [&](muster_cuda_group* group, std::uint32_t rank) {
-    Both numbers(MUSTER_FORMAT_F32, 100 + rank);
+    Both numbers(MUSTER_F32, 100 + rank);
     const muster_cuda_all_reduce_call call{MUSTER_SUM, numbers.device(), numbers.device(), nullptr};
     CHECK(muster_cuda_all_reduce(group, &call, nullptr) == MUSTER_MISMATCH && muster_cuda_last_failure()->rank == static_cast<int>(1 - rank));
     CHECK(muster_cuda_all_reduce(group, &call, nullptr) == MUSTER_ABORTED);
@@ -204,9 +204,9 @@ void noticesSharersThatDiffer() {
 
 void refusesWhatCannotBe() {
   inGroup(1, false, [&](muster_cuda_group* group, std::uint32_t) {
-    Both numbers(MUSTER_FORMAT_F32, 100), bytes(MUSTER_FORMAT_F8_E4M3, 100);
+    Both numbers(MUSTER_F32, 100), bytes(MUSTER_F8_E4M3, 100);
     for (const muster_cuda_all_reduce_call& call : {muster_cuda_all_reduce_call{MUSTER_PRODUCT, numbers.device(), numbers.device(), nullptr}, {MUSTER_SUM, bytes.device(), bytes.device(), nullptr},
-                                                    {MUSTER_SUM, numbers.device(), {numbers.device().data, 99, MUSTER_FORMAT_F32}, nullptr}}) {
+                                                    {MUSTER_SUM, numbers.device(), {numbers.device().data, 99, MUSTER_F32}, nullptr}}) {
       CHECK(muster_cuda_all_reduce(group, &call, nullptr) == MUSTER_OUT_OF_RANGE);
     }
     const muster_cuda_all_reduce_call fine{MUSTER_SUM, numbers.device(), numbers.device(), nullptr};

@@ -34,7 +34,7 @@ Strides stridesOf(Layout layout, std::size_t batches, std::size_t lines, std::si
 /** A product whose inputs are drawn anew, and its sums in f64. */
 class Case {
  public:
-  Case(muster_format format, muster_format resultFormat, Shape shape, Layout leftLayout, Layout rightLayout, unsigned seed)
+  Case(muster_dtype format, muster_dtype resultFormat, Shape shape, Layout leftLayout, Layout rightLayout, unsigned seed)
       : shape_(shape),
         leftStrides_(stridesOf(leftLayout, shape.batches, shape.rows, shape.depth)),
         rightStrides_(stridesOf(rightLayout, shape.batches, shape.columns, shape.depth)),
@@ -43,7 +43,7 @@ class Case {
         left_(format, leftStrides_.elements),
         right_(format, rightStrides_.elements),
         result_(resultFormat, shape.batches * batchStride_),
-        bias_(MUSTER_FORMAT_F32, shape.columns) {
+        bias_(MUSTER_F32, shape.columns) {
     left_.fillNormal(seed), right_.fillNormal(seed + 1), result_.fillNormal(seed + 2), bias_.fillNormal(seed + 3);
   }
 
@@ -58,7 +58,7 @@ class Case {
             .result = {of(result_), rowStride_, 1, batchStride_},
             .alpha = alpha,
             .beta = beta,
-            .bias = hasBias ? of(bias_) : muster_tensor{nullptr, 0, MUSTER_FORMAT_F32},
+            .bias = hasBias ? of(bias_) : muster_tensor{nullptr, 0, MUSTER_F32},
             .activation = activation};
   }
 
@@ -83,15 +83,15 @@ constexpr Layout kLayouts[] = {Layout::byDepth, Layout::byLines, Layout::byDepth
 /** Tiles that are whole and cut, one and several, and depths that fill the ring and do not. */
 constexpr Shape kShapes[] = {{1, 5, 3, 70}, {2, 130, 72, 33}, {1, 128, 128, 128}, {1, 64, 257, 200}, {1, 3, 9, 0}};
 
-void multiplies(muster_cuda_gemm_algorithm algorithm, const std::vector<muster_format>& formats) {
+void multiplies(muster_cuda_gemm_algorithm algorithm, const std::vector<muster_dtype>& formats, std::size_t shapes = std::size(kShapes)) {
   unsigned seed = 1;
-  for (const muster_format format : formats) {
-    for (const Shape& shape : kShapes) {
+  for (const muster_dtype format : formats) {
+    for (const Shape& shape : std::vector<Shape>(kShapes, kShapes + shapes)) {
       for (const Layout left : kLayouts) {
         for (const Layout right : kLayouts) {
           seed++;
-          if (shape.rows * shape.columns > 2000 && (static_cast<int>(left) + 2 * static_cast<int>(right) + static_cast<int>(seed)) % 4 != 0) continue;  // large ones: some of the 25
-          const muster_format resultFormat = seed % 2 == 0 ? format : MUSTER_FORMAT_F32;
+          if (shape.rows * shape.columns > 2000 && (static_cast<int>(left) + 2 * static_cast<int>(right) + static_cast<int>(seed)) % 8 != 0) continue;  // large ones: some of the 25
+          const muster_dtype resultFormat = seed % 2 == 0 ? format : MUSTER_F32;
           Case one(format, resultFormat, shape, left, right, seed);
           const auto activation = static_cast<muster_activation>(seed % MUSTER_ACTIVATIONS);
           CHECK(one.agrees(algorithm, seed % 3 == 0 ? 0.5f : 1, seed % 4 == 0 ? 0.25f : 0, seed % 5 != 0, activation));
@@ -101,15 +101,15 @@ void multiplies(muster_cuda_gemm_algorithm algorithm, const std::vector<muster_f
   }
 }
 
-void multipliesBySimt() { multiplies(MUSTER_CUDA_GEMM_SIMT, {MUSTER_FORMAT_F32, MUSTER_FORMAT_BF16}); }
-void multipliesByMma() { multiplies(MUSTER_CUDA_GEMM_MMA, {MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16}); }
-void multipliesByTheBest() { multiplies(MUSTER_CUDA_GEMM_BEST, {MUSTER_FORMAT_F32, MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16}); }
+void multipliesBySimt() { multiplies(MUSTER_CUDA_GEMM_SIMT, {MUSTER_F32, MUSTER_BF16}); }
+void multipliesByMma() { multiplies(MUSTER_CUDA_GEMM_MMA, {MUSTER_F16, MUSTER_BF16}); }
+void multipliesByTheBest() { multiplies(MUSTER_CUDA_GEMM_BEST, {MUSTER_F32, MUSTER_F16, MUSTER_BF16}, 1); }
 
 void multipliesByWgmma() {
   unsigned seed = 100;
-  for (const muster_format format : {MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16}) {
+  for (const muster_dtype format : {MUSTER_F16, MUSTER_BF16}) {
     for (const Shape& shape : {Shape{1, 5, 3, 70}, Shape{3, 130, 300, 40}, Shape{1, 128, 256, 64}, Shape{1, 400, 520, 1000}, Shape{2, 64, 264, 328}}) {
-      for (const muster_format resultFormat : {format, MUSTER_FORMAT_F32}) {
+      for (const muster_dtype resultFormat : {format, MUSTER_F32}) {
         Case one(format, resultFormat, shape, Layout::byDepth, Layout::byDepth, seed++);
         const muster_gemm_call call = one.call(true, 1, 0, false, MUSTER_IDENTITY);
         if (muster_cuda_gemm(&call, MUSTER_CUDA_GEMM_WGMMA, nullptr) == MUSTER_UNAVAILABLE) return std::printf("wgmma: not run: %s\n", muster_cuda_last_failure()->message), void();
@@ -121,10 +121,10 @@ void multipliesByWgmma() {
 
 void multipliesByCublasLt() {
   unsigned seed = 200;
-  for (const muster_format format : {MUSTER_FORMAT_F32, MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16}) {
+  for (const muster_dtype format : {MUSTER_F32, MUSTER_F16, MUSTER_BF16}) {
     for (const Layout left : {Layout::byDepth, Layout::byLines}) {
       for (const Layout right : {Layout::byDepth, Layout::byLines}) {
-        Case one(format, MUSTER_FORMAT_F32, {2, 136, 72, 64}, left, right, seed++);
+        Case one(format, MUSTER_F32, {2, 136, 72, 64}, left, right, seed++);
         const muster_gemm_call call = one.call(true, 1, 0, true, MUSTER_RELU);
         if (muster_cuda_gemm(&call, MUSTER_CUDA_GEMM_CUBLASLT, nullptr) == MUSTER_UNAVAILABLE) return std::printf("cublasLt: not run: %s\n", muster_cuda_last_failure()->message), void();
         CHECK(one.agrees(MUSTER_CUDA_GEMM_CUBLASLT, 0.5f, 0.25f, true, MUSTER_RELU));
@@ -135,7 +135,7 @@ void multipliesByCublasLt() {
 }
 
 void choosesAlgorithms() {
-  Case one(MUSTER_FORMAT_BF16, MUSTER_FORMAT_BF16, {2, 64, 64, 64}, Layout::byDepth, Layout::byDepth, 8);
+  Case one(MUSTER_BF16, MUSTER_BF16, {2, 64, 64, 64}, Layout::byDepth, Layout::byDepth, 8);
   const auto choice = [&](int capability, bool hasCublasLt, auto change) {
     muster_gemm_call call = one.call(true, 1, 0, true, MUSTER_GELU_TANH);
     change(call);
@@ -150,12 +150,12 @@ void choosesAlgorithms() {
   CHECK(choice(90, false, [](auto& call) { std::swap(call.right.row_stride, call.right.column_stride); }) == MUSTER_CUDA_GEMM_MMA);
   CHECK(choice(90, false, [](auto& call) { call.right.batch_stride = 0; }) == MUSTER_CUDA_GEMM_MMA);
   CHECK(choice(90, false, [](auto& call) { call.left.tensor.data = static_cast<char*>(call.left.tensor.data) + 2; }) == MUSTER_CUDA_GEMM_MMA);
-  CHECK(choice(90, false, [](auto& call) { call.left.tensor.format = call.right.tensor.format = MUSTER_FORMAT_F32; }) == MUSTER_CUDA_GEMM_SIMT);
+  CHECK(choice(90, false, [](auto& call) { call.left.tensor.dtype = call.right.tensor.dtype = MUSTER_F32; }) == MUSTER_CUDA_GEMM_SIMT);
   CHECK(choice(90, true, [](auto& call) { call.depth = 0, call.bias.elements = 0; }) == MUSTER_CUDA_GEMM_MMA);
 }
 
 void refusesWhatItCannot() {
-  Case one(MUSTER_FORMAT_F32, MUSTER_FORMAT_F32, {1, 8, 8, 8}, Layout::byDepth, Layout::byDepth, 9);
+  Case one(MUSTER_F32, MUSTER_F32, {1, 8, 8, 8}, Layout::byDepth, Layout::byDepth, 9);
   muster_gemm_call call = one.call(true, 1, 0, false, MUSTER_IDENTITY);
   CHECK(muster_cuda_gemm(&call, MUSTER_CUDA_GEMM_MMA, nullptr) == MUSTER_UNAVAILABLE);
   CHECK(muster_cuda_gemm(&call, static_cast<muster_cuda_gemm_algorithm>(9), nullptr) == MUSTER_OUT_OF_RANGE);

@@ -5,6 +5,7 @@
 
 #include "addon/arena-object.h"
 #include "addon/communicator-object.h"
+#include "addon/cuda.h"
 #include "addon/failure.h"
 #include "addon/kernels.h"
 #include "addon/tensor-kernels.h"
@@ -38,6 +39,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["Communicator"] = data->communicatorClass.Value();
   exports["kernels"] = kernels(env);
   exports["tensorKernels"] = tensorKernels(env);
+  exports["openCuda"] = Napi::Function::New<openCuda>(env, "openCuda");
   exports["dieWithParent"] = Napi::Function::New<dieWithParent>(env, "dieWithParent");
   exports["viewCount"] = Napi::Function::New<viewCount>(env, "viewCount");
   exports["memcpy"] = Napi::Function::New<memcpy>(env, "memcpy");
