@@ -59,8 +59,9 @@ class BohbSearcher extends TpeSearcher {
       if (reached.losses.size >= needed) break;
     }
     const { rung, losses } = reached!;
-    const ranked = [...losses].sort(([, a], [, b]) => a - b).map(([{ point }, loss]) => ({ point, loss }));
-    const failed = trials.filter(({ status, curve }) => status === 'failed' && curve.length === 0).map(({ point }) => ({ point, loss: null }));
+    const known = trials.map((trial, place) => ({ trial, point: trial.point, loss: losses.get(trial) ?? null, place }));
+    const ranked = known.filter(({ loss }) => loss !== null).sort((a, b) => a.loss! - b.loss!);
+    const failed = known.filter(({ trial, loss }) => loss === null && trial.status === 'failed' && trial.curve.length === 0);
     const pending = this.history.running().filter((trial) => !losses.has(trial)).map(({ point }) => point);
     return { ranked: [...ranked, ...failed], pending, about: ` at epoch ${rung}` };
   }

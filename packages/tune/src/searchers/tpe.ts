@@ -2,7 +2,7 @@
  * The tree-structured Parzen estimator: one density of the better trials, one of the others, and the next trial where their ratio is
  * largest, which is where the expected improvement is. Dimensions that exist together are modelled together.
  * Source: Bergstra et al., 2011; Falkner et al., 2018 (multivariate kernels); Song et al., 2022, and Watanabe, 2023 (trials weigh as they
- * improve, and what each part is for).
+ * improve, and what each part is for); Bergstra et al., 2013, "Hyperopt" (old trials among the worse ones are forgotten bit by bit).
  */
 import type { Random } from '@muster/base';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
@@ -25,6 +25,8 @@ export interface TpeOptions {
 interface Ranked {
   readonly point: Point;
   readonly loss: number | null;
+  /** How many trials came before it. */
+  readonly place: number;
 }
 
 /** What the densities are made of. */
@@ -39,8 +41,13 @@ export interface Evidence {
 
 const STARTUP_TRIALS = 10;
 const CANDIDATES = 32;
-const BETTER_PART = 0.15;
+const BETTER_PART = 0.1;
 const BETTER_MAX = 25;
+/**
+ * So many of the latest worse trials count fully, older ones the less the older they are: otherwise a branch that began badly would
+ * hardly be tried again, because the better trials make it the more unlikely the more there are.
+ */
+const REMEMBERED = 25;
 
 /** Searches by the tree-structured Parzen estimator. Cheap, and at home in every space, also in conditional ones; for tens to thousands of trials. */
 export function tpe(options: TpeOptions = {}): SearcherDefinition {
@@ -79,7 +86,8 @@ export class TpeSearcher extends HistorySearcher {
 
   /** All trials by how they ended. */
   protected evidence(): Evidence {
-    const ranked = [...this.history.ended].sort(byMerit).map(({ point, losses }) => ({ point, loss: losses?.[0] ?? null }));
+    const places = new Map(this.history.ended.map((trial, place) => [trial, place]));
+    const ranked = [...this.history.ended].sort(byMerit).map((trial) => ({ point: trial.point, loss: trial.losses?.[0] ?? null, place: places.get(trial)! }));
     return { ranked, pending: this.history.running().map(({ point }) => point), about: '' };
   }
 
@@ -139,9 +147,12 @@ export class TpeSearcher extends HistorySearcher {
   #model(group: readonly number[], { ranked, pending }: Evidence): GroupModel {
     const has = ({ point }: { readonly point: Point }): boolean => this.space.isActive(point, group[0]!);
     const count = betterCount(ranked.length);
-    const others = [...ranked.slice(count), ...pending.map((point) => ({ point }))].filter(has).map(({ point }) => ({ point, weight: 1 }));
+    const liars = pending.map((point) => ({ point, weight: 1 })).filter(has);
     const mixture = (of: readonly Observation[]): ParzenMixture => new ParzenMixture(this.space.dimensions, group, of);
-    return { better: mixture(weighedByImprovement(ranked.slice(0, count).filter(has), ranked[count]?.loss ?? null)), others: mixture(others) };
+    return {
+      better: mixture(weighedByImprovement(ranked.slice(0, count).filter(has), ranked[count]?.loss ?? null)),
+      others: mixture([...weighedByAge(ranked.slice(count)).filter(has), ...liars]),
+    };
   }
 }
 
@@ -150,6 +161,12 @@ function weighedByImprovement(better: readonly Ranked[], split: number | null): 
   const improvements = better.map(({ loss }) => (loss === null || split === null ? 0 : Math.max(0, split - loss)));
   const mean = improvements.reduce((sum, improvement) => sum + improvement, 0) / better.length;
   return better.map(({ point }, i) => ({ point, weight: mean > 0 && mean < Infinity ? improvements[i]! / mean : 1 }));
+}
+
+/** Trials that weigh from 1 down to next to nothing, the older the less. */
+function weighedByAge(others: readonly Ranked[]): Observation[] {
+  const old = others.length - REMEMBERED;
+  return [...others].sort((a, b) => a.place - b.place).map(({ point }, i) => ({ point, weight: i >= old ? 1 : (i + 1) / (old + 1) }));
 }
 
 /** How many of so many trials are the better ones. */
