@@ -133,8 +133,10 @@ export interface Communicator {
   close(): void;
 }
 
-/** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. */
-export type CommunicatorCall = readonly [shape: number, peer: number, source: NodeJS.TypedArray | null, target: NodeJS.TypedArray | null, count: number];
+/** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. `site`: where users' code makes the call, for messages. */
+export type CommunicatorCall = readonly [
+  shape: number, peer: number, source: NodeJS.TypedArray | null, target: NodeJS.TypedArray | null, count: number, site?: string | undefined,
+];
 
 /** How a {@link Communicator} comes to be. */
 export interface CommunicatorClass {

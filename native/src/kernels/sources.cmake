@@ -4,6 +4,7 @@ set(kernels ${CMAKE_CURRENT_LIST_DIR})
 target_sources(muster_core PRIVATE
   ${kernels}/attention.cc
   ${kernels}/caches.cc
+  ${kernels}/calls.cc
   ${kernels}/check.cc
   ${kernels}/convert.cc
   ${kernels}/convolution.cc
