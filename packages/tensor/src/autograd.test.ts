@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import {
-  allocator, checkpoint, crossEntropy, dropout, Generator, manualSeed, nn, noGrad, ones, optim, rand, randn, scope, setThreads, tensor, tidy, type Tensor,
+  allocator, checkpoint, crossEntropy, dropout, Generator, manualSeed, nn, noGrad, ones, optim, rand, randn, scope, setThreads, tensor, tidy, zeros, type Tensor,
 } from './index.js';
 
 const leaf = (...values: number[]): Tensor => tensor(values, { requiresGrad: true });
@@ -61,6 +61,7 @@ t.test('what is wrong is named with the operation, the shapes and the rule, at t
   t.throws(() => leaf(1, 2).mul(2).backward(), { message: /only of one number/ });
   t.throws(() => tensor([[1, 2], [3]]), { code: 'TENSOR' });
   t.throws(() => { tensor([1], { dtype: 'i64' }).requiresGrad = true; }, { message: /only floating point/ });
+  t.throws(() => zeros([2 ** 46]), { code: 'OUT_OF_MEMORY' });
   t.throws(() => tensor([[]]).argmax(), { message: /of nothing/ });
 });
 

@@ -27,7 +27,7 @@ function checkShape(name: string, shape: Shape): void {
 /**
  * From numbers: one, nested arrays of them, or a typed array. Copies them.
  *
- * Without a dtype numbers become f32 (JavaScript has no others), bigints i64, booleans bool, and typed arrays what they are.
+ * Without a dtype numbers become f32 (JavaScript has no others), bigints i64, booleans bool, and typed arrays what they are, bytes i32.
  * @param shape of a typed array or a flat list; without it, as they are nested.
  * @throws TensorError for arrays whose parts differ in length
  * @example tensor([[1, 2], [3, 4]], { requiresGrad: true })

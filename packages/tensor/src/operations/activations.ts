@@ -6,7 +6,7 @@ import { invalid, tensorError } from '../failure.js';
 import { defaultGenerator, type Generator } from '../random.js';
 import { denseOf, empty, viewOf, type Tensor } from '../tensor.js';
 import { mul, where, gt } from './arithmetic.js';
-import { dimensionOf, mapped, reduced } from './raw.js';
+import { dimensionOf, mapped, reduced, saveDense } from './raw.js';
 import { transpose } from './views.js';
 
 function checkFloating(name: string, input: Tensor): void {
@@ -21,7 +21,7 @@ function activation(name: string, kernel: ActivationName): (input: Tensor) => Te
       const dense = denseOf(input!);
       const result = empty(input!.shape, input!.dtype, input!.device);
       result.device.activate(kernel, result, dense);
-      context.save(dense);
+      saveDense(context, dense, input!);
       return result;
     },
     backward({ saved: [input] }, gradient) {

@@ -126,10 +126,10 @@ export const pow = (base: Operand, exponent: Operand): Tensor => (exponent === 2
 export const maximum = (first: Operand, second: Operand): Tensor => applyBinary(MAXIMUM, first, second);
 export const minimum = (first: Operand, second: Operand): Tensor => applyBinary(MINIMUM, first, second);
 
-/** Between two numbers; those outside become the nearer of them, and have no gradient. */
+/** Between two numbers; those outside become the nearer of them, and have no gradient; NaN stays. */
 export function clamp(input: Tensor, { min, max }: { readonly min?: number; readonly max?: number }): Tensor {
-  const above = min === undefined ? input : where(ge(input, min), input, min);
-  return max === undefined ? above : where(le(above, max), above, max);
+  const above = min === undefined ? input : where(lt(input, min), min, input);
+  return max === undefined ? above : where(gt(above, max), max, above);
 }
 
 function comparison(name: string, map: MapName): (first: Operand, second: Operand) => Tensor {

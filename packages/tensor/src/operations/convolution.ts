@@ -4,7 +4,7 @@ import type { ConvolutionShape, Images, Pooling } from '../device/device.js';
 import { isFloating } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
 import { copyOf, denseOf, empty, filled, type Tensor } from '../tensor.js';
-import { reduced } from './raw.js';
+import { reduced, saveDense } from './raw.js';
 
 /** Both directions, or height and width. */
 export type Pair = number | readonly [height: number, width: number];
@@ -52,7 +52,8 @@ const CONV2D: Operation<Convolution> = {
     const result = empty([input!.shape[0]!, weight!.shape[0]!, ...resultSize('conv2d', input!, attributes.window)], input!.dtype, input!.device);
     const addend = bias === undefined ? null : denseOf(bias, 'f32');
     result.device.convolve(convolutionShape(input!.shape, weight!.shape, attributes), { input: images, weight: weights, bias: addend, result });
-    context.save(images, weights);
+    saveDense(context, images, input!);
+    saveDense(context, weights, weight!);
     if (addend !== null && addend !== bias) addend.dispose();
     return result;
   },

@@ -6,7 +6,7 @@ import { tensorError } from '../failure.js';
 import { isSameShape, sizeOf, type Shape } from '../shape.js';
 import { copyOf, denseOf, empty, filled, viewOf, type Tensor } from '../tensor.js';
 import { where } from './arithmetic.js';
-import { dimensionOf, mapped } from './raw.js';
+import { dimensionOf, mapped, saveDense } from './raw.js';
 import { unsqueeze } from './views.js';
 
 function checkIndex(name: string, input: Tensor, index: Tensor): void {
@@ -35,7 +35,7 @@ const GATHER: Operation<Along> = {
     const [from, at] = [denseOf(input!), denseOf(index!)];
     const result = empty(index!.shape, input!.dtype, input!.device);
     result.device.gather(threeOf(index!.shape, dimension), input!.shape[dimension]!, { indexed: inThree(from, dimension), index: inThree(at, dimension), picked: inThree(result, dimension) });
-    context.save(at);
+    saveDense(context, at, index!);
     if (from !== input) from.dispose();
     return result;
   },
@@ -73,7 +73,7 @@ const INDEX_SELECT: Operation<Along> = {
     const [from, at] = [denseOf(input!), denseOf(index!)];
     const result = empty(input!.shape.map((extent, each) => (each === dimension ? index!.size : extent)), input!.dtype, input!.device);
     result.device.gather(threeOf(result.shape, dimension), input!.shape[dimension]!, { indexed: inThree(from, dimension), index: repeatedIndex(at), picked: inThree(result, dimension) });
-    context.save(at);
+    saveDense(context, at, index!);
     if (from !== input) from.dispose();
     return result;
   },
@@ -99,8 +99,7 @@ const EMBEDDING: Operation<null> = {
     const [table, rows] = [denseOf(weight!), denseOf(tokens!, 'i32')];
     const result = empty([...tokens!.shape, weight!.shape[1]!], weight!.dtype, weight!.device);
     result.device.embedding(result, table, rows);
-    if (rows === tokens) context.save(rows);
-    else context.saveOwn(rows);
+    saveDense(context, rows, tokens!);
     if (table !== weight) table.dispose();
     return result;
   },

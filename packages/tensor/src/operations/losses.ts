@@ -8,7 +8,7 @@ import { copyOf, denseOf, empty, numberTensor, viewOf, type Tensor } from '../te
 import { abs, add, div, eq, exp, log, lt, maximum, mul, ne, neg, sub, where } from './arithmetic.js';
 import { logSoftmax } from './activations.js';
 import { gather } from './indexing.js';
-import { mapped, reduced } from './raw.js';
+import { mapped, reduced, saveDense } from './raw.js';
 import { mean, sum } from './reductions.js';
 import { reshape, squeeze, transpose, unsqueeze } from './views.js';
 
@@ -60,7 +60,7 @@ const CROSS_ENTROPY: Operation<CrossEntropy> = {
     const [rows, columns] = logits!.shape as readonly [number, number];
     const losses = empty([rows], 'f32', logits!.device);
     if (rows > 0) losses.device.crossEntropy(losses, null, { logits: dense, targets: counted, columns, gradientScale: 1 });
-    context.save(dense);
+    saveDense(context, dense, logits!);
     context.saveOwn(counted);
     if (reduction === 'none') return logits!.dtype === 'f32' ? losses : copyOf(losses, logits!.dtype);
     using own = losses;

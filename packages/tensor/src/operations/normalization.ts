@@ -5,7 +5,7 @@ import { tensorError } from '../failure.js';
 import { isSameShape, sizeOf, type Shape } from '../shape.js';
 import { copyOf, denseOf, empty, filled, numberTensor, viewOf, type Tensor } from '../tensor.js';
 import { add, mul, to } from './arithmetic.js';
-import { mapped, reduced, reshapedDense } from './raw.js';
+import { mapped, reduced, reshapedDense, saveDense } from './raw.js';
 import { reshape } from './views.js';
 
 /** PyTorch's. */
@@ -24,7 +24,8 @@ const LAYER_NORM: Operation<LayerNorm> = {
     const rows = columns === 0 ? 0 : input!.size / columns;
     const [mean, scale] = [empty([rows], 'f32', input!.device), empty([rows], 'f32', input!.device)];
     if (rows > 0) result.device.layerNorm(result, { mean, scale }, { input: from, weight: weights, bias: biases, columns, epsilon });
-    context.save(from, weights);
+    saveDense(context, from, input!);
+    saveDense(context, weights, weight!);
     context.saveOwn(mean, scale);
     if (biases !== bias) biases.dispose();
     return result;

@@ -1,4 +1,5 @@
 /** What forward and backward passes are written with: kernels into fresh tensors. Nothing here is recorded. */
+import type { Context } from '../autograd/graph.js';
 import type { MapName, ReductionName } from '../device/device.js';
 import type { Dtype } from '../dtype.js';
 import { tensorError, type Described } from '../failure.js';
@@ -10,6 +11,12 @@ export function mapped(map: MapName, shape: Shape, dtype: Dtype, first: Tensor, 
   const result = empty(shape, dtype, first.device);
   result.device.map(map, result, first, second, third);
   return result;
+}
+
+/** Keeps what `denseOf(given)` was, which is the operation's own where it is a copy. */
+export function saveDense(context: Context, dense: Tensor, given: Tensor): void {
+  if (dense === given) context.save(dense);
+  else context.saveOwn(dense);
 }
 
 /** The shape of two together. @throws TensorError */
