@@ -6,6 +6,7 @@
  * throw a TypeError for what has a wrong type or is detached, and a RangeError with the code ERR_OUT_OF_RANGE for lengths that do not fit, numbers outside
  * their range and arrays that overlap where one is written; `...Async` throws the TypeErrors at once, and rejects with the others. Empty arrays are fine.
  */
+export { kernels } from './index.js';
 
 /** Numbers of one of the dtypes that kernels know: f32, IEEE f16, bfloat16, or the OCP's FP8 formats. */
 export type Tensor =

@@ -67,6 +67,9 @@ typedef enum muster_reduction {
 
 #define MUSTER_REDUCTION_COUNT 5u
 
+/** As much of a call's site reaches other ranks: its end, which has the line. */
+#define MUSTER_SITE_MAX_BYTES 160u
+
 typedef struct muster_call {
   muster_call_kind kind;
   muster_dtype dtype;
@@ -83,6 +86,8 @@ typedef struct muster_call {
   void* target;
   /** Elements: see each kind. None is fine, and still a call that all ranks make. */
   uint64_t count;
+  /** Where the program makes the call, for messages of calls that differ; null unless that is known. Must stay as the memory does. */
+  const char* site;
 } muster_call;
 
 typedef struct muster_communicator muster_communicator;

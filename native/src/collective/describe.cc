@@ -1,5 +1,6 @@
 #include "collective/describe.h"
 
+#include "collective/layout.h"
 #include "dtype.h"
 
 namespace muster {
@@ -43,6 +44,14 @@ std::string describeCall(const muster_call& call) {
   text += std::to_string(call.count) + ' ' + dtypeName(call.dtype);
   if (hasPeer(call.kind)) text += peerWord(call.kind) + std::to_string(call.peer);
   return text + ')';
+}
+
+std::string describeCall(const muster_call& call, const std::string& site) { return site.empty() ? describeCall(call) : describeCall(call) + " at " + site; }
+
+std::string siteOf(const muster_call& call) {
+  CallSite site;
+  site.store(call.site);
+  return site.load();
 }
 
 }  // namespace muster

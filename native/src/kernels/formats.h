@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/device.h"
 #include "muster/dtype.h"
 
 namespace muster::kernels {

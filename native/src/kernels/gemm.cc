@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "kernels/caches.h"
+#include "kernels/calls.h"
 #include "kernels/check.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
@@ -273,58 +274,6 @@ bool multiplyAll(const muster_gemm_call& call, unsigned threads) {
   return done;
 }
 
-/** That the matrices lie inside their tensor. */
-muster_code checkExtent(const muster_gemm_call& call, const muster_matrices& matrices, std::uint64_t rows, std::uint64_t columns, const char* name) {
-  if (call.batches == 0 || rows == 0 || columns == 0) return MUSTER_OK;
-  std::uint64_t last = 0;
-  bool overflows = false;
-  const auto reach = [&](std::uint64_t count, std::uint64_t stride) {
-    std::uint64_t steps;
-    overflows = overflows || __builtin_mul_overflow(count - 1, stride, &steps) || __builtin_add_overflow(last, steps, &last);
-  };
-  reach(call.batches, matrices.batch_stride);
-  reach(rows, matrices.row_stride);
-  reach(columns, matrices.column_stride);
-  if (!overflows && last < matrices.tensor.elements) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0,
-                     "%s has %" PRIu64 " elements, too few for %" PRIu64 " matrices of %" PRIu64 " x %" PRIu64 " with strides of %" PRIu64 ", %" PRIu64 " and %" PRIu64, name,
-                     matrices.tensor.elements, call.batches, rows, columns, matrices.batch_stride, matrices.row_stride, matrices.column_stride);
-}
-
-muster_code checkResult(const muster_gemm_call& call) {
-  const muster_matrices& result = call.result;
-  if (result.column_stride != 1 && call.columns > 1) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the result's column stride is %" PRIu64 ": its rows must lie in one piece", result.column_stride);
-  }
-  const bool rowsApart = call.rows <= 1 || result.row_stride >= call.columns;
-  // Its extent was checked, so this does not overflow.
-  const std::uint64_t matrix = call.rows == 0 ? 0 : (call.rows - 1) * result.row_stride + call.columns;
-  if (rowsApart && (call.batches <= 1 || result.batch_stride >= matrix)) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the result's strides of %" PRIu64 " for matrices and %" PRIu64 " for rows make it overlap itself", result.batch_stride, result.row_stride);
-}
-
-muster_code checkCall(const muster_gemm_call& call) {
-  TensorCheck check;
-  check.reads(call.left.tensor, "left", kTrainingDtypes);
-  check.reads(call.right.tensor, "right", kTrainingDtypes);
-  check.writes(call.result.tensor, "result", kTrainingDtypes);
-  if (call.bias.elements != 0) {
-    check.reads(call.bias, "bias", setOf(MUSTER_F32));
-    check.hasElements(call.bias, "bias", call.columns, "the result has columns");
-  }
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
-  const muster_dtype input = call.left.tensor.dtype;
-  const muster_dtype output = call.result.tensor.dtype;
-  if (call.right.tensor.dtype != input || (output != MUSTER_F32 && output != input)) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s times %s into %s: both inputs must have one dtype, and the result that or f32", dtypeName(input), dtypeName(call.right.tensor.dtype), dtypeName(output));
-  }
-  if (static_cast<std::uint32_t>(call.activation) >= MUSTER_ACTIVATIONS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no activation %d", static_cast<int>(call.activation));
-  if (const muster_code code = checkExtent(call, call.left, call.rows, call.depth, "left"); code != MUSTER_OK) return code;
-  if (const muster_code code = checkExtent(call, call.right, call.depth, call.columns, "right"); code != MUSTER_OK) return code;
-  if (const muster_code code = checkExtent(call, call.result, call.rows, call.columns, "the result"); code != MUSTER_OK) return code;
-  return checkResult(call);
-}
-
 }  // namespace
 }  // namespace muster::kernels
 
@@ -332,7 +281,7 @@ using namespace muster::kernels;
 
 muster_code muster_gemm(const muster_gemm_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (const muster_code code = checkCall(*call); code != MUSTER_OK) return code;
+  if (const muster_code code = checkGemm(*call); code != MUSTER_OK) return code;
   if (call->rows == 0 || call->columns == 0) return MUSTER_OK;
   if (multiplyAll(*call, usefulThreads(*call, threadCount(threads)))) return MUSTER_OK;
   return MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for the packed parts of a matrix product");

@@ -3,6 +3,7 @@ find_package(Threads REQUIRED)
 set(kernels ${CMAKE_CURRENT_LIST_DIR})
 target_sources(muster_core PRIVATE
   ${kernels}/attention.cc
+  ${kernels}/calls.cc
   ${kernels}/caches.cc
   ${kernels}/check.cc
   ${kernels}/convert.cc
@@ -12,9 +13,14 @@ target_sources(muster_core PRIVATE
   ${kernels}/gradients.cc
   ${kernels}/images.cc
   ${kernels}/level.cc
+  ${kernels}/indexing.cc
+  ${kernels}/map.cc
   ${kernels}/optimizer.cc
+  ${kernels}/random.cc
+  ${kernels}/reduce.cc
   ${kernels}/pooling.cc
   ${kernels}/rows.cc
+  ${kernels}/strided.cc
   ${kernels}/threads.cc)
 target_link_libraries(muster_core PUBLIC Threads::Threads)
 
@@ -37,5 +43,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-attention-test kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test)
+set(MUSTER_KERNEL_TESTS kernels-attention-test kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test kernels-strided-test)
 set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)

@@ -44,6 +44,7 @@ constexpr KernelTable makeTable(Level level, const char* name) {
   table.name = name;
   fillFormats(table);
   fillTraining(table);
+  table.map = own::map;
   return table;
 }
 

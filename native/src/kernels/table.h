@@ -10,6 +10,7 @@
 #include "kernels/formats.h"
 #include "kernels/gemm.h"
 #include "kernels/level.h"
+#include "kernels/map.h"
 #include "kernels/optimizer.h"
 #include "kernels/rows.h"
 #include "muster/layers.h"
@@ -51,6 +52,7 @@ struct KernelTable {
   /** [dtype of the inputs] */
   const GemmKernel* gemm[kTrainingDtypeCount];
   LayerKernels layers[kTrainingDtypeCount];
+  void (*map)(muster_map_operation operation, const MapTile& tile);
 };
 
 /** The table in use: the best of this machine, unless a test chose another. */

@@ -1,7 +1,7 @@
 /** Communicators as programs use them: ranks in processes of their own, what they get, and what they are told when something goes wrong. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { collective, createCommunicator, type Communicator, type NumberArray } from './index.js';
@@ -42,10 +42,10 @@ class RankProcess {
   }
 }
 
-function startRanks(t: Test, scenario: ScenarioName, { size = 2, timeoutMs = TIMEOUT_MS } = {}): RankProcess[] {
+function startRanks(t: Test, scenario: ScenarioName, { size = 2, timeoutMs = TIMEOUT_MS, debug = false } = {}): RankProcess[] {
   const id = freshId();
   return Array.from({ length: size }, (_, rank) => {
-    const child = fork(RANK_PROGRAM, [scenario, id, String(rank), String(size), String(timeoutMs)]);
+    const child = fork(RANK_PROGRAM, [scenario, id, String(rank), String(size), String(timeoutMs), String(debug)]);
     t.teardown(() => child.kill('SIGKILL'));
     return new RankProcess(child);
   });
@@ -99,7 +99,23 @@ t.test('ranks that disagree are told of both calls', async (t) => {
   const [first, second] = await resultsOf(startRanks(t, 'ranks disagree'));
   t.match(first, { reason: 'mismatch', message: /allReduce\(sum of 1000 f32\)/ });
   t.match(first, { message: /broadcast\(999 f32 from rank 0\)/ });
+  t.notMatch((first as { message: string }).message, /scenarios/, 'but not of their places, which would cost time');
   t.strictSame(second, first);
+});
+
+t.test('in debug mode they are told where both calls are made', async (t) => {
+  const source = readFileSync(new URL('test-support/scenarios.js', import.meta.url), 'utf8').split('\n');
+  const lineAt = (message: string, call: string): string => {
+    const [, line, column] = new RegExp(`${call}\\([^)]*\\) at \\S+/test-support/scenarios\\.js:(\\d+):(\\d+)`).exec(message) ?? [];
+    return source[Number(line) - 1]?.slice(Number(column) - 1) ?? message;
+  };
+  const [first, second] = await resultsOf(startRanks(t, 'ranks disagree', { debug: true })) as [{ message: string }, { message: string }];
+  t.match(lineAt(first.message, 'allReduce'), /^allReduce\(filled\(1000/);
+  t.match(lineAt(first.message, 'broadcast'), /^broadcast\(filled\(999/);
+  t.strictSame(second, first);
+  const [, receiver] = await resultsOf(startRanks(t, 'ranks disagree about a message', { debug: true })) as [unknown, { message: string }];
+  t.match(lineAt(receiver.message, 'send'), /^send\(filled\(10/);
+  t.match(lineAt(receiver.message, 'recv'), /^recv\(filled\(11/);
 });
 
 t.test('a rank that comes late is named, and told', async (t) => {

@@ -6,6 +6,7 @@ export { gang } from './api/gang.js';
 export { kill } from './api/kill.js';
 export { cancel, free, get, put, wait, type CancelOptions, type Values, type WaitOptions, type WaitResult } from './api/references.js';
 export { placementGroup, type BundleOptions, type PlacedBundle, type PlacementGroup, type PlacementGroupOptions } from './api/placement-group.js';
+export { nodes, type NodeInfo } from './api/nodes.js';
 export { context, type Context, type GangContext } from './api/context.js';
 export type {
   ActorClass, ActorHandle, ActorOptions, Argument, Arguments, CallOptions, GangClass, GangHandle, GangOptions, MapOptions, Placement, RemoteFunction, RemoteGenerator, RemoteGeneratorMethod,

@@ -24,7 +24,7 @@ export { withInitialPoints } from './searchers/initial-points.js';
 export { tune } from './tune.js';
 export type { TuneOptions } from './options.js';
 export type { TrialResult, TuneResult } from './result.js';
-export { TrialStopped, type ReportOptions, type Trainable, type TrainableResult, type Trial } from './trial.js';
+export { TrialStopped, type ReportOptions, type SteppedTrial, type Trainable, type TrainableClass, type TrainableResult, type Trial, type TrialStep } from './trial.js';
 export { readExperiment, type ReadExperiment } from './io/folder.js';
 export type { BeginRecord, LogRecord, Metrics } from './machine/records.js';
 export type { TrialRow, TrialTable } from './machine/trial-table.js';

@@ -1,7 +1,6 @@
 /** What `tune()` takes, checked and resolved once. */
-import { makeError } from '@muster/base';
-import type { TaskOptions } from '@muster/core';
-import { availableParallelism } from 'node:os';
+import { makeError, parseResources, type ResourceSet } from '@muster/base';
+import type { ActorOptions, GangOptions, TaskOptions } from '@muster/core';
 import { basename, resolve } from 'node:path';
 import type { ExperimentLogger } from './logger.js';
 import type { Budget } from './machine/budget.js';
@@ -30,15 +29,17 @@ export interface TuneOptions<S> {
   readonly searcher?: SearcherDefinition;
   /** Default: every trial runs to its end. */
   readonly scheduler?: SchedulerDefinition;
-  /** What each trial occupies. Default: one cpu. */
+  /** What each trial occupies; of a gang, each of its ranks. Default: one cpu. */
   readonly resources?: Pick<TaskOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'placement'>;
+  /** Each trial is a gang of so many ranks, which run the function or class side by side. Default: one process. */
+  readonly gang?: Pick<GangOptions, 'size' | 'strategy' | 'topology' | 'labels'>;
   /** The experiment's folder. Default: nothing is kept. */
   readonly storage?: string;
   /** Go on with the experiment that the folder holds, if it holds one. Default false: a folder with an experiment is refused. */
   readonly resume?: boolean;
   /** Everything random follows from it. Default 0. */
   readonly seed?: number;
-  /** Trials at once. Default: as many as this machine has cpus. With 1, equal seeds give equal experiments. */
+  /** Trials at once. Default: as many as the cluster has room for, while nodes come and go. With 1, equal seeds give equal experiments. */
   readonly maxConcurrent?: number;
   /** How long the experiment may run, over all its resumptions. */
   readonly timeBudgetMs?: number;
@@ -60,17 +61,26 @@ export interface TuneOptions<S> {
   readonly signal?: AbortSignal;
 }
 
+/** A task for each start of a trial, or processes of its own. */
+export type TrialPlacement = { readonly task: TaskOptions } | { readonly actor: ActorOptions } | { readonly gang: GangOptions };
+
 /** Options with nothing left open. */
 export interface ResolvedOptions {
   readonly objectives: readonly Objective[];
   readonly searcher: SearcherDefinition;
   readonly scheduler: SchedulerDefinition;
   readonly budget: Budget;
-  readonly taskOptions: TaskOptions;
+  /** What runs a trial. */
+  readonly place: TrialPlacement;
+  /** What each of a trial's `size` processes asks for. */
+  readonly demand: ResourceSet;
+  readonly size: number;
+  readonly trialTimeoutMs: number | null;
   readonly storage: string | null;
   readonly resume: boolean;
   readonly seed: number;
-  readonly maxConcurrent: number;
+  /** Null: what the cluster has room for. */
+  readonly maxConcurrent: number | null;
   readonly retries: number;
   readonly initialPoints: readonly unknown[];
   readonly name: string;
@@ -78,31 +88,44 @@ export interface ResolvedOptions {
 }
 
 const KEYS = new Set([
-  'space', 'constraints', 'metric', 'mode', 'objectives', 'trials', 'searcher', 'scheduler', 'resources', 'storage', 'resume', 'seed', 'maxConcurrent', 'timeBudgetMs',
+  'space', 'constraints', 'metric', 'mode', 'objectives', 'trials', 'searcher', 'scheduler', 'resources', 'gang', 'storage', 'resume', 'seed', 'maxConcurrent', 'timeBudgetMs',
   'costBudget', 'plateau', 'retries', 'trialTimeoutMs', 'initialPoints', 'loggers', 'name', 'signal',
 ]);
+const GANG_KEYS = new Set(['size', 'strategy', 'topology', 'labels']);
+const RESOURCES = { cpus: 1 };
+const GANG_SIZE_MAX = 10_000;
 const DEFAULT_TRIALS = 10;
 const DEFAULT_RETRIES = 3;
 /** Trials in flight are tasks of this driver: more than any cluster runs at once only makes its searcher blind. */
 const CONCURRENT_MAX = 10_000;
 
-/** @throws INVALID_ARGUMENT naming the option */
-export function resolveOptions(options: TuneOptions<Space>): ResolvedOptions {
+/** `isClass`: what is tuned is a class. @throws INVALID_ARGUMENT naming the option */
+export function resolveOptions(options: TuneOptions<Space>, isClass: boolean): ResolvedOptions {
   if (typeof options !== 'object' || options === null) refuse(`tune(..., ${String(options)})`, 'given options such as { space, metric: \'loss\', trials: 64 }');
   for (const key of Object.keys(options)) if (!KEYS.has(key)) refuse(`the option '${key}'`, `one of ${[...KEYS].join(', ')}`);
-  const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent = availableParallelism(), trialTimeoutMs } = options;
+  const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent, trialTimeoutMs, gang } = options;
   requireInteger('seed', seed, 0, 2 ** 32 - 1);
   requireInteger('retries', retries, 0, 1e6);
-  requireInteger('maxConcurrent', maxConcurrent, 1, CONCURRENT_MAX);
+  if (maxConcurrent !== undefined) requireInteger('maxConcurrent', maxConcurrent, 1, CONCURRENT_MAX);
   if (storage !== undefined && (typeof storage !== 'string' || storage === '')) refuse('storage', 'the path of a folder');
   if (options.resume && storage === undefined) refuse('resume without storage', 'used with the folder of the experiment: storage');
   if (trialTimeoutMs !== undefined) requirePositive('trialTimeoutMs', trialTimeoutMs);
   return {
-    objectives: objectivesOf(options), searcher, scheduler, budget: budgetOf(options), storage: storage === undefined ? null : resolve(storage), resume: options.resume ?? false, seed, maxConcurrent,
+    objectives: objectivesOf(options), searcher, scheduler, budget: budgetOf(options), storage: storage === undefined ? null : resolve(storage), resume: options.resume ?? false, seed, maxConcurrent: maxConcurrent ?? null,
     retries, initialPoints: options.initialPoints ?? [], name: options.name ?? (storage === undefined ? 'experiment' : basename(resolve(storage))), signal: options.signal ?? null,
-    // Attempts are the experiment's to make: each starts from the last checkpoint.
-    taskOptions: { ...options.resources, name: 'trial', retries: 0, ...(trialTimeoutMs === undefined ? {} : { timeoutMs: trialTimeoutMs }) },
+    place: placeOf(options, isClass), demand: parseResources({ ...RESOURCES, ...options.resources }), size: gang?.size ?? 1, trialTimeoutMs: trialTimeoutMs ?? null,
   };
+}
+
+/** Attempts are the experiment's to make, each from the last checkpoint: nothing is tried again or restarted by itself. */
+function placeOf({ resources, gang, trialTimeoutMs }: TuneOptions<Space>, isClass: boolean): TrialPlacement {
+  const asked = { ...RESOURCES, ...resources };
+  if (gang === undefined) return isClass ? { actor: asked } : { task: { ...asked, name: 'trial', retries: 0, ...(trialTimeoutMs === undefined ? {} : { timeoutMs: trialTimeoutMs }) } };
+  if (typeof gang !== 'object' || gang === null) refuse(`gang: ${String(gang)}`, 'an object such as { size: 4 }');
+  for (const key of Object.keys(gang)) if (!GANG_KEYS.has(key)) refuse(`the option '${key}' of gang`, `one of ${[...GANG_KEYS].join(', ')}`);
+  requireInteger('gang.size', gang.size, 1, GANG_SIZE_MAX);
+  if (resources?.placement !== undefined) refuse('placement with gang', "left out: say where a gang's ranks may be with gang.labels, gang.strategy and gang.topology");
+  return { gang: { ...asked, ...gang, name: 'trial' } };
 }
 
 function objectivesOf({ metric, mode, objectives }: TuneOptions<Space>): readonly Objective[] {

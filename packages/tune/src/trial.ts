@@ -1,4 +1,4 @@
-/** A trial as its function sees it. */
+/** A trial as its function or class sees it. */
 import type { Json } from './searcher.js';
 
 /** How a report is made. */
@@ -24,7 +24,8 @@ export interface Trial {
   /** Aborts when the trial shall stop before its next report: the time budget is used up, or the experiment was aborted. */
   readonly signal: AbortSignal;
   /**
-   * Tells how far the trial is, and resolves when it is written down, with true: go on.
+   * Tells how far the trial is, and resolves when it is written down, with true: go on. In a gang rank 0's metrics and checkpoint count; the other ranks wait
+   * for the answer that it gets for the same step.
    * @throws TrialStopped where the trial shall stop: let it pass. INVALID_ARGUMENT where a metric of the objective is missing or not a finite number
    */
   report(metrics: Readonly<Record<string, Json>>, options?: ReportOptions): Promise<boolean>;
@@ -42,3 +43,30 @@ export class TrialStopped extends Error {
 export type Trainable<Config> = (config: Config, trial: Trial) => TrainableResult | Promise<TrainableResult>;
 /** Metrics by name; a single number is the first objective's; nothing, where it reports. */
 export type TrainableResult = Readonly<Record<string, Json>> | number | void;
+
+/** Where a trial of a class is. */
+export type TrialStep = Pick<Trial, 'id' | 'attempt' | 'signal'> & {
+  /** Of the step to be made, from 1. */
+  readonly step: number;
+};
+
+/** What {@link TrainableClass} makes: a trial that the tuner steps. Between steps it may be stopped, saved, and told to go on from elsewhere. */
+export interface SteppedTrial<Config> {
+  /** Makes one step, and tells how it went, as the result of a function does. Nothing: the trial has run to its end. */
+  step(trial: TrialStep): TrainableResult | null | Promise<TrainableResult | null>;
+  /** The checkpoint after a step: anything that structured clone takes. Nothing: there is none after this step. In a gang rank 0 is asked. */
+  save?(): unknown;
+  /**
+   * Goes on from a checkpoint: after its constructor, where another attempt or process takes the trial up; and in population-based training in place, from
+   * another trial's checkpoint with a configuration that is not the constructor's.
+   */
+  load?(checkpoint: never, config: Config): void | Promise<void>;
+}
+
+/** A class to be tuned: each trial is an actor of it, in a process of its own. */
+export type TrainableClass<Config> = new (config: Config) => SteppedTrial<Config>;
+
+/** Whether it is a class whose instances are stepped, and not a function. */
+export function isTrainableClass(trainable: Trainable<never> | TrainableClass<never>): trainable is TrainableClass<never> {
+  return typeof (trainable.prototype as Partial<SteppedTrial<never>> | undefined)?.step === 'function';
+}

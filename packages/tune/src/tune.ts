@@ -5,17 +5,19 @@ import { isDeepStrictEqual } from 'node:util';
 import { Driver } from './io/driver.js';
 import { openFolder, temporaryFolder, type OpenFolder } from './io/folder.js';
 import { LoggerSet } from './io/logger-set.js';
-import { asJson, Experiment } from './machine/experiment.js';
+import { asJson, Experiment, type ExperimentState } from './machine/experiment.js';
+import { experimentAfter } from './machine/resume.js';
 import type { BeginRecord, LogRecord } from './machine/records.js';
 import { resolveOptions, type ResolvedOptions, type TuneOptions } from './options.js';
 import { resultOf, type TuneResult } from './result.js';
 import type { InferConfig, Space } from './space/parameters.js';
 import { SearchSpace } from './space/search-space.js';
-import type { Trainable } from './trial.js';
+import { isTrainableClass, type Trainable, type TrainableClass } from './trial.js';
 import { progress } from './view/progress.js';
 
 /**
- * Searches a space for the configuration with the best result.
+ * Searches a space for the configuration with the best result. A function is run as a task for each trial; a class as an actor, which is stepped; either of them as
+ * a gang, with the option `gang`.
  *
  * @example
  * const result = await tune(async ({ lr }, trial) => {
@@ -25,23 +27,26 @@ import { progress } from './view/progress.js';
  * @throws INVALID_ARGUMENT for the space and the options; EXPERIMENT_IN_USE, EXPERIMENT_EXISTS, EXPERIMENT_DIFFERS, EXPERIMENT_DAMAGED and STORAGE for the folder;
  *   EXPERIMENT_FAILED where no trial has a result; UNSCHEDULABLE where the cluster has not what a trial asks for
  */
-export async function tune<const S extends Space>(trainable: Trainable<InferConfig<S>>, options: TuneOptions<S>): Promise<TuneResult<InferConfig<S>>> {
-  if (typeof trainable !== 'function') throw makeError('INVALID_ARGUMENT', { what: `tune(${typeof trainable})`, want: 'given a function of a configuration' });
-  const resolved = resolveOptions(options as unknown as TuneOptions<Space>);
+export async function tune<const S extends Space>(trainable: Trainable<InferConfig<S>> | TrainableClass<InferConfig<S>>, options: TuneOptions<S>): Promise<TuneResult<InferConfig<S>>> {
+  const isClass = typeof trainable === 'function' && isTrainableClass(trainable as TrainableClass<never>);
+  if (typeof trainable !== 'function' || (!isClass && /^class\b/.test(trainable.toString()))) {
+    throw makeError('INVALID_ARGUMENT', { what: `tune(${typeof trainable === 'function' ? `class ${trainable.name}` : typeof trainable})`, want: 'given a function of a configuration, or a class with the method step()' });
+  }
+  const resolved = resolveOptions(options as unknown as TuneOptions<Space>, isClass);
   const space = SearchSpace.of(options.space, { constraints: options.constraints ?? [] } as never);
   for (const point of resolved.initialPoints) space.pointOf(point);
   const warn = (text: string): void => void process.stderr.write(`tune: ${text}\n`);
   const folder = resolved.storage === null ? temporaryFolder() : openFolder(resolved.storage, { resume: resolved.resume, warn });
   try {
     const loggers = new LoggerSet(options.loggers ?? [progress()], warn);
-    return await runExperiment({ trainable: trainable as Trainable<never>, space, options: resolved, folder, loggers });
+    return await runExperiment({ trainable: trainable as Trainable<never> | TrainableClass<never>, space, options: resolved, folder, loggers });
   } finally {
     folder.close();
   }
 }
 
 interface ExperimentParts {
-  readonly trainable: Trainable<never>;
+  readonly trainable: Trainable<never> | TrainableClass<never>;
   readonly space: SearchSpace;
   readonly options: ResolvedOptions;
   readonly folder: OpenFolder;
@@ -51,24 +56,32 @@ interface ExperimentParts {
 async function runExperiment<Config>({ trainable, space, options, folder, loggers }: ExperimentParts): Promise<TuneResult<Config>> {
   const { objectives, budget, storage } = options;
   const context = { space, objectives, seed: options.seed };
-  const experiment: Experiment = new Experiment({
-    objectives, budget, initialPoints: options.initialPoints, retries: options.retries,
-    searcher: options.searcher.create(context), scheduler: options.scheduler.create(context),
-    write: (record) => {
-      if (record.kind === 'report' && record.decision.kind === 'exploit') {
-        const donor = record.decision.trialId;
-        folder.checkpoints.copy({ trialId: donor, step: experiment.table.get(donor)!.checkpointStep }, { trialId: record.id, step: record.step });
-      }
-      folder.append(record);
-    },
-    told: (record) => loggers.record(record),
-  });
-  const begin = beginOrReplay(experiment, { space, options, folder });
+  const makeExperiment = (state: ExperimentState | null): Experiment => {
+    const experiment: Experiment = new Experiment({
+      objectives, budget, initialPoints: options.initialPoints, retries: options.retries,
+      searcher: options.searcher.create(context, state?.searcher), scheduler: options.scheduler.create(context, state?.scheduler),
+      write: (record) => {
+        if (record.kind === 'report' && record.decision.kind === 'exploit') {
+          const donor = record.decision.trialId;
+          folder.checkpoints.copy({ trialId: donor, step: experiment.table.get(donor)!.checkpointStep }, { trialId: record.id, step: record.step });
+        }
+        folder.append(record);
+      },
+      told: (record) => {
+        folder.keepState(() => experiment.state());
+        loggers.record(record);
+      },
+    });
+    return experiment;
+  };
+  const begin = beginRecord(space, options);
+  if (folder.earlier.length === 0) folder.append(begin);
+  else requireSame(folder.earlier[0]!, begin, storage!);
+  const experiment = experimentAfter({ records: folder.earlier.slice(1), snapshot: folder.snapshot }, makeExperiment);
   folder.checkpoints.sweep((trialId) => experiment.table.get(trialId)?.checkpointStep ?? 0);
-  await loggers.begin({ begin, table: experiment.table, trials: budget.trials, folder: storage });
+  await loggers.begin({ begin: (folder.earlier[0] as BeginRecord | undefined) ?? begin, table: experiment.table, trials: budget.trials, folder: storage });
   try {
-    const { taskOptions, maxConcurrent, signal } = options;
-    const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, objectives, taskOptions, maxConcurrent, elapsedMs: experiment.table.lastAtMs, timeBudgetMs: budget.timeMs, signal });
+    const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, options, elapsedMs: experiment.table.lastAtMs });
     const reason = await driver.run();
     return resultOf<Config>(experiment.table, {
       reason, storage, checkpointOf: ({ id, checkpointStep }) => (checkpointStep === 0 ? null : deserialize(folder.checkpoints.read(id, checkpointStep))),
@@ -78,18 +91,8 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   }
 }
 
-/** Writes the first line of a new log; or lives through an old one, if it is of the same experiment. */
-function beginOrReplay(experiment: Experiment, { space, options, folder }: Pick<ExperimentParts, 'space' | 'options' | 'folder'>): BeginRecord {
-  const { objectives, seed, name, searcher, scheduler } = options;
-  const begin: BeginRecord = { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, scheduler: scheduler.name, startedAt: Date.now() };
-  const [first, ...rest] = folder.earlier;
-  if (!first) {
-    folder.append(begin);
-    return begin;
-  }
-  requireSame(first, begin, options.storage!);
-  for (const record of rest) experiment.replay(record);
-  return first as BeginRecord;
+function beginRecord(space: SearchSpace, { objectives, seed, name, searcher, scheduler }: ResolvedOptions): BeginRecord {
+  return { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, scheduler: scheduler.name, startedAt: Date.now() };
 }
 
 function requireSame(first: LogRecord, begin: BeginRecord, folder: string): void {

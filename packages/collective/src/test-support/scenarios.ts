@@ -113,7 +113,16 @@ export const scenarios = {
   },
 
   async 'ranks disagree'(communicator: Communicator) {
-    return failureOf(communicator.rank === 0 ? communicator.allReduce(filled(1000, 1)) : communicator.broadcast(filled(999, 1)));
+    if (communicator.rank === 0) return failureOf(communicator.allReduce(filled(1000, 1)));
+    return failureOf(communicator.broadcast(filled(999, 1)));
+  },
+
+  /** In a group. The sender need not hear of it: a small message waits for nobody. */
+  async 'ranks disagree about a message'(communicator: Communicator) {
+    return failureOf(communicator.group((group) => {
+      if (communicator.rank === 0) group.send(filled(10, 1), { to: 1 });
+      else group.recv(filled(11, 1), { from: 0 });
+    }));
   },
 
   async 'a rank comes late'(communicator: Communicator, { say, told }: Line) {

@@ -130,11 +130,15 @@ function splitReady<T>(refs: readonly ObjectRef<T>[], count: number): WaitResult
 export interface CancelOptions {
   /** Also end the worker of a task that runs. Default false: it hears of it through `context().signal`. */
   readonly force?: boolean;
+  /** End the worker of a task that still runs so many milliseconds after it was told. Default: it may go on; not used with `force`. */
+  readonly graceMs?: number;
 }
 
 /** Cancels the task behind a reference: at once while it is queued, by its AbortSignal when it runs. Its `get` rejects with TaskCancelledError. */
 export function cancel(ref: ObjectRef, options: CancelOptions = {}): void {
-  sessionOfReferences().owner.cancel(ref, { force: options.force ?? false });
+  const { force = false, graceMs } = options;
+  if (graceMs !== undefined && !(graceMs >= 0 && graceMs < 2 ** 31)) throw makeError('INVALID_ARGUMENT', { what: `graceMs: ${graceMs}`, want: 'a number of milliseconds' });
+  sessionOfReferences().owner.cancel(ref, { force, graceMs });
 }
 
 /** Frees the values of references now, whoever still holds them: `get` rejects with ObjectFreedError from then on. */

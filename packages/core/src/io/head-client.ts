@@ -3,6 +3,9 @@ import { makeError, type MusterError } from '@muster/base';
 import { failureFromMessage, type ClientHello, type ClientToHead, type HeadToClient, type MessageStream, type RequestReply, type Welcome } from '@muster/protocol';
 import { Channel } from '@muster/protocol/rpc';
 
+/** The head answers from its tables, or gives others a second. */
+const QUERY_TIMEOUT_MS = 10_000;
+
 export interface HeadClientOptions {
   readonly target: string;
   readonly token: string;
@@ -78,6 +81,14 @@ export class HeadClient {
     });
     if (reply.failure) throw failureFromMessage(reply.failure);
     return reply;
+  }
+
+  /** Asks what the command line asks; the answers' shapes are the head's. @throws MusterError */
+  async query(what: string, args: Readonly<Record<string, string>>): Promise<unknown> {
+    if (this.#closed) throw closedError();
+    const reply = await this.#channel.request('Head.Query', { what, arguments: { ...args }, json: '' }, QUERY_TIMEOUT_MS);
+    if (reply.failure) throw failureFromMessage(reply.failure);
+    return JSON.parse(reply.json);
   }
 
   /** Ends the job in order: resolves when all of its output has arrived, or after the deadline. */

@@ -43,8 +43,8 @@ export class Attempts {
     this.#graces.delete(slot);
   }
 
-  /** Aborts a running task whose reference is settled already; ends its worker if it does not stop. */
-  abort(slot: number, force: boolean): void {
+  /** Aborts a running task whose reference is settled already; ends its worker at once, or if it does not stop in time. */
+  abort(slot: number, { force, graceMs }: { readonly force: boolean; readonly graceMs?: number | undefined }): void {
     const line = this.owner.lines.of(slot);
     if (!line) return;
     const isLeased = line.target.leaseId !== '';
@@ -52,7 +52,8 @@ export class Attempts {
     const isFirst = force && !this.owner.lines.slotsOn(line).some((other) => order[other]! < order[slot]!); // else it has not begun yet
     if (isFirst && isLeased) return this.owner.lines.killWorker(line, slot, 'a task was cancelled with force');
     line.sendSlot(OwnerOp.cancel, slot);
-    if ((force || this.#deadlines.has(slot)) && isLeased) this.#graces.set(slot, this.owner.ports.nowMs() + ABORT_GRACE_MS);
+    const leftMs = graceMs ?? (force || this.#deadlines.has(slot) ? ABORT_GRACE_MS : Infinity);
+    if (isLeased && leftMs < Infinity) this.#graces.set(slot, this.owner.ports.nowMs() + leftMs);
   }
 
   /** Whether the task may run again after the failure; if so it does, after a pause. */
@@ -98,7 +99,7 @@ export class Attempts {
     const { retryOn, retries } = options;
     if (retryOn !== null && this.owner.slots.attempts[slot]! < retries && wantsRetry(retryOn, error)) this.owner.restart(slot);
     else this.owner.abandon(slot, error);
-    this.abort(slot, false);
+    this.abort(slot, { force: false });
     this.#deadlines.delete(slot);
   }
 }

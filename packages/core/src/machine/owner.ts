@@ -337,13 +337,13 @@ export class Owner implements RefHolder {
   }
 
   /** Cancels the task behind a reference. A task that runs hears of it through its AbortSignal, or with `force` its worker is ended. */
-  cancel(ref: ObjectRef, options: { readonly force: boolean; readonly reason?: string }): void {
+  cancel(ref: ObjectRef, options: { readonly force: boolean; readonly graceMs?: number | undefined; readonly reason?: string }): void {
     if (ref.state !== RefState.pending || ref.detail?.foreign || typeof ref.value !== 'number' || ref.value < 0) return;
     const slot = ref.value;
     const spec = this.slots.specs[slot]!;
     const isSent = this.slots.states[slot] === SlotState.sent;
     this.discard(slot, makeError('TASK_CANCELLED', { what: `the task ${spec.options.name}`, why: options.reason ? ` (${options.reason})` : '' }));
-    if (isSent) this.attempts.abort(slot, options.force);
+    if (isSent) this.attempts.abort(slot, options);
   }
 
   /** Nobody wants the result: the task is forgotten if it has not been sent, and its answer is when it comes. */

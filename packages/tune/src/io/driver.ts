@@ -1,63 +1,62 @@
 /**
- * Runs an experiment on the cluster: starts trials as tasks, takes their reports from the mailbox, and writes everything down through the log. What is
+ * Runs an experiment on the cluster: starts trials while there is room, takes their reports from the mailbox, and writes everything down through the log. What is
  * decided is the experiment's; what is shown is the loggers'.
  */
-import { actor, cancel, get, kill, MusterError, remote, type ActorHandle, type ErrorCode, type ObjectRef, type RemoteFunction, type TaskOptions } from '@muster/core';
+import { actor, get, kill, MusterError, type ActorHandle, type ErrorCode } from '@muster/core';
 import type { Experiment } from '../machine/experiment.js';
 import type { RecordedDecision } from '../machine/records.js';
 import type { TrialRow } from '../machine/trial-table.js';
-import type { Objective } from '../searcher.js';
-import type { Trainable } from '../trial.js';
+import type { ResolvedOptions } from '../options.js';
+import type { Trainable, TrainableClass } from '../trial.js';
 import type { Checkpoints } from './checkpoints.js';
+import { hostedRunner } from './hosted-runner.js';
 import { keyOf, Mailbox, type TrialAnswer, type TrialMessage } from './mailbox.js';
-import { runTrial, type TrialLaunch, type TrialReturn } from './trial-task.js';
+import { RoomWatch } from './room.js';
+import { taskRunner, type TrialProcess, type TrialRunner } from './trial-runner.js';
+import type { TrialLaunch, TrialReturn } from './trial-task.js';
 
 /** What a driver is made of. */
 export interface DriverOptions {
-  readonly trainable: Trainable<never>;
+  readonly trainable: Trainable<never> | TrainableClass<never>;
   readonly experiment: Experiment;
   readonly checkpoints: Checkpoints;
-  readonly objectives: readonly Objective[];
-  readonly taskOptions: TaskOptions;
-  readonly maxConcurrent: number;
+  readonly options: ResolvedOptions;
   /** Milliseconds in which the experiment was run before. */
   readonly elapsedMs: number;
-  readonly timeBudgetMs: number;
-  readonly signal: AbortSignal | null;
 }
 
 /** A trial that runs. */
 interface Run {
   readonly trialId: string;
   readonly launch: number;
-  readonly ref: ObjectRef<TrialReturn>;
+  readonly process: TrialProcess;
   /** What it was told, when it was told to end. */
   ending: RecordedDecision | null;
 }
 
 /** The trial broke off through no fault of its own. */
-const BROKE_OFF: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['WORKER_DIED', 'NODE_DIED', 'OBJECT_LOST', 'OWNER_DIED', 'ACTOR_UNAVAILABLE', 'PREEMPTED']);
+const BROKE_OFF: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['WORKER_DIED', 'NODE_DIED', 'OBJECT_LOST', 'OWNER_DIED', 'ACTOR_DIED', 'GANG_DIED', 'ACTOR_UNAVAILABLE', 'PREEMPTED']);
 /** No trial could be run. */
 const HOPELESS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNSCHEDULABLE', 'CAPTURE', 'AUTHENTICATION', 'NOT_CONNECTED', 'VERSION_MISMATCH']);
-/** A trial that was cancelled may save what it likes for so long; then its worker is ended. */
-const STOP_GRACE_MS = 5_000;
 
 /** One run of an experiment. */
 export class Driver {
-  readonly #options: DriverOptions;
+  readonly #parts: DriverOptions;
   readonly #startedMs = performance.now();
   readonly #runs = new Map<string, Run>();
   readonly #answering = new Set<string>();
-  readonly #task: RemoteFunction<[TrialLaunch, ActorHandle<Mailbox>], Promise<TrialReturn>>;
+  /** What is given up while trials go on: kills on their way. */
+  readonly #releases = new Set<Promise<void>>();
+  #runner: TrialRunner | null = null;
   #mailbox: ActorHandle<Mailbox> | null = null;
+  #room: number;
   #launches = 0;
   #over: { readonly reason: string } | null = null;
   #settle: { readonly resolve: (reason: string) => void; readonly reject: (error: unknown) => void } | null = null;
 
-  constructor(options: DriverOptions) {
-    this.#options = options;
-    const { trainable } = options;
-    this.#task = remote((launch: TrialLaunch, mailbox: ActorHandle<Mailbox>) => runTrial(trainable, launch, mailbox), options.taskOptions);
+  constructor(parts: DriverOptions) {
+    this.#parts = parts;
+    this.#room = parts.options.maxConcurrent ?? 0;
   }
 
   /**
@@ -65,12 +64,14 @@ export class Driver {
    * @throws STORAGE, UNSCHEDULABLE, CAPTURE; the signal's reason; what a searcher, a scheduler or a constraint throws. No trial runs any more then, either
    */
   async run(): Promise<string> {
-    const { experiment, signal, timeBudgetMs } = this.#options;
+    const { experiment, options: { signal, budget, maxConcurrent, demand, size } } = this.#parts;
     signal?.throwIfAborted();
     this.#mailbox = await actor(Mailbox, { cpus: 0, maxRestarts: -1, maxConcurrency: 100_000 }).create();
+    this.#runner = this.#makeRunner(this.#mailbox);
+    const roomWatch = maxConcurrent === null ? new RoomWatch({ demand, size, changed: (room) => this.#guard(() => this.#roomIs(room)) }) : null;
     const aborted = (): void => this.#fail(signal!.reason);
     signal?.addEventListener('abort', aborted, { once: true });
-    const leftMs = timeBudgetMs - this.#nowMs();
+    const leftMs = budget.timeMs - this.#nowMs();
     const budgetTimer = Number.isFinite(leftMs) ? setTimeout(() => this.#guard(() => this.#timeIsUp()), Math.max(0, leftMs)) : null;
     try {
       return await new Promise<string>((resolve, reject) => {
@@ -78,11 +79,13 @@ export class Driver {
         void this.#takeReports();
         this.#guard(() => {
           for (const row of experiment.interrupted(this.#nowMs())) this.#start(row);
-          this.#pump();
+          if (roomWatch === null) this.#pump();
         });
+        roomWatch?.begin().catch(reject);
       });
     } finally {
       this.#settle = null;
+      roomWatch?.close();
       signal?.removeEventListener('abort', aborted);
       if (budgetTimer) clearTimeout(budgetTimer);
       await this.#endAll();
@@ -90,14 +93,25 @@ export class Driver {
     }
   }
 
+  #makeRunner(mailbox: ActorHandle<Mailbox>): TrialRunner {
+    const { trainable, options: { place, trialTimeoutMs: timeoutMs } } = this.#parts;
+    return 'task' in place ? taskRunner(trainable as Trainable<never>, place.task, mailbox) : hostedRunner({ trainable, mailbox, place, timeoutMs });
+  }
+
   #nowMs(): number {
-    return Math.round(this.#options.elapsedMs + performance.now() - this.#startedMs);
+    return Math.round(this.#parts.elapsedMs + performance.now() - this.#startedMs);
+  }
+
+  /** Trials that run go on, also when there is less room. */
+  #roomIs(room: number): void {
+    this.#room = room;
+    this.#pump();
   }
 
   /** Starts trials while there is room. */
   #pump(): void {
-    const { experiment, maxConcurrent } = this.#options;
-    while (!this.#over && this.#runs.size < maxConcurrent) {
+    const { experiment } = this.#parts;
+    while (!this.#over && this.#runs.size < this.#room) {
       const next = experiment.next(this.#nowMs());
       if (next.kind === 'finished') this.#over = { reason: next.reason };
       else if (next.kind === 'start') this.#start(next.trial);
@@ -109,24 +123,25 @@ export class Driver {
     this.#settle?.resolve(this.#over.reason);
   }
 
-  #start(row: TrialRow): void {
-    const { checkpoints, experiment, objectives } = this.#options;
+  /** `from`: the process of the same trial that is to go on. */
+  #start(row: TrialRow, from: TrialProcess | null = null): void {
+    const { checkpoints, experiment, options: { objectives, size } } = this.#parts;
     const startEpoch = row.checkpointStep;
     const launch: TrialLaunch = {
-      trialId: row.id, launch: ++this.#launches, attempt: row.attempt, config: experiment.configOf(row.id), startEpoch, objectives,
+      trialId: row.id, launch: ++this.#launches, attempt: row.attempt, config: experiment.configOf(row.id), startEpoch, objectives, size,
       checkpoint: startEpoch === 0 ? null : checkpoints.read(row.id, startEpoch),
     };
-    const run: Run = { trialId: row.id, launch: launch.launch, ref: this.#task.remote(launch, this.#mailbox! as never), ending: null };
+    const run: Run = { trialId: row.id, launch: launch.launch, process: from ? from.goOn(launch) : this.#runner!.start(launch), ending: null };
     this.#runs.set(row.id, run);
-    get(run.ref).then((result) => this.#guard(() => this.#returned(run, result)), (error: unknown) => this.#guard(() => this.#threw(run, error)));
+    run.process.done.then((result) => this.#guard(() => this.#returned(run, result)), (error: unknown) => this.#guard(() => this.#threw(run, error)));
   }
 
   #returned(run: Run, result: TrialReturn): void {
     if (this.#runs.get(run.trialId) !== run) return;
-    this.#runs.delete(run.trialId);
-    const { experiment } = this.#options;
-    if (run.ending?.kind === 'exploit') this.#start(experiment.table.get(run.trialId)!);
-    else if (run.ending) experiment.end(run.trialId, { status: 'stopped', reason: run.ending.reason }, this.#nowMs());
+    const { experiment } = this.#parts;
+    if (run.ending?.kind === 'exploit') return this.#start(experiment.table.get(run.trialId)!, run.process);
+    this.#release(run);
+    if (run.ending) experiment.end(run.trialId, { status: 'stopped', reason: run.ending.reason }, this.#nowMs());
     else experiment.end(run.trialId, { status: 'completed', metrics: result.kind === 'completed' ? result.metrics : null }, this.#nowMs());
     this.#pump();
   }
@@ -135,13 +150,21 @@ export class Driver {
     if (this.#runs.get(run.trialId) !== run) return;
     const code = error instanceof MusterError ? error.code : null;
     if (code && HOPELESS.has(code)) return this.#fail(error);
-    if (run.ending) return this.#returned(run, { kind: 'ended' });
-    this.#runs.delete(run.trialId);
-    const { experiment } = this.#options;
+    if (run.ending && run.ending.kind !== 'exploit') return this.#returned(run, { kind: 'ended' });
+    this.#release(run);
+    const { experiment } = this.#parts;
     const cause = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     if (!code || !BROKE_OFF.has(code)) experiment.end(run.trialId, { status: 'failed', reason: cause }, this.#nowMs());
     else if (experiment.brokeOff(run.trialId, cause, this.#nowMs())) this.#start(experiment.table.get(run.trialId)!);
     this.#pump();
+  }
+
+  #release({ trialId, process }: Run): void {
+    this.#runs.delete(trialId);
+    const released = process.release();
+    this.#releases.add(released);
+    void released.finally(() => this.#releases.delete(released));
+    if (this.#parts.options.size > 1) void get(this.#mailbox!.forget.remote(trialId)).catch(() => {}); // it has forgotten, then
   }
 
   /** One call waits at the mailbox as long as the experiment runs. */
@@ -165,7 +188,7 @@ export class Driver {
     try {
       const decision = await this.#decide(message);
       const answer: TrialAnswer = { kind: decision.kind === 'continue' ? 'continue' : 'end', reason: decision.reason };
-      void get(this.#mailbox!.answer.remote(key, answer)).catch(() => {}); // where it was lost with the mailbox, the trial reports again
+      void get(this.#mailbox!.answer.remote({ trialId: message.trialId, launch: message.launch, step: message.step }, answer)).catch(() => {}); // where it was lost with the mailbox, the trial reports again
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -175,7 +198,7 @@ export class Driver {
 
   /** The answer to a report, written down. */
   async #decide({ trialId, launch, step, metrics, checkpoint }: TrialMessage): Promise<RecordedDecision> {
-    const { checkpoints, experiment } = this.#options;
+    const { checkpoints, experiment } = this.#parts;
     const run = this.#runs.get(trialId);
     const ofAnEarlierStart: RecordedDecision = { kind: 'stop', reason: 'the trial was started again elsewhere' };
     if (run?.launch !== launch) return ofAnEarlierStart;
@@ -195,11 +218,11 @@ export class Driver {
   }
 
   #timeIsUp(): void {
-    const reason = this.#options.experiment.whyStop(this.#nowMs()) ?? 'the time budget is used up';
+    const reason = this.#parts.experiment.whyStop(this.#nowMs()) ?? 'the time budget is used up';
     this.#over ??= { reason };
     for (const run of this.#runs.values()) {
       run.ending ??= { kind: 'stop', reason };
-      cancelWithGrace(run.ref);
+      run.process.stop(reason);
     }
     this.#pump();
   }
@@ -220,17 +243,10 @@ export class Driver {
 
   /** After a failure trials may run still. Their fate is not written down: they go on when the experiment is resumed. */
   async #endAll(): Promise<void> {
-    const refs = [...this.#runs.values()].map(({ ref }) => ref);
+    const processes = Array.from(this.#runs.values(), ({ process }) => process);
     this.#runs.clear();
-    for (const ref of refs) cancelWithGrace(ref);
-    await Promise.allSettled(refs.map((ref) => get(ref)));
+    for (const process of processes) process.stop('the experiment was broken off');
+    await Promise.allSettled(processes.map(({ done }) => done));
+    await Promise.allSettled([...this.#releases, ...processes.map((process) => process.release())]);
   }
-}
-
-/** Asks a task to end by its signal, and ends its worker where it does not. */
-function cancelWithGrace(ref: ObjectRef): void {
-  cancel(ref, { force: false });
-  const timer = setTimeout(() => cancel(ref, { force: true }), STOP_GRACE_MS);
-  const settled = (): void => clearTimeout(timer);
-  get(ref).then(settled, settled);
 }

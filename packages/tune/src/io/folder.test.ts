@@ -59,6 +59,59 @@ t.test('a log that ends anywhere in its last line loses that line alone, with a 
   t.end();
 });
 
+t.test('a log that ends anywhere is read up to its last whole line', (t) => {
+  const lines = RECORDS.map((record) => Buffer.byteLength(encodeLine(record)));
+  const folder = written();
+  const file = join(folder, 'experiment.log');
+  const bytes = readFileSync(file);
+  for (let length = 0; length <= bytes.length; length++) {
+    let [whole, end] = [0, 0];
+    while (whole < lines.length && end + lines[whole]! <= length) end += lines[whole++]!;
+    writeFileSync(file, bytes.subarray(0, length));
+    const { records, validBytes, brokenBytes } = readLog(file);
+    if (records.length !== whole || validBytes !== end || brokenBytes !== length - end) t.fail(`cut at byte ${length}`);
+  }
+  t.end();
+});
+
+t.test('a snapshot is kept now and then, and taken for a log that begins as its own did', (t) => {
+  const folder = fresh();
+  let nowMs = 0;
+  let asked = 0;
+  const open = openFolder(folder, { ...quiet, nowMs: () => nowMs });
+  for (const record of [BEGIN, ...Array.from({ length: 49 }, (_, index) => trial(index + 1))]) {
+    open.append(record);
+    open.keepState(() => {
+      nowMs += ++asked === 1 ? 0 : 400; // the second one takes long
+      return { searcher: asked, scheduler: null };
+    });
+    nowMs += 1000;
+  }
+  open.close();
+  t.equal(asked, 3, 'every ten seconds, and less often when it takes long');
+  const reopened = openFolder(folder, quiet);
+  reopened.close();
+  t.match(reopened.snapshot, { extent: { records: 41 }, state: { searcher: 3, scheduler: null } });
+  const [log, snapshot] = [join(folder, 'experiment.log'), join(folder, 'experiment.snapshot')];
+  const isTaken = (): boolean => {
+    const open = openFolder(folder, quiet);
+    open.close();
+    return open.snapshot !== null;
+  };
+  const [logBytes, snapshotBytes] = [readFileSync(log), readFileSync(snapshot)];
+  writeFileSync(log, logBytes.subarray(0, logBytes.length >> 1));
+  t.notOk(isTaken(), 'the log is shorter: a power cut took what the snapshot knows');
+  writeFileSync(log, Buffer.from(logBytes.toString('utf8').replace(encodeLine(trial(7)), encodeLine({ ...trial(7), reason: 'another' }))));
+  t.notOk(isTaken(), 'the log is another one');
+  writeFileSync(log, logBytes);
+  t.ok(isTaken());
+  for (const broken of [snapshotBytes.subarray(0, -5), Buffer.alloc(0), Buffer.from('rubbish\n')]) {
+    writeFileSync(snapshot, broken);
+    t.notOk(isTaken(), 'broken');
+  }
+  t.end();
+});
+
 t.test('a flipped bit anywhere before the last line is damage, with its line', (t) => {
   const folder = written();
   const file = join(folder, 'experiment.log');

@@ -1,31 +1,47 @@
-/** An experiment's folder: the lock, the log and the checkpoints; and reading one that others write. */
+/** An experiment's folder: the lock, the log with its snapshot, and the checkpoints; and reading one that others write. */
 import { makeError } from '@muster/base';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ExperimentState } from '../machine/experiment.js';
 import { TrialTable } from '../machine/trial-table.js';
 import type { BeginRecord, LogRecord } from '../machine/records.js';
 import { Checkpoints } from './checkpoints.js';
 import { FolderLock } from './lock.js';
 import { LogWriter, readLog, storageError } from './log.js';
+import { readSnapshot, SnapshotWriter, type Snapshot } from './snapshot.js';
 
 const LOG_NAME = 'experiment.log';
+const SNAPSHOT_NAME = 'experiment.snapshot';
 
 /** A folder that this process may write to. */
 export interface OpenFolder {
   /** What happened before; empty: nothing. */
   readonly earlier: readonly LogRecord[];
   readonly checkpoints: Checkpoints;
+  /** Of some length of what happened before; null: there is none. */
+  readonly snapshot: Snapshot | null;
   append(record: LogRecord): void;
+  /** After a record was appended and taken in: keeps what is known then, if it is time for that. */
+  keepState(stateOf: () => ExperimentState | null): void;
   /** Makes the disk keep everything, and lets others in. */
   close(): void;
+}
+
+/** How a folder is opened. */
+export interface FolderOptions {
+  /** An experiment may be there. */
+  readonly resume: boolean;
+  readonly warn: (text: string) => void;
+  /** The clock by which snapshots are taken. */
+  readonly nowMs?: () => number;
 }
 
 /**
  * Opens a folder, making it where it is missing.
  * @throws EXPERIMENT_IN_USE, EXPERIMENT_EXISTS, EXPERIMENT_DAMAGED, STORAGE
  */
-export function openFolder(folder: string, { resume, warn }: { readonly resume: boolean; readonly warn: (text: string) => void }): OpenFolder {
+export function openFolder(folder: string, { resume, warn, nowMs = () => performance.now() }: FolderOptions): OpenFolder {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (cause) {
@@ -34,13 +50,17 @@ export function openFolder(folder: string, { resume, warn }: { readonly resume: 
   const lock = FolderLock.take(folder);
   try {
     const file = join(folder, LOG_NAME);
-    const { records, validBytes, brokenBytes } = readLog(file);
+    const log = readLog(file);
+    const { records, brokenBytes } = log;
     if (records.length > 0 && !resume) throw makeError('EXPERIMENT_EXISTS', { folder, trials: `${records.filter(({ kind }) => kind === 'trial').length} trials` });
     if (brokenBytes > 0) warn(`the last line of ${file} is broken, as a power cut or a full disk leaves it: ${brokenBytes} bytes are cut off`);
     const checkpoints = new Checkpoints(folder);
-    const writer = new LogWriter(file, validBytes);
+    const snapshotFile = join(folder, SNAPSHOT_NAME);
+    const snapshots = new SnapshotWriter(snapshotFile, nowMs);
+    const writer = new LogWriter(file, log);
     return {
-      earlier: records, checkpoints, append: (record) => writer.append(record),
+      earlier: records, checkpoints, snapshot: readSnapshot(snapshotFile, log), append: (record) => writer.append(record),
+      keepState: (stateOf) => snapshots.keep(writer.extent, stateOf),
       close: () => {
         try {
           writer.close();
@@ -58,7 +78,7 @@ export function openFolder(folder: string, { resume, warn }: { readonly resume: 
 /** Keeps nothing: checkpoints lie in a folder that goes when it is closed. */
 export function temporaryFolder(): OpenFolder {
   const folder = mkdtempSync(join(tmpdir(), 'muster-tune-'));
-  return { earlier: [], checkpoints: new Checkpoints(folder), append: () => {}, close: () => rmSync(folder, { recursive: true, force: true }) };
+  return { earlier: [], checkpoints: new Checkpoints(folder), snapshot: null, append: () => {}, keepState: () => {}, close: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
 /** An experiment as its log tells of it. */

@@ -25,6 +25,20 @@ export interface ReadLog {
   readonly validBytes: number;
   /** Of a broken last line; 0: there is none. */
   readonly brokenBytes: number;
+  /** The whole file. */
+  readonly bytes: Buffer;
+}
+
+/** How far a log goes, and what it holds so far in a number: a log that begins so is the same one. */
+export interface LogExtent {
+  readonly records: number;
+  readonly bytes: number;
+  readonly checksum: number;
+}
+
+/** Whether a log begins with all that an extent was taken of. */
+export function beginsWith({ bytes, records }: ReadLog, extent: LogExtent): boolean {
+  return records.length >= extent.records && bytes.length >= extent.bytes && crc32(bytes.subarray(0, extent.bytes)) === extent.checksum;
 }
 
 /**
@@ -45,35 +59,43 @@ export function readLog(file: string): ReadLog {
     records.push(record);
     start = end + 1;
   }
-  return { records, validBytes: start, brokenBytes: bytes.length - start };
+  return { records, validBytes: start, brokenBytes: bytes.length - start, bytes };
 }
 
-export function encodeLine(record: LogRecord): string {
+/** A line: anything that JSON holds, after its checksum. */
+export function encodeLine(record: unknown): string {
   const text = JSON.stringify(record);
   return `${crc32(text).toString(16).padStart(CHECKSUM_DIGITS, '0')} ${text}\n`;
 }
 
-/** The record of a line without its end; null where the line is broken. */
-function decodeLine(line: Buffer): LogRecord | null {
+/** What a line without its end holds; null where the line is broken. */
+export function decodeLine<T = LogRecord>(line: Buffer): T | null {
   const text = line.subarray(CHECKSUM_DIGITS + 1);
   if (line[CHECKSUM_DIGITS] !== BLANK || line.toString('latin1', 0, CHECKSUM_DIGITS) !== crc32(text).toString(16).padStart(CHECKSUM_DIGITS, '0')) return null;
-  return JSON.parse(text.toString('utf8')) as LogRecord;
+  return JSON.parse(text.toString('utf8')) as T;
 }
 
 /** Adds records to a log. Only the holder of the experiment's lock may. */
 export class LogWriter {
   readonly #file: string;
   readonly #descriptor: number;
+  /** Of all whole lines. */
+  #extent: LogExtent;
   #timer: NodeJS.Timeout | null = null;
   #isSyncing = false;
   /** The first failure: from then on nothing is written any more. */
   #failure: Error | null = null;
 
-  /** `validBytes`: where the whole lines end; what follows is cut off. */
-  constructor(file: string, validBytes: number) {
+  /** What follows the whole lines is cut off. */
+  constructor(file: string, { records, validBytes, bytes }: ReadLog) {
     this.#file = file;
+    this.#extent = { records: records.length, bytes: validBytes, checksum: crc32(bytes.subarray(0, validBytes)) };
     this.#descriptor = openSync(file, 'a');
     truncateSync(file, validBytes);
+  }
+
+  get extent(): LogExtent {
+    return this.#extent;
   }
 
   /** @throws STORAGE where the disk is full or gone; then nothing of the record counts, nor any later one */
@@ -85,6 +107,8 @@ export class LogWriter {
     } catch (cause) {
       throw (this.#failure = storageError(this.#file, cause));
     }
+    const { records, bytes, checksum } = this.#extent;
+    this.#extent = { records: records + 1, bytes: bytes + line.length, checksum: crc32(line, checksum) };
     this.#timer ??= setTimeout(() => this.#sync(), SYNC_INTERVAL_MS);
   }
 

@@ -12,6 +12,8 @@ export interface TrialMessage {
   /** Which start of the trial speaks. */
   readonly launch: number;
   readonly step: number;
+  /** How many ranks wait for the answer, this one included. */
+  readonly size: number;
   readonly metrics: Metrics;
   /** Small ones travel in the message, large ones by reference. */
   readonly checkpoint: Uint8Array | { readonly ref: ObjectRef<Uint8Array> } | null;
@@ -24,14 +26,27 @@ export interface TrialAnswer {
 }
 
 /** Which report an answer is for. */
-export const keyOf = ({ trialId, launch, step }: Pick<TrialMessage, 'trialId' | 'launch' | 'step'>): string => `${trialId}/${launch}/${step}`;
+export type ReportId = Pick<TrialMessage, 'trialId' | 'launch' | 'step'>;
+
+export const keyOf = ({ trialId, launch, step }: ReportId): string => `${trialId}/${launch}/${step}`;
 
 /** What one answer of `take` holds at most: reports may carry checkpoints. */
 const BATCH_MAX = 64;
 
+/** A gang's trial: what its rank 0 was told last, and the ranks that wait for what it will be told. */
+interface Following {
+  launch: number;
+  last: { readonly step: number; readonly answer: TrialAnswer } | null;
+  readonly waiting: { readonly step: number; readonly resolve: (answer: TrialAnswer) => void }[];
+}
+
+const GOES_ON: TrialAnswer = { kind: 'continue', reason: 'rank 0 went on from there' };
+const OF_AN_EARLIER_START: TrialAnswer = { kind: 'end', reason: 'the trial was started again' };
+
 /** The actor's class. */
 export class Mailbox {
   readonly #unanswered = new Map<string, { readonly message: TrialMessage; readonly resolve: (answer: TrialAnswer) => void }>();
+  readonly #following = new Map<string, Following>();
   #taken = new Set<string>();
   #wake: (() => void) | null = null;
 
@@ -60,10 +75,49 @@ export class Mailbox {
     }
   }
 
+  /** Called by the other ranks of a gang; resolves with what rank 0 was told at this step. Rank 0 never waits for them. */
+  follow({ trialId, launch, step }: ReportId): Promise<TrialAnswer> {
+    const following = this.#followingOf(trialId, launch);
+    if (launch < following.launch) return Promise.resolve(OF_AN_EARLIER_START);
+    const known = knownAnswer(following, step);
+    return known ? Promise.resolve(known) : new Promise((resolve) => following.waiting.push({ step, resolve }));
+  }
+
   /** Called by the driver. Answers to reports that are not here are ignored: those will be made again. */
-  answer(key: string, answer: TrialAnswer): void {
-    this.#unanswered.get(key)?.resolve(answer);
+  answer(report: ReportId, answer: TrialAnswer): void {
+    const key = keyOf(report);
+    const unanswered = this.#unanswered.get(key);
+    unanswered?.resolve(answer);
     this.#unanswered.delete(key);
     this.#taken.delete(key);
+    if (unanswered && unanswered.message.size > 1) this.#tellFollowers(report, answer);
   }
+
+  /** Called by the driver: no rank of the gang runs any more. */
+  forget(trialId: string): void {
+    this.#following.delete(trialId);
+  }
+
+  #tellFollowers({ trialId, launch, step }: ReportId, answer: TrialAnswer): void {
+    const following = this.#followingOf(trialId, launch);
+    following.last = { step, answer };
+    for (const { step: at, resolve } of following.waiting.splice(0)) {
+      const known = knownAnswer(following, at);
+      if (known) resolve(known);
+      else following.waiting.push({ step: at, resolve });
+    }
+  }
+
+  #followingOf(trialId: string, launch: number): Following {
+    let following = this.#following.get(trialId);
+    if (following === undefined || following.launch < launch) this.#following.set(trialId, (following = { launch, last: null, waiting: [] }));
+    return following;
+  }
+}
+
+/** What a rank is told that is as far as this; null: rank 0 has not been there. */
+function knownAnswer({ last }: Following, step: number): TrialAnswer | null {
+  if (last === null) return null;
+  if (step < last.step) return GOES_ON;
+  return step === last.step || last.answer.kind === 'end' ? last.answer : null;
 }

@@ -1,12 +1,12 @@
 /** The worker's side of a trial: runs the user's function, and carries its reports. */
 import { makeError } from '@muster/base';
-import { context, put, type ActorHandle } from '@muster/core';
+import { put, type ActorHandle } from '@muster/core';
 import { deserialize, serialize } from 'node:v8';
 import { asJson, whatIsMissing } from '../machine/experiment.js';
 import type { Metrics } from '../machine/records.js';
 import type { Objective } from '../searcher.js';
 import { TrialStopped, type ReportOptions, type Trainable, type TrainableResult, type Trial } from '../trial.js';
-import type { Mailbox, TrialMessage } from './mailbox.js';
+import type { Mailbox, TrialAnswer, TrialMessage } from './mailbox.js';
 
 /** Larger checkpoints go through the object store, past the mailbox. */
 const INLINE_CHECKPOINT_BYTES_MAX = 64 * 1024;
@@ -22,17 +22,29 @@ export interface TrialLaunch {
   readonly startEpoch: number;
   /** As {@link serialize} wrote it. */
   readonly checkpoint: Uint8Array | null;
+  /** How many ranks run it: more than one in a gang. */
+  readonly size: number;
   readonly objectives: readonly Objective[];
 }
 
 /** How the function ended: with metrics, or because it was asked to. */
 export type TrialReturn = { readonly kind: 'completed'; readonly metrics: Metrics | null } | { readonly kind: 'ended' };
 
+/** Where one start of a trial runs. */
+export interface TrialPlace {
+  readonly mailbox: ActorHandle<Mailbox>;
+  /** Aborts when the trial shall end before its next report. */
+  readonly signal: AbortSignal;
+  /** In a gang; 0 elsewhere. */
+  readonly rank: number;
+}
+
 /** Runs a trial to its end. @throws what the user's function throws */
-export async function runTrial(trainable: Trainable<never>, launch: TrialLaunch, mailbox: ActorHandle<Mailbox>): Promise<TrialReturn> {
-  const trial = new RunningTrial(launch, mailbox);
+export async function runTrial(trainable: Trainable<never>, launch: TrialLaunch, place: TrialPlace): Promise<TrialReturn> {
+  const trial = new RunningTrial(launch, place);
   try {
     const result = await trainable(launch.config as never, trial);
+    if (place.rank > 0) return { kind: 'ended' };
     return trial.ended ? { kind: 'ended' } : { kind: 'completed', metrics: metricsOf(result, launch.objectives) };
   } catch (error) {
     if (trial.ended) return { kind: 'ended' };
@@ -40,7 +52,8 @@ export async function runTrial(trainable: Trainable<never>, launch: TrialLaunch,
   }
 }
 
-function metricsOf(result: TrainableResult, objectives: readonly Objective[]): Metrics | null {
+/** What a function returned, or a step. */
+export function metricsOf(result: TrainableResult | null, objectives: readonly Objective[]): Metrics | null {
   if (result === undefined || result === null) return null;
   if (typeof result === 'number') return { [objectives[0]!.metric]: requireFinite(result, objectives) };
   if (typeof result !== 'object') throw makeError('INVALID_ARGUMENT', { what: `the trial's result ${String(result)}`, want: 'an object of metrics, a number, or nothing where it reports' });
@@ -65,20 +78,21 @@ class RunningTrial implements Trial {
   readonly startEpoch: number;
   readonly checkpoint: unknown;
   readonly attempt: number;
-  readonly signal = context().signal;
+  readonly signal: AbortSignal;
   readonly #launch: TrialLaunch;
-  readonly #mailbox: ActorHandle<Mailbox>;
+  readonly #place: TrialPlace;
   #step: number;
   /** Why the function shall end; null: it may go on. */
   ended: TrialStopped | null = null;
 
-  constructor(launch: TrialLaunch, mailbox: ActorHandle<Mailbox>) {
+  constructor(launch: TrialLaunch, place: TrialPlace) {
     this.id = launch.trialId;
     this.startEpoch = launch.startEpoch;
     this.attempt = launch.attempt;
     this.checkpoint = launch.checkpoint && deserialize(launch.checkpoint);
     this.#launch = launch;
-    this.#mailbox = mailbox;
+    this.#place = place;
+    this.signal = place.signal;
     this.#step = launch.startEpoch;
   }
 
@@ -86,15 +100,24 @@ class RunningTrial implements Trial {
     if (!this.ended) {
       if (!Number.isInteger(step) || step <= this.#step) throw makeError('INVALID_ARGUMENT', { what: `step: ${step}`, want: `a whole number above that of the last report, ${this.#step}` });
       if (typeof metrics !== 'object' || metrics === null) throw makeError('INVALID_ARGUMENT', { what: `report(${String(metrics)})`, want: 'given an object of metrics' });
-      requireNumbers(metrics, this.#launch.objectives);
       this.#step = step;
-      const { trialId, launch } = this.#launch;
-      const message: TrialMessage = { trialId, launch, step, metrics: asJson(metrics) as Metrics, checkpoint: checkpoint === undefined ? null : await packed(checkpoint) };
-      const answer = await this.#mailbox.report.options({ retries: REPORT_RETRIES })(message);
+      const answer = await (this.#place.rank === 0 ? this.#tell(metrics, step, checkpoint) : this.#follow(step));
       if (answer.kind === 'end') this.ended = new TrialStopped(answer.reason);
     }
     if (this.ended && onStop === 'throw') throw this.ended;
     return this.ended === null;
+  }
+
+  async #tell(metrics: Metrics, step: number, checkpoint: unknown): Promise<TrialAnswer> {
+    requireNumbers(metrics, this.#launch.objectives);
+    const { trialId, launch, size } = this.#launch;
+    const message: TrialMessage = { trialId, launch, step, size, metrics: asJson(metrics) as Metrics, checkpoint: checkpoint === undefined ? null : await packed(checkpoint) };
+    return this.#place.mailbox.report.options({ retries: REPORT_RETRIES })(message);
+  }
+
+  #follow(step: number): Promise<TrialAnswer> {
+    const { trialId, launch } = this.#launch;
+    return this.#place.mailbox.follow.options({ retries: REPORT_RETRIES })({ trialId, launch, step });
   }
 }
 

@@ -2,19 +2,27 @@ import { seededRandom } from '@muster/base';
 import t from 'tap';
 import type { Json, SearcherDefinition } from '../searcher.js';
 import type { SchedulerDefinition } from '../scheduler.js';
-import { asha } from '../schedulers/asha.js';
+import { asha, hyperband } from '../schedulers/asha.js';
 import { fixed } from '../schedulers/fixed.js';
+import { medianStopping } from '../schedulers/median.js';
+import { pb2 } from '../schedulers/pb2.js';
 import { pbt } from '../schedulers/pbt.js';
+import { bohb } from '../searchers/bohb.js';
+import { cmaes } from '../searchers/cmaes.js';
+import { evolution } from '../searchers/evolution.js';
+import { gp } from '../searchers/gp.js';
 import { grid } from '../searchers/grid.js';
 import { random } from '../searchers/random.js';
 import { tpe } from '../searchers/tpe.js';
 import { choice, int, loguniform, uniform, type Space } from '../space/parameters.js';
 import { SearchSpace } from '../space/search-space.js';
 import type { Budget } from './budget.js';
-import { Experiment } from './experiment.js';
+import { Experiment, type ExperimentState } from './experiment.js';
 import type { LogRecord } from './records.js';
+import { experimentAfter, type Past } from './resume.js';
 
 const SPACE: Space = { lr: loguniform(1e-4, 1), kind: choice(['a', { deep: int(1, 9) }]), width: uniform(0, 1) };
+const BOHB = bohb({ maxEpochs: 6 });
 const UNLIMITED: Budget = { trials: Infinity, timeMs: Infinity, cost: null, plateau: null };
 
 interface Setup {
@@ -27,18 +35,21 @@ interface Setup {
   readonly mode?: 'min' | 'max';
 }
 
-/** An experiment, and the log that it writes. */
-function setUp({ searcher = random(), scheduler = fixed(), budget = {}, initialPoints = [], retries = 1, space = SPACE, mode = 'min' }: Setup = {}, earlier: readonly LogRecord[] = []) {
-  const log: LogRecord[] = [...earlier];
+/** An experiment, and the log that it writes: a new one, or one that goes on. */
+function setUp({ searcher = random(), scheduler = fixed(), budget = {}, initialPoints = [], retries = 1, space = SPACE, mode = 'min' }: Setup = {}, past: Past = { records: [], snapshot: null }) {
+  const log: LogRecord[] = [...past.records];
   const objectives = [{ metric: 'loss', mode }] as const;
   const context = { space: SearchSpace.of(space), objectives, seed: 7 };
-  const experiment = new Experiment({
-    objectives, searcher: searcher.create(context), scheduler: scheduler.create(context), budget: { ...UNLIMITED, ...budget }, initialPoints, retries,
+  const make = (state: ExperimentState | null): Experiment => new Experiment({
+    objectives, searcher: searcher.create(context, state?.searcher), scheduler: scheduler.create(context, state?.scheduler), budget: { ...UNLIMITED, ...budget }, initialPoints, retries,
     write: (record) => log.push(JSON.parse(JSON.stringify(record)) as LogRecord), told: () => {},
   });
-  for (const record of earlier) experiment.replay(record);
-  return { experiment, log };
+  return { experiment: experimentAfter(past, make), log };
 }
+
+/** As a file holds it. The log's first line is not among the records. */
+const snapshotOf = ({ experiment, log }: ReturnType<typeof setUp>): Past['snapshot'] =>
+  JSON.parse(JSON.stringify({ extent: { records: log.length + 1 }, state: experiment.state() })) as Past['snapshot'];
 
 const lossOf = (config: Json, step: number): number => (config as { width: number }).width + 1 / step;
 
@@ -66,21 +77,23 @@ function runInTurn({ experiment, log }: ReturnType<typeof setUp>, epochs: number
   }
 }
 
+const SETUPS: readonly Setup[] = ([
+  { searcher: tpe(), scheduler: asha({ maxEpochs: 6 }), initialPoints: [{ lr: 0.1, kind: 'a', width: 0.5 }] },
+  { searcher: random(), scheduler: pbt({ intervalEpochs: 2 }) },
+  { searcher: tpe(), mode: 'max' },
+  { ...BOHB, initialPoints: [{ lr: 0.1, kind: 'a', width: 0.5 }] },
+  { searcher: cmaes(), scheduler: medianStopping({ minTrials: 2 }), space: { lr: loguniform(1e-4, 1), width: uniform(0, 1) } },
+  { searcher: evolution(), scheduler: hyperband({ maxEpochs: 6 }) },
+  { searcher: gp(), scheduler: pb2({ intervalEpochs: 2 }) },
+] as Setup[]).map((setup) => ({ ...setup, budget: { trials: 14 } }));
+
 t.test('an experiment that dies after any record of its log goes on as if it had not, whatever searches and schedules', (t) => {
-  const setups: Setup[] = [
-    { searcher: tpe(), scheduler: asha({ maxEpochs: 6 }), initialPoints: [{ lr: 0.1, kind: 'a', width: 0.5 }] },
-    { searcher: random(), scheduler: pbt({ intervalEpochs: 2 }) },
-    { searcher: tpe(), mode: 'max' },
-  ];
-  for (const setup of setups) {
-    const bounded = { ...setup, budget: { trials: 14 } };
-    const whole = setUp(bounded);
+  for (const setup of SETUPS) {
+    const whole = setUp(setup);
     runInTurn(whole, 6);
     t.equal(whole.log.filter(({ kind }) => kind === 'end').length, 14);
     for (let cut = 1; cut < whole.log.length; cut++) {
-      const first = setUp(bounded);
-      runInTurn(first, 6, cut);
-      const second = setUp(bounded, first.log.slice(0, cut));
+      const second = setUp(setup, { records: whole.log.slice(0, cut), snapshot: null });
       runInTurn(second, 6);
       if (!isEqual(decisionsOf(second.log), decisionsOf(whole.log))) {
         t.same(decisionsOf(second.log), decisionsOf(whole.log), `cut after record ${cut}`);
@@ -88,6 +101,50 @@ t.test('an experiment that dies after any record of its log goes on as if it had
       }
     }
   }
+  t.end();
+});
+
+t.test('from a snapshot of any age it goes on just so', (t) => {
+  for (const setup of SETUPS) {
+    const whole = setUp(setup);
+    runInTurn(whole, 6);
+    for (let age = 1; age < whole.log.length; age += 3) {
+      const first = setUp(setup);
+      runInTurn(first, 6, age);
+      const snapshot = snapshotOf(first);
+      const cut = age + ((age * 7) % (whole.log.length - age));
+      const second = setUp(setup, { records: whole.log.slice(0, cut), snapshot });
+      t.same(second.experiment.table.best?.id, setUp(setup, { records: whole.log.slice(0, cut), snapshot: null }).experiment.table.best?.id);
+      runInTurn(second, 6);
+      if (!isEqual(decisionsOf(second.log), decisionsOf(whole.log))) {
+        t.same(decisionsOf(second.log), decisionsOf(whole.log), `${setup.searcher?.name} and ${setup.scheduler?.name}: a snapshot of ${age} records, cut after ${cut}`);
+        break;
+      }
+    }
+  }
+  t.end();
+});
+
+t.test('a snapshot does not hide that the searcher is another one, and one that it makes nothing of is left aside', (t) => {
+  const setup: Setup = { searcher: tpe(), scheduler: asha({ maxEpochs: 6 }), budget: { trials: 10 } };
+  const first = setUp(setup);
+  runInTurn(first, 6);
+  const [records, snapshot] = [first.log, snapshotOf(first)!];
+  t.throws(() => setUp({ ...setup, searcher: random() }, { records, snapshot }), { code: 'EXPERIMENT_DIFFERS' });
+  t.throws(() => setUp({ ...setup, initialPoints: [{ lr: 0.5, kind: 'a', width: 0.5 }] }, { records, snapshot }), { code: 'EXPERIMENT_DIFFERS' });
+  const strange = { ...snapshot, state: { searcher: { of: 'another version' }, scheduler: null } };
+  t.same(setUp(setup, { records, snapshot: strange }).experiment.table.rows, first.experiment.table.rows);
+  t.end();
+});
+
+t.test('what a log cannot hold of a configuration is no part of a snapshot', (t) => {
+  const { experiment, log } = setUp({ space: { activation: choice([Math.tanh, Math.sin]) } });
+  t.not(experiment.state(), null);
+  experiment.next(0);
+  t.equal(experiment.state(), null, 'a function runs');
+  experiment.end('1', { status: 'completed', metrics: { loss: 1 } }, 1);
+  t.not(experiment.state(), null);
+  t.match(log[0], { config: { activation: /tanh|sin/ } });
   t.end();
 });
 
@@ -151,7 +208,7 @@ t.test('budgets end an experiment, each with its reason', (t) => {
 t.test('a log of another searcher is refused, not continued wrongly', (t) => {
   const first = setUp({ searcher: random(), budget: { trials: 5 } });
   runInTurn(first, 2);
-  t.throws(() => setUp({ searcher: tpe(), initialPoints: [{ lr: 0.1, kind: 'a', width: 0.5 }] }, first.log), { code: 'EXPERIMENT_DIFFERS' });
+  t.throws(() => setUp({ searcher: tpe(), initialPoints: [{ lr: 0.1, kind: 'a', width: 0.5 }] }, { records: first.log, snapshot: null }), { code: 'EXPERIMENT_DIFFERS' });
   t.end();
 });
 

@@ -1,7 +1,8 @@
 /**
  * An experiment as a pure machine: it asks the searcher for trials and the scheduler for decisions, and writes down each answer as a record in
  * the same step. Going on with a log is running it again: the searcher and the scheduler are asked everything once more, in the same order, and
- * must say the same, because equal calls in equal order give equal answers. So nothing is decided twice, and no state is kept beside the log.
+ * must say the same, because equal calls in equal order give equal answers. So nothing is decided twice, and the log is all there is. The states of the searcher
+ * and the scheduler after some record are a shortcut: what they were asked before need not be asked again.
  *
  *     trial:  suggest -> running -> report* -> end
  *                           ^________|  exploit: another configuration, another checkpoint
@@ -44,6 +45,12 @@ export interface Report {
 
 /** How a trial ended, by its own account. */
 export type Outcome = { readonly status: 'completed'; readonly metrics: Metrics | null } | { readonly status: 'stopped' | 'failed'; readonly reason: string };
+
+/** What the searcher and the scheduler knew after some record. */
+export interface ExperimentState {
+  readonly searcher: Json;
+  readonly scheduler: Json;
+}
 
 /** One experiment. Times count milliseconds in which it was run. */
 export class Experiment {
@@ -139,6 +146,22 @@ export class Experiment {
       case 'end': this.#tellEnd(record); break;
       case 'begin': case 'retry': case 'finish':
     }
+    this.#take(record);
+  }
+
+  /** What a later run may start from, with {@link recall}; null where running trials have configurations that a log cannot hold: those come from the searcher alone. */
+  state(): ExperimentState | null {
+    for (const [id, config] of this.#configs) if (!isDeepStrictEqual(config, this.table.get(id)!.config)) return null;
+    return { searcher: this.#plan.searcher.state(), scheduler: this.#plan.scheduler.state() };
+  }
+
+  /** Takes in a record that the searcher and the scheduler know of, because they were made from states that are as old or younger. */
+  recall(record: LogRecord): void {
+    if (record.kind === 'trial') {
+      this.#configs.set(record.id, record.config);
+      if (record.isInitial) this.#initialPoints++;
+    }
+    if (record.kind === 'report' && record.decision.kind === 'exploit') this.#configs.set(record.id, record.decision.config);
     this.#take(record);
   }
 
