@@ -43,8 +43,15 @@ struct Job {
   }
 };
 
-/** Where a helper is: idle -> offered (a job, by the caller) -> working -> idle, or offered -> idle where the caller was done before it woke. */
-enum HelperState : std::uint32_t { kIdle, kOffered, kWorking };
+/** What a helper is doing, in the lower bits of its state: idle -> offered (a job) -> working -> idle, or offered -> idle where the caller was done before it woke. */
+enum Phase : std::uint32_t { kIdle, kOffered, kWorking };
+
+/**
+ * The upper bits count the offers. So a helper that was woken too late for one sees that there was one, and stays awake for the next: otherwise it
+ * would be too late for all of a row of short calls.
+ */
+constexpr std::uint32_t kOneOffer = 4;
+constexpr std::uint32_t kPhaseMask = kOneOffer - 1;
 
 class Pool {
  public:
@@ -53,9 +60,11 @@ class Pool {
     const std::unique_lock lock(busy_, std::try_to_lock);
     if (!lock.owns_lock() || !supply(threads - 1)) return false;
     job_ = &job;
+    callersCore_ = threads <= coreCount_ ? currentCore() : -1;
     for (unsigned index = 0; index < threads - 1; index++) {
-      helpers_[index]->state.store(kOffered, std::memory_order_release);
-      helpers_[index]->state.notify_one();
+      std::atomic<std::uint32_t>& state = helpers_[index]->state;
+      state.store((state.load(std::memory_order_relaxed) & ~kPhaseMask) + kOneOffer + kOffered, std::memory_order_release);
+      state.notify_one();
     }
     job.run();
     for (unsigned index = 0; index < threads - 1; index++) takeBack(*helpers_[index]);
@@ -87,27 +96,38 @@ class Pool {
   }
 
   void help(Helper& helper) {
-    for (;;) {
-      waitForChange(helper.state, kIdle);
-      std::uint32_t offered = kOffered;
-      if (!helper.state.compare_exchange_strong(offered, kWorking, std::memory_order_acquire)) continue;
-      job_->run();
-      helper.state.store(kIdle, std::memory_order_release);
-      helper.state.notify_one();
+    for (std::uint32_t seen = kIdle;;) {
+      waitForChange(helper.state, seen);
+      std::uint32_t state = helper.state.load(std::memory_order_acquire);
+      if ((state & kPhaseMask) == kOffered && currentCore() == callersCore_.load(std::memory_order_relaxed)) leaveCore(currentCore());
+      const std::uint32_t idle = state & ~kPhaseMask;
+      if ((state & kPhaseMask) == kOffered && helper.state.compare_exchange_strong(state, idle + kWorking, std::memory_order_acquire)) {
+        job_->run();
+        helper.state.store(idle, std::memory_order_release);
+        helper.state.notify_one();
+      }
+      seen = idle;
     }
   }
 
   /** Nothing is left to begin: a helper that has not woken yet is not waited for. */
   static void takeBack(Helper& helper) {
-    std::uint32_t offered = kOffered;
-    if (helper.state.compare_exchange_strong(offered, kIdle, std::memory_order_acquire)) return;
-    while (helper.state.load(std::memory_order_acquire) == kWorking) waitForChange(helper.state, kWorking);
+    std::uint32_t state = helper.state.load(std::memory_order_acquire);
+    const std::uint32_t idle = state & ~kPhaseMask;
+    if (state == idle + kOffered && helper.state.compare_exchange_strong(state, idle, std::memory_order_acquire)) return;
+    while (helper.state.load(std::memory_order_acquire) == idle + kWorking) waitForChange(helper.state, idle + kWorking);
   }
 
   std::mutex busy_;
   std::vector<Helper*> helpers_;
   pid_t process_ = ::getpid();
+  const unsigned coreCount_ = ownCoreCount();
   Job* job_ = nullptr;
+  /**
+   * A helper that wakes on it moves: it could only run instead of the caller, and the system may leave the two together for a long time, since the
+   * one never sleeps and the other never runs for long. -1 where there are more threads than cores.
+   */
+  std::atomic<int> callersCore_ = -1;
 };
 
 /** Never destroyed: its threads may run as long as the process does. */

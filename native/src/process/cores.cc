@@ -28,6 +28,17 @@ unsigned ownCoreCount() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
+int currentCore() { return ::sched_getcpu(); }
+
+void leaveCore(int core) {
+  cpu_set_t allowed;
+  if (core < 0 || core >= CPU_SETSIZE || ::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(core, &others);
+  if (CPU_COUNT(&others) == 0 || ::sched_setaffinity(0, sizeof others, &others) != 0) return;
+  ::sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
 #else
 
 std::bitset<kCoreBits> ownCores() {
@@ -37,6 +48,10 @@ std::bitset<kCoreBits> ownCores() {
 }
 
 unsigned ownCoreCount() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+int currentCore() { return -1; }
+
+void leaveCore(int) {}
 
 #endif
 

@@ -15,6 +15,12 @@ std::bitset<kCoreBits> ownCores();
 /** How many they are: one at least. */
 unsigned ownCoreCount();
 
+/** The core that this thread runs on now, or -1 where the system does not say. */
+int currentCore();
+
+/** Has this thread go on on another core than `core`, if it may run on another. It may come back later: the system schedules it as before. */
+void leaveCore(int core);
+
 /** Tells the core that this is a loop that waits. */
 inline void relax() {
 #if defined(__x86_64__)
