@@ -50,12 +50,13 @@ Draw draw(std::mt19937& random, std::uint32_t size) {
   return drawn;
 }
 
-/** Numbers that most dtypes hold, and whose sums are mostly inexact. */
+/** Numbers that most dtypes hold, whose sums are mostly inexact; infinite ones, too, of which sums become NaN. */
 void fillElements(muster_dtype dtype, std::uint32_t seed, Bytes& bytes) {
   std::minstd_rand random(seed);
   const std::size_t count = bytes.size() / muster::elementBytes(dtype);
   for (std::size_t i = 0; i < count; i++) {
-    const float value = static_cast<float>(static_cast<int>(random() % 20001) - 10000) / 37;
+    const float finite = static_cast<float>(static_cast<int>(random() % 20001) - 10000) / 37;
+    const float value = random() % 50 == 0 ? std::copysign(INFINITY, finite) : finite;
     switch (dtype) {
       case MUSTER_F64: reinterpret_cast<double*>(bytes.data())[i] = static_cast<double>(value) / 3; break;
       case MUSTER_I64: reinterpret_cast<std::int64_t*>(bytes.data())[i] = static_cast<std::int64_t>(random()) << 20; break;
@@ -245,6 +246,42 @@ void startedCallsAreMadeInOrder() {
   });
 }
 
+/** What rank 1 hears, and how far the ranks are. */
+struct Parting {
+  std::atomic<bool> isTold = false;
+  std::atomic<bool> isClosing = false;
+  std::atomic<bool> hasReceived = false;
+};
+
+/** Its last call has ended: to close aborts nothing, even while the end is being told. */
+void aRankThatHasHeardOfTheEndMayClose() {
+  for (int round = 0; round < 20; round++) {
+    const std::string id = check::communicatorId("parting");
+    Parting parting;
+    check::inThreads(2, [&](std::uint32_t rank) {
+      muster_communicator* communicator = check::openCommunicator(id, rank, 2);
+      std::vector<float> values(10, 1);
+      const muster_call call{rank == 1 ? MUSTER_SEND : MUSTER_RECEIVE, MUSTER_F32, MUSTER_SUM, 1 - rank, values.data(), values.data(), values.size()};
+      if (rank == 1) {
+        const auto tell = [](void* context, const muster_failure*) {
+          auto& told = *static_cast<Parting*>(context);
+          told.isTold = true;
+          while (!told.hasReceived) std::this_thread::yield();
+        };
+        bool finished = false;
+        CHECK(muster_communicator_start(communicator, &call, 1, 0, tell, &parting, &finished) == MUSTER_OK && !finished);
+        while (!parting.isTold) std::this_thread::yield();
+        parting.isClosing = true;
+      } else {
+        while (!parting.isClosing) std::this_thread::yield();
+        CHECK(muster_communicator_run(communicator, &call, 1) == MUSTER_OK);
+        parting.hasReceived = true;
+      }
+      muster_communicator_close(communicator);
+    });
+  }
+}
+
 void severalCommunicatorsAtOnce() {
   const std::string first = check::communicatorId("first");
   const std::string second = check::communicatorId("second");
@@ -277,5 +314,6 @@ int main() {
       {"a small message waits for nobody", aSmallMessageWaitsForNobody},
       {"started calls are made in order", startedCallsAreMadeInOrder},
       {"several communicators work at once", severalCommunicatorsAtOnce},
+      {"a rank that has heard of the end may close", aRankThatHasHeardOfTheEndMayClose},
   });
 }

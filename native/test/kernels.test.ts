@@ -1,11 +1,12 @@
 /** The kernels as JavaScript calls them: results, errors for what does not fit, and work off this thread. What they compute is tested in C++. */
 import t from 'tap';
-import { kernels, type AdamOptions, type AdamParameter, type AttentionCall, type ConvolveCall, type GemmCall, type Heads, type Images, type Tensor } from '../index.js';
+import { kernels, type AdamOptions, type AdamParameter, type AttentionCall, type ConvolveCall, type GemmCall, type Heads, type Images, type SgdOptions, type Tensor } from '../index.js';
 
 const f32 = (...values: number[]): Tensor & { dtype: 'f32' } => ({ dtype: 'f32', data: Float32Array.from(values) });
 const bf16 = (count: number): Tensor & { dtype: 'bf16' } => ({ dtype: 'bf16', data: new Uint16Array(count) });
 
 const ADAM: AdamOptions = { learningRate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, gradientFactor: 1, step: 1, decoupled: true };
+const SGD: SgdOptions = { learningRate: 0.5, momentum: 0, dampening: 0, weightDecay: 0, gradientFactor: 1, nesterov: false, firstStep: true };
 
 function adamParameter(count: number): AdamParameter {
   return {
@@ -180,6 +181,58 @@ t.test('bad input throws before anything is changed', async (t) => {
   ];
   for (const [message, call] of rangeErrors) t.throws(call, { name: 'RangeError', code: 'ERR_OUT_OF_RANGE', message });
   await t.rejects(kernels.convertAsync(f32(1), bf16(2)), { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' });
+});
+
+t.test('a getter that takes memory away while arguments are read is found out', async (t) => {
+  const taken = new Float32Array(4);
+  const target = { dtype: 'bf16', get data() { return structuredClone(taken, { transfer: [taken.buffer] }) && new Uint16Array(4); } } as const;
+  t.throws(() => kernels.convert({ dtype: 'f32', data: taken }, target), { name: 'TypeError', message: /detached or resized while/ });
+  const async = new Float32Array(4);
+  const options = { ...ADAM, get step() { return structuredClone(async, { transfer: [async.buffer] }) && 1; } };
+  t.throws(() => kernels.adamAsync([{ ...adamParameter(4), weights: async }], options), { name: 'TypeError', message: /detached or resized while/ });
+});
+
+t.test('arguments drawn at random are accepted or refused, and nothing else happens', async (t) => {
+  let state = 1;
+  const below = (limit: number): number => (state = (1664525 * state + 1013904223) % 2 ** 32) % limit;
+  const detached = new Float32Array(4);
+  structuredClone(detached, { transfer: [detached.buffer] });
+  const shared = new ArrayBuffer(64);
+  const values: readonly (() => unknown)[] = [
+    () => new Float32Array(below(9)), () => new Uint16Array(below(9)), () => new Uint8Array(below(9)), () => new Float32Array(shared, 4 * below(8), below(4)),
+    () => new Uint16Array(shared, 2 * below(16), below(8)), () => new Float32Array(new SharedArrayBuffer(16)), () => new Float32Array(4).fill(NaN), () => detached,
+    () => new BigInt64Array(2), () => below(5), () => -1, () => 0.5, () => NaN, () => Infinity, () => 2 ** 53, () => 'f32', () => null, () => undefined, () => true, () => 1n,
+    () => Symbol('x'), () => [], () => ({}), () => new Proxy({}, { get: () => { throw new TypeError('a trap'); } }), () => new DataView(shared),
+  ];
+  const any = (): unknown => values[below(values.length)]!();
+  const orAny = <T>(value: () => T): T => (below(12) === 0 ? any() as T : value());
+  const floats = (length: number): Float32Array => orAny(() => new Float32Array(length));
+  const tensor = (length: number): Tensor => orAny(() => {
+    const dtype = orAny(() => (['f32', 'f16', 'bf16', 'f8e4m3', 'f8e5m2'] as const)[below(3 + 2 * below(2))]!);
+    return { dtype, data: orAny(() => (dtype === 'f32' ? new Float32Array(length) : dtype === 'f16' || dtype === 'bf16' ? new Uint16Array(length) : new Uint8Array(length))) } as Tensor;
+  });
+  const matrices = (size: number): never => orAny(() => ({ tensor: tensor(size * size), rowStride: orAny(() => size), columnStride: orAny(() => 1), batchStride: orAny(() => 0) })) as never;
+  const calls: readonly (() => unknown)[] = [
+    () => { const length = below(9); return [tensor(length), tensor(length)]; },
+    () => [[tensor(4), tensor(below(3))], orAny(() => 2)],
+    () => { const length = below(5); return [[{ weights: floats(length), gradient: tensor(length), momentum: floats(length), copy: below(2) ? tensor(length) : null }], orAny(() => ({ ...SGD, momentum: orAny(() => 0.9) }))]; },
+    () => { const length = below(5); return [[{ weights: floats(length), gradient: tensor(length), firstMoment: floats(length), secondMoment: floats(length), copy: null }], orAny(() => ({ ...ADAM, step: orAny(() => 1) }))]; },
+    () => { const size = 1 + below(4); return [{ ...gemmCall(), rows: orAny(() => size), columns: orAny(() => size), depth: below(5), left: matrices(size), right: matrices(size), result: matrices(size), bias: below(2) ? floats(size) : null }]; },
+  ];
+  const methods = [['convert'], ['unscale', 'gradientNorm', 'clipGradients'], ['sgd'], ['adam'], ['gemm']] as const;
+  let accepted = 0;
+  for (let round = 0; round < 8_000; round++) {
+    const kind = below(calls.length);
+    const name = methods[kind]![below(methods[kind]!.length)]!;
+    const call = kernels[(below(20) === 0 ? `${name}Async` : name) as 'convert'] as (...parameters: unknown[]) => unknown;
+    try {
+      await call(...calls[kind]!() as unknown[], orAny(() => 1));
+      accepted++;
+    } catch (error) {
+      if (!(error instanceof TypeError || (error instanceof RangeError && 'code' in error))) throw error;
+    }
+  }
+  t.ok(accepted > 800, `${accepted} were accepted`);
 });
 
 t.test('nothing is a fine input', async (t) => {

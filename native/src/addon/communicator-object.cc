@@ -1,5 +1,6 @@
 #include "addon/communicator-object.h"
 
+#include <array>
 #include <forward_list>
 #include <memory>
 #include <optional>
@@ -79,6 +80,8 @@ Bytes elements(const Napi::Value& value, const char* name) {
   static constexpr std::size_t kElementBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
   return {data, length * kElementBytes[type]};
 }
+
+constexpr std::size_t kCallValues = 6;
 
 /** (shape, peer, source, target, count, site); `shape` is kind, dtype and reduction, a byte each. The site's text is kept in `sites`. */
 template <class At>
@@ -180,17 +183,22 @@ Napi::Value CommunicatorObject::call(const Napi::CallbackInfo& info) {
 
 Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
   if (!info[0].IsArray()) throw Napi::TypeError::New(info.Env(), "calls must be an array");
+  // All values are read before any memory is looked at: a getter among them could take the memory of an earlier call away.
   const auto list = info[0].As<Napi::Array>();
-  std::vector<muster_call> calls;
-  std::vector<Napi::Value> memory;
-  Sites sites;
+  std::vector<std::array<Napi::Value, kCallValues>> read;
   for (std::uint32_t index = 0; index < list.Length(); index++) {
     const Napi::Value each = list[index];
     if (!each.IsArray()) throw Napi::TypeError::New(info.Env(), "each call must be an array");
-    const auto values = each.As<Napi::Array>();
-    calls.push_back(readCall(opened(info.Env()), info.Env(), [&](std::size_t place) -> Napi::Value { return values[static_cast<std::uint32_t>(place)]; }, sites));
-    memory.push_back(values[2u]);
-    memory.push_back(values[3u]);
+    auto& values = read.emplace_back();
+    for (std::uint32_t place = 0; place < kCallValues; place++) values[place] = each.As<Napi::Array>()[place];
+  }
+  std::vector<muster_call> calls;
+  std::vector<Napi::Value> memory;
+  Sites sites;
+  for (const auto& values : read) {
+    calls.push_back(readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return values[place]; }, sites));
+    memory.push_back(values[2]);
+    memory.push_back(values[3]);
   }
   return start(info, calls, memory, std::move(sites));
 }

@@ -87,7 +87,23 @@ class Arguments {
     return items;
   }
 
-  std::vector<Napi::ObjectReference> takeArrays() { return std::exchange(arrays_, {}); }
+  /** That no getter of a later argument has taken the memory of an earlier one away. No JavaScript may run between this and the kernel. */
+  void recheck() const {
+    for (const Array& array : arrays_) {
+      std::size_t elements;
+      void* data;
+      napi_get_typedarray_info(env_, array.reference.Value(), nullptr, &elements, &data, nullptr, nullptr);
+      if (data != array.data || elements != array.elements) throw Napi::TypeError::New(env_, "an array was detached or resized while the call's arguments were read");
+    }
+  }
+
+  /** What keeps the arrays alive. */
+  std::vector<Napi::ObjectReference> takeArrays() {
+    std::vector<Napi::ObjectReference> references;
+    for (Array& array : arrays_) references.push_back(std::move(array.reference));
+    arrays_.clear();
+    return references;
+  }
 
  private:
   static muster_tensor none() { return {nullptr, 0, MUSTER_F32}; }
@@ -112,12 +128,18 @@ class Arguments {
     bool isDetached = false;
     napi_is_detached_arraybuffer(env_, buffer, &isDetached);
     if (isDetached) throw Napi::TypeError::New(env_, name + " is detached: its memory was transferred to somebody else");
-    arrays_.push_back(Napi::Persistent(value.As<Napi::Object>()));
+    arrays_.push_back({Napi::Persistent(value.As<Napi::Object>()), data, elements});
     return {data, elements};
   }
 
+  struct Array {
+    Napi::ObjectReference reference;
+    void* data;
+    std::size_t elements;
+  };
+
   Napi::Env env_;
-  std::vector<Napi::ObjectReference> arrays_;
+  std::vector<Array> arrays_;
 };
 
 /** A kernel on a thread of libuv's pool. */
@@ -156,6 +178,7 @@ template <Parse parse>
 Napi::Value call(const Napi::CallbackInfo& info) {
   Arguments arguments(info.Env());
   const Job job = parse(info, arguments);
+  arguments.recheck();
   check(info.Env(), job.run());
   return job.result(info.Env());
 }
@@ -165,6 +188,7 @@ template <Parse parse>
 Napi::Value callAsync(const Napi::CallbackInfo& info) {
   Arguments arguments(info.Env());
   Job job = parse(info, arguments);
+  arguments.recheck();
   auto* work = new KernelWork(info.Env(), std::move(job), arguments.takeArrays());
   work->Queue();  // which deletes it when it is done
   return work->promise();

@@ -69,10 +69,12 @@ void Submissions::work() {
     isBusy_ = true;
     lock.unlock();
     const muster_code code = make(submission);
+    lock.lock();
+    isBusy_ = false;  // before the end is told: who hears of it may close the communicator at once, and nothing is under way then
+    changed_.notify_all();
+    lock.unlock();
     submission.completion.done(submission.completion.context, code == MUSTER_OK ? nullptr : muster_last_failure());
     lock.lock();
-    isBusy_ = false;
-    changed_.notify_all();
   }
 }
 

@@ -12,7 +12,7 @@ namespace muster::kernels {
 namespace {
 
 constexpr DtypeSet kF32Only = setOf(MUSTER_F32);
-constexpr DtypeSet kCopyFormats = setOf(MUSTER_F16) | setOf(MUSTER_BF16);
+constexpr DtypeSet kCopyDtypes = setOf(MUSTER_F16) | setOf(MUSTER_BF16);
 
 struct NamedNumber {
   const char* name;
@@ -32,7 +32,7 @@ muster_code checkNumbers(std::initializer_list<NamedNumber> numbers) {
 template <class Parameter>
 void checkCopy(TensorCheck& check, const Parameter& parameter) {
   if (parameter.copy.elements == 0) return;
-  check.writes(parameter.copy, "copy", kCopyFormats);
+  check.writes(parameter.copy, "copy", kCopyDtypes);
   check.hasElements(parameter.copy, "copy", parameter.weights.elements, "its weights");
 }
 

@@ -17,22 +17,17 @@ export interface NativeBenchOptions {
   readonly note: (text: string) => void;
 }
 
-/**
- * Builds these targets into a folder of their own and hands it to `run`, or notes why they cannot be built.
- * @returns whether they were built
- */
-export async function withNativeBenches(targets: readonly string[], note: (text: string) => void, run: (folder: string) => Promise<void>): Promise<boolean> {
+/** Builds these targets into a folder of their own and hands it to `run`, or notes why they cannot be built. */
+export async function withNativeBenches(targets: readonly string[], note: (text: string) => void, run: (folder: string) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'muster-bench-'));
   const sources = fileURLToPath(new URL('..', import.meta.resolve('@muster/native')));
   try {
     for (const args of [['-S', sources, '-B', folder], ['--build', folder, '--parallel', '2', '--target', ...targets]]) {
       const { status, stderr, error } = spawnSync('cmake', args, { encoding: 'utf8' });
       if (status === 0) continue;
-      note(`The native benchmarks are left out, since they could not be built: ${error?.message ?? stderr.trim()}`);
-      return false;
+      return note(`The native benchmarks are left out, since they could not be built: ${error?.message ?? stderr.trim()}`);
     }
     await run(folder);
-    return true;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
