@@ -8,7 +8,7 @@ import { actor, free, get, init, kill, put, remote, shutdown, wait } from '@must
 
 const minutes = Number(process.argv[process.argv.indexOf('--minutes') + 1]) || 10;
 const SAMPLE_MS = 2000;
-/** Growth beyond this, in MB and as a share, counts as a leak. */
+/** Growth from one fifth of the time to the next beyond this, in MB and as a share, counts as a leak if it goes on in the last tenth. */
 const GROWTH_MAX_MB = 6;
 const GROWTH_MAX_SHARE = 0.1;
 const TENTHS = 10;
@@ -106,7 +106,8 @@ for (const [pid, { name, rssMb }] of samples) {
   const medians = rssMb.map((values) => (values.length > 0 ? median(values).toFixed(1) : '').padStart(7)).join('');
   const [before, last] = [median(rssMb.slice(-4, -2).flat()), median(rssMb.slice(-2).flat())];
   const growth = last - before; // NaN: it has ended, or is too young
-  const isLeak = growth > GROWTH_MAX_MB && growth > before * GROWTH_MAX_SHARE;
+  const growthAtEnd = median(rssMb.at(-1)) - median(rssMb.at(-2)); // a step, when other work was given to it, is over by then
+  const isLeak = growth > GROWTH_MAX_MB && growth > before * GROWTH_MAX_SHARE && growthAtEnd > GROWTH_MAX_MB / 2;
   leaked ||= isLeak;
   console.log(`${name.padEnd(10)} ${String(pid).padEnd(8)}${medians}   ${Number.isNaN(growth) ? '' : `${growth.toFixed(1)} MB`}${isLeak ? '   LEAK' : ''}`);
 }

@@ -6,8 +6,10 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { Kernels } from './kernels.js';
+import type { TensorKernels } from './tensor-kernels.js';
 
 export type * from './kernels.js';
+export * from './tensor-kernels.js';
 
 /**
  * The node's shared memory: one file under /dev/shm that the daemon creates, and that every process of the node opens.
@@ -131,8 +133,10 @@ export interface Communicator {
   close(): void;
 }
 
-/** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. */
-export type CommunicatorCall = readonly [shape: number, peer: number, source: NodeJS.TypedArray | null, target: NodeJS.TypedArray | null, count: number];
+/** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. `site`: where users' code makes the call, for messages. */
+export type CommunicatorCall = readonly [
+  shape: number, peer: number, source: NodeJS.TypedArray | null, target: NodeJS.TypedArray | null, count: number, site?: string | undefined,
+];
 
 /** How a {@link Communicator} comes to be. */
 export interface CommunicatorClass {
@@ -160,6 +164,7 @@ interface Addon {
   readonly Arena: ArenaClass;
   readonly Communicator: CommunicatorClass;
   readonly kernels: Kernels;
+  readonly tensorKernels: TensorKernels;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -185,6 +190,9 @@ export const Arena: ArenaClass = addon.Arena;
 export const Communicator: CommunicatorClass = addon.Communicator;
 /** The arithmetic of mixed-precision training on the CPU. */
 export const kernels: Kernels = addon.kernels;
+
+/** What tensors are computed with. */
+export const tensorKernels: TensorKernels = addon.tensorKernels;
 
 /** The unit of commit and decommit, and of an arena's size: a huge page. */
 export const SEGMENT_BYTES: number = addon.SEGMENT_BYTES;

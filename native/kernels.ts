@@ -6,18 +6,19 @@
  * throw a TypeError for what has a wrong type or is detached, and a RangeError with the code ERR_OUT_OF_RANGE for lengths that do not fit, numbers outside
  * their range and arrays that overlap where one is written; `...Async` throws the TypeErrors at once, and rejects with the others. Empty arrays are fine.
  */
+export { kernels } from './index.js';
 
-/** Numbers in one of the formats that kernels store: f32, IEEE f16, bfloat16, or the OCP's FP8 formats. */
+/** Numbers of one of the dtypes that kernels know: f32, IEEE f16, bfloat16, or the OCP's FP8 formats. */
 export type Tensor =
-  | { readonly format: 'f32'; readonly data: Float32Array }
-  | { readonly format: 'f16' | 'bf16'; readonly data: Uint16Array }
-  | { readonly format: 'f8e4m3' | 'f8e5m2'; readonly data: Uint8Array };
+  | { readonly dtype: 'f32'; readonly data: Float32Array }
+  | { readonly dtype: 'f16' | 'bf16'; readonly data: Uint16Array }
+  | { readonly dtype: 'f8e4m3' | 'f8e5m2'; readonly data: Uint8Array };
 
 /** What gradients come in. */
-export type TrainingTensor = Extract<Tensor, { readonly format: 'f32' | 'f16' | 'bf16' }>;
+export type TrainingTensor = Extract<Tensor, { readonly dtype: 'f32' | 'f16' | 'bf16' }>;
 
 /** 16 bits a number. */
-export type HalfTensor = Extract<Tensor, { readonly format: 'f16' | 'bf16' }>;
+export type HalfTensor = Extract<Tensor, { readonly dtype: 'f16' | 'bf16' }>;
 
 /** What {@link Kernels.sgd} changes: all of it but the gradient. All have one length. */
 export interface SgdParameter {
@@ -85,9 +86,9 @@ export interface GemmCall {
   /** Columns of `left`, rows of `right`. */
   readonly depth: number;
   readonly left: Matrices;
-  /** Of left's format. */
+  /** Of left's dtype. */
   readonly right: Matrices;
-  /** f32 or left's format; columnStride 1. */
+  /** f32 or left's dtype; columnStride 1. */
   readonly result: Matrices;
   readonly alpha: number;
   /** 0: the old result is not read. */
@@ -101,7 +102,7 @@ export interface Kernels {
   /** The instructions in use. */
   readonly level: 'scalar' | 'neon' | 'avx2' | 'avx512' | 'avx512-bf16';
 
-  /** Converts to the target's format; one of the two is f32. Rounds to nearest, ties to even; too large is infinite, or 448 in E4M3. */
+  /** Converts to the target's dtype; one of the two is f32. Rounds to nearest, ties to even; too large is infinite, or 448 in E4M3. */
   convert(source: Tensor, target: Tensor, threads?: number): void;
   convertAsync(source: Tensor, target: Tensor, threads?: number): Promise<void>;
 

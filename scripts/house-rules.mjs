@@ -27,8 +27,10 @@ const ARROWS = {
 /** Programs that put the parts together. */
 const COMPOSERS = new Set(['cli', 'sim', 'test']);
 /** Libraries and examples see of the lower floors what users see; libraries also share the error table and the ports. */
-const PUBLIC = 'core';
+const PUBLIC = new Set(['core', 'collective']);
 const SHARED_BY_LIBRARIES = 'base';
+/** The parts of native that users see: the arithmetic of mixed precision. */
+const PUBLIC_PARTS = new Set(['@muster/native/kernels', '@muster/native/loss-scaler']);
 /** Parts of a package that are for these packages only. */
 const INTERNAL = { '@muster/core/internal': ['worker', 'sim', 'test'] };
 
@@ -65,7 +67,7 @@ export const HOUSE_RULES = [
       if (!specifier.startsWith('@muster/') || COMPOSERS.has(file.package)) return [];
       const target = packageOf(specifier).slice('@muster/'.length);
       if (target === file.package) return [];
-      const isOpen = target === PUBLIC || (target === SHARED_BY_LIBRARIES && !isExample(file)) || !(target in ARROWS || COMPOSERS.has(target));
+      const isOpen = PUBLIC.has(target) || PUBLIC_PARTS.has(specifier) || (target === SHARED_BY_LIBRARIES && !isExample(file)) || !(target in ARROWS || COMPOSERS.has(target));
       const allowed = file.package in ARROWS ? ARROWS[file.package].includes(target) : isOpen;
       return allowed ? [] : [`${place}: ${file.package} may not import ${specifier}`];
     }),

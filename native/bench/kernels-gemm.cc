@@ -63,10 +63,10 @@ std::vector<Peer> peers() {
   return found;
 }
 
-muster_gemm_call callOf(const Product& product, muster_format format, const void* left, const void* right) {
+muster_gemm_call callOf(const Product& product, muster_dtype dtype, const void* left, const void* right) {
   const auto n = static_cast<std::uint64_t>(product.size);
-  const auto matrices = [&](const void* data, muster_format of) { return muster_matrices{{const_cast<void*>(data), n * n, of}, n, 1, 0}; };
-  return {1, n, n, n, matrices(left, format), matrices(right, format), matrices(product.result, MUSTER_FORMAT_F32), 1, 0, {nullptr, 0, MUSTER_FORMAT_F32}, MUSTER_IDENTITY};
+  const auto matrices = [&](const void* data, muster_dtype of) { return muster_matrices{{const_cast<void*>(data), n * n, of}, n, 1, 0}; };
+  return {1, n, n, n, matrices(left, dtype), matrices(right, dtype), matrices(product.result, MUSTER_F32), 1, 0, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
 }
 
 void benchSize(int size, const std::vector<Peer>& others) {
@@ -79,8 +79,8 @@ void benchSize(int size, const std::vector<Peer>& others) {
   for (float& value : right) value = uniform(random);
   const Product product{size, left.data(), right.data(), result.data()};
   const int repeats = std::max(1, static_cast<int>(3e8 / std::pow(size, 3)));  // about as much work in each turn
-  const muster_gemm_call call = callOf(product, MUSTER_FORMAT_F32, left.data(), right.data());
-  const muster_gemm_call bf16 = callOf(product, MUSTER_FORMAT_BF16, halves.data(), halves.data());
+  const muster_gemm_call call = callOf(product, MUSTER_F32, left.data(), right.data());
+  const muster_gemm_call bf16 = callOf(product, MUSTER_BF16, halves.data(), halves.data());
   std::vector<std::function<void()>> work{[&] { for (int repeat = 0; repeat < repeats; repeat++) muster_gemm(&call, kThreads); },
                                           [&] { for (int repeat = 0; repeat < repeats; repeat++) muster_gemm(&bf16, kThreads); }};
   for (const Peer& peer : others) work.push_back([&, multiply = peer.multiply] { for (int repeat = 0; repeat < repeats; repeat++) multiply(product); });

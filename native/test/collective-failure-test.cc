@@ -153,6 +153,12 @@ void differentCallsAreReported() {
   checkMismatch(large, {MUSTER_BARRIER, MUSTER_U8, MUSTER_SUM, 0, nullptr, nullptr, 0}, "broadcast(", "barrier");
   checkMismatch({MUSTER_REDUCE_SCATTER, MUSTER_F32, MUSTER_SUM, 0, nullptr, nullptr, 400'000}, {MUSTER_ALL_TO_ALL, MUSTER_F32, MUSTER_SUM, 0, nullptr, nullptr, 400'000},
                 "reduceScatter(", "allToAll(");
+  const std::string deep = std::string(1000, '/') + "deep.ts:3:4";
+  const std::string end = "from rank 1) at " + deep.substr(deep.size() - MUSTER_SITE_MAX_BYTES);
+  muster_call called = large;
+  called.site = "train.ts:1:2";
+  other.site = deep.c_str();
+  checkMismatch(called, other, "from rank 0) at train.ts:1:2", end.c_str());
 }
 
 void differentMessagesAreReported() {
@@ -160,9 +166,9 @@ void differentMessagesAreReported() {
   check::inProcesses(2, [&](std::uint32_t rank) {
     muster_communicator* communicator = check::openCommunicator(id, rank, 2);
     std::vector<float> values(100'000, 1);
-    const muster_call message{rank == 0 ? MUSTER_SEND : MUSTER_RECEIVE, MUSTER_F32, MUSTER_SUM, 1 - rank, values.data(), values.data(), 100'000 - rank};
+    const muster_call message{rank == 0 ? MUSTER_SEND : MUSTER_RECEIVE, MUSTER_F32, MUSTER_SUM, 1 - rank, values.data(), values.data(), 100'000 - rank, rank == 0 ? "one.ts:1:2" : "two.ts:3:4"};
     checkFailed(communicator, MUSTER_MISMATCH, 0, run(communicator, message));
-    CHECK(says("send(100000 f32 to rank 1)") && says("recv(99999 f32 from rank 0)"));
+    CHECK(says("send(100000 f32 to rank 1) at one.ts:1:2") && says("recv(99999 f32 from rank 0) at two.ts:3:4"));
     muster_communicator_close(communicator);
   });
 }
@@ -260,7 +266,7 @@ void refusesWhatCannotBe() {
     refuses({MUSTER_SEND, MUSTER_F32, MUSTER_SUM, rank, values.data(), nullptr, 10}, "to itself");
     refuses({MUSTER_ALL_GATHER, MUSTER_F32, MUSTER_SUM, 0, values.data(), values.data() + 50, ~std::uint64_t{0}}, "more than any memory");
     refuses({static_cast<muster_call_kind>(0), MUSTER_F32, MUSTER_SUM, 0, values.data(), values.data(), 10}, "no call of kind 0");
-    refuses({MUSTER_ALL_REDUCE, static_cast<muster_dtype>(7), MUSTER_SUM, 0, values.data(), values.data(), 10}, "no dtype 7");
+    refuses({MUSTER_ALL_REDUCE, static_cast<muster_dtype>(MUSTER_DTYPE_COUNT), MUSTER_SUM, 0, values.data(), values.data(), 10}, "no dtype 9");
     refuses({MUSTER_ALL_REDUCE, MUSTER_F32, static_cast<muster_reduction>(5), 0, values.data(), values.data(), 10}, "no reduction 5");
     CHECK(run(communicator, allReduce(values)) == MUSTER_OK);
     CHECK(values[0] == 2);

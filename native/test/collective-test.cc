@@ -6,9 +6,10 @@
 #include <cstring>
 #include <random>
 
-#include "collective/half-float.h"
 #include "collective/layout.h"
 #include "collective/reduce.h"
+#include "dtype.h"
+#include "kernels/formats.h"
 #include "ranks.h"
 
 namespace {
@@ -49,7 +50,7 @@ Draw draw(std::mt19937& random, std::uint32_t size) {
   return drawn;
 }
 
-/** Numbers that any dtype holds, and whose sums are mostly inexact. */
+/** Numbers that most dtypes hold, and whose sums are mostly inexact. */
 void fillElements(muster_dtype dtype, std::uint32_t seed, Bytes& bytes) {
   std::minstd_rand random(seed);
   const std::size_t count = bytes.size() / muster::elementBytes(dtype);
@@ -57,12 +58,14 @@ void fillElements(muster_dtype dtype, std::uint32_t seed, Bytes& bytes) {
     const float value = static_cast<float>(static_cast<int>(random() % 20001) - 10000) / 37;
     switch (dtype) {
       case MUSTER_F64: reinterpret_cast<double*>(bytes.data())[i] = static_cast<double>(value) / 3; break;
-      case MUSTER_F32: reinterpret_cast<float*>(bytes.data())[i] = value; break;
-      case MUSTER_F16: reinterpret_cast<std::uint16_t*>(bytes.data())[i] = muster::floatToFloat16(value); break;
-      case MUSTER_BF16: reinterpret_cast<std::uint16_t*>(bytes.data())[i] = muster::floatToBfloat16(value); break;
       case MUSTER_I64: reinterpret_cast<std::int64_t*>(bytes.data())[i] = static_cast<std::int64_t>(random()) << 20; break;
       case MUSTER_I32: reinterpret_cast<std::int32_t*>(bytes.data())[i] = static_cast<std::int32_t>(random()); break;
       case MUSTER_U8: bytes[i] = static_cast<unsigned char>(random() >> 8); break;
+      default:
+        muster::kernels::withFormat(dtype, [&](auto format) {
+          using Format = decltype(format);
+          muster::kernels::reference::write<Format>(reinterpret_cast<typename Format::Element*>(bytes.data()), i, value);
+        });
     }
   }
 }

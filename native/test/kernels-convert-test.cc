@@ -1,4 +1,4 @@
-/** Conversions: every pattern of every format, every boundary of rounding, and every instruction set the same bits. */
+/** Conversions: every pattern of every dtype, every boundary of rounding, and every instruction set the same bits. */
 #include "muster/convert.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ using namespace muster::kernels;
 
 template <class Format>
 muster_tensor tensorOf(std::vector<typename Format::Element>& values) {
-  return {values.data(), values.size(), Format::kFormat};
+  return {values.data(), values.size(), Format::kDtype};
 }
 
 template <class Source, class Target>
@@ -70,7 +70,7 @@ void widensEveryPattern() {
   CHECK(wrong == 0);
 }
 
-/** Every number between two neighbours of the format rounds to the nearer one, and the one in the middle to the even one. */
+/** Every number between two neighbours of the dtype rounds to the nearer one, and the one in the middle to the even one. */
 template <class Format>
 void roundsAtEveryBoundary() {
   std::vector<float> inputs;
@@ -99,7 +99,7 @@ void roundsAtEveryBoundary() {
   CHECK(wrong == 0);
 }
 
-/** The upper half of an f32 counts through all patterns; the lower one takes the boundaries of each format and chance. */
+/** The upper half of an f32 counts through all patterns; the lower one takes the boundaries of each dtype and chance. */
 template <class Format>
 void equalsTheReference() {
   std::mt19937 random(11);
@@ -122,7 +122,7 @@ void equalsTheReference() {
 }
 
 template <template <class> class Test>
-void forEveryFormat() {
+void forEveryDtype() {
   check::atEveryLevel([] {
     Test<F16>()();
     Test<Bf16>()();
@@ -155,8 +155,8 @@ void convertsEverySizeAndNotAnElementMore() {
     std::vector<std::uint16_t> target(size + 6, 0xeeee);
     const std::size_t from = random() % 3;
     const std::size_t to = random() % 3;
-    const muster_tensor sourceTensor{source.data() + from, size, MUSTER_FORMAT_F32};
-    const muster_tensor targetTensor{target.data() + to, size, MUSTER_FORMAT_BF16};
+    const muster_tensor sourceTensor{source.data() + from, size, MUSTER_F32};
+    const muster_tensor targetTensor{target.data() + to, size, MUSTER_BF16};
     CHECK(muster_convert(&sourceTensor, &targetTensor, 3) == MUSTER_OK);
     int wrong = 0;
     for (std::size_t index = 0; index < target.size(); index++) {
@@ -173,16 +173,16 @@ void refusesWhatItCannotConvert() {
     CHECK(muster_convert(&source, &target, 1) == MUSTER_OUT_OF_RANGE);
     CHECK(std::strstr(muster_last_failure()->message, why) != nullptr);
   };
-  refuses({memory.data(), 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 5, MUSTER_FORMAT_F16}, "5 elements, and 4 are wanted");
-  refuses({memory.data(), 4, MUSTER_FORMAT_F32}, {memory.data() + 3, 4, MUSTER_FORMAT_F16}, "overlap");
-  refuses({memory.data(), 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 4, MUSTER_FORMAT_F32}, "one of the two must be f32");
-  refuses({memory.data(), 4, MUSTER_FORMAT_F16}, {memory.data() + 8, 4, MUSTER_FORMAT_BF16}, "one of the two must be f32");
-  refuses({reinterpret_cast<char*>(memory.data()) + 2, 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 4, MUSTER_FORMAT_F16}, "multiple of 4 bytes");
-  refuses({nullptr, 4, MUSTER_FORMAT_F32}, {memory.data() + 8, 4, MUSTER_FORMAT_F16}, "no memory");
-  refuses({memory.data(), UINT64_MAX / 2, MUSTER_FORMAT_F32}, {memory.data() + 8, UINT64_MAX / 2, MUSTER_FORMAT_F16}, "no memory");
-  refuses({memory.data(), 4, static_cast<muster_format>(7)}, {memory.data() + 8, 4, MUSTER_FORMAT_F16}, "an unknown format");
-  const muster_tensor empty{nullptr, 0, MUSTER_FORMAT_F32};
-  const muster_tensor emptyHalves{nullptr, 0, MUSTER_FORMAT_F16};
+  refuses({memory.data(), 4, MUSTER_F32}, {memory.data() + 8, 5, MUSTER_F16}, "5 elements, and 4 are wanted");
+  refuses({memory.data(), 4, MUSTER_F32}, {memory.data() + 3, 4, MUSTER_F16}, "overlap");
+  refuses({memory.data(), 4, MUSTER_F32}, {memory.data() + 8, 4, MUSTER_F32}, "one of the two must be f32");
+  refuses({memory.data(), 4, MUSTER_F16}, {memory.data() + 8, 4, MUSTER_BF16}, "one of the two must be f32");
+  refuses({reinterpret_cast<char*>(memory.data()) + 2, 4, MUSTER_F32}, {memory.data() + 8, 4, MUSTER_F16}, "multiple of 4 bytes");
+  refuses({nullptr, 4, MUSTER_F32}, {memory.data() + 8, 4, MUSTER_F16}, "no memory");
+  refuses({memory.data(), UINT64_MAX / 2, MUSTER_F32}, {memory.data() + 8, UINT64_MAX / 2, MUSTER_F16}, "no memory");
+  refuses({memory.data(), 4, static_cast<muster_dtype>(9)}, {memory.data() + 8, 4, MUSTER_F16}, "an unknown dtype");
+  const muster_tensor empty{nullptr, 0, MUSTER_F32};
+  const muster_tensor emptyHalves{nullptr, 0, MUSTER_F16};
   CHECK(muster_convert(&empty, &emptyHalves, 0) == MUSTER_OK);
   CHECK(muster_convert(&empty, &emptyHalves, 257) == MUSTER_OUT_OF_RANGE);
 }
@@ -191,9 +191,9 @@ void refusesWhatItCannotConvert() {
 
 int main() {
   return check::runAll({
-      {"every pattern of every format widens to its value, and comes back", forEveryFormat<Widens>},
-      {"every boundary rounds to nearest, ties to even", forEveryFormat<Rounds>},
-      {"every instruction set gives the reference's bits", forEveryFormat<Equals>},
+      {"every pattern of every dtype widens to its value, and comes back", forEveryDtype<Widens>},
+      {"every boundary rounds to nearest, ties to even", forEveryDtype<Rounds>},
+      {"every instruction set gives the reference's bits", forEveryDtype<Equals>},
       {"converts every size, and not an element more", [] { check::atEveryLevel(convertsEverySizeAndNotAnElementMore); }},
       {"refuses what it cannot convert, and says why", refusesWhatItCannotConvert},
   });

@@ -1,4 +1,4 @@
-/** Matrix products: random shapes, strides, formats and epilogues against f64, on every instruction set. */
+/** Matrix products: random shapes, strides, dtypes and epilogues against f64, on every instruction set. */
 #include "muster/gemm.h"
 
 #include <algorithm>
@@ -22,8 +22,8 @@ class Matrices {
     std::uint64_t batches, rows, columns;
   };
 
-  Matrices(muster_format format, Shape shape, std::uint64_t rowStride, std::uint64_t columnStride, std::uint64_t batchStride)
-      : format_(format), shape_(shape), rowStride_(rowStride), columnStride_(columnStride), batchStride_(batchStride) {
+  Matrices(muster_dtype dtype, Shape shape, std::uint64_t rowStride, std::uint64_t columnStride, std::uint64_t batchStride)
+      : dtype_(dtype), shape_(shape), rowStride_(rowStride), columnStride_(columnStride), batchStride_(batchStride) {
     const bool any = shape.batches > 0 && shape.rows > 0 && shape.columns > 0;
     elements_ = any ? place(shape.batches - 1, shape.rows - 1, shape.columns - 1) + 1 : 0;
     values_.assign(elements_, kGuard);
@@ -40,19 +40,19 @@ class Matrices {
   /** As the kernels see it. The memory is the object's. */
   muster_matrices view() {
     bytes_.resize(std::max<std::size_t>(1, elements_ * 4));
-    withFormat(format_, [&](auto format) {
-      using Format = decltype(format);
+    withFormat(dtype_, [&](auto dtype) {
+      using Format = decltype(dtype);
       auto* data = reinterpret_cast<typename Format::Element*>(bytes_.data());
       for (std::size_t index = 0; index < elements_; index++) reference::write<Format>(data, index, values_[index]);
     });
-    return {{bytes_.data(), elements_, format_}, rowStride_, columnStride_, batchStride_};
+    return {{bytes_.data(), elements_, dtype_}, rowStride_, columnStride_, batchStride_};
   }
 
   /** What the memory holds now. */
   std::vector<float> readBack() const {
     std::vector<float> values(elements_);
-    withFormat(format_, [&](auto format) {
-      using Format = decltype(format);
+    withFormat(dtype_, [&](auto dtype) {
+      using Format = decltype(dtype);
       const auto* data = reinterpret_cast<const typename Format::Element*>(bytes_.data());
       for (std::size_t index = 0; index < elements_; index++) values[index] = reference::read<Format>(data, index);
     });
@@ -60,8 +60,8 @@ class Matrices {
   }
 
   float rounded(float value) const {
-    return withFormat(format_, [&](auto format) {
-      using Format = decltype(format);
+    return withFormat(dtype_, [&](auto dtype) {
+      using Format = decltype(dtype);
       typename Format::Element element;
       reference::write<Format>(&element, 0, value);
       return reference::read<Format>(&element, 0);
@@ -70,12 +70,12 @@ class Matrices {
 
   std::uint64_t place(std::uint64_t batch, std::uint64_t row, std::uint64_t column) const { return batch * batchStride_ + row * rowStride_ + column * columnStride_; }
   std::size_t elements() const { return elements_; }
-  muster_format format() const { return format_; }
+  muster_dtype dtype() const { return dtype_; }
 
   static constexpr float kGuard = 77;
 
  private:
-  muster_format format_;
+  muster_dtype dtype_;
   Shape shape_;
   std::uint64_t rowStride_, columnStride_, batchStride_;
   std::size_t elements_;
@@ -84,14 +84,14 @@ class Matrices {
 };
 
 /** Row-major, column-major, with gaps, or repeated. */
-Matrices input(std::mt19937& random, muster_format format, Matrices::Shape shape) {
+Matrices input(std::mt19937& random, muster_dtype dtype, Matrices::Shape shape) {
   const std::uint64_t gap = random() % 3;
   const bool repeats = random() % 8 == 0;
   Matrices made = [&]() -> Matrices {
     switch (random() % 4) {
-      case 0: return {format, shape, 1, shape.rows + gap, repeats ? 0 : shape.columns * (shape.rows + gap)};
-      case 1: return {format, shape, 2 * shape.columns + gap, 2, repeats ? 0 : shape.rows * (2 * shape.columns + gap)};
-      default: return {format, shape, shape.columns + gap, 1, repeats ? 0 : shape.rows * (shape.columns + gap) + gap};
+      case 0: return {dtype, shape, 1, shape.rows + gap, repeats ? 0 : shape.columns * (shape.rows + gap)};
+      case 1: return {dtype, shape, 2 * shape.columns + gap, 2, repeats ? 0 : shape.rows * (2 * shape.columns + gap)};
+      default: return {dtype, shape, shape.columns + gap, 1, repeats ? 0 : shape.rows * (shape.columns + gap) + gap};
     }
   }();
   made.fill(random);
@@ -110,9 +110,9 @@ double activated(muster_activation activation, double x) {
 }
 
 /** Half a unit of the last place, relative. */
-double roundingOf(muster_format format) {
+double roundingOf(muster_dtype dtype) {
   constexpr double halfUnits[] = {0x1p-24, 0x1p-11, 0x1p-8};
-  return halfUnits[format];
+  return halfUnits[dtype];
 }
 
 struct Shape {
@@ -121,12 +121,12 @@ struct Shape {
 
 /** One product with everything about it random, against f64. */
 void multiplyAndCompare(std::mt19937& random, Shape shape) {
-  const auto format = static_cast<muster_format>(random() % 3);
-  const muster_format resultFormat = random() % 2 == 0 ? MUSTER_FORMAT_F32 : format;
-  Matrices left = input(random, format, {shape.batches, shape.rows, shape.depth});
-  Matrices right = input(random, format, {shape.batches, shape.depth, shape.columns});
+  const auto dtype = static_cast<muster_dtype>(random() % 3);
+  const muster_dtype resultDtype = random() % 2 == 0 ? MUSTER_F32 : dtype;
+  Matrices left = input(random, dtype, {shape.batches, shape.rows, shape.depth});
+  Matrices right = input(random, dtype, {shape.batches, shape.depth, shape.columns});
   const std::uint64_t rowStride = shape.columns + random() % 3;
-  Matrices result(resultFormat, {shape.batches, shape.rows, shape.columns}, rowStride, 1, shape.rows * rowStride + random() % 3);
+  Matrices result(resultDtype, {shape.batches, shape.rows, shape.columns}, rowStride, 1, shape.rows * rowStride + random() % 3);
   const float betas[] = {0, 0, 1, -0.5f};
   const float beta = betas[random() % 4];
   const float alpha = random() % 2 == 0 ? 1 : 0.75f;
@@ -138,7 +138,7 @@ void multiplyAndCompare(std::mt19937& random, Shape shape) {
   std::vector<float> bias(random() % 2 == 0 ? shape.columns : 0);
   for (float& value : bias) value = static_cast<float>(random() % 5) - 2;
   const auto activation = static_cast<muster_activation>(random() % MUSTER_ACTIVATIONS);
-  const muster_gemm_call call{shape.batches, shape.rows, shape.columns, shape.depth, left.view(), right.view(), result.view(), alpha, beta, {bias.data(), bias.size(), MUSTER_FORMAT_F32}, activation};
+  const muster_gemm_call call{shape.batches, shape.rows, shape.columns, shape.depth, left.view(), right.view(), result.view(), alpha, beta, {bias.data(), bias.size(), MUSTER_F32}, activation};
   CHECK(muster_gemm(&call, 1 + random() % 3) == MUSTER_OK);
 
   const std::vector<float> got = result.readBack();
@@ -156,7 +156,7 @@ void multiplyAndCompare(std::mt19937& random, Shape shape) {
         }
         const double before = beta == 0 ? 0 : beta * result.at(batch, row, column);
         const double exact = activated(activation, alpha * sum + before + (bias.empty() ? 0 : bias[column]));
-        const double tolerance = static_cast<double>(shape.depth + 4) * 0x1p-23 * (magnitude + std::fabs(before) + 2) + roundingOf(resultFormat) * std::fabs(exact) + 0x1p-24;
+        const double tolerance = static_cast<double>(shape.depth + 4) * 0x1p-23 * (magnitude + std::fabs(before) + 2) + roundingOf(resultDtype) * std::fabs(exact) + 0x1p-24;
         const std::uint64_t place = result.place(batch, row, column);
         inside[place] = 1;
         wrong += !(std::fabs(static_cast<double>(got[place]) - exact) <= tolerance);
@@ -165,8 +165,8 @@ void multiplyAndCompare(std::mt19937& random, Shape shape) {
   }
   for (std::size_t place = 0; place < got.size(); place++) wrong += inside[place] == 0 && got[place] != Matrices::kGuard;
   if (wrong > 0) {
-    std::fprintf(stderr, "%d wrong of %zu x %zu x %zu x %zu, format %d into %d, beta %g, activation %d\n", wrong, shape.batches, shape.rows, shape.columns, shape.depth,
-                 static_cast<int>(format), static_cast<int>(resultFormat), static_cast<double>(beta), static_cast<int>(activation));
+    std::fprintf(stderr, "%d wrong of %zu x %zu x %zu x %zu, dtype %d into %d, beta %g, activation %d\n", wrong, shape.batches, shape.rows, shape.columns, shape.depth,
+                 static_cast<int>(dtype), static_cast<int>(resultDtype), static_cast<double>(beta), static_cast<int>(activation));
   }
   CHECK(wrong == 0);
 }
@@ -191,14 +191,14 @@ void multipliesWhatNeedsSeveralBlocks() {
 void givesTheSameBitsWithAnyThreads() {
   std::mt19937 random(23);
   const Matrices::Shape shape{1, 200, 700};
-  Matrices left(MUSTER_FORMAT_F32, {1, shape.rows, 400}, 400, 1, 0);
-  Matrices right(MUSTER_FORMAT_F32, {1, 400, shape.columns}, shape.columns, 1, 0);
+  Matrices left(MUSTER_F32, {1, shape.rows, 400}, 400, 1, 0);
+  Matrices right(MUSTER_F32, {1, 400, shape.columns}, shape.columns, 1, 0);
   left.fill(random);
   right.fill(random);
   std::vector<float> expected;
   for (const std::uint32_t threads : {1u, 2u, 3u, 0u}) {
-    Matrices result(MUSTER_FORMAT_F32, shape, shape.columns, 1, 0);
-    const muster_gemm_call call{1, shape.rows, shape.columns, 400, left.view(), right.view(), result.view(), 1, 0, {nullptr, 0, MUSTER_FORMAT_F32}, MUSTER_IDENTITY};
+    Matrices result(MUSTER_F32, shape, shape.columns, 1, 0);
+    const muster_gemm_call call{1, shape.rows, shape.columns, 400, left.view(), right.view(), result.view(), 1, 0, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
     CHECK(muster_gemm(&call, threads) == MUSTER_OK);
     if (expected.empty()) expected = result.readBack();
     CHECK(std::memcmp(expected.data(), result.readBack().data(), expected.size() * sizeof(float)) == 0);
@@ -207,8 +207,8 @@ void givesTheSameBitsWithAnyThreads() {
 
 void refusesWhatIsNoProduct() {
   std::vector<float> memory(100);
-  const auto matrices = [&](std::size_t offset, std::uint64_t rowStride) { return muster_matrices{{memory.data() + offset, 20, MUSTER_FORMAT_F32}, rowStride, 1, 0}; };
-  const muster_gemm_call right{1, 4, 5, 3, matrices(0, 3), matrices(20, 5), matrices(40, 5), 1, 0, {nullptr, 0, MUSTER_FORMAT_F32}, MUSTER_IDENTITY};
+  const auto matrices = [&](std::size_t offset, std::uint64_t rowStride) { return muster_matrices{{memory.data() + offset, 20, MUSTER_F32}, rowStride, 1, 0}; };
+  const muster_gemm_call right{1, 4, 5, 3, matrices(0, 3), matrices(20, 5), matrices(40, 5), 1, 0, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
   CHECK(muster_gemm(&right, 1) == MUSTER_OK);
   const auto refuses = [&](const char* why, const auto& spoil) {
     muster_gemm_call call = right;
@@ -223,8 +223,8 @@ void refusesWhatIsNoProduct() {
   refuses("overlap itself", [](auto& call) { call.batches = 2; });
   refuses("must lie in one piece", [](auto& call) { call.result.column_stride = 2; call.result.row_stride = 1; });
   refuses("overlap", [](auto& call) { call.result.tensor.data = call.left.tensor.data; });
-  refuses("both inputs must have one format", [](auto& call) { call.left.tensor.format = MUSTER_FORMAT_BF16; });
-  refuses("bias 0 has 4 elements, and 5 are wanted", [&](auto& call) { call.bias = {memory.data() + 80, 4, MUSTER_FORMAT_F32}; });
+  refuses("both inputs must have one dtype", [](auto& call) { call.left.tensor.dtype = MUSTER_BF16; });
+  refuses("bias 0 has 4 elements, and 5 are wanted", [&](auto& call) { call.bias = {memory.data() + 80, 4, MUSTER_F32}; });
   refuses("no activation 7", [](auto& call) { call.activation = static_cast<muster_activation>(7); });
 }
 
@@ -232,7 +232,7 @@ void refusesWhatIsNoProduct() {
 
 int main() {
   return check::runAll({
-      {"random shapes, strides, formats and epilogues agree with f64", [] { check::atEveryLevel(multipliesRandomShapes); }},
+      {"random shapes, strides, dtypes and epilogues agree with f64", [] { check::atEveryLevel(multipliesRandomShapes); }},
       {"what needs several blocks does, too", [] { check::atEveryLevel(multipliesWhatNeedsSeveralBlocks); }},
       {"any number of threads gives the same bits", [] { check::atEveryLevel(givesTheSameBitsWithAnyThreads); }},
       {"refuses what is no product, and says why", refusesWhatIsNoProduct},

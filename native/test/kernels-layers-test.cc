@@ -9,72 +9,11 @@
 
 #include "check.h"
 #include "levels.h"
-#include "kernels/formats.h"
+#include "numbers.h"
 
 namespace {
 
-using namespace muster::kernels;
-using Values = std::vector<double>;
-
-constexpr muster_format kTraining[] = {MUSTER_FORMAT_F32, MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16};
-/** Half a unit of the last place, relative. */
-constexpr double kRounding[] = {0x1p-24, 0x1p-11, 0x1p-8};
-
-/** Numbers in a format's memory, seen as f64. */
-class Numbers {
- public:
-  Numbers(muster_format format, const Values& values) : format_(format), count_(values.size()), words_(values.size() + 1) {
-    withFormat(format, [&](auto kind) {
-      using Format = decltype(kind);
-      auto* data = reinterpret_cast<typename Format::Element*>(words_.data());
-      for (std::size_t index = 0; index < count_; index++) reference::write<Format>(data, index, static_cast<float>(values[index]));
-    });
-  }
-  Values values() const {
-    Values values(count_);
-    withFormat(format_, [&](auto kind) {
-      using Format = decltype(kind);
-      const auto* data = reinterpret_cast<const typename Format::Element*>(words_.data());
-      for (std::size_t index = 0; index < count_; index++) values[index] = reference::read<Format>(data, index);
-    });
-    return values;
-  }
-  muster_tensor tensor() { return {words_.data(), count_, format_}; }
-  muster_format format() const { return format_; }
-
- private:
-  muster_format format_;
-  std::size_t count_;
-  std::vector<float> words_;
-};
-
-Numbers normal(muster_format format, std::size_t count, unsigned seed, double deviation = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> distribution(0, deviation);
-  Values values(count);
-  for (double& value : values) value = distribution(random);
-  return Numbers(format, values);
-}
-
-Numbers zeros(muster_format format, std::size_t count) { return Numbers(format, Values(count)); }
-
-/** Within the rounding of the format and `error`, which is what f32 arithmetic may lose. */
-bool near(const Numbers& found, const Values& expected, double error) {
-  const Values values = found.values();
-  for (std::size_t index = 0; index < expected.size(); index++) {
-    const double tolerance = error + (kRounding[found.format()] + 4e-7) * std::fabs(expected[index]);
-    if (std::isnan(expected[index]) ? !std::isnan(values[index]) : !(values[index] == expected[index] || std::fabs(values[index] - expected[index]) <= tolerance)) {
-      std::fprintf(stderr, "  at %zu: %.9g instead of %.9g\n", index, values[index], expected[index]);
-      return false;
-    }
-  }
-  return true;
-}
-
-template <class Body>
-void forEveryFormat(Body body) {
-  for (const muster_format format : kTraining) body(format);
-}
+using namespace check;
 
 double activated(muster_activation activation, double x) {
   switch (activation) {
@@ -95,13 +34,13 @@ double slopeOf(muster_activation activation, double x) {
 }
 
 void activatesAndCombines() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{1003}, std::size_t{70'000}}) {
-      Numbers input = normal(format, size, 1, 4);
-      Numbers other = normal(format, size, 2);
+      Numbers input = normal(dtype, size, 1, 4);
+      Numbers other = normal(dtype, size, 2);
       const Values x = input.values();
       const Values y = other.values();
-      Numbers result = zeros(format, size);
+      Numbers result = zeros(dtype, size);
       const muster_tensor from = input.tensor(), second = other.tensor(), to = result.tensor();
       for (int which = 0; which < MUSTER_ACTIVATIONS; which++) {
         const auto activation = static_cast<muster_activation>(which);
@@ -126,8 +65,8 @@ void activatesAndCombines() {
 
 void activatesWhatIsExtreme() {
   const double infinity = std::numeric_limits<double>::infinity();
-  Numbers input(MUSTER_FORMAT_F32, {infinity, 3e38, 100, 20, -20, -100, -3e38, 0, std::nan("")});
-  Numbers result = zeros(MUSTER_FORMAT_F32, 9);
+  Numbers input(MUSTER_F32, {infinity, 3e38, 100, 20, -20, -100, -3e38, 0, std::nan("")});
+  Numbers result = zeros(MUSTER_F32, 9);
   const muster_tensor from = input.tensor(), to = result.tensor();
   for (const muster_activation activation : {MUSTER_RELU, MUSTER_GELU_ERF, MUSTER_GELU_TANH, MUSTER_SILU}) {
     CHECK(muster_activate(activation, &from, &to, 1) == MUSTER_OK);
@@ -149,17 +88,17 @@ Values softmaxOf(const Values& x, std::size_t columns) {
 constexpr std::size_t kColumns[] = {1, 7, 16, 100, 1031};
 
 void softmaxesRows() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t columns : kColumns) {
       const std::size_t size = columns * 40;
-      Numbers input = normal(format, size, 3, 5);
-      Numbers gradient = normal(format, size, 4);
+      Numbers input = normal(dtype, size, 3, 5);
+      Numbers gradient = normal(dtype, size, 4);
       const Values upper = gradient.values();
       const Values expected = softmaxOf(input.values(), columns);
-      Numbers output = zeros(format, size);
+      Numbers output = zeros(dtype, size);
       const muster_tensor from = input.tensor(), to = output.tensor(), above = gradient.tensor();
       CHECK(muster_softmax(&from, columns, &to, 2) == MUSTER_OK && near(output, expected, 1e-6));
-      CHECK(muster_softmax(&from, columns, &from, 1) == MUSTER_OK && std::memcmp(from.data, to.data, size * (format == MUSTER_FORMAT_F32 ? 4 : 2)) == 0);
+      CHECK(muster_softmax(&from, columns, &from, 1) == MUSTER_OK && std::memcmp(from.data, to.data, size * (dtype == MUSTER_F32 ? 4 : 2)) == 0);
       const Values y = output.values();
       Values backward(size);
       for (std::size_t row = 0; row < size; row += columns) {
@@ -171,16 +110,16 @@ void softmaxesRows() {
     }
   });
   const double infinity = std::numeric_limits<double>::infinity();
-  Numbers masked(MUSTER_FORMAT_F32, {1, -infinity, 1, -infinity, -infinity, -infinity});
+  Numbers masked(MUSTER_F32, {1, -infinity, 1, -infinity, -infinity, -infinity});
   const muster_tensor rows = masked.tensor();
   CHECK(muster_softmax(&rows, 3, &rows, 1) == MUSTER_OK && near(masked, {0.5, 0, 0.5, std::nan(""), std::nan(""), std::nan("")}, 0));
 }
 
 void crossesEntropy() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t columns : kColumns) {
       constexpr std::size_t rows = 40;
-      Numbers logits = normal(format, rows * columns, 5, 3);
+      Numbers logits = normal(dtype, rows * columns, 5, 3);
       const Values shares = softmaxOf(logits.values(), columns);
       std::vector<std::int32_t> targets(rows);
       for (std::size_t row = 0; row < rows; row++) targets[row] = static_cast<std::int32_t>(row * 37 % columns);
@@ -192,8 +131,8 @@ void crossesEntropy() {
         losses[row] = -std::log(shares[row * columns + target]);
         for (std::size_t column = 0; column < columns; column++) gradient[row * columns + column] = (shares[row * columns + column] - (column == target ? 1 : 0)) * 0.25;
       }
-      Numbers foundLosses = zeros(MUSTER_FORMAT_F32, rows);
-      muster_cross_entropy_call call{columns, logits.tensor(), targets.data(), foundLosses.tensor(), {nullptr, 0, format}, 0.25f};
+      Numbers foundLosses = zeros(MUSTER_F32, rows);
+      muster_cross_entropy_call call{columns, logits.tensor(), targets.data(), foundLosses.tensor(), {nullptr, 0, dtype}, 0.25f};
       CHECK(muster_cross_entropy(&call, 2) == MUSTER_OK && near(foundLosses, losses, 4e-6));
       call.gradient = call.logits;  // in place
       CHECK(muster_cross_entropy(&call, 2) == MUSTER_OK && near(foundLosses, losses, 4e-6) && near(logits, gradient, 1e-6));
@@ -204,12 +143,12 @@ void crossesEntropy() {
 }
 
 void normalisesLayers() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t columns : {std::size_t{7}, std::size_t{16}, std::size_t{100}, std::size_t{1031}}) {
       constexpr std::size_t rows = 40;
       constexpr double epsilon = 1e-5;
       const std::size_t size = rows * columns;
-      Numbers input = normal(format, size, 6, 2), weight = normal(MUSTER_FORMAT_F32, columns, 7), bias = normal(MUSTER_FORMAT_F32, columns, 8), gradient = normal(format, size, 9);
+      Numbers input = normal(dtype, size, 6, 2), weight = normal(MUSTER_F32, columns, 7), bias = normal(MUSTER_F32, columns, 8), gradient = normal(dtype, size, 9);
       const Values x = input.values(), w = weight.values(), b = bias.values(), g = gradient.values();
       Values result(size), means(rows), scales(rows), inputGradient(size), weightGradient(columns, 1), biasGradient(columns, 2);
       for (std::size_t row = 0; row < rows; row++) {
@@ -231,11 +170,11 @@ void normalisesLayers() {
           inputGradient[row * columns + column] = scales[row] * (at(g, column) * w[column] - weighted - unit(column) * product);
         }
       }
-      Numbers output = zeros(format, size), mean = zeros(MUSTER_FORMAT_F32, rows), scale = zeros(MUSTER_FORMAT_F32, rows);
+      Numbers output = zeros(dtype, size), mean = zeros(MUSTER_F32, rows), scale = zeros(MUSTER_F32, rows);
       const muster_layer_norm_call forward{columns, epsilon, input.tensor(), weight.tensor(), bias.tensor(), output.tensor(), mean.tensor(), scale.tensor()};
       CHECK(muster_layer_norm(&forward, 2) == MUSTER_OK);
       CHECK(near(output, result, 5e-6) && near(mean, means, 1e-6) && near(scale, scales, 1e-6));
-      Numbers weights(MUSTER_FORMAT_F32, Values(columns, 1)), biases(MUSTER_FORMAT_F32, Values(columns, 2));
+      Numbers weights(MUSTER_F32, Values(columns, 1)), biases(MUSTER_F32, Values(columns, 2));
       const muster_layer_norm_backward_call backward{columns, input.tensor(), weight.tensor(), mean.tensor(), scale.tensor(), gradient.tensor(), gradient.tensor(), weights.tensor(), biases.tensor()};
       CHECK(muster_layer_norm_backward(&backward, 2) == MUSTER_OK);
       CHECK(near(gradient, inputGradient, 1e-5) && near(weights, weightGradient, 5e-5) && near(biases, biasGradient, 5e-5));
@@ -244,9 +183,9 @@ void normalisesLayers() {
 }
 
 void summarizes() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{16}, std::size_t{70'001}}) {
-      Numbers input = normal(format, size, 10);
+      Numbers input = normal(dtype, size, 10);
       Values values = input.values();
       double total = 0, largest = -std::numeric_limits<double>::infinity(), found = 0;
       for (const double value : values) {
@@ -258,7 +197,7 @@ void summarizes() {
       CHECK(muster_summarize(MUSTER_LARGEST, &tensor, 2, &found) == MUSTER_OK && found == largest);
       if (size == 0) continue;
       values[size / 2] = std::nan("");
-      Numbers spoilt(format, values);
+      Numbers spoilt(dtype, values);
       tensor = spoilt.tensor();
       CHECK(muster_summarize(MUSTER_TOTAL, &tensor, 2, &found) == MUSTER_OK && std::isnan(found));
       CHECK(muster_summarize(MUSTER_LARGEST, &tensor, 2, &found) == MUSTER_OK && std::isnan(found));
@@ -267,10 +206,10 @@ void summarizes() {
 }
 
 void embeds() {
-  forEveryFormat([](muster_format format) {
+  forEveryDtype([](muster_dtype dtype) {
     constexpr std::size_t columns = 300;
     const std::vector<std::int32_t> tokens{4, 0, 4, 2};
-    Numbers table = normal(format, 5 * columns, 11), gradient = normal(format, 4 * columns, 12), result = zeros(format, 4 * columns);
+    Numbers table = normal(dtype, 5 * columns, 11), gradient = normal(dtype, 4 * columns, 12), result = zeros(dtype, 4 * columns);
     const Values weights = table.values(), g = gradient.values();
     Values rows, sums(5 * columns, 1);
     for (std::size_t row = 0; row < tokens.size(); row++) {
@@ -282,7 +221,7 @@ void embeds() {
     }
     const muster_tensor from = table.tensor(), to = result.tensor(), above = gradient.tensor();
     CHECK(muster_embedding(&from, columns, tokens.data(), &to, 2) == MUSTER_OK && near(result, rows, 0));
-    Numbers tableGradient(MUSTER_FORMAT_F32, Values(5 * columns, 1));
+    Numbers tableGradient(MUSTER_F32, Values(5 * columns, 1));
     const muster_tensor below = tableGradient.tensor();
     CHECK(muster_embedding_backward(&above, columns, tokens.data(), &below, 2) == MUSTER_OK && near(tableGradient, sums, 1e-6));
     for (const std::int32_t wrong : {5, -1}) {
@@ -294,10 +233,10 @@ void embeds() {
 }
 
 void refusesWhatDoesNotFit() {
-  Numbers numbers = zeros(MUSTER_FORMAT_F32, 64);
+  Numbers numbers = zeros(MUSTER_F32, 64);
   float* const data = static_cast<float*>(numbers.tensor().data);
-  const auto part = [&](std::size_t from, std::size_t count, muster_format format = MUSTER_FORMAT_F32) { return muster_tensor{data + from, count, format}; };
-  const muster_tensor ten = part(0, 10), shifted = part(1, 10), eleven = part(20, 11), half = part(20, 10, MUSTER_FORMAT_F16), octets = part(20, 10, MUSTER_FORMAT_F8_E5M2);
+  const auto part = [&](std::size_t from, std::size_t count, muster_dtype dtype = MUSTER_F32) { return muster_tensor{data + from, count, dtype}; };
+  const muster_tensor ten = part(0, 10), shifted = part(1, 10), eleven = part(20, 11), half = part(20, 10, MUSTER_F16), octets = part(20, 10, MUSTER_F8_E5M2);
   CHECK(muster_activate(MUSTER_RELU, &ten, &shifted, 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_activate(MUSTER_RELU, &ten, &eleven, 1) == MUSTER_OUT_OF_RANGE);
   CHECK(muster_activate(MUSTER_RELU, &ten, &half, 1) == MUSTER_OUT_OF_RANGE);

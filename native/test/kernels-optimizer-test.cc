@@ -17,22 +17,22 @@ using namespace muster::kernels;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/** Numbers of a format, with f32 on both ways. */
+/** Numbers of a dtype, with f32 on both ways. */
 class Numbers {
  public:
-  Numbers(muster_format format, std::size_t count) : format_(format), count_(count), bytes_(count * (format == MUSTER_FORMAT_F32 ? 4 : 2)) {}
+  Numbers(muster_dtype dtype, std::size_t count) : dtype_(dtype), count_(count), bytes_(count * (dtype == MUSTER_F32 ? 4 : 2)) {}
 
   float at(std::size_t index) const {
-    return withFormat(format_, [&](auto format) { return reference::read<decltype(format)>(data<decltype(format)>(), index); });
+    return withFormat(dtype_, [&](auto dtype) { return reference::read<decltype(dtype)>(data<decltype(dtype)>(), index); });
   }
   void set(std::size_t index, float value) {
-    withFormat(format_, [&](auto format) { reference::write<decltype(format)>(data<decltype(format)>(), index, value); });
+    withFormat(dtype_, [&](auto dtype) { reference::write<decltype(dtype)>(data<decltype(dtype)>(), index, value); });
   }
   void fillNormal(std::mt19937& random, float deviation) {
     std::normal_distribution<float> normal(0, deviation);
     for (std::size_t index = 0; index < count_; index++) set(index, normal(random));
   }
-  muster_tensor tensor() const { return {const_cast<unsigned char*>(bytes_.data()), count_, format_}; }
+  muster_tensor tensor() const { return {const_cast<unsigned char*>(bytes_.data()), count_, dtype_}; }
   std::size_t count() const { return count_; }
   bool operator==(const Numbers& other) const { return bytes_ == other.bytes_; }
 
@@ -42,7 +42,7 @@ class Numbers {
     return reinterpret_cast<typename Format::Element*>(const_cast<unsigned char*>(bytes_.data()));
   }
 
-  muster_format format_;
+  muster_dtype dtype_;
   std::size_t count_;
   std::vector<unsigned char> bytes_;
 };
@@ -50,11 +50,11 @@ class Numbers {
 /** Sizes that fill no vector, some, and several pieces. */
 const std::vector<std::size_t> kSizes{0, 1, 7, 16, 33, 1000, 70'001};
 
-std::vector<Numbers> someNumbers(muster_format format, float deviation, unsigned seed) {
+std::vector<Numbers> someNumbers(muster_dtype dtype, float deviation, unsigned seed) {
   std::mt19937 random(seed);
   std::vector<Numbers> list;
   for (const std::size_t size : kSizes) {
-    list.emplace_back(format, size);
+    list.emplace_back(dtype, size);
     list.back().fillNormal(random, deviation);
   }
   return list;
@@ -66,11 +66,11 @@ std::vector<muster_tensor> tensorsOf(const std::vector<Numbers>& list) {
   return tensors;
 }
 
-const std::vector<muster_format> kTraining{MUSTER_FORMAT_F32, MUSTER_FORMAT_F16, MUSTER_FORMAT_BF16};
+const std::vector<muster_dtype> kTraining{MUSTER_F32, MUSTER_F16, MUSTER_BF16};
 
 void unscalesAndFindsInfinities() {
-  for (const muster_format format : kTraining) {
-    const std::vector<Numbers> before = someNumbers(format, 100, 1);
+  for (const muster_dtype dtype : kTraining) {
+    const std::vector<Numbers> before = someNumbers(dtype, 100, 1);
     std::vector<Numbers> gradients = before;
     float found = 0;
     const auto unscale = [&](float scale) { return muster_unscale(tensorsOf(gradients).data(), gradients.size(), scale, &found, 2); };
@@ -97,8 +97,8 @@ void unscalesAndFindsInfinities() {
 }
 
 void normsAndClips() {
-  for (const muster_format format : kTraining) {
-    const std::vector<Numbers> before = someNumbers(format, 5, 2);
+  for (const muster_dtype dtype : kTraining) {
+    const std::vector<Numbers> before = someNumbers(dtype, 5, 2);
     std::vector<Numbers> gradients = before;
     double squares = 0;
     for (const Numbers& numbers : gradients) {
@@ -120,7 +120,7 @@ void normsAndClips() {
 }
 
 void normsWhatIsLargeAndWhatIsNotFinite() {
-  std::vector<Numbers> gradients = someNumbers(MUSTER_FORMAT_F32, 1, 3);
+  std::vector<Numbers> gradients = someNumbers(MUSTER_F32, 1, 3);
   const auto tensors = tensorsOf(gradients);
   double norm = 0;
   gradients.back().set(69'999, 3e38f);  // its square is beyond f32
@@ -136,17 +136,17 @@ void normsWhatIsLargeAndWhatIsNotFinite() {
 
 /** A model's parameters and everything beside them. */
 struct Model {
-  std::vector<Numbers> weights = someNumbers(MUSTER_FORMAT_F32, 1, 4);
+  std::vector<Numbers> weights = someNumbers(MUSTER_F32, 1, 4);
   std::vector<Numbers> gradients;
   std::vector<Numbers> first;
   std::vector<Numbers> second;
   std::vector<Numbers> copies;
 
-  explicit Model(muster_format gradientFormat, muster_format copyFormat) : gradients(someNumbers(gradientFormat, 2, 5)) {
+  explicit Model(muster_dtype gradientDtype, muster_dtype copyDtype) : gradients(someNumbers(gradientDtype, 2, 5)) {
     for (const std::size_t size : kSizes) {
-      first.emplace_back(MUSTER_FORMAT_F32, size);
-      second.emplace_back(MUSTER_FORMAT_F32, size);
-      copies.emplace_back(copyFormat, copyFormat == MUSTER_FORMAT_F32 ? 0 : size);
+      first.emplace_back(MUSTER_F32, size);
+      second.emplace_back(MUSTER_F32, size);
+      copies.emplace_back(copyDtype, copyDtype == MUSTER_F32 ? 0 : size);
     }
   }
 
@@ -224,10 +224,10 @@ void compare(const Model& before, const Model& after, Expected expected) {
 }
 
 void adamFollowsTheAlgorithm() {
-  for (const muster_format gradientFormat : kTraining) {
-    for (const muster_format copyFormat : kTraining) {
+  for (const muster_dtype gradientDtype : kTraining) {
+    for (const muster_dtype copyDtype : kTraining) {
       for (const int decoupled : {0, 1}) {
-        const Model before(gradientFormat, copyFormat);
+        const Model before(gradientDtype, copyDtype);
         Model after = before;
         muster_adam_options options = kAdam;
         options.decoupled = decoupled;
@@ -243,10 +243,10 @@ void adamFollowsTheAlgorithm() {
 }
 
 void sgdFollowsTheAlgorithm() {
-  for (const muster_format format : kTraining) {
+  for (const muster_dtype dtype : kTraining) {
     for (muster_sgd_options options : {kSgd, [] { auto nesterov = kSgd; nesterov.nesterov = 1; nesterov.dampening = 0; return nesterov; }(),
                                        [] { auto plain = kSgd; plain.momentum = 0; return plain; }()}) {
-      const Model before(format, MUSTER_FORMAT_BF16);
+      const Model before(dtype, MUSTER_BF16);
       Model after = before;
       const auto parameters = after.sgd();
       for (int step = 1; step <= kSteps; step++) {
@@ -260,7 +260,7 @@ void sgdFollowsTheAlgorithm() {
 
 /** All of it on one model. */
 Model trained(std::uint32_t threads) {
-  Model model(MUSTER_FORMAT_BF16, MUSTER_FORMAT_F16);
+  Model model(MUSTER_BF16, MUSTER_F16);
   const auto gradients = tensorsOf(model.gradients);
   double norm = 0;
   CHECK(muster_clip_gradients(gradients.data(), gradients.size(), 3, threads, &norm) == MUSTER_OK);
@@ -284,7 +284,7 @@ void givesTheSameBitsEverywhere() {
 }
 
 void refusesWrongParameters() {
-  Model model(MUSTER_FORMAT_F16, MUSTER_FORMAT_F16);
+  Model model(MUSTER_F16, MUSTER_F16);
   auto parameters = model.adam();
   const auto refuses = [&](const char* why, const auto& spoil) {
     auto list = parameters;
@@ -296,8 +296,8 @@ void refusesWrongParameters() {
     CHECK(model == before);
   };
   refuses("gradient 3 has 15 elements, and 16 are wanted", [](auto& one, auto&) { one.gradient.elements = 15; });
-  refuses("weights 3 has the format f16", [](auto& one, auto&) { one.weights.format = MUSTER_FORMAT_F16; });
-  refuses("copy 3 has the format f8e5m2", [](auto& one, auto&) { one.copy.format = MUSTER_FORMAT_F8_E5M2; });
+  refuses("weights 3 has the dtype f16", [](auto& one, auto&) { one.weights.dtype = MUSTER_F16; });
+  refuses("copy 3 has the dtype f8e5m2", [](auto& one, auto&) { one.copy.dtype = MUSTER_F8_E5M2; });
   refuses("overlap", [](auto& one, auto&) { one.second_moment = one.first_moment; });
   refuses("overlap", [&](auto& one, auto&) { one.copy.data = parameters[6].gradient.data; });
   refuses("there is no step 0", [](auto&, auto& options) { options.step = 0; });

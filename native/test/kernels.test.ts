@@ -2,15 +2,15 @@
 import t from 'tap';
 import { kernels, type AdamOptions, type AdamParameter, type GemmCall, type Tensor } from '../index.js';
 
-const f32 = (...values: number[]): Tensor & { format: 'f32' } => ({ format: 'f32', data: Float32Array.from(values) });
-const bf16 = (count: number): Tensor & { format: 'bf16' } => ({ format: 'bf16', data: new Uint16Array(count) });
+const f32 = (...values: number[]): Tensor & { dtype: 'f32' } => ({ dtype: 'f32', data: Float32Array.from(values) });
+const bf16 = (count: number): Tensor & { dtype: 'bf16' } => ({ dtype: 'bf16', data: new Uint16Array(count) });
 
 const ADAM: AdamOptions = { learningRate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, gradientFactor: 1, step: 1, decoupled: true };
 
 function adamParameter(count: number): AdamParameter {
   return {
     weights: new Float32Array(count).fill(1),
-    gradient: { format: 'f32', data: new Float32Array(count).fill(0.5) },
+    gradient: { dtype: 'f32', data: new Float32Array(count).fill(0.5) },
     firstMoment: new Float32Array(count),
     secondMoment: new Float32Array(count),
     copy: bf16(count),
@@ -73,7 +73,7 @@ t.test('multiplies matrices', async (t) => {
 t.test('works off this thread, several calls at once, on arrays that nobody holds any more', async (t) => {
   const size = 512;
   const matrix = { rowStride: size, columnStride: 1, batchStride: 0 };
-  const ones = (): Tensor & { format: 'f32' } => ({ format: 'f32', data: new Float32Array(size * size).fill(1) });
+  const ones = (): Tensor & { dtype: 'f32' } => ({ dtype: 'f32', data: new Float32Array(size * size).fill(1) });
   const results = Array.from({ length: 6 }, ones);
   await Promise.all(results.map((tensor) => kernels.gemmAsync({
     ...gemmCall(), rows: size, columns: size, depth: size, bias: null,
@@ -89,12 +89,12 @@ t.test('bad input throws before anything is changed', async (t) => {
   const wrong = (value: unknown): never => value as never;
   const typeErrors: [RegExp, () => unknown][] = [
     [/source must be an object/, () => kernels.convert(wrong(null), bf16(1))],
-    [/source\.format must be 'f32'/, () => kernels.convert(wrong({ format: 'f64', data: new Float64Array(1) }), bf16(1))],
-    [/source\.data must be a Float32Array/, () => kernels.convert(wrong({ format: 'f32', data: [1] }), bf16(1))],
-    [/target\.data must be a Uint16Array/, () => kernels.convert(f32(1), wrong({ format: 'f16', data: new Uint8Array(2) }))],
-    [/source\.data is detached/, () => kernels.convert({ format: 'f32', data: detached }, bf16(4))],
+    [/source\.dtype must be 'f32'/, () => kernels.convert(wrong({ dtype: 'f64', data: new Float64Array(1) }), bf16(1))],
+    [/source\.data must be a Float32Array/, () => kernels.convert(wrong({ dtype: 'f32', data: [1] }), bf16(1))],
+    [/target\.data must be a Uint16Array/, () => kernels.convert(f32(1), wrong({ dtype: 'f16', data: new Uint8Array(2) }))],
+    [/source\.data is detached/, () => kernels.convert({ dtype: 'f32', data: detached }, bf16(4))],
     [/gradients must be an array/, () => kernels.unscale(wrong(f32(1)), 2)],
-    [/gradients\[1\]\.data must be/, () => kernels.unscaleAsync([f32(1), wrong({ format: 'f32' })], 2)],
+    [/gradients\[1\]\.data must be/, () => kernels.unscaleAsync([f32(1), wrong({ dtype: 'f32' })], 2)],
     [/scale must be a number/, () => kernels.unscale([f32(1)], wrong('2'))],
     [/step must be a number/, () => kernels.adam([], wrong({ ...ADAM, step: undefined }))],
     [/decoupled must be true or false/, () => kernels.adam([], wrong({ ...ADAM, decoupled: 1 }))],
@@ -104,11 +104,11 @@ t.test('bad input throws before anything is changed', async (t) => {
 
   const rangeErrors: [RegExp, () => unknown][] = [
     [/target 0 has 2 elements, and 1 are wanted/, () => kernels.convert(f32(1), bf16(2))],
-    [/overlap/, () => kernels.convert({ format: 'f32', data: new Float32Array(memory, 0, 4) }, { format: 'bf16', data: new Uint16Array(memory, 14, 4) })],
+    [/overlap/, () => kernels.convert({ dtype: 'f32', data: new Float32Array(memory, 0, 4) }, { dtype: 'bf16', data: new Uint16Array(memory, 14, 4) })],
     [/one of the two must be f32/, () => kernels.convert(bf16(1), bf16(1))],
     [/257 threads/, () => kernels.convert(f32(1), bf16(1), 300)],
     [/loss scale of 0/, () => kernels.unscale([f32(1)], 0)],
-    [/takes f32, f16, bf16/, () => kernels.gradientNorm([wrong({ format: 'f8e5m2', data: new Uint8Array(1) })])],
+    [/takes f32, f16, bf16/, () => kernels.gradientNorm([wrong({ dtype: 'f8e5m2', data: new Uint8Array(1) })])],
     [/first moment 0 has 3 elements/, () => kernels.adam([{ ...adamParameter(2), firstMoment: new Float32Array(3) }], ADAM)],
     [/beta1 is 1/, () => kernels.adam([], { ...ADAM, beta1: 1 })],
     [/too few for 1 matrices of 3 x 2/, () => kernels.gemm({ ...gemmCall(), rows: 3 })],

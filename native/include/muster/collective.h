@@ -53,7 +53,7 @@ typedef enum muster_call_kind {
 } muster_call_kind;
 
 /**
- * Results have the same bits on all ranks, and whichever way they are computed: values are taken in the order of ranks. 16-bit types are
+ * Results have the same bits on all ranks, and whichever way they are computed: values are taken in the order of ranks. Floats of 16 and 8 bits are
  * summed in f32 and rounded once, to the nearest even. The minimum and the maximum of anything with NaN are NaN. Integers wrap around; an average
  * of integers is that of their sum in 64 bits, rounded towards zero.
  */
@@ -66,6 +66,9 @@ typedef enum muster_reduction {
 } muster_reduction;
 
 #define MUSTER_REDUCTION_COUNT 5u
+
+/** As much of a call's site reaches other ranks: its end, which has the line. */
+#define MUSTER_SITE_MAX_BYTES 160u
 
 typedef struct muster_call {
   muster_call_kind kind;
@@ -83,6 +86,8 @@ typedef struct muster_call {
   void* target;
   /** Elements: see each kind. None is fine, and still a call that all ranks make. */
   uint64_t count;
+  /** Where the program makes the call, for messages of calls that differ; null unless that is known. Must stay as the memory does. */
+  const char* site;
 } muster_call;
 
 typedef struct muster_communicator muster_communicator;

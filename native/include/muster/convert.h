@@ -1,4 +1,4 @@
-/** Conversions between f32 and the storage formats. */
+/** Conversions between f32 and the smaller floating-point formats. */
 #ifndef MUSTER_CONVERT_H
 #define MUSTER_CONVERT_H
 
@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 /**
- * Converts `source` to the format of `target`, which has as many elements and does not overlap it. One of the two is f32.
+ * Converts `source` to the dtype of `target`, which has as many elements and does not overlap it. One of the two is f32.
  *
  * To a smaller format: rounded to nearest, ties to even, denormals included. Too large, and infinity: infinity, or 448 in E4M3, which has none.
  * NaN stays NaN with its sign: quiet, in the 16-bit formats with the upper bits of its payload, in FP8 all ones.

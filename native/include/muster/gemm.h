@@ -42,9 +42,9 @@ typedef struct muster_gemm_call {
   uint64_t depth;
   /** f32, f16 or bf16. */
   muster_matrices left;
-  /** Of left's format. */
+  /** Of left's dtype. */
   muster_matrices right;
-  /** f32, or left's format. Rows lie in one piece (column_stride 1) and overlap neither each other nor the inputs. */
+  /** f32, or left's dtype. Rows lie in one piece (column_stride 1) and overlap neither each other nor the inputs. */
   muster_matrices result;
   float alpha;
   /** 0: the old result is not read, and may be anything. */
@@ -56,7 +56,7 @@ typedef struct muster_gemm_call {
 
 /**
  * result = activation(alpha * left * right + beta * result + bias), for each matrix of the batch. Products are summed in f32, in an order that
- * depends on the instruction set and not on the number of threads; 16-bit results are rounded once. With AVX512-BF16, products of bf16 take
+ * depends on the processor (its instruction set and first cache) and not on the number of threads; 16-bit results are rounded once. With AVX512-BF16, products of bf16 take
  * denormal inputs for zero. Against the exact result, the error is at most depth * 2^-23 of the sum of the products' magnitudes, and the rounding of the result.
  */
 muster_code muster_gemm(const muster_gemm_call* call, uint32_t threads);

@@ -1,7 +1,7 @@
 /**
- * What a transformer's forward and backward passes need beside matrix products. Activations and their gradients are f32, f16 or bf16, one format in a
+ * What a transformer's forward and backward passes need beside matrix products. Activations and their gradients are f32, f16 or bf16, one dtype in a
  * call; parameters, their gradients and statistics are f32, and so is the arithmetic. Matrices of `rows` x `columns` lie row by row.
- * A result may be the memory of an input of the same format and size: it is computed in place. Else nothing that is written overlaps anything.
+ * A result may be the memory of an input of the same dtype and size: it is computed in place. Else nothing that is written overlaps anything.
  */
 #ifndef MUSTER_LAYERS_H
 #define MUSTER_LAYERS_H
@@ -87,7 +87,7 @@ typedef enum muster_reduction_kind {
 /** The total, summed in f64, or the largest number; of nothing 0 and -infinity. A NaN makes both NaN. The same bits with any number of threads. */
 muster_code muster_summarize(muster_reduction_kind kind, const muster_tensor* input, uint32_t threads, double* result);
 
-/** Row i of the result is row tokens[i] of the table, which has `columns` columns and the result's format. */
+/** Row i of the result is row tokens[i] of the table, which has `columns` columns and the result's dtype. */
 muster_code muster_embedding(const muster_tensor* table, uint64_t columns, const int32_t* tokens, const muster_tensor* result, uint32_t threads);
 
 /** Adds row i of the gradient to row tokens[i] of the table's gradient (f32), in the order of i. */

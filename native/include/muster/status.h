@@ -30,10 +30,14 @@ typedef enum muster_code {
   /** A rank aborted the communicator. */
   MUSTER_ABORTED = 9,
   /** More is under way than may be. */
-  MUSTER_BUSY = 10
+  MUSTER_BUSY = 10,
+  /** There is no such device, driver or library on this machine, or what there is cannot do this. */
+  MUSTER_UNAVAILABLE = 11,
+  /** A device refused or failed a call. After a fault in a kernel every call on its device fails: the process has to end. */
+  MUSTER_DEVICE_FAILED = 12
 } muster_code;
 
-enum { MUSTER_MESSAGE_BYTES = 512 };
+enum { MUSTER_MESSAGE_BYTES = 1024 };
 
 typedef struct muster_failure {
   muster_code code;

@@ -7,6 +7,7 @@
 #include "addon/communicator-object.h"
 #include "addon/failure.h"
 #include "addon/kernels.h"
+#include "addon/tensor-kernels.h"
 #include "addon/view-buffer.h"
 #include "muster/process.h"
 
@@ -36,6 +37,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["Arena"] = data->arenaClass.Value();
   exports["Communicator"] = data->communicatorClass.Value();
   exports["kernels"] = kernels(env);
+  exports["tensorKernels"] = tensorKernels(env);
   exports["dieWithParent"] = Napi::Function::New<dieWithParent>(env, "dieWithParent");
   exports["viewCount"] = Napi::Function::New<viewCount>(env, "viewCount");
   exports["memcpy"] = Napi::Function::New<memcpy>(env, "memcpy");

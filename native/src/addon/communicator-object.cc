@@ -1,5 +1,6 @@
 #include "addon/communicator-object.h"
 
+#include <forward_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,9 @@ namespace {
 /** How long a small call may hold the JavaScript thread: about what handing it to another thread and back costs. */
 constexpr std::uint32_t kSpinNs = 10'000;
 
+/** Where calls are made, in texts that stay where they are. */
+using Sites = std::forward_list<std::string>;
+
 /** One submission that did not end at once: what keeps its memory, and who waits for it. */
 struct Pending {
   CommunicatorObject* communicator;
@@ -22,6 +26,7 @@ struct Pending {
   /** None if the environment took no promise any more. */
   std::optional<Napi::Promise::Deferred> settled;
   std::vector<Napi::ObjectReference> memory;
+  Sites sites;
   bool hasFailed = false;
   muster_failure failure{};
 };
@@ -75,14 +80,15 @@ Bytes elements(const Napi::Value& value, const char* name) {
   return {data, length * kElementBytes[type]};
 }
 
-/** (shape, peer, source, target, count) from place `first` on; `shape` is kind, dtype and reduction, a byte each. */
+/** (shape, peer, source, target, count, site); `shape` is kind, dtype and reduction, a byte each. The site's text is kept in `sites`. */
 template <class At>
-muster_call readCall(const muster_communicator* communicator, Napi::Env env, const At& at) {
+muster_call readCall(const muster_communicator* communicator, Napi::Env env, const At& at, Sites& sites) {
   const std::uint32_t shape = smallInteger(at(0), "shape");
   const Bytes source = elements(at(2), "source");
   const Bytes target = elements(at(3), "target");
-  const muster_call call{static_cast<muster_call_kind>(shape & 0xff), static_cast<muster_dtype>(shape >> 8 & 0xff), static_cast<muster_reduction>(shape >> 16),
-                         smallInteger(at(1), "peer"), source.data, target.data, safeInteger(at(4), "count")};
+  muster_call call{static_cast<muster_call_kind>(shape & 0xff), static_cast<muster_dtype>(shape >> 8 & 0xff), static_cast<muster_reduction>(shape >> 16),
+                   smallInteger(at(1), "peer"), source.data, target.data, safeInteger(at(4), "count"), nullptr};
+  if (const Napi::Value site = at(5); site.IsString()) call.site = sites.emplace_front(site.As<Napi::String>().Utf8Value()).c_str();
   std::uint64_t sourceBytes;
   std::uint64_t targetBytes;
   check(env, muster_communicator_extents(communicator, &call, &sourceBytes, &targetBytes));
@@ -144,10 +150,12 @@ Napi::Value CommunicatorObject::open(const Napi::CallbackInfo& info) {
   return openCommunicator(info.Env(), id, options);
 }
 
-Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory) {
+Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory,
+                                      std::forward_list<std::string> sites) {
   auto pending = std::make_unique<Pending>();
   pending->communicator = this;
   pending->settle = settle_;
+  pending->sites = std::move(sites);
   bool isFinished = false;
   check(info.Env(), muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), kSpinNs, onDone, pending.get(), &isFinished));
   if (isFinished) return info.Env().Undefined();
@@ -165,8 +173,9 @@ Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std:
 }
 
 Napi::Value CommunicatorObject::call(const Napi::CallbackInfo& info) {
-  const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; });
-  return start(info, {call}, {info[2], info[3]});
+  Sites sites;
+  const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; }, sites);
+  return start(info, {call}, {info[2], info[3]}, std::move(sites));
 }
 
 Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
@@ -174,15 +183,16 @@ Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
   const auto list = info[0].As<Napi::Array>();
   std::vector<muster_call> calls;
   std::vector<Napi::Value> memory;
+  Sites sites;
   for (std::uint32_t index = 0; index < list.Length(); index++) {
     const Napi::Value each = list[index];
     if (!each.IsArray()) throw Napi::TypeError::New(info.Env(), "each call must be an array");
     const auto values = each.As<Napi::Array>();
-    calls.push_back(readCall(opened(info.Env()), info.Env(), [&](std::size_t place) -> Napi::Value { return values[static_cast<std::uint32_t>(place)]; }));
+    calls.push_back(readCall(opened(info.Env()), info.Env(), [&](std::size_t place) -> Napi::Value { return values[static_cast<std::uint32_t>(place)]; }, sites));
     memory.push_back(values[2u]);
     memory.push_back(values[3u]);
   }
-  return start(info, calls, memory);
+  return start(info, calls, memory, std::move(sites));
 }
 
 Napi::Value CommunicatorObject::abort(const Napi::CallbackInfo& info) {

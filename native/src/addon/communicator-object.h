@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <forward_list>
+#include <string>
 #include <vector>
 
 #include <napi.h>
@@ -31,7 +33,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   /** @throws ERR_COMMUNICATOR_CLOSED after close. */
   muster_communicator* opened(Napi::Env env) const;
   /** Makes the calls, which stay in `info`'s arguments. @returns undefined when they are done, or a promise */
-  Napi::Value start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory);
+  Napi::Value start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory, std::forward_list<std::string> sites);
   /** Leaves the others. What was under way is settled later. */
   void leave();
   static void onEnvironmentEnd(void* self);

@@ -42,6 +42,8 @@ const char* failureCode(const muster_failure& failure) {
     case MUSTER_MISMATCH: return "ERR_CALL_MISMATCH";
     case MUSTER_ABORTED: return "ERR_COMMUNICATOR_ABORTED";
     case MUSTER_BUSY: return "ERR_COMMUNICATOR_BUSY";
+    case MUSTER_UNAVAILABLE: return "ERR_DEVICE_UNAVAILABLE";
+    case MUSTER_DEVICE_FAILED: return "ERR_DEVICE_FAILED";
     case MUSTER_OK: break;
   }
   return "ERR_INTERNAL";

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "addon/failure.h"
+#include "dtype.h"
 #include "muster/convert.h"
 #include "muster/gemm.h"
 #include "muster/gradients.h"
@@ -27,19 +28,19 @@ class Arguments {
  public:
   explicit Arguments(Napi::Env env) : env_(env) {}
 
-  /** { format, data } */
+  /** { dtype, data } */
   muster_tensor tensor(const Napi::Value& value, const std::string& name) {
     const Napi::Object object = this->object(value, name);
-    const Napi::Value format = object.Get("format");
-    const std::string text = format.IsString() ? format.As<Napi::String>().Utf8Value() : "";
-    constexpr const char* names[MUSTER_FORMAT_COUNT] = {"f32", "f16", "bf16", "f8e4m3", "f8e5m2"};
-    for (int index = 0; index < MUSTER_FORMAT_COUNT; index++) {
-      if (text == names[index]) return array(object.Get("data"), name + ".data", static_cast<muster_format>(index));
+    const Napi::Value dtype = object.Get("dtype");
+    const std::string text = dtype.IsString() ? dtype.As<Napi::String>().Utf8Value() : "";
+    for (std::uint32_t index = 0; index < kKernelDtypeCount; index++) {
+      const auto each = static_cast<muster_dtype>(index);
+      if (text == dtypeName(each)) return array(object.Get("data"), name + ".data", each);
     }
-    throw Napi::TypeError::New(env_, name + ".format must be 'f32', 'f16', 'bf16', 'f8e4m3' or 'f8e5m2'");
+    throw Napi::TypeError::New(env_, name + ".dtype must be 'f32', 'f16', 'bf16', 'f8e4m3' or 'f8e5m2'");
   }
 
-  muster_tensor floats(const Napi::Value& value, const std::string& name) { return array(value, name, MUSTER_FORMAT_F32); }
+  muster_tensor floats(const Napi::Value& value, const std::string& name) { return array(value, name, MUSTER_F32); }
 
   /** A tensor or null. */
   muster_tensor optionalTensor(const Napi::Value& value, const std::string& name) { return value.IsNull() ? none() : tensor(value, name); }
@@ -84,26 +85,26 @@ class Arguments {
   std::vector<Napi::ObjectReference> takeArrays() { return std::exchange(arrays_, {}); }
 
  private:
-  static muster_tensor none() { return {nullptr, 0, MUSTER_FORMAT_F32}; }
+  static muster_tensor none() { return {nullptr, 0, MUSTER_F32}; }
 
-  /** The memory of a typed array whose elements are of the format. */
-  muster_tensor array(const Napi::Value& value, const std::string& name, muster_format format) {
+  /** The memory of a typed array whose elements are of the dtype. */
+  muster_tensor array(const Napi::Value& value, const std::string& name, muster_dtype dtype) {
     constexpr struct {
       napi_typedarray_type type;
       const char* name;
-    } kinds[MUSTER_FORMAT_COUNT] = {{napi_float32_array, "Float32Array"}, {napi_uint16_array, "Uint16Array"}, {napi_uint16_array, "Uint16Array"}, {napi_uint8_array, "Uint8Array"}, {napi_uint8_array, "Uint8Array"}};
+    } kinds[kKernelDtypeCount] = {{napi_float32_array, "Float32Array"}, {napi_uint16_array, "Uint16Array"}, {napi_uint16_array, "Uint16Array"}, {napi_uint8_array, "Uint8Array"}, {napi_uint8_array, "Uint8Array"}};
     napi_typedarray_type type;
     std::size_t elements;
     void* data;
     napi_value buffer;
-    if (napi_get_typedarray_info(env_, value, &type, &elements, &data, &buffer, nullptr) != napi_ok || type != kinds[format].type) {
-      throw Napi::TypeError::New(env_, name + " must be a " + kinds[format].name);
+    if (napi_get_typedarray_info(env_, value, &type, &elements, &data, &buffer, nullptr) != napi_ok || type != kinds[dtype].type) {
+      throw Napi::TypeError::New(env_, name + " must be a " + kinds[dtype].name);
     }
     bool isDetached = false;
     napi_is_detached_arraybuffer(env_, buffer, &isDetached);
     if (isDetached) throw Napi::TypeError::New(env_, name + " is detached: its memory was transferred to somebody else");
     arrays_.push_back(Napi::Persistent(value.As<Napi::Object>()));
-    return {data, elements, format};
+    return {data, elements, dtype};
   }
 
   Napi::Env env_;

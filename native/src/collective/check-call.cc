@@ -3,6 +3,7 @@
 
 #include "collective/communicator.h"
 #include "collective/describe.h"
+#include "dtype.h"
 #include "status.h"
 
 namespace muster {
@@ -72,7 +73,7 @@ Extents Communicator::extents(const muster_call& call) const { return {sourceOf(
 
 muster_code Communicator::check(const muster_call& call) const {
   if (call.kind < MUSTER_ALL_REDUCE || call.kind > MUSTER_RECEIVE) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no call of kind %d", static_cast<int>(call.kind));
-  if (static_cast<unsigned>(call.dtype) >= MUSTER_DTYPE_COUNT) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no dtype %d", static_cast<int>(call.dtype));
+  if (!isDtype(call.dtype)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no dtype %d", static_cast<int>(call.dtype));
   if (static_cast<unsigned>(call.reduction) >= MUSTER_REDUCTION_COUNT) {
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no reduction %d", static_cast<int>(call.reduction));
   }

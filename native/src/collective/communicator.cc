@@ -125,6 +125,7 @@ void Communicator::beginCall(const muster_call& call, std::size_t payloadBytes) 
   control(rank_).sequence.store(sequence_, std::memory_order_relaxed);
   OneShotSlot& own = slot(rank_);
   own.call = packCall(call);
+  own.site.store(call.site);
   if (payloadBytes > 0) std::memcpy(own.payload, call.source, payloadBytes);
   publish(own.sequence, sequence_);
 }
@@ -135,11 +136,11 @@ muster_code Communicator::compareCalls(const muster_call& call) {
   if (const muster_code code = wait(hasCome); code != MUSTER_OK) return code;
   const CallWords own = packCall(call);
   for (std::uint32_t rank = 0; rank < size_; rank++) {
-    const CallWords& other = slot(rank).call;
-    if (rank == rank_ || other == own) continue;
+    const OneShotSlot& other = slot(rank);
+    if (rank == rank_ || other.call == own) continue;
     return fail(MUSTER_MISMATCH, static_cast<std::int32_t>(rank),
                 "ranks of the communicator '" + id_ + "' made different calls as their collective call " + std::to_string(sequence_) + ": rank " +
-                    std::to_string(rank) + " " + describeCall(unpackCall(other)) + ", rank " + std::to_string(rank_) + " " + describeCall(call));
+                    std::to_string(rank) + " " + describeCall(unpackCall(other.call), other.site.load()) + ", rank " + std::to_string(rank_) + " " + describeCall(call, siteOf(call)));
   }
   return MUSTER_OK;
 }

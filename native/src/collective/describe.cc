@@ -1,12 +1,10 @@
 #include "collective/describe.h"
 
+#include "collective/layout.h"
+#include "dtype.h"
+
 namespace muster {
 namespace {
-
-const char* dtypeName(muster_dtype dtype) {
-  static constexpr const char* kNames[MUSTER_DTYPE_COUNT] = {"f64", "f32", "f16", "bf16", "i64", "i32", "u8"};
-  return dtype < MUSTER_DTYPE_COUNT ? kNames[dtype] : "?";
-}
 
 const char* reductionName(muster_reduction reduction) {
   static constexpr const char* kNames[MUSTER_REDUCTION_COUNT] = {"sum", "product", "minimum", "maximum", "average"};
@@ -46,6 +44,14 @@ std::string describeCall(const muster_call& call) {
   text += std::to_string(call.count) + ' ' + dtypeName(call.dtype);
   if (hasPeer(call.kind)) text += peerWord(call.kind) + std::to_string(call.peer);
   return text + ')';
+}
+
+std::string describeCall(const muster_call& call, const std::string& site) { return site.empty() ? describeCall(call) : describeCall(call) + " at " + site; }
+
+std::string siteOf(const muster_call& call) {
+  CallSite site;
+  site.store(call.site);
+  return site.load();
 }
 
 }  // namespace muster

@@ -1,6 +1,7 @@
 #include "collective/layout.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace muster {
 
@@ -17,6 +18,13 @@ muster_call unpackCall(CallWords words) {
   call.peer = static_cast<std::uint32_t>(words.shape >> 32);
   call.count = words.count;
   return call;
+}
+
+void CallSite::store(const char* site) {
+  const std::size_t length = site == nullptr ? 0 : std::strlen(site);
+  const std::size_t kept = std::min(length, sizeof text);
+  bytes = static_cast<std::uint32_t>(kept);
+  if (kept > 0) std::memcpy(text, site + length - kept, kept);
 }
 
 Layout::Layout(std::uint32_t rankCount)

@@ -8,17 +8,20 @@
  */
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "muster/collective.h"
+#include "process/cores.h"
 
 namespace muster {
 
 constexpr std::size_t kLineBytes = 64;
-constexpr std::uint64_t kCommunicatorMagic = 0x3163656c6c6f636d;  // "mcollec1": another layout gets another number
+constexpr std::uint64_t kCommunicatorMagic = 0x3263656c6c6f636d;  // "mcollec2": another layout gets another number
 
 /** The most that rides in a one-shot slot. Measured on two cores: above it, sharing the reduction gains more than its second flag costs. */
 constexpr std::size_t kOneShotBytes = std::size_t{32} << 10;
@@ -40,6 +43,16 @@ struct CallWords {
 
 CallWords packCall(const muster_call& call);
 muster_call unpackCall(CallWords words);
+
+/** Where a call is made, in a text of which only the end is kept when it is long. */
+struct CallSite {
+  std::uint32_t bytes;
+  char text[MUSTER_SITE_MAX_BYTES];
+
+  /** Null is no text, which is all that is written then. */
+  void store(const char* site);
+  std::string load() const { return {text, std::min<std::size_t>(bytes, sizeof text)}; }
+};
 
 /** A call that others read at any time, for their messages only: its two words may be of two calls. */
 struct PublishedCall {
@@ -64,15 +77,12 @@ struct alignas(kLineBytes) Bell {
   std::atomic<std::uint32_t> asleep;
 };
 
-/** Enough to tell whether MUSTER_RANKS_MAX ranks have a core each. */
-constexpr std::size_t kCoreBits = 1024;
-
 enum class Presence : std::uint32_t { absent = 0, present = 1, left = 2 };
 
 struct alignas(kLineBytes) RankControl {
   std::atomic<Presence> presence;
   std::int32_t processId;
-  /** A bit for each core that the rank may run on; where there are more cores, of their numbers modulo kCoreBits. */
+  /** Those that the rank may run on. */
   std::bitset<kCoreBits> cores;
   /** What this rank is in now, and as its how manieth collective call; a shape of 0 is between calls. */
   PublishedCall current;
@@ -115,6 +125,7 @@ struct alignas(kLineBytes) SharedHeader {
 struct alignas(kLineBytes) OneShotSlot {
   std::atomic<std::uint64_t> sequence;
   CallWords call;
+  CallSite site;
   alignas(kLineBytes) std::byte payload[kOneShotBytes];
 };
 
@@ -122,6 +133,7 @@ struct alignas(kLineBytes) OneShotSlot {
 struct alignas(kLineBytes) Channel {
   struct alignas(kLineBytes) Chunk {
     CallWords call;
+    CallSite site;
   };
   /** Chunks that the sender has put in. */
   Counter sent;

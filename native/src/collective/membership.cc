@@ -6,10 +6,10 @@
 #include <thread>
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "process/cores.h"
 #include "status.h"
 
 namespace muster {
@@ -45,20 +45,6 @@ bool lockRank(int file, std::uint32_t rank) {
 bool isLocked(int file, std::uint32_t rank) {
   struct flock lock = byteLock(rank);
   return ::fcntl(file, kGetLock, &lock) != 0 || lock.l_type != F_UNLCK;
-}
-
-/** The cores that the system lets this thread run on. */
-std::bitset<kCoreBits> ownCores() {
-  std::bitset<kCoreBits> cores;
-#ifdef __linux__
-  cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
-    for (std::size_t core = 0; core < CPU_SETSIZE; core++) cores.set(core % kCoreBits, CPU_ISSET(core, &allowed) || cores.test(core % kCoreBits));
-    return cores;
-  }
-#endif
-  for (unsigned core = 0; core < std::thread::hardware_concurrency(); core++) cores.set(core % kCoreBits);
-  return cores;
 }
 
 muster_code systemError(const char* verb, const std::string& path) {

@@ -6,6 +6,7 @@
 
 #include "collective/describe.h"
 #include "collective/waiting.h"
+#include "dtype.h"
 
 namespace muster {
 namespace {
@@ -111,6 +112,7 @@ void Messages::sendChunk(Message& message) {
   const std::uint64_t turn = between.sent.value.load(std::memory_order_relaxed);
   const std::size_t bytes = chunkBytes(message);
   between.chunks[turn % 2].call = describeContent(*message.call);
+  between.chunks[turn % 2].site.store(message.call->site);
   if (bytes > 0) std::memcpy(payload(message, turn), static_cast<const std::byte*>(message.call->source) + message.done, bytes);
   communicator_.publishTo(message.call->peer, between.sent.value, turn + 1);
   advance(message, bytes);
@@ -119,14 +121,14 @@ void Messages::sendChunk(Message& message) {
 muster_code Messages::receiveChunk(Message& message) {
   Channel& between = channel(message);
   const std::uint64_t turn = between.received.value.load(std::memory_order_relaxed);
-  const CallWords sent = between.chunks[turn % 2].call;
-  if (sent != describeContent(*message.call)) {
-    muster_call other = unpackCall(sent);
+  const Channel::Chunk& chunk = between.chunks[turn % 2];
+  if (chunk.call != describeContent(*message.call)) {
+    muster_call other = unpackCall(chunk.call);
     other.kind = MUSTER_SEND;
     other.peer = communicator_.rank_;
     return communicator_.fail(MUSTER_MISMATCH, static_cast<std::int32_t>(message.call->peer),
-                              "in the communicator '" + communicator_.id_ + "' rank " + std::to_string(message.call->peer) + " made " + describeCall(other) +
-                                  ", and rank " + std::to_string(communicator_.rank_) + " made " + describeCall(*message.call));
+                              "in the communicator '" + communicator_.id_ + "' rank " + std::to_string(message.call->peer) + " made " + describeCall(other, chunk.site.load()) +
+                                  ", and rank " + std::to_string(communicator_.rank_) + " made " + describeCall(*message.call, siteOf(*message.call)));
   }
   const std::size_t bytes = chunkBytes(message);
   if (bytes > 0) std::memcpy(static_cast<std::byte*>(message.call->target) + message.done, payload(message, turn), bytes);

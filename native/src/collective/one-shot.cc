@@ -7,6 +7,7 @@
 #include "collective/communicator.h"
 #include "collective/describe.h"
 #include "collective/waiting.h"
+#include "dtype.h"
 
 namespace muster {
 

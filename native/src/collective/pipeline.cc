@@ -5,6 +5,7 @@
 
 #include "collective/describe.h"
 #include "collective/waiting.h"
+#include "dtype.h"
 #include "shm/copy.h"
 
 namespace muster {

@@ -1,24 +1,24 @@
 /**
  * The body of one table of kernels. Each file that includes this is compiled for another instruction set, and the
- * compiler's vectoriser does the rest; all but the 16-bit conversions are plain loops. Everything here is in
+ * compiler's vectoriser does the rest: all but the conversions of small floats are plain loops. Everything here is in
  * an unnamed namespace and calls, beyond the baseline, no inline function of others: the linker would keep one copy of such a
  * function, perhaps one that this processor cannot run.
  *
  * Bytes: reads n and writes 1 for each byte of the result. FLOPs: n - 1 an element.
- * Two sources go through registers only. More, and 16-bit types, go through a tile of accumulators in the first-level cache.
+ * Two sources go through registers only. More, and small floats, go through a tile of accumulators in the first-level cache.
  */
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
-#if defined(__F16C__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
-#include "collective/half-float.h"
 #include "collective/reduce.h"
+#if defined(__AVX2__) || defined(__aarch64__)
+#define MUSTER_HAS_LANES 1
+#include "kernels/lanes.h"
+#else
+#define MUSTER_HAS_LANES 0
+#include "kernels/formats.h"
+#endif
 
 namespace muster {
 namespace {
@@ -87,73 +87,29 @@ struct Widened {
   }
 };
 
-struct Bfloat16 {
-  using Stored = std::uint16_t;
+/** A float of 16 or 8 bits. */
+template <class Format>
+struct Small {
+  using Stored = typename Format::Element;
   using Accumulator = float;
   static void widen(const Stored* source, float* target, std::size_t count) {
-    for (std::size_t i = 0; i < count; i++) {
-      const std::uint32_t bits = std::uint32_t{source[i]} << 16;
-      __builtin_memcpy(target + i, &bits, sizeof bits);
-    }
-  }
-  static void narrow(const float* source, Stored* target, std::size_t count) {
-    for (std::size_t i = 0; i < count; i++) {
-      std::uint32_t bits;
-      __builtin_memcpy(&bits, source + i, sizeof bits);
-      const std::uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
-      const std::uint32_t quiet = bits | 0x400000u;
-      target[i] = static_cast<Stored>(((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded) >> 16);
-    }
-  }
-};
-
-struct Float16 {
-  using Stored = std::uint16_t;
-  using Accumulator = float;
-#if defined(__AVX512F__)
-  static constexpr __mmask16 kAll = 0xffff;  // GCC 12 takes the lanes of the unmasked intrinsics for uninitialised
-#endif
-
-  static void widen(const Stored* source, float* target, std::size_t count) {
-    std::size_t i = 0;
-#if defined(__AVX512F__)
-    for (; i + 16 <= count; i += 16) {
-      _mm512_storeu_ps(target + i, _mm512_maskz_cvtph_ps(kAll, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
-    }
-#elif defined(__F16C__)
-    for (; i + 8 <= count; i += 8) {
-      _mm256_storeu_ps(target + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i))));
-    }
-#elif defined(__aarch64__)
-    for (; i + 4 <= count; i += 4) vst1q_f32(target + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(source + i))));
-#endif
-    for (; i < count; i++) target[i] = widenOne(source[i]);
-  }
-
-  static void narrow(const float* source, Stored* target, std::size_t count) {
-    std::size_t i = 0;
-#if defined(__AVX512F__)
-    for (; i + 16 <= count; i += 16) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + i), _mm512_maskz_cvtps_ph(kAll, _mm512_loadu_ps(source + i), _MM_FROUND_TO_NEAREST_INT));
-    }
-#elif defined(__F16C__)
-    for (; i + 8 <= count; i += 8) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(target + i), _mm256_cvtps_ph(_mm256_loadu_ps(source + i), _MM_FROUND_TO_NEAREST_INT));
-    }
-#elif defined(__aarch64__)
-    for (; i + 4 <= count; i += 4) vst1_u16(target + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(source + i))));
-#endif
-    for (; i < count; i++) target[i] = narrowOne(source[i]);
-  }
-
- private:
-#if defined(__F16C__)
-  static float widenOne(Stored half) { return _cvtsh_ss(half); }
-  static Stored narrowOne(float value) { return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT); }
+#if MUSTER_HAS_LANES
+    kernels::lanes::forEachVector(count, [&](std::size_t at, std::size_t lanes) {
+      kernels::lanes::store<kernels::F32>(target + at, kernels::lanes::load<Format>(source + at, lanes), lanes);
+    });
 #else
-  static float widenOne(Stored half) { return float16ToFloat(half); }
-  static Stored narrowOne(float value) { return floatToFloat16(value); }
+    for (std::size_t i = 0; i < count; i++) target[i] = kernels::reference::widen<Format>(source[i]);
 #endif
+  }
+  static void narrow(const float* source, Stored* target, std::size_t count) {
+#if MUSTER_HAS_LANES
+    kernels::lanes::forEachVector(count, [&](std::size_t at, std::size_t lanes) {
+      kernels::lanes::store<Format>(target + at, kernels::lanes::load<kernels::F32>(source + at, lanes), lanes);
+    });
+#else
+    for (std::size_t i = 0; i < count; i++) target[i] = kernels::reference::narrow<Format>(source[i]);
+#endif
+  }
 };
 
 /** Two sources of a plain type. The target may be either, element by element: ivdep. */
@@ -206,13 +162,15 @@ void reduce(const void* const* sources, std::uint32_t sourceCount, void* target,
   {reduce<Element, Sum>, reduce<Element, Product>, reduce<Element, Min>, reduce<Element, Max>, reduce<Average, Sum, true>}
 
 /** In the order of muster_dtype and of muster_reduction. */
-#define MUSTER_REDUCE_KERNELS                              \
-  {                                                        \
-    MUSTER_REDUCE_ROW(Plain<double>, Plain<double>),       \
-    MUSTER_REDUCE_ROW(Plain<float>, Plain<float>),         \
-    MUSTER_REDUCE_ROW(Float16, Float16),                   \
-    MUSTER_REDUCE_ROW(Bfloat16, Bfloat16),                 \
-    MUSTER_REDUCE_ROW(Plain<std::int64_t>, Plain<std::int64_t>), \
+#define MUSTER_REDUCE_KERNELS                                      \
+  {                                                                \
+    MUSTER_REDUCE_ROW(Plain<float>, Plain<float>),                 \
+    MUSTER_REDUCE_ROW(Small<kernels::F16>, Small<kernels::F16>),   \
+    MUSTER_REDUCE_ROW(Small<kernels::Bf16>, Small<kernels::Bf16>), \
+    MUSTER_REDUCE_ROW(Small<kernels::E4m3>, Small<kernels::E4m3>), \
+    MUSTER_REDUCE_ROW(Small<kernels::E5m2>, Small<kernels::E5m2>), \
+    MUSTER_REDUCE_ROW(Plain<double>, Plain<double>),               \
+    MUSTER_REDUCE_ROW(Plain<std::int64_t>, Plain<std::int64_t>),   \
     MUSTER_REDUCE_ROW(Plain<std::int32_t>, Widened<std::int32_t>), \
     MUSTER_REDUCE_ROW(Plain<std::uint8_t>, Widened<std::uint8_t>), \
   }

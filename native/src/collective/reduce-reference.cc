@@ -1,7 +1,7 @@
 #include <cmath>
 
-#include "collective/half-float.h"
 #include "collective/reduce.h"
+#include "kernels/formats.h"
 
 namespace muster {
 namespace {
@@ -26,17 +26,30 @@ Number combineFloats(muster_reduction reduction, Number a, Number b) {
 
 /** One element of floating point, accumulated as `Number`. */
 template <class Stored, class Number, class Load, class Store>
-Stored reduceFloat(muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, std::size_t at, Load load, Store store) {
+void reduceFloat(muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, void* target, std::size_t at, Load load, Store store) {
   Number result = load(static_cast<const Stored*>(sources[0])[at]);
   for (std::uint32_t source = 1; source < sourceCount; source++) {
     result = combineFloats<Number>(reduction, result, load(static_cast<const Stored*>(sources[source])[at]));
   }
-  return store(reduction == MUSTER_AVERAGE ? result / static_cast<Number>(sourceCount) : result);
+  static_cast<Stored*>(target)[at] = store(reduction == MUSTER_AVERAGE ? result / static_cast<Number>(sourceCount) : result);
+}
+
+/** One element that is stored as it is computed with. */
+template <class Number>
+void reducePlain(muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, void* target, std::size_t at) {
+  const auto same = [](Number value) { return value; };
+  reduceFloat<Number, Number>(reduction, sources, sourceCount, target, at, same, same);
+}
+
+/** One float of 16 or 8 bits. */
+template <class Format>
+void reduceSmall(muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, void* target, std::size_t at) {
+  reduceFloat<typename Format::Element, float>(reduction, sources, sourceCount, target, at, kernels::reference::widen<Format>, kernels::reference::narrow<Format>);
 }
 
 /** One integer: modulo 2^64, and so modulo any smaller power of two. Signed where it matters. */
 template <class Stored>
-Stored reduceInteger(muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, std::size_t at) {
+void reduceInteger(muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, void* target, std::size_t at) {
   const auto first = static_cast<std::int64_t>(static_cast<const Stored*>(sources[0])[at]);
   auto result = static_cast<std::uint64_t>(first);
   for (std::uint32_t source = 1; source < sourceCount; source++) {
@@ -47,30 +60,20 @@ Stored reduceInteger(muster_reduction reduction, const void* const* sources, std
       result = combine(reduction, result, static_cast<std::uint64_t>(value));
     }
   }
-  if (reduction != MUSTER_AVERAGE) return static_cast<Stored>(result);
-  return static_cast<Stored>(static_cast<std::int64_t>(result) / static_cast<std::int64_t>(sourceCount));
+  if (reduction == MUSTER_AVERAGE) result = static_cast<std::uint64_t>(static_cast<std::int64_t>(result) / static_cast<std::int64_t>(sourceCount));
+  static_cast<Stored*>(target)[at] = static_cast<Stored>(result);
 }
 
 }  // namespace
 
 void reduceReference(muster_dtype dtype, muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, void* target,
                      std::size_t count) {
-  const auto same = [](auto value) { return value; };
-  for (std::size_t i = 0; i < count; i++) {
-    switch (dtype) {
-      case MUSTER_F64: static_cast<double*>(target)[i] = reduceFloat<double, double>(reduction, sources, sourceCount, i, same, same); break;
-      case MUSTER_F32: static_cast<float*>(target)[i] = reduceFloat<float, float>(reduction, sources, sourceCount, i, same, same); break;
-      case MUSTER_F16:
-        static_cast<std::uint16_t*>(target)[i] = reduceFloat<std::uint16_t, float>(reduction, sources, sourceCount, i, float16ToFloat, floatToFloat16);
-        break;
-      case MUSTER_BF16:
-        static_cast<std::uint16_t*>(target)[i] = reduceFloat<std::uint16_t, float>(reduction, sources, sourceCount, i, bfloat16ToFloat, floatToBfloat16);
-        break;
-      case MUSTER_I64: static_cast<std::int64_t*>(target)[i] = reduceInteger<std::int64_t>(reduction, sources, sourceCount, i); break;
-      case MUSTER_I32: static_cast<std::int32_t*>(target)[i] = reduceInteger<std::int32_t>(reduction, sources, sourceCount, i); break;
-      case MUSTER_U8: static_cast<std::uint8_t*>(target)[i] = reduceInteger<std::uint8_t>(reduction, sources, sourceCount, i); break;
-    }
-  }
+  using ReduceOne = void (*)(muster_reduction, const void* const*, std::uint32_t, void*, std::size_t);
+  constexpr ReduceOne kReduceOne[MUSTER_DTYPE_COUNT] = {
+      reducePlain<float>,  reduceSmall<kernels::F16>,   reduceSmall<kernels::Bf16>,  reduceSmall<kernels::E4m3>,  reduceSmall<kernels::E5m2>,
+      reducePlain<double>, reduceInteger<std::int64_t>, reduceInteger<std::int32_t>, reduceInteger<std::uint8_t>,
+  };
+  for (std::size_t at = 0; at < count; at++) kReduceOne[dtype](reduction, sources, sourceCount, target, at);
 }
 
 }  // namespace muster

@@ -31,6 +31,4 @@ std::size_t reduceTables(const ReduceTable* (&tables)[kReduceTablesMax]);
 void reduceReference(muster_dtype dtype, muster_reduction reduction, const void* const* sources, std::uint32_t sourceCount, void* target,
                      std::size_t count);
 
-std::size_t elementBytes(muster_dtype dtype);
-
 }  // namespace muster

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "collective/communicator.h"
+#include "process/cores.h"
 
 namespace muster {
 

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "kernels/device.h"
 #include "muster/gemm.h"
 
 namespace muster::kernels {
@@ -16,7 +17,7 @@ inline constexpr float kNormalDensity = 0.3989422804014327f;
 
 namespace reference {
 
-inline float activate(muster_activation activation, float x) {
+MUSTER_ON_EVERY_DEVICE inline float activate(muster_activation activation, float x) {
   switch (activation) {
     case MUSTER_IDENTITY: break;
     case MUSTER_RELU: return x < 0 ? 0 : x;  // NaN stays
@@ -27,7 +28,7 @@ inline float activate(muster_activation activation, float x) {
   return x;
 }
 
-inline float slope(muster_activation activation, float x) {
+MUSTER_ON_EVERY_DEVICE inline float slope(muster_activation activation, float x) {
   switch (activation) {
     case MUSTER_IDENTITY: break;
     case MUSTER_RELU: return x <= 0 ? 0 : 1;

@@ -9,43 +9,34 @@
 namespace muster::kernels {
 namespace {
 
-constexpr const char* kFormatNames[MUSTER_FORMAT_COUNT] = {"f32", "f16", "bf16", "f8e4m3", "f8e5m2"};
-constexpr std::uint64_t kFormatBytes[MUSTER_FORMAT_COUNT] = {4, 2, 2, 1, 1};
-
-bool isFormat(muster_format format) { return static_cast<std::uint32_t>(format) < MUSTER_FORMAT_COUNT; }
-
-std::string namesOf(FormatSet formats) {
+std::string namesOf(DtypeSet dtypes) {
   std::string names;
-  for (std::uint32_t format = 0; format < MUSTER_FORMAT_COUNT; format++) {
-    if ((formats & 1u << format) != 0) names += (names.empty() ? "" : ", ") + std::string(kFormatNames[format]);
+  for (std::uint32_t dtype = 0; dtype < MUSTER_DTYPE_COUNT; dtype++) {
+    if ((dtypes & 1u << dtype) != 0) names += (names.empty() ? "" : ", ") + std::string(dtypeName(static_cast<muster_dtype>(dtype)));
   }
   return names;
 }
 
 }  // namespace
 
-const char* formatName(muster_format format) { return isFormat(format) ? kFormatNames[format] : "an unknown format"; }
-
-std::uint64_t formatBytes(muster_format format) { return kFormatBytes[format]; }
-
-void TensorCheck::add(const muster_tensor& tensor, const char* name, FormatSet formats, bool isWritten) {
+void TensorCheck::add(const muster_tensor& tensor, const char* name, DtypeSet dtypes, bool isWritten) {
   if (code_ != MUSTER_OK) return;
-  if (!isFormat(tensor.format) || (formats & setOf(tensor.format)) == 0) {
-    code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has the format %s; this call takes %s", name, index_, formatName(tensor.format), namesOf(formats).c_str());
+  if (!isDtype(tensor.dtype) || (dtypes & setOf(tensor.dtype)) == 0) {
+    code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has the dtype %s; this call takes %s", name, index_, dtypeName(tensor.dtype), namesOf(dtypes).c_str());
     return;
   }
   if (tensor.elements == 0) return;
   const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data);
-  const std::uint64_t elementBytes = formatBytes(tensor.format);
-  if (tensor.data == nullptr || tensor.elements > (UINTPTR_MAX - begin) / elementBytes) {
+  const std::size_t bytes = elementBytes(tensor.dtype);
+  if (tensor.data == nullptr || tensor.elements > (UINTPTR_MAX - begin) / bytes) {
     code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has no memory for its %" PRIu64 " elements", name, index_, tensor.elements);
     return;
   }
-  if (begin % elementBytes != 0) {
-    code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " is not aligned: its address must be a multiple of %" PRIu64 " bytes", name, index_, elementBytes);
+  if (begin % bytes != 0) {
+    code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " is not aligned: its address must be a multiple of %zu bytes", name, index_, bytes);
     return;
   }
-  extents_.push_back({begin, begin + tensor.elements * elementBytes, name, index_, isWritten});
+  extents_.push_back({begin, begin + tensor.elements * bytes, name, index_, isWritten});
 }
 
 void TensorCheck::hasElements(const muster_tensor& tensor, const char* name, std::uint64_t wanted, const char* source) {
@@ -53,20 +44,20 @@ void TensorCheck::hasElements(const muster_tensor& tensor, const char* name, std
   code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has %" PRIu64 " elements, and %" PRIu64 " are wanted: as many as %s", name, index_, tensor.elements, wanted, source);
 }
 
-void TensorCheck::writesOver(const muster_tensor& tensor, const char* name, const muster_tensor& input, FormatSet formats) {
-  if (tensor.data == input.data && tensor.elements == input.elements && tensor.format == input.format) removeReadsOf(input);
-  writes(tensor, name, formats);
+void TensorCheck::writesOver(const muster_tensor& tensor, const char* name, const muster_tensor& input, DtypeSet dtypes) {
+  if (tensor.data == input.data && tensor.elements == input.elements && tensor.dtype == input.dtype) removeReadsOf(input);
+  writes(tensor, name, dtypes);
 }
 
 void TensorCheck::removeReadsOf(const muster_tensor& tensor) {
   const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data);
-  const std::uintptr_t end = begin + tensor.elements * (isFormat(tensor.format) ? formatBytes(tensor.format) : 0);
+  const std::uintptr_t end = begin + tensor.elements * (isDtype(tensor.dtype) ? elementBytes(tensor.dtype) : 0);
   std::erase_if(extents_, [&](const Extent& extent) { return extent.begin == begin && extent.end == end && !extent.isWritten; });
 }
 
-void TensorCheck::hasFormat(const muster_tensor& tensor, const char* name, muster_format wanted) {
-  if (code_ != MUSTER_OK || tensor.format == wanted) return;
-  code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has the format %s, and %s is wanted", name, index_, formatName(tensor.format), formatName(wanted));
+void TensorCheck::hasDtype(const muster_tensor& tensor, const char* name, muster_dtype wanted) {
+  if (code_ != MUSTER_OK || tensor.dtype == wanted) return;
+  code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s %" PRIu64 " has the dtype %s, and %s is wanted", name, index_, dtypeName(tensor.dtype), dtypeName(wanted));
 }
 
 muster_code TensorCheck::code() {

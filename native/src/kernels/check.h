@@ -4,19 +4,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "dtype.h"
 #include "muster/tensor.h"
 
 namespace muster::kernels {
 
-/** Formats as bits of a set. */
-using FormatSet = std::uint32_t;
-constexpr FormatSet setOf(muster_format format) { return 1u << format; }
-inline constexpr FormatSet kAnyFormat = (1u << MUSTER_FORMAT_COUNT) - 1;
+/** Dtypes as bits of a set. */
+using DtypeSet = std::uint32_t;
+constexpr DtypeSet setOf(muster_dtype dtype) { return 1u << dtype; }
+inline constexpr DtypeSet kKernelDtypes = (1u << kKernelDtypeCount) - 1;
 /** Those that gradients and activations come in. */
-inline constexpr FormatSet kTrainingFormats = setOf(MUSTER_FORMAT_F32) | setOf(MUSTER_FORMAT_F16) | setOf(MUSTER_FORMAT_BF16);
-
-const char* formatName(muster_format format);
-std::uint64_t formatBytes(muster_format format);
+inline constexpr DtypeSet kTrainingDtypes = setOf(MUSTER_F32) | setOf(MUSTER_F16) | setOf(MUSTER_BF16);
 
 /**
  * The tensors of one call: each is checked as it is added, then all against each other. The first thing that is wrong is the answer of
@@ -27,17 +25,17 @@ class TensorCheck {
   /** For calls that list tensors: the position that is named with those that follow. */
   void at(std::uint64_t index) { index_ = index; }
 
-  void reads(const muster_tensor& tensor, const char* name, FormatSet formats) { add(tensor, name, formats, false); }
-  void writes(const muster_tensor& tensor, const char* name, FormatSet formats) { add(tensor, name, formats, true); }
+  void reads(const muster_tensor& tensor, const char* name, DtypeSet dtypes) { add(tensor, name, dtypes, false); }
+  void writes(const muster_tensor& tensor, const char* name, DtypeSet dtypes) { add(tensor, name, dtypes, true); }
 
-  /** A result, which may be the very memory of the `input` of its format and size. */
-  void writesOver(const muster_tensor& tensor, const char* name, const muster_tensor& input, FormatSet formats);
+  /** A result, which may be the very memory of the `input` of its dtype and size. */
+  void writesOver(const muster_tensor& tensor, const char* name, const muster_tensor& input, DtypeSet dtypes);
 
   /** `tensor` must have as many elements as `wanted`, of which `source` says what they are. */
   void hasElements(const muster_tensor& tensor, const char* name, std::uint64_t wanted, const char* source);
 
-  /** `tensor` must have `wanted`'s format. */
-  void hasFormat(const muster_tensor& tensor, const char* name, muster_format wanted);
+  /** `tensor` must have `wanted`'s dtype. */
+  void hasDtype(const muster_tensor& tensor, const char* name, muster_dtype wanted);
 
   /** That no tensor which is written overlaps another. */
   muster_code code();
@@ -53,7 +51,7 @@ class TensorCheck {
 
   void removeReadsOf(const muster_tensor& tensor);
 
-  void add(const muster_tensor& tensor, const char* name, FormatSet formats, bool isWritten);
+  void add(const muster_tensor& tensor, const char* name, DtypeSet dtypes, bool isWritten);
 
   std::vector<Extent> extents_;
   std::uint64_t index_ = 0;

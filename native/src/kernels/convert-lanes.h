@@ -10,7 +10,7 @@ namespace {
 template <class Source>
 [[gnu::always_inline]] inline Floats loadQuiet(const typename Source::Element* from) {
   const Floats value = load<Source>(from);
-  if constexpr (Source::kFormat != MUSTER_FORMAT_BF16) return value;
+  if constexpr (Source::kDtype != MUSTER_BF16) return value;
   return floats(value != value ? words(value) | kF32Quiet : words(value));
 }
 

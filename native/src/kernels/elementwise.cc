@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/calls.h"
 #include "kernels/check.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
@@ -12,25 +13,6 @@
 
 namespace muster::kernels {
 namespace {
-
-muster_code checkActivation(muster_activation activation) {
-  if (static_cast<std::uint32_t>(activation) < MUSTER_ACTIVATIONS) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no activation %d", static_cast<int>(activation));
-}
-
-/** Of calls that take two inputs, or one twice, to a result number by number. */
-muster_code checkNumberByNumber(const muster_tensor& first, const muster_tensor& second, const muster_tensor& result, std::uint32_t threads) {
-  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  TensorCheck check;
-  check.reads(first, "input", kTrainingFormats);
-  check.reads(second, "second input", kTrainingFormats);
-  check.hasFormat(second, "second input", first.format);
-  check.hasFormat(result, "result", first.format);
-  check.hasElements(second, "second input", first.elements, "the input");
-  check.hasElements(result, "result", first.elements, "the input");
-  check.writesOver(result, "result", result.data == second.data ? second : first, kTrainingFormats);
-  return check.code();
-}
 
 /** Calls `body(offset, elements)` for all pieces of a tensor. */
 template <class Body>
@@ -48,55 +30,43 @@ muster_code checkTokens(const std::int32_t* tokens, std::uint64_t count, std::ui
   return MUSTER_OK;
 }
 
-/** Of an embedding: `table` and `rows` are whole rows of `columns`. */
-muster_code checkEmbedding(const muster_tensor& table, const muster_tensor& rows, std::uint64_t columns, const std::int32_t* tokens) {
-  if (columns == 0 || table.elements % columns != 0 || rows.elements % columns != 0) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%llu and %llu elements are not whole rows of %llu columns", static_cast<unsigned long long>(table.elements),
-                       static_cast<unsigned long long>(rows.elements), static_cast<unsigned long long>(columns));
-  }
-  return checkTokens(tokens, rows.elements / columns, table.elements / columns);
-}
-
 }  // namespace
 }  // namespace muster::kernels
 
 using namespace muster::kernels;
 
 muster_code muster_combine(muster_pairwise operation, const muster_tensor* first, const muster_tensor* second, const muster_tensor* result, uint32_t threads) {
-  if (operation != MUSTER_ADD && operation != MUSTER_MULTIPLY) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no pairwise operation %d", static_cast<int>(operation));
-  if (const muster_code code = checkNumberByNumber(*first, *second, *result, threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkCombine(operation, *first, *second, *result); code != MUSTER_OK) return code;
   forEachPiece(*first, threads, [&](std::size_t offset, std::size_t elements) {
-    table().layers[first->format].combine(operation, elementAt(*first, offset), elementAt(*second, offset), elementAt(*result, offset), elements);
+    table().layers[first->dtype].combine(operation, elementAt(*first, offset), elementAt(*second, offset), elementAt(*result, offset), elements);
   });
   return MUSTER_OK;
 }
 
 muster_code muster_activate(muster_activation activation, const muster_tensor* input, const muster_tensor* result, uint32_t threads) {
-  if (const muster_code code = checkActivation(activation); code != MUSTER_OK) return code;
-  if (const muster_code code = checkNumberByNumber(*input, *input, *result, threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkActivate(activation, *input, *result); code != MUSTER_OK) return code;
   forEachPiece(*input, threads, [&](std::size_t offset, std::size_t elements) {
-    table().layers[input->format].activate(activation, elementAt(*input, offset), elementAt(*result, offset), elements);
+    table().layers[input->dtype].activate(activation, elementAt(*input, offset), elementAt(*result, offset), elements);
   });
   return MUSTER_OK;
 }
 
 muster_code muster_activate_backward(muster_activation activation, const muster_tensor* input, const muster_tensor* gradient, const muster_tensor* result, uint32_t threads) {
-  if (const muster_code code = checkActivation(activation); code != MUSTER_OK) return code;
-  if (const muster_code code = checkNumberByNumber(*input, *gradient, *result, threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkActivateBackward(activation, *input, *gradient, *result); code != MUSTER_OK) return code;
   forEachPiece(*input, threads, [&](std::size_t offset, std::size_t elements) {
-    table().layers[input->format].activateBackward(activation, elementAt(*input, offset), elementAt(*gradient, offset), elementAt(*result, offset), elements);
+    table().layers[input->dtype].activateBackward(activation, elementAt(*input, offset), elementAt(*gradient, offset), elementAt(*result, offset), elements);
   });
   return MUSTER_OK;
 }
 
 muster_code muster_summarize(muster_reduction_kind kind, const muster_tensor* input, uint32_t threads, double* result) {
-  if (kind != MUSTER_TOTAL && kind != MUSTER_LARGEST) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no reduction %d", static_cast<int>(kind));
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  TensorCheck check;
-  check.reads(*input, "input", kTrainingFormats);
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
+  if (const muster_code code = checkSummarize(kind, *input); code != MUSTER_OK) return code;
   const auto pieces = piecesOf(1, [&](std::size_t) { return input->elements; });
-  const LayerKernels& kernels = table().layers[input->format];
+  const LayerKernels& kernels = table().layers[input->dtype];
   const auto summarize = kind == MUSTER_TOTAL ? kernels.total : kernels.largest;
   std::vector<double> parts(pieces.size());
   parallelFor(threadCount(threads), pieces.size(), [&](std::size_t item) { parts[item] = summarize(elementAt(*input, pieces[item].offset), pieces[item].elements); });
@@ -114,25 +84,18 @@ muster_code muster_summarize(muster_reduction_kind kind, const muster_tensor* in
 
 muster_code muster_embedding(const muster_tensor* weights, uint64_t columns, const int32_t* tokens, const muster_tensor* result, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  TensorCheck check;
-  check.reads(*weights, "table", kTrainingFormats);
-  check.writes(*result, "result", kTrainingFormats);
-  check.hasFormat(*result, "result", weights->format);
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
-  if (const muster_code code = checkEmbedding(*weights, *result, columns, tokens); code != MUSTER_OK) return code;
+  if (const muster_code code = checkEmbedding(*weights, columns, *result); code != MUSTER_OK) return code;
+  if (const muster_code code = checkTokens(tokens, result->elements / columns, weights->elements / columns); code != MUSTER_OK) return code;
   parallelFor(threadCount(threads), result->elements / columns, [&](std::size_t row) {
-    std::memcpy(elementAt(*result, row * columns), elementAt(*weights, static_cast<std::size_t>(tokens[row]) * columns), columns * formatBytes(weights->format));
+    std::memcpy(elementAt(*result, row * columns), elementAt(*weights, static_cast<std::size_t>(tokens[row]) * columns), columns * muster::elementBytes(weights->dtype));
   });
   return MUSTER_OK;
 }
 
 muster_code muster_embedding_backward(const muster_tensor* gradient, uint64_t columns, const int32_t* tokens, const muster_tensor* table_gradient, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  TensorCheck check;
-  check.reads(*gradient, "gradient", kTrainingFormats);
-  check.writes(*table_gradient, "table gradient", setOf(MUSTER_FORMAT_F32));
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
-  if (const muster_code code = checkEmbedding(*table_gradient, *gradient, columns, tokens); code != MUSTER_OK) return code;
+  if (const muster_code code = checkEmbeddingBackward(*gradient, columns, *table_gradient); code != MUSTER_OK) return code;
+  if (const muster_code code = checkTokens(tokens, gradient->elements / columns, table_gradient->elements / columns); code != MUSTER_OK) return code;
   // Threads take columns, not rows: a token may come twice.
   constexpr std::size_t kStripColumns = 256;
   parallelFor(threadCount(threads), (columns + kStripColumns - 1) / kStripColumns, [&](std::size_t strip) {
@@ -140,7 +103,7 @@ muster_code muster_embedding_backward(const muster_tensor* gradient, uint64_t co
     const std::size_t width = std::min<std::size_t>(kStripColumns, columns - first);
     for (std::size_t row = 0; row < gradient->elements / columns; row++) {
       auto* const sums = static_cast<float*>(elementAt(*table_gradient, static_cast<std::size_t>(tokens[row]) * columns + first));
-      table().layers[gradient->format].addTo(sums, elementAt(*gradient, row * columns + first), width);
+      table().layers[gradient->dtype].addTo(sums, elementAt(*gradient, row * columns + first), width);
     }
   });
   return MUSTER_OK;

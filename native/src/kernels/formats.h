@@ -1,5 +1,5 @@
 /**
- * The storage formats: their layouts, and their conversions in plain scalar code, which the vector code (lanes.h) must equal bit by bit.
+ * The floats of 16 and 8 bits: their layouts, and their conversions in plain scalar code, which the vector code (lanes.h) must equal bit by bit.
  * Source: IEEE 754-2019; OCP 8-bit Floating Point Specification 1.0; what it leaves open (E4M3 saturates, FP8 NaNs are all ones) as in
  * PyTorch 2.13 and as the conversions of NVIDIA's processors.
  */
@@ -10,27 +10,28 @@
 #include <cmath>
 #include <cstdint>
 
-#include "muster/tensor.h"
+#include "kernels/device.h"
+#include "muster/dtype.h"
 
 namespace muster::kernels {
 
 /** An f32, which needs no conversion. */
 struct F32 {
   using Element = float;
-  static constexpr muster_format kFormat = MUSTER_FORMAT_F32;
+  static constexpr muster_dtype kDtype = MUSTER_F32;
 };
 
 /** A format of sign, `exponentBits` and `mantissaBits`, in this order, all of them but E4M3 laid out as IEEE's. */
-template <class Storage, muster_format format, int exponentBits, int mantissaBits>
+template <class Storage, muster_dtype dtype, int exponentBits, int mantissaBits>
 struct SmallFormat {
   using Element = Storage;
-  static constexpr muster_format kFormat = format;
+  static constexpr muster_dtype kDtype = dtype;
   static constexpr int kBits = 8 * sizeof(Storage);
   static constexpr int kMantissaBits = mantissaBits;
   static constexpr int kBias = (1 << (exponentBits - 1)) - 1;
   /** The exponent of the smallest normal number and of all denormal ones. */
   static constexpr int kExponentMin = 1 - kBias;
-  static constexpr bool kHasInfinity = format != MUSTER_FORMAT_F8_E4M3;
+  static constexpr bool kHasInfinity = dtype != MUSTER_F8_E4M3;
   static constexpr std::uint32_t kMagnitudeMask = (1u << (kBits - 1)) - 1;
   static constexpr std::uint32_t kInfinity = kHasInfinity ? ((1u << exponentBits) - 1) << mantissaBits : kMagnitudeMask;
   static constexpr std::uint32_t kLargest = kInfinity - 1;
@@ -38,10 +39,10 @@ struct SmallFormat {
   static constexpr std::uint32_t kOverflow = kHasInfinity ? kInfinity : kLargest;
 };
 
-using F16 = SmallFormat<std::uint16_t, MUSTER_FORMAT_F16, 5, 10>;
-using Bf16 = SmallFormat<std::uint16_t, MUSTER_FORMAT_BF16, 8, 7>;
-using E4m3 = SmallFormat<std::uint8_t, MUSTER_FORMAT_F8_E4M3, 4, 3>;
-using E5m2 = SmallFormat<std::uint8_t, MUSTER_FORMAT_F8_E5M2, 5, 2>;
+using F16 = SmallFormat<std::uint16_t, MUSTER_F16, 5, 10>;
+using Bf16 = SmallFormat<std::uint16_t, MUSTER_BF16, 8, 7>;
+using E4m3 = SmallFormat<std::uint8_t, MUSTER_F8_E4M3, 4, 3>;
+using E5m2 = SmallFormat<std::uint8_t, MUSTER_F8_E5M2, 5, 2>;
 
 inline constexpr std::uint32_t kF32Magnitude = 0x7fffffff;
 inline constexpr std::uint32_t kF32Infinity = 0x7f800000;
@@ -89,7 +90,7 @@ float widen(typename Format::Element element) {
 
 template <class Format>
 float read(const typename Format::Element* data, std::size_t index) {
-  if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+  if constexpr (Format::kDtype == MUSTER_F32) {
     return data[index];
   } else {
     return widen<Format>(data[index]);
@@ -98,7 +99,7 @@ float read(const typename Format::Element* data, std::size_t index) {
 
 template <class Format>
 void write(typename Format::Element* data, std::size_t index, float value) {
-  if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+  if constexpr (Format::kDtype == MUSTER_F32) {
     data[index] = value;
   } else {
     data[index] = narrow<Format>(value);
@@ -107,17 +108,16 @@ void write(typename Format::Element* data, std::size_t index, float value) {
 
 }  // namespace reference
 
-/** Calls `visit` with the format's type. */
+/** Calls `visit` with the type for one of kKernelDtypes. */
 template <class Visitor>
-decltype(auto) withFormat(muster_format format, Visitor&& visit) {
-  switch (format) {
-    case MUSTER_FORMAT_F16: return visit(F16{});
-    case MUSTER_FORMAT_BF16: return visit(Bf16{});
-    case MUSTER_FORMAT_F8_E4M3: return visit(E4m3{});
-    case MUSTER_FORMAT_F8_E5M2: return visit(E5m2{});
-    case MUSTER_FORMAT_F32: break;
+decltype(auto) withFormat(muster_dtype dtype, Visitor&& visit) {
+  switch (dtype) {
+    case MUSTER_F16: return visit(F16{});
+    case MUSTER_BF16: return visit(Bf16{});
+    case MUSTER_F8_E4M3: return visit(E4m3{});
+    case MUSTER_F8_E5M2: return visit(E5m2{});
+    default: return visit(F32{});
   }
-  return visit(F32{});
 }
 
 }  // namespace muster::kernels

@@ -8,10 +8,7 @@
 namespace muster::kernels::lanes {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr std::size_t kTileRows = 14;
-constexpr std::size_t kTileVectors = 2;
-#elif defined(__AVX2__)
+#if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr std::size_t kTileRows = 6;
 constexpr std::size_t kTileVectors = 2;
 #else
@@ -20,10 +17,9 @@ constexpr std::size_t kTileVectors = 3;
 #endif
 constexpr std::size_t kTileColumns = kTileVectors * kLanes;
 
-/** How many words ahead panels are fetched: the processor's own prefetching ends at every page. What follows a panel is the next one. */
-constexpr std::size_t kRowsAhead = 64;
-constexpr std::size_t kColumnsAhead = 16;
-/** The same of the inputs, in vectors along a line, and in lines. */
+/** How many words ahead columns are fetched: the processor's own prefetching ends at every page. What follows a panel is the next one. */
+constexpr std::size_t kColumnsAhead = 8;
+/** The same of the inputs that are packed, in vectors along a line, and in lines. */
 constexpr std::size_t kPackAhead = 8;
 
 /** Words are f32, widened from `Format`. */
@@ -31,19 +27,20 @@ template <class Format>
 struct Widened {
   using Element = typename Format::Element;
   static constexpr std::size_t kWordDepth = 1;
+  static constexpr bool kRowsInPlace = Format::kDtype == MUSTER_F32;
+  static constexpr bool kColumnsInPlace = kRowsInPlace;
 
   /** A vector of words that follow each other in depth. */
   [[gnu::always_inline]] static Floats along(const Element* line) { return load<Format>(line); }
   /** A word of each of as many lines as a vector has, which are neighbours in memory. */
   [[gnu::always_inline]] static Floats across(const Element* words, std::size_t) { return load<Format>(words); }
   [[gnu::always_inline]] static float one(const Element* word, std::size_t, bool) {
-    if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+    if constexpr (Format::kDtype == MUSTER_F32) {
       return *word;
     } else {
       return loadPart<Format>(word, 1)[0];
     }
   }
-  [[gnu::always_inline]] static Floats accumulate(Floats sum, Floats row, Floats column) { return multiplyAdd(row, column, sum); }
 };
 
 #if defined(__AVX512BF16__)
@@ -51,6 +48,8 @@ struct Widened {
 struct Bf16Pairs {
   using Element = std::uint16_t;
   static constexpr std::size_t kWordDepth = 2;
+  static constexpr bool kRowsInPlace = true;
+  static constexpr bool kColumnsInPlace = false;
 
   [[gnu::always_inline]] static Floats along(const Element* line) { return loadVector<Floats>(line); }
   [[gnu::always_inline]] static Floats across(const Element* words, std::size_t depthStride) {
@@ -61,9 +60,6 @@ struct Bf16Pairs {
   [[gnu::always_inline]] static float one(const Element* word, std::size_t depthStride, bool isWhole) {
     const std::uint32_t odd = isWhole ? word[depthStride] : 0;
     return std::bit_cast<float>(*word | odd << 16);
-  }
-  [[gnu::always_inline]] static Floats accumulate(Floats sum, Floats row, Floats column) {
-    return reinterpret_cast<Floats>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(row), reinterpret_cast<__m512bh>(column)));
   }
 };
 #endif
@@ -120,17 +116,29 @@ std::size_t packAlong(const Lines& lines, std::size_t depth, float* panel) {
   return at;
 }
 
-/** Lines that are neighbours in memory. @returns the words that were packed. */
-template <class Word, std::size_t width>
+/** A word of each of `count` lines that are neighbours in memory, fewer than a vector has; zeros behind them. */
+template <class Word>
+[[gnu::always_inline]] inline Floats acrossPart(const typename Word::Element* words, std::size_t depthStride, std::size_t count) {
+  typename Word::Element elements[Word::kWordDepth * kLanes] = {};
+  for (std::size_t deep = 0; deep < Word::kWordDepth; deep++) std::memcpy(elements + deep * kLanes, words + deep * depthStride, count * sizeof *elements);
+  return Word::across(elements, kLanes);
+}
+
+/** Lines that are neighbours in memory, `width` of them or, at an edge, fewer. @returns the words that were packed. */
+template <class Word, std::size_t width, bool isWhole>
 std::size_t packAcross(const Lines& lines, std::size_t depth, float* panel) {
   const auto* data = static_cast<const typename Word::Element*>(lines.data);
   for (std::size_t at = 0; at < depth; at++) {
     const auto* from = data + at * Word::kWordDepth * lines.depthStride;
     float* to = panel + at * width;
     for (std::size_t ahead = 0; ahead < width * sizeof *from; ahead += 64) __builtin_prefetch(reinterpret_cast<const std::byte*>(from + kPackAhead * Word::kWordDepth * lines.depthStride) + ahead);
-    std::size_t line = 0;
-    for (; line + kLanes <= width; line += kLanes) storeVector(to + line, Word::across(from + line, lines.depthStride));
-    for (; line < width; line++) to[line] = Word::one(from + line, lines.depthStride, true);
+#pragma GCC unroll 4
+    for (std::size_t line = 0; line < width; line += kLanes) {
+      const std::size_t room = std::min(kLanes, width - line);
+      const std::size_t present = isWhole ? room : lines.lines <= line ? 0 : std::min(room, lines.lines - line);
+      const Floats words = present == kLanes ? Word::across(from + line, lines.depthStride) : acrossPart<Word>(from + line, lines.depthStride, present);
+      std::memcpy(to + line, &words, room * sizeof *to);
+    }
   }
   return depth;
 }
@@ -142,8 +150,8 @@ void pack(const Lines& lines, float* panel) {
   std::size_t at = 0;
   if (lines.depthStride == 1) {
     at = packAlong<Word, width>(lines, whole, panel);
-  } else if (lines.lineStride == 1 && lines.lines == width) {
-    at = packAcross<Word, width>(lines, whole, panel);
+  } else if (lines.lineStride == 1) {
+    at = lines.lines == width ? packAcross<Word, width, true>(lines, whole, panel) : packAcross<Word, width, false>(lines, whole, panel);
   }
   const auto* data = static_cast<const typename Word::Element*>(lines.data);
   for (; at < depth; at++) {
@@ -173,43 +181,124 @@ template <class Result>
   store<Result>(result, target.activation == MUSTER_IDENTITY ? sum : activate(target.activation, sum), count);
 }
 
-template <class Word, class Result>
-void tile(std::size_t depth, const float* rows, const float* columns, const TileTarget& target) {
+/** Sums with products of f32. */
+struct F32Products {
+  [[gnu::always_inline]] static Floats add(Floats sum, Floats row, Floats column) { return multiplyAdd(row, column, sum); }
+};
+
+#if defined(__AVX512BF16__)
+/** Sums with products of pairs of bf16. */
+struct Bf16PairProducts {
+  [[gnu::always_inline]] static Floats add(Floats sum, Floats row, Floats column) {
+    return reinterpret_cast<Floats>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(row), reinterpret_cast<__m512bh>(column)));
+  }
+};
+#endif
+
+/** The innermost loops: the sums of one tile, or of one at the result's edge. */
+template <class Products, std::size_t rows, std::size_t vectors>
+[[gnu::always_inline]] inline void sumUp(std::size_t depth, const Panel& left, const Panel& right, Floats (&sums)[rows][vectors]) {
+  constexpr std::size_t lineBytes = 64;
+  constexpr std::size_t lineWords = lineBytes / sizeof(float);
+  const std::size_t nextStride = std::max(lineBytes, left.lineStride);
+  const std::byte* row = left.data;
+  const std::byte* column = right.data;
+  for (std::size_t at = 0; at < depth; at += lineWords) {
+    // Of the rows that come next, into the second cache: a cache line of each while as many words of these are used up.
+    const std::byte* next = row + left.nextBytes;
+#pragma GCC unroll 16
+    for (std::size_t line = 0; line < rows; line++, next += nextStride) __builtin_prefetch(next, 0, 2);
+    for (std::size_t word = std::min(depth, at + lineWords) - at; word > 0; word--) {
+      Floats columns[vectors];
+#pragma GCC unroll 4
+      for (std::size_t vector = 0; vector < vectors; vector++) {
+        __builtin_prefetch(column + kColumnsAhead * right.depthStride + vector * sizeof *columns);
+        columns[vector] = loadVector<Floats>(column + vector * sizeof *columns);
+      }
+#pragma GCC unroll 16
+      for (std::size_t line = 0; line < rows; line++) {
+        const Floats one = splat(loadVector<float>(row + line * left.lineStride));
+#pragma GCC unroll 4
+        for (std::size_t vector = 0; vector < vectors; vector++) sums[line][vector] = Products::add(sums[line][vector], one, columns[vector]);
+      }
+      row += left.depthStride;
+      column += right.depthStride;
+    }
+  }
+}
+
+/** A whole tile of f32 without an activation: nothing but its sums is ever held, and those in registers. */
+template <class Products, std::size_t vectors>
+void plainTile(std::size_t depth, const Panel& left, const Panel& right, const TileTarget& target) {
+  Floats sums[kTileRows][vectors] = {};
+  sumUp<Products>(depth, left, right, sums);
+  const auto forEachSum = [&](auto&& body) __attribute__((always_inline)) {
+#pragma GCC unroll 16
+    for (std::size_t row = 0; row < kTileRows; row++) {
+#pragma GCC unroll 4
+      for (std::size_t vector = 0; vector < vectors; vector++) body(sums[row][vector], target.sums + row * target.sumsStride + vector * kLanes, vector);
+    }
+  };
+  if (target.alpha != 1) forEachSum([&](Floats& sum, const float*, std::size_t) { sum *= target.alpha; });
+  if (!target.isFirstDepth) {
+    forEachSum([&](Floats& sum, const float* place, std::size_t) { sum += load<F32>(place); });
+  } else if (target.beta != 0) {
+    forEachSum([&](Floats& sum, const float* place, std::size_t) { sum += target.beta * load<F32>(place); });
+  }
+  if (target.isLastDepth && target.bias != nullptr) forEachSum([&](Floats& sum, const float*, std::size_t vector) { sum += load<F32>(target.bias + vector * kLanes); });
+  forEachSum([&](Floats& sum, float* place, std::size_t) { store<F32>(place, sum); });
+}
+
+/** The sums of a part of a tile, in memory: rows of kTileColumns. */
+template <class Products, std::size_t rows, std::size_t vectors>
+void partSums(std::size_t depth, const Panel& left, const Panel& right, float* result) {
+  Floats sums[rows][vectors] = {};
+  sumUp<Products>(depth, left, right, sums);
+#pragma GCC unroll 16
+  for (std::size_t row = 0; row < rows; row++) {
+#pragma GCC unroll 4
+    for (std::size_t vector = 0; vector < vectors; vector++) storeVector(result + row * kTileColumns + vector * kLanes, sums[row][vector]);
+  }
+}
+
+using PlainTile = void (*)(std::size_t, const Panel&, const Panel&, const TileTarget&);
+using PartSums = void (*)(std::size_t, const Panel&, const Panel&, float*);
+
+/** plainTile for every width in vectors, and partSums for every size of a part. */
+template <class Products, class = std::make_index_sequence<kTileVectors>, class = std::make_index_sequence<kTileRows * kTileVectors>>
+struct Tiles;
+template <class Products, std::size_t... width, std::size_t... part>
+struct Tiles<Products, std::index_sequence<width...>, std::index_sequence<part...>> {
+  static constexpr PlainTile kPlain[] = {plainTile<Products, width + 1>...};
+  static constexpr PartSums kParts[] = {partSums<Products, part / kTileVectors + 1, part % kTileVectors + 1>...};
+};
+
+template <class Products, class Result>
+void tile(std::size_t depth, const Panel& left, const Panel& right, const TileTarget& target) {
   // The result's lines arrive while the sums are made. Not into the first cache: rows a power of two apart would drive each other out.
   for (std::size_t row = 0; row < target.rows; row++) {
     for (std::size_t column = 0; column < kTileColumns; column += 16) __builtin_prefetch(target.sums + row * target.sumsStride + column, 1, 2);
   }
-  Floats sums[kTileRows][kTileVectors] = {};
-  for (std::size_t at = 0; at < depth; at++) {
-    __builtin_prefetch(rows + (at + kRowsAhead) * kTileRows);
-    for (std::size_t line = 0; line < kTileColumns; line += 16) __builtin_prefetch(columns + (at + kColumnsAhead) * kTileColumns + line);
-    Floats column[kTileVectors];
-#pragma GCC unroll 4
-    for (std::size_t vector = 0; vector < kTileVectors; vector++) column[vector] = loadVector<Floats>(columns + at * kTileColumns + vector * kLanes);
-#pragma GCC unroll 16
-    for (std::size_t row = 0; row < kTileRows; row++) {
-      const Floats one = splat(rows[at * kTileRows + row]);
-#pragma GCC unroll 4
-      for (std::size_t vector = 0; vector < kTileVectors; vector++) sums[row][vector] = Word::accumulate(sums[row][vector], one, column[vector]);
+  const std::size_t lastVector = (target.columns - 1) / kLanes;
+  if constexpr (Result::kDtype == MUSTER_F32) {
+    if (target.rows == kTileRows && target.columns % kLanes == 0 && target.activation == MUSTER_IDENTITY) {
+      Tiles<Products>::kPlain[lastVector](depth, left, right, target);
+      return;
     }
   }
-  // Indexed by variables, the sums would lie in memory all the time.
-  alignas(64) float finished[kTileRows][kTileColumns];
-#pragma GCC unroll 16
-  for (std::size_t row = 0; row < kTileRows; row++) {
-#pragma GCC unroll 4
-    for (std::size_t vector = 0; vector < kTileVectors; vector++) storeVector(&finished[row][vector * kLanes], sums[row][vector]);
-  }
+  alignas(64) float sums[kTileRows][kTileColumns];
+  Tiles<Products>::kParts[(target.rows - 1) * kTileVectors + lastVector](depth, left, right, &sums[0][0]);
   for (std::size_t row = 0; row < target.rows; row++) {
-    forEachVector(target.columns, [&](std::size_t column, std::size_t count) { finish<Result>(loadVector<Floats>(&finished[row][column]), target, row, column, count); });
+    forEachVector(target.columns, [&](std::size_t column, std::size_t count) { finish<Result>(loadVector<Floats>(&sums[row][column]), target, row, column, count); });
   }
 }
 
-template <class Word>
-constexpr GemmKernel kWordKernel{kTileRows, kTileColumns, Word::kWordDepth, pack<Word, kTileRows>, pack<Word, kTileColumns>, {tile<Word, F32>, tile<Word, F16>, tile<Word, Bf16>}};
+template <class Word, class Products>
+constexpr GemmKernel kWordKernel{kTileRows, kTileColumns, kLanes, Word::kWordDepth, Word::kRowsInPlace, Word::kColumnsInPlace,
+                                 pack<Word, kTileRows>, pack<Word, kTileColumns>, {tile<Products, F32>, tile<Products, F16>, tile<Products, Bf16>}};
 
 template <class Format>
-constexpr GemmKernel kGemmKernel = kWordKernel<Widened<Format>>;
+constexpr GemmKernel kGemmKernel = kWordKernel<Widened<Format>, F32Products>;
 
 }  // namespace
 }  // namespace muster::kernels::lanes

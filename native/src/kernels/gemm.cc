@@ -6,66 +6,72 @@
 #include <cinttypes>
 #include <cmath>
 #include <cstdlib>
-#include <memory>
 
-#include <sys/mman.h>
-
+#include "kernels/caches.h"
+#include "kernels/calls.h"
 #include "kernels/check.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
+#include "kernels/workspace.h"
 #include "status.h"
 
 namespace muster::kernels {
 namespace {
 
-/** About the side of a block of the result: its packed inputs and its sums fit a last cache of 32 MB. */
+/** About the side of a block of the result, which bounds what is packed at once: 8 MB of each input. */
 constexpr std::size_t kBlockSide = 2048;
 
-/** Packed columns that a thread goes through again for every panel of rows: most of a second cache of 1 MB. */
-constexpr std::size_t kColumnGroupBytes = std::size_t{600} << 10;
+/** Rows so few that packing the columns for them costs more than reading these where they are: if they fit the second cache twice over, or not. */
+constexpr std::size_t kRowsForNearColumns = 256;
+constexpr std::size_t kRowsForFarColumns = 16;
+
+/** Rows that are neighbours in memory are read where they are up to this depth in words: each word is a cache line of its own. */
+constexpr std::size_t kDepthForLinesInPlace = 256;
 
 /** Units of work for each thread, at least: so many that all end at about the same time. */
 constexpr std::size_t kUnitsPerThread = 16;
 
-/** A thread more for so many FLOPs: some ten microseconds, several times what waking a thread takes. */
-constexpr double kFlopsPerThread = 4e6;
+/** A thread more for so many FLOPs: some five microseconds, several times what it takes to offer work to a thread that is awake. */
+constexpr double kFlopsPerThread = 1e6;
 
-std::size_t ceilDivide(std::size_t value, std::size_t divisor) { return (value + divisor - 1) / divisor; }
+/** Of packed panels alone: 16 MB at most. */
+thread_local Workspace workspace;
 
-struct Free {
-  void operator()(float* memory) const { std::free(memory); }
+/** How a product's inputs are read: the same for a whole batch. */
+struct Plan {
+  /** A block's depth in words, at most. */
+  std::size_t depthWords;
+  bool rowsInPlace;
+  bool columnsInPlace;
 };
 
-/** Memory of a thread that its calls use one after another: of packed panels alone, 6 MB at most. */
-class Workspace {
- public:
-  /** Aligned to a cache line, and large ones to huge pages, of which the kernel is asked for some. @returns null when there is none. */
-  float* reserve(std::size_t floats) {
-    if (floats <= floats_) return memory_.get();
-    memory_.reset();
-    constexpr std::size_t lineBytes = 64;
-    constexpr std::size_t hugeBytes = std::size_t{2} << 20;
-    const std::size_t alignment = floats * sizeof(float) < hugeBytes ? lineBytes : hugeBytes;
-    const std::size_t sizeBytes = ceilDivide(floats * sizeof(float), alignment) * alignment;
-    memory_.reset(static_cast<float*>(std::aligned_alloc(alignment, sizeBytes)));
-    floats_ = memory_ == nullptr ? 0 : sizeBytes / sizeof(float);
-#ifdef MADV_HUGEPAGE
-    if (floats_ != 0 && alignment == hugeBytes) ::madvise(memory_.get(), sizeBytes, MADV_HUGEPAGE);
-#endif
-    return memory_.get();
-  }
+/** Two thirds of the first cache for the rows of a tile; the columns that pass by need the rest. */
+std::size_t depthLimit(const GemmKernel& kernel) { return caches().firstBytes * 2 / 3 / (kernel.tileRows * sizeof(float)); }
 
- private:
-  std::unique_ptr<float, Free> memory_;
-  std::size_t floats_ = 0;
-};
+/** Whether columns are best read from the input itself. What lies further apart than the caches reach is worth packing early. */
+bool readsColumnsInPlace(const muster_gemm_call& call, const GemmKernel& kernel) {
+  if (!kernel.columnsInPlace || call.right.column_stride != 1 || call.columns % kernel.lanes != 0) return false;
+  const bool isNear = call.right.row_stride * call.depth * sizeof(float) <= 2 * caches().secondBytes;
+  return call.rows <= (isNear ? kRowsForNearColumns : kRowsForFarColumns);
+}
 
-thread_local Workspace panels;
+Plan planOf(const muster_gemm_call& call, const GemmKernel& kernel) {
+  const std::size_t words = ceilDivide(call.depth, kernel.wordDepth);
+  // Blocks of one depth: a short last one would pay for its sums as much as the others.
+  const std::size_t depth = ceilDivide(words, std::max<std::size_t>(1, ceilDivide(words, depthLimit(kernel))));
+  const bool wholeWords = kernel.wordDepth == 1 || (call.left.column_stride == 1 && call.depth % kernel.wordDepth == 0);
+  return {
+      .depthWords = depth,
+      .rowsInPlace = kernel.rowsInPlace && wholeWords && (call.left.column_stride == 1 || depth <= kDepthForLinesInPlace),
+      .columnsInPlace = readsColumnsInPlace(call, kernel),
+  };
+}
 
 /** One product of a batch. */
 struct Product {
   const muster_gemm_call& call;
   const GemmKernel& kernel;
+  Plan plan;
   const void* left;
   const void* right;
   void* result;
@@ -84,29 +90,56 @@ struct Block {
   std::size_t depths;
 };
 
-const void* at(const void* data, muster_format format, std::size_t index) { return static_cast<const std::byte*>(data) + index * formatBytes(format); }
+/** One of a block's panels, which lie one behind the other. */
+Panel panelAt(const Panel& first, std::size_t index) { return {first.data + index * first.nextBytes, first.lineStride, first.depthStride, first.nextBytes}; }
 
-/** Lines `first` and following of an input, for one panel. */
-Lines linesOf(const Block& block, const void* data, muster_format format, std::size_t first, std::size_t lines, std::size_t lineStride, std::size_t depthStride) {
-  return {at(data, format, first * lineStride + block.depth * depthStride), lineStride, depthStride, lines, block.depths};
+const void* at(const void* data, muster_dtype format, std::size_t index) { return static_cast<const std::byte*>(data) + index * muster::elementBytes(format); }
+
+/** The first of those that were packed, of `lines` lines. */
+Panel packedPanel(const float* panels, std::size_t lines, std::size_t words) {
+  constexpr std::size_t wordBytes = sizeof *panels;
+  return {reinterpret_cast<const std::byte*>(panels), wordBytes, lines * wordBytes, lines * words * wordBytes};
 }
 
-void packBlock(const Product& product, const Block& block, float* rowPanels, float* columnPanels) {
+Panel firstRows(const Product& product, const Block& block, const float* packed) {
+  const GemmKernel& kernel = product.kernel;
+  if (!product.plan.rowsInPlace) return packedPanel(packed, kernel.tileRows, ceilDivide(block.depths, kernel.wordDepth));
+  const muster_matrices& left = product.call.left;
+  const std::size_t bytes = muster::elementBytes(left.tensor.dtype);
+  const auto* first = static_cast<const std::byte*>(at(product.left, left.tensor.dtype, block.row * left.row_stride + block.depth * left.column_stride));
+  return {first, left.row_stride * bytes, left.column_stride * kernel.wordDepth * bytes, kernel.tileRows * left.row_stride * bytes};
+}
+
+Panel firstColumns(const Product& product, const Block& block, const float* packed) {
+  const GemmKernel& kernel = product.kernel;
+  if (!product.plan.columnsInPlace) return packedPanel(packed, kernel.tileColumns, ceilDivide(block.depths, kernel.wordDepth));
+  const muster_matrices& right = product.call.right;
+  const auto* first = static_cast<const std::byte*>(at(product.right, right.tensor.dtype, block.depth * right.row_stride + block.column));
+  return {first, sizeof(float), right.row_stride * sizeof(float), kernel.tileColumns * sizeof(float)};
+}
+
+/** Lines `first` and following of an input, for one panel. */
+Lines linesOf(const Block& block, const void* data, muster_dtype dtype, std::size_t first, std::size_t lines, std::size_t lineStride, std::size_t depthStride) {
+  return {at(data, dtype, first * lineStride + block.depth * depthStride), lineStride, depthStride, lines, block.depths};
+}
+
+/** Packs what cannot be read in place. */
+void packBlock(const Product& product, const Block& block, float* packedRows, float* packedColumns) {
   const GemmKernel& kernel = product.kernel;
   const muster_matrices& left = product.call.left;
   const muster_matrices& right = product.call.right;
   const std::size_t words = ceilDivide(block.depths, kernel.wordDepth);
-  const std::size_t rowCount = ceilDivide(block.rows, kernel.tileRows);
-  const std::size_t columnCount = ceilDivide(block.columns, kernel.tileColumns);
+  const std::size_t rowCount = product.plan.rowsInPlace ? 0 : ceilDivide(block.rows, kernel.tileRows);
+  const std::size_t columnCount = product.plan.columnsInPlace ? 0 : ceilDivide(block.columns, kernel.tileColumns);
   parallelFor(product.threads, rowCount + columnCount, [&](std::size_t item) {
     if (item < rowCount) {
       const std::size_t first = item * kernel.tileRows;
       const std::size_t lines = std::min(kernel.tileRows, block.rows - first);
-      kernel.packRows(linesOf(block, product.left, left.tensor.format, block.row + first, lines, left.row_stride, left.column_stride), rowPanels + first * words);
+      kernel.packRows(linesOf(block, product.left, left.tensor.dtype, block.row + first, lines, left.row_stride, left.column_stride), packedRows + first * words);
     } else {
       const std::size_t first = (item - rowCount) * kernel.tileColumns;
       const std::size_t lines = std::min(kernel.tileColumns, block.columns - first);
-      kernel.packColumns(linesOf(block, product.right, right.tensor.format, block.column + first, lines, right.column_stride, right.row_stride), columnPanels + first * words);
+      kernel.packColumns(linesOf(block, product.right, right.tensor.dtype, block.column + first, lines, right.column_stride, right.row_stride), packedColumns + first * words);
     }
   });
 }
@@ -115,7 +148,7 @@ void packBlock(const Product& product, const Block& block, float* rowPanels, flo
 TileTarget targetOf(const Product& product, const Block& block, std::size_t row, std::size_t column) {
   const muster_gemm_call& call = product.call;
   const std::size_t place = (block.row + row) * call.result.row_stride + block.column + column;
-  void* result = const_cast<void*>(at(product.result, call.result.tensor.format, place));
+  void* result = const_cast<void*>(at(product.result, call.result.tensor.dtype, place));
   const bool apart = product.sums != nullptr;
   return {
       .rows = std::min(product.kernel.tileRows, block.rows - row),
@@ -133,13 +166,14 @@ TileTarget targetOf(const Product& product, const Block& block, std::size_t row,
   };
 }
 
-void multiplyBlock(const Product& product, const Block& block, const float* rowPanels, const float* columnPanels) {
+void multiplyBlock(const Product& product, const Block& block, const Panel& left, const Panel& right) {
   const GemmKernel& kernel = product.kernel;
-  const auto tile = kernel.tile[product.call.result.tensor.format];
+  const auto tile = kernel.tile[product.call.result.tensor.dtype];
   const std::size_t words = ceilDivide(block.depths, kernel.wordDepth);
   const std::size_t rowCount = ceilDivide(block.rows, kernel.tileRows);
   const std::size_t columnCount = ceilDivide(block.columns, kernel.tileColumns);
-  const std::size_t fitting = std::max<std::size_t>(1, kColumnGroupBytes / (std::max<std::size_t>(1, words) * kernel.tileColumns * sizeof(float)));
+  // Columns that a thread goes through again for every panel of rows: most of the second cache.
+  const std::size_t fitting = std::max<std::size_t>(1, caches().secondBytes * 3 / 5 / (std::max<std::size_t>(1, words) * kernel.tileColumns * sizeof(float)));
   const std::size_t columnGroups = ceilDivide(columnCount, fitting);
   const std::size_t groupColumns = ceilDivide(columnCount, columnGroups);
   const std::size_t groupRows = std::clamp<std::size_t>(rowCount * columnGroups / (product.threads * kUnitsPerThread), 1, rowCount);
@@ -151,9 +185,7 @@ void multiplyBlock(const Product& product, const Block& block, const float* rowP
     const std::size_t endRow = std::min(rowCount, firstRow + groupRows);
     for (std::size_t row = firstRow; row < endRow; row++) {
       for (std::size_t column = firstColumn; column < endColumn; column++) {
-        const std::size_t top = row * kernel.tileRows;
-        const std::size_t left = column * kernel.tileColumns;
-        tile(words, rowPanels + top * words, columnPanels + left * words, targetOf(product, block, top, left));
+        tile(words, panelAt(left, row), panelAt(right, column), targetOf(product, block, row * kernel.tileRows, column * kernel.tileColumns));
       }
     }
   });
@@ -162,40 +194,37 @@ void multiplyBlock(const Product& product, const Block& block, const float* rowP
 /** A side's block: about kBlockSide, and whole tiles. */
 std::size_t blockSide(std::size_t tile) { return ceilDivide(kBlockSide, tile) * tile; }
 
-/** The floats that the panels of a product's largest block need: rows first, then columns. */
-struct PanelSizes {
+/** The floats that a product's largest block needs for what is packed. */
+struct PackedSizes {
   std::size_t rows;
   std::size_t columns;
 };
 
-PanelSizes panelSizes(const muster_gemm_call& call, const GemmKernel& kernel) {
-  const std::size_t words = std::min(kBlockDepth, ceilDivide(call.depth, kernel.wordDepth));
-  const auto floats = [&](std::size_t lines, std::size_t tile) { return ceilDivide(std::min(lines, blockSide(tile)), tile) * tile * words; };
-  return {floats(call.rows, kernel.tileRows), floats(call.columns, kernel.tileColumns)};
+PackedSizes packedSizes(const muster_gemm_call& call, const GemmKernel& kernel, const Plan& plan) {
+  const auto floats = [&](std::size_t lines, std::size_t tile) { return ceilDivide(std::min(lines, blockSide(tile)), tile) * tile * plan.depthWords; };
+  return {plan.rowsInPlace ? 0 : floats(call.rows, kernel.tileRows), plan.columnsInPlace ? 0 : floats(call.columns, kernel.tileColumns)};
 }
 
 /** @returns false when there is no memory for the panels. */
 bool multiply(const Product& product) {
   const muster_gemm_call& call = product.call;
   const GemmKernel& kernel = product.kernel;
-  const PanelSizes sizes = panelSizes(call, kernel);
+  const PackedSizes sizes = packedSizes(call, kernel, product.plan);
   constexpr std::size_t lineFloats = 16;
   const std::size_t columnsAt = ceilDivide(sizes.rows, lineFloats) * lineFloats;
-  float* const rowPanels = panels.reserve(columnsAt + sizes.columns + lineFloats);
-  if (rowPanels == nullptr) return false;
-  float* const columnPanels = rowPanels + columnsAt;
+  float* const packedRows = workspace.reserve(columnsAt + sizes.columns + lineFloats);
+  if (packedRows == nullptr) return false;
+  float* const packedColumns = packedRows + columnsAt;
   const std::size_t sideRows = blockSide(kernel.tileRows);
   const std::size_t sideColumns = blockSide(kernel.tileColumns);
-  // Blocks of one depth: a short last one would pay for its sums as much as the others.
-  const std::size_t most = kBlockDepth * kernel.wordDepth;
-  const std::size_t depths = ceilDivide(ceilDivide(call.depth, std::max<std::size_t>(1, ceilDivide(call.depth, most))), kernel.wordDepth) * kernel.wordDepth;
+  const std::size_t depths = product.plan.depthWords * kernel.wordDepth;
   for (std::size_t column = 0; column < call.columns; column += sideColumns) {
     for (std::size_t row = 0; row < call.rows; row += sideRows) {
       std::size_t depth = 0;
       do {  // once even without any depth: beta, bias and activation remain
         const Block block{row, std::min(sideRows, call.rows - row), column, std::min(sideColumns, call.columns - column), depth, std::min<std::size_t>(depths, call.depth - depth)};
-        packBlock(product, block, rowPanels, columnPanels);
-        multiplyBlock(product, block, rowPanels, columnPanels);
+        packBlock(product, block, packedRows, packedColumns);
+        multiplyBlock(product, block, firstRows(product, block, packedRows), firstColumns(product, block, packedColumns));
         depth += block.depths;
       } while (depth < call.depth);
     }
@@ -204,8 +233,8 @@ bool multiply(const Product& product) {
 }
 
 /** Sums apart are needed where a depth has several blocks, and the result cannot hold them. */
-std::size_t sumsFloats(const muster_gemm_call& call, const GemmKernel& kernel) {
-  if (call.result.tensor.format == MUSTER_FORMAT_F32 || call.depth <= kBlockDepth * kernel.wordDepth) return 0;
+std::size_t sumsFloats(const muster_gemm_call& call, const GemmKernel& kernel, const Plan& plan) {
+  if (call.result.tensor.dtype == MUSTER_F32 || call.depth <= plan.depthWords * kernel.wordDepth) return 0;
   return std::min<std::size_t>(call.rows, blockSide(kernel.tileRows)) * std::min<std::size_t>(call.columns, blockSide(kernel.tileColumns));
 }
 
@@ -217,15 +246,16 @@ unsigned usefulThreads(const muster_gemm_call& call, unsigned threads) {
 
 /** The batch, product by product or, when there are enough, side by side. @returns false when there was no memory. */
 bool multiplyAll(const muster_gemm_call& call, unsigned threads) {
-  const GemmKernel& kernel = *table().gemm[call.left.tensor.format];
+  const GemmKernel& kernel = *table().gemm[call.left.tensor.dtype];
+  const Plan plan = planOf(call, kernel);
   std::atomic<bool> done = true;
   const auto one = [&](std::size_t batch, unsigned ownThreads) {
-    const std::size_t floats = sumsFloats(call, kernel);
-    const std::unique_ptr<float, Free> sums(floats == 0 ? nullptr : static_cast<float*>(std::malloc(floats * sizeof(float))));
-    const auto matrix = [&](const muster_matrices& matrices) { return at(matrices.tensor.data, matrices.tensor.format, batch * matrices.batch_stride); };
+    const std::size_t floats = sumsFloats(call, kernel, plan);
+    const OwnFloats sums(floats == 0 ? nullptr : static_cast<float*>(std::malloc(floats * sizeof(float))));
+    const auto matrix = [&](const muster_matrices& matrices) { return at(matrices.tensor.data, matrices.tensor.dtype, batch * matrices.batch_stride); };
     if (floats != 0 && sums == nullptr) {
       done = false;
-    } else if (!multiply({call, kernel, matrix(call.left), matrix(call.right), const_cast<void*>(matrix(call.result)), sums.get(), ownThreads})) {
+    } else if (!multiply({call, kernel, plan, matrix(call.left), matrix(call.right), const_cast<void*>(matrix(call.result)), sums.get(), ownThreads})) {
       done = false;
     }
   };
@@ -237,58 +267,6 @@ bool multiplyAll(const muster_gemm_call& call, unsigned threads) {
   return done;
 }
 
-/** That the matrices lie inside their tensor. */
-muster_code checkExtent(const muster_gemm_call& call, const muster_matrices& matrices, std::uint64_t rows, std::uint64_t columns, const char* name) {
-  if (call.batches == 0 || rows == 0 || columns == 0) return MUSTER_OK;
-  std::uint64_t last = 0;
-  bool overflows = false;
-  const auto reach = [&](std::uint64_t count, std::uint64_t stride) {
-    std::uint64_t steps;
-    overflows = overflows || __builtin_mul_overflow(count - 1, stride, &steps) || __builtin_add_overflow(last, steps, &last);
-  };
-  reach(call.batches, matrices.batch_stride);
-  reach(rows, matrices.row_stride);
-  reach(columns, matrices.column_stride);
-  if (!overflows && last < matrices.tensor.elements) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0,
-                     "%s has %" PRIu64 " elements, too few for %" PRIu64 " matrices of %" PRIu64 " x %" PRIu64 " with strides of %" PRIu64 ", %" PRIu64 " and %" PRIu64, name,
-                     matrices.tensor.elements, call.batches, rows, columns, matrices.batch_stride, matrices.row_stride, matrices.column_stride);
-}
-
-muster_code checkResult(const muster_gemm_call& call) {
-  const muster_matrices& result = call.result;
-  if (result.column_stride != 1 && call.columns > 1) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the result's column stride is %" PRIu64 ": its rows must lie in one piece", result.column_stride);
-  }
-  const bool rowsApart = call.rows <= 1 || result.row_stride >= call.columns;
-  // Its extent was checked, so this does not overflow.
-  const std::uint64_t matrix = call.rows == 0 ? 0 : (call.rows - 1) * result.row_stride + call.columns;
-  if (rowsApart && (call.batches <= 1 || result.batch_stride >= matrix)) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the result's strides of %" PRIu64 " for matrices and %" PRIu64 " for rows make it overlap itself", result.batch_stride, result.row_stride);
-}
-
-muster_code checkCall(const muster_gemm_call& call) {
-  TensorCheck check;
-  check.reads(call.left.tensor, "left", kTrainingFormats);
-  check.reads(call.right.tensor, "right", kTrainingFormats);
-  check.writes(call.result.tensor, "result", kTrainingFormats);
-  if (call.bias.elements != 0) {
-    check.reads(call.bias, "bias", setOf(MUSTER_FORMAT_F32));
-    check.hasElements(call.bias, "bias", call.columns, "the result has columns");
-  }
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
-  const muster_format input = call.left.tensor.format;
-  const muster_format output = call.result.tensor.format;
-  if (call.right.tensor.format != input || (output != MUSTER_FORMAT_F32 && output != input)) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s times %s into %s: both inputs must have one format, and the result that or f32", formatName(input), formatName(call.right.tensor.format), formatName(output));
-  }
-  if (static_cast<std::uint32_t>(call.activation) >= MUSTER_ACTIVATIONS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no activation %d", static_cast<int>(call.activation));
-  if (const muster_code code = checkExtent(call, call.left, call.rows, call.depth, "left"); code != MUSTER_OK) return code;
-  if (const muster_code code = checkExtent(call, call.right, call.depth, call.columns, "right"); code != MUSTER_OK) return code;
-  if (const muster_code code = checkExtent(call, call.result, call.rows, call.columns, "the result"); code != MUSTER_OK) return code;
-  return checkResult(call);
-}
-
 }  // namespace
 }  // namespace muster::kernels
 
@@ -296,7 +274,7 @@ using namespace muster::kernels;
 
 muster_code muster_gemm(const muster_gemm_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (const muster_code code = checkCall(*call); code != MUSTER_OK) return code;
+  if (const muster_code code = checkGemm(*call); code != MUSTER_OK) return code;
   if (call->rows == 0 || call->columns == 0) return MUSTER_OK;
   if (multiplyAll(*call, usefulThreads(*call, threadCount(threads)))) return MUSTER_OK;
   return MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for the packed parts of a matrix product");

@@ -1,33 +1,35 @@
 /**
  * The parts of a matrix product. What it does: muster/gemm.h.
  *
- * 2 * rows * columns * depth FLOPs. As in BLIS (Van Zee and van de Geijn 2015), the inputs are copied into panels: as many lines as a
- * tile of the result has rows or columns, one depth behind the other, so that the innermost loop reads both in order. A tile's sums
- * stay in registers for the depth of a block: 14 x 32 with AVX-512 (28 of 32 registers), 6 x 16 with AVX2 (12 of 16), 8 x 12 with NEON (24 of 32).
+ * 2 * rows * columns * depth FLOPs. As in BLIS (Van Zee and van de Geijn 2015), a tile's sums stay in registers for the depth of a block: 8 x 48 with
+ * AVX-512 (24 of 32 registers), 6 x 16 with AVX2 (12 of 16), 8 x 12 with NEON (24 of 32). Columns are copied into panels as wide as a tile, one depth
+ * behind the other, so that the innermost loop reads them in order; what is small is read where it lies, and so are rows of words: 8 streams are
+ * no more than the first cache keeps apart, even when they lie a power of two from each other.
  *
- *   result block (kBlockSide x kBlockSide) <- for each kBlockDepth:
- *     pack the panels of left and right (threads: by panel)
+ *   result block (kBlockSide x kBlockSide) <- for each depth of which a tile's rows fit the first cache:
+ *     pack what cannot be read in place (threads: by panel)
  *     for each group of column panels that fits the second cache, for each panel of rows (first cache): tiles (threads: by group and rows)
  *
- * Versions tried, f32 1024 on one thread of a Zen 5 core whose tile alone makes 226 GFLOP/s (oneDNN 201, OpenBLAS 105):
- *   130  depths of 320, row panels in the second cache, column panels in the first (the order of BLIS)
- *   155  depths of equal length, up to 384
- *   165  up to 512: the result is read and written half as often
- *   174  panels fetched ahead by the tile, since the processor's own prefetching ends at every page; panels in huge pages
- *   184  row panels in the first cache and column panels in the second: neighbouring tiles share the result's pages
- *   187  packing fetches ahead, and transposes whole squares; 2048 makes 190 (oneDNN 211), 512 makes 187 (oneDNN 187)
+ * What a profile says, f32 on one thread of a Zen 5 core at 3.7 GHz: two products of 16 lanes a cycle are 237 GFLOP/s. The tile alone makes 230 to 236
+ * on panels in the first cache, 228 to 235 on columns in the second. Of a product of 2048, 2 % is packing, 0.5 % finding tiles, and the tile makes 215:
+ * what is left are lines of the inputs and the result that come late from the last cache. Versions tried at 2048 (oneDNN 215, OpenBLAS 108):
+ *   187  14 x 32, both inputs packed, depths of 512, sums by way of memory (8 % of a tile of depth 128, 2 % at 512)
+ *   197  8 x 48, sums and results straight from registers, rows in place
+ *   205  the rows that come next are fetched while these are used up: they come once for each group of columns
+ *   209  depths of 1024: the result is read and written half as often
+ * 256 gained 5 % from columns in place, 64 x 4096 x 1024 would lose 20 %: a page for every word of the depth.
  *
- * A word of a panel is an f32, or with AVX512-BF16 a pair of bf16 that are neighbours in depth.
+ * A word is an f32, or with AVX512-BF16 a pair of bf16 that are neighbours in depth.
  */
 #pragma once
+
+#include <cstddef>
+#include <cstring>
 
 #include "kernels/activation.h"
 #include "kernels/formats.h"
 
 namespace muster::kernels {
-
-/** A block's depth in words, at most: a panel of left has 14 * 512 * 4 = 28 KB then, of a first cache of 32 or 48 KB. */
-inline constexpr std::size_t kBlockDepth = 512;
 
 /** Some lines of an input: rows of left, or columns of right. */
 struct Lines {
@@ -37,6 +39,17 @@ struct Lines {
   /** Fewer than the panel has: the others are zeros. */
   std::size_t lines;
   std::size_t depth;
+};
+
+/** Lines as a tile reads them, packed or where they are. Strides are bytes. */
+struct Panel {
+  const std::byte* data;
+  /** From a line to the next, of rows. Those of columns are neighbours. */
+  std::size_t lineStride;
+  /** From a word to the next in depth. */
+  std::size_t depthStride;
+  /** To the panel that follows. */
+  std::size_t nextBytes;
 };
 
 /** Where a tile's sums go. */
@@ -58,17 +71,22 @@ struct TileTarget {
   bool isLastDepth;
 };
 
-/** How one instruction set multiplies inputs of one format. */
+/** How one instruction set multiplies inputs of one dtype. */
 struct GemmKernel {
   std::size_t tileRows;
   std::size_t tileColumns;
+  /** Columns in a vector. */
+  std::size_t lanes;
   /** Elements in a word. */
   std::size_t wordDepth;
+  /** Whether a tile can read rows, or columns that are neighbours, from the inputs themselves. */
+  bool rowsInPlace;
+  bool columnsInPlace;
   /** Copy lines into a panel of tileRows or tileColumns lines. */
   void (*packRows)(const Lines& lines, float* panel);
   void (*packColumns)(const Lines& lines, float* panel);
   /** One tile over `depth` words; [format of the result]. */
-  void (*tile[3])(std::size_t depth, const float* rows, const float* columns, const TileTarget& target);
+  void (*tile[3])(std::size_t depth, const Panel& left, const Panel& right, const TileTarget& target);
 };
 
 namespace reference {
@@ -86,13 +104,19 @@ void pack(const Lines& lines, float* panel) {
   }
 }
 
+inline float wordAt(const Panel& panel, std::size_t line, std::size_t lineStride, std::size_t depth) {
+  float word;
+  std::memcpy(&word, panel.data + line * lineStride + depth * panel.depthStride, sizeof word);
+  return word;
+}
+
 template <class Result>
-void tile(std::size_t depth, const float* rows, const float* columns, const TileTarget& target) {
+void tile(std::size_t depth, const Panel& left, const Panel& right, const TileTarget& target) {
   auto* result = static_cast<typename Result::Element*>(target.result);
   for (std::size_t row = 0; row < target.rows; row++) {
     for (std::size_t column = 0; column < target.columns; column++) {
       float sum = 0;
-      for (std::size_t at = 0; at < depth; at++) sum += rows[at * kTileRows + row] * columns[at * kTileColumns + column];
+      for (std::size_t at = 0; at < depth; at++) sum += wordAt(left, row, left.lineStride, at) * wordAt(right, column, sizeof(float), at);
       sum *= target.alpha;
       float* const sums = target.sums + row * target.sumsStride + column;
       const std::size_t place = row * target.resultStride + column;
@@ -112,7 +136,7 @@ void tile(std::size_t depth, const float* rows, const float* columns, const Tile
 }
 
 template <class Format>
-inline constexpr GemmKernel kGemmKernel{kTileRows, kTileColumns, 1, pack<Format, kTileRows>, pack<Format, kTileColumns>, {tile<F32>, tile<F16>, tile<Bf16>}};
+inline constexpr GemmKernel kGemmKernel{kTileRows, kTileColumns, 1, 1, Format::kDtype == MUSTER_F32, Format::kDtype == MUSTER_F32, pack<Format, kTileRows>, pack<Format, kTileColumns>, {tile<F32>, tile<F16>, tile<Bf16>}};
 
 }  // namespace reference
 }  // namespace muster::kernels

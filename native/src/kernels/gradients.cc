@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "kernels/calls.h"
 #include "kernels/check.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
@@ -10,20 +11,6 @@
 
 namespace muster::kernels {
 namespace {
-
-muster_code checkGradients(const muster_tensor* gradients, std::uint64_t count, std::uint32_t threads, bool areWritten) {
-  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  TensorCheck check;
-  for (std::uint64_t index = 0; index < count; index++) {
-    check.at(index);
-    if (areWritten) {
-      check.writes(gradients[index], "gradient", kTrainingFormats);
-    } else {
-      check.reads(gradients[index], "gradient", kTrainingFormats);
-    }
-  }
-  return check.code();
-}
 
 std::vector<Piece> gradientPieces(const muster_tensor* gradients, std::uint64_t count) {
   return piecesOf(count, [&](std::size_t index) { return gradients[index].elements; });
@@ -35,7 +22,7 @@ bool unscaleAll(const muster_tensor* gradients, const std::vector<Piece>& pieces
   parallelFor(threadCount(threads), pieces.size(), [&](std::size_t item) {
     const Piece& piece = pieces[item];
     const muster_tensor& gradient = gradients[piece.tensor];
-    if (!table().unscale[gradient.format](elementAt(gradient, piece.offset), piece.elements, inverse)) finite.store(false, std::memory_order_relaxed);
+    if (!table().unscale[gradient.dtype](elementAt(gradient, piece.offset), piece.elements, inverse)) finite.store(false, std::memory_order_relaxed);
   });
   return finite;
 }
@@ -45,7 +32,7 @@ double normOf(const muster_tensor* gradients, const std::vector<Piece>& pieces, 
   parallelFor(threadCount(threads), pieces.size(), [&](std::size_t item) {
     const Piece& piece = pieces[item];
     const muster_tensor& gradient = gradients[piece.tensor];
-    sums[item] = table().sumOfSquares[gradient.format](elementAt(gradient, piece.offset), piece.elements);
+    sums[item] = table().sumOfSquares[gradient.dtype](elementAt(gradient, piece.offset), piece.elements);
   });
   double total = 0;
   for (const double sum : sums) total += sum;
@@ -58,7 +45,8 @@ double normOf(const muster_tensor* gradients, const std::vector<Piece>& pieces, 
 using namespace muster::kernels;
 
 muster_code muster_unscale(const muster_tensor* gradients, uint64_t count, float scale, float* found_inf, uint32_t threads) {
-  if (const muster_code code = checkGradients(gradients, count, threads, true); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkGradients(gradients, count, true); code != MUSTER_OK) return code;
   if (!(scale > 0) || !std::isfinite(scale)) {
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a loss scale of %g cannot be taken out of gradients: it must be finite and above 0", static_cast<double>(scale));
   }
@@ -68,14 +56,16 @@ muster_code muster_unscale(const muster_tensor* gradients, uint64_t count, float
 }
 
 muster_code muster_gradient_norm(const muster_tensor* gradients, uint64_t count, uint32_t threads, double* norm) {
-  if (const muster_code code = checkGradients(gradients, count, threads, false); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkGradients(gradients, count, false); code != MUSTER_OK) return code;
   *norm = normOf(gradients, gradientPieces(gradients, count), threads);
   return MUSTER_OK;
 }
 
 muster_code muster_clip_gradients(const muster_tensor* gradients, uint64_t count, double max_norm, uint32_t threads, double* norm) {
-  if (const muster_code code = checkGradients(gradients, count, threads, true); code != MUSTER_OK) return code;
-  if (!(max_norm >= 0)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "gradients cannot be clipped to a norm of %g: it must be 0 or more", max_norm);
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkGradients(gradients, count, true); code != MUSTER_OK) return code;
+  if (const muster_code code = checkNormMax(max_norm); code != MUSTER_OK) return code;
   constexpr double kPreventsDivisionByZero = 1e-6;  // PyTorch's
   const std::vector<Piece> pieces = gradientPieces(gradients, count);
   *norm = normOf(gradients, pieces, threads);

@@ -156,13 +156,13 @@ template <class Format>
 /** The numbers at `from`, one vector of them, as f32. */
 template <class Format>
 [[gnu::always_inline]] inline Floats load(const typename Format::Element* from) {
-  if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+  if constexpr (Format::kDtype == MUSTER_F32) {
     return loadVector<Floats>(from);
-  } else if constexpr (Format::kFormat == MUSTER_FORMAT_F16) {
+  } else if constexpr (Format::kDtype == MUSTER_F16) {
     return widenF16(loadVector<Halves>(from));
-  } else if constexpr (Format::kFormat == MUSTER_FORMAT_BF16) {
+  } else if constexpr (Format::kDtype == MUSTER_BF16) {
     return widenBf16(loadVector<Halves>(from));
-  } else if constexpr (Format::kFormat == MUSTER_FORMAT_F8_E4M3) {
+  } else if constexpr (Format::kDtype == MUSTER_F8_E4M3) {
     return widenE4m3(loadVector<Octets>(from));
   } else {
     return widenF16(__builtin_convertvector(loadVector<Octets>(from), Halves) << 8);
@@ -171,39 +171,61 @@ template <class Format>
 
 template <class Format>
 [[gnu::always_inline]] inline auto narrow(Floats value) {
-  if constexpr (Format::kFormat == MUSTER_FORMAT_F32) {
+  if constexpr (Format::kDtype == MUSTER_F32) {
     return value;
-  } else if constexpr (Format::kFormat == MUSTER_FORMAT_F16) {
+  } else if constexpr (Format::kDtype == MUSTER_F16) {
     return narrowF16(value);
-  } else if constexpr (Format::kFormat == MUSTER_FORMAT_BF16) {
+  } else if constexpr (Format::kDtype == MUSTER_BF16) {
     return narrowBf16(value);
   } else {
     return __builtin_convertvector(narrowToOctets<Format>(value), Octets);
   }
 }
 
-/** Rounds one vector to the format and writes it. */
+/** Rounds one vector to the dtype and writes it. */
 template <class Format>
 [[gnu::always_inline]] inline void store(typename Format::Element* to, Floats value) {
   storeVector(to, narrow<Format>(value));
 }
 
-/** The first `count` numbers, fewer than a vector has; zeros behind them. For the ends of rows: not fast. */
+#if defined(__AVX512F__)
+/** A bit for each of the first `count` lanes. */
+[[gnu::always_inline]] inline __mmask16 firstLanes(std::size_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+#endif
+
+/** The first `count` numbers, fewer than a vector has; zeros behind them, whose memory is not touched. */
 template <class Format>
-inline Floats loadPart(const typename Format::Element* from, std::size_t count) {
+[[gnu::always_inline]] inline Floats loadPart(const typename Format::Element* from, std::size_t count) {
+#if defined(__AVX512F__)
+  if constexpr (Format::kDtype == MUSTER_F32) {
+    return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(firstLanes(count), from));
+  } else if constexpr (sizeof *from == sizeof(std::uint16_t)) {
+    const auto halves = reinterpret_cast<Halves>(_mm256_maskz_loadu_epi16(firstLanes(count), from));
+    return load<Format>(reinterpret_cast<const typename Format::Element*>(&halves));
+  }
+#endif
   typename Format::Element elements[kLanes] = {};
   std::memcpy(elements, from, count * sizeof *elements);
   return load<Format>(elements);
 }
 
 template <class Format>
-inline void storePart(typename Format::Element* to, Floats value, std::size_t count) {
+[[gnu::always_inline]] inline void storePart(typename Format::Element* to, Floats value, std::size_t count) {
+#if defined(__AVX512F__)
+  if constexpr (Format::kDtype == MUSTER_F32) {
+    _mm512_mask_storeu_ps(to, firstLanes(count), reinterpret_cast<__m512>(value));
+    return;
+  } else if constexpr (sizeof *to == sizeof(std::uint16_t)) {
+    _mm256_mask_storeu_epi16(to, firstLanes(count), reinterpret_cast<__m256i>(narrow<Format>(value)));
+    return;
+  }
+#endif
   typename Format::Element elements[kLanes];
   store<Format>(elements, value);
   std::memcpy(to, elements, count * sizeof *elements);
 }
 
-/** As `store`, past the caches: for results larger than these. `to` is aligned to the vector's bytes in the format. */
+/** As `store`, past the caches: for results larger than these. `to` is aligned to the vector's bytes in the dtype. */
 template <class Format>
 [[gnu::always_inline]] inline void stream(typename Format::Element* to, Floats value) {
   const auto narrowed = narrow<Format>(value);

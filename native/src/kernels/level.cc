@@ -1,4 +1,5 @@
-/** Which instruction set the kernels use. */
+#include "kernels/level.h"
+
 #include <atomic>
 
 #include "kernels/table.h"
@@ -7,20 +8,16 @@ namespace muster::kernels {
 namespace {
 
 const KernelTable* tableOf(Level level) {
+  if (!machineHas(level)) return nullptr;
   switch (level) {
-    case Level::scalar: return &kScalarTable;
 #if defined(__x86_64__)
-    case Level::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") ? &kAvx2Table : nullptr;
-    case Level::avx512:
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-                 ? &kAvx512Table
-                 : nullptr;
-    case Level::avx512Bf16: return __builtin_cpu_supports("avx512bf16") && tableOf(Level::avx512) != nullptr ? &kAvx512Bf16Table : nullptr;
+    case Level::avx2: return &kAvx2Table;
+    case Level::avx512: return &kAvx512Table;
+    case Level::avx512Bf16: return &kAvx512Bf16Table;
 #elif defined(__aarch64__)
     case Level::neon: return &kNeonTable;
 #endif
-    default: return nullptr;
+    default: return &kScalarTable;
   }
 }
 
@@ -37,6 +34,22 @@ std::atomic<const KernelTable*>& current() {
 }
 
 }  // namespace
+
+bool machineHas(Level level) {
+  switch (level) {
+    case Level::scalar: return true;
+#if defined(__x86_64__)
+    case Level::avx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    case Level::avx512:
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+             machineHas(Level::avx2);
+    case Level::avx512Bf16: return __builtin_cpu_supports("avx512bf16") && machineHas(Level::avx512);
+#elif defined(__aarch64__)
+    case Level::neon: return true;
+#endif
+    default: return false;
+  }
+}
 
 const KernelTable& table() { return *current().load(std::memory_order_relaxed); }
 

@@ -9,9 +9,11 @@
  */
 #pragma once
 
+#include <cmath>
 #include <type_traits>
 
 #include "kernels/formats.h"
+#include "muster/optimizer.h"
 
 namespace muster::kernels {
 
@@ -67,7 +69,41 @@ struct AdamFactors {
   float stepSize;
 };
 
+MUSTER_ON_EVERY_DEVICE inline AdamFactors adamFactors(const muster_adam_options& options) {
+  const double step = static_cast<double>(options.step);
+  const bool decoupled = options.decoupled != 0;
+  return {
+      .gradient = static_cast<float>(options.gradient_factor),
+      .coupledDecay = decoupled ? 0 : static_cast<float>(options.weight_decay),
+      .kept = decoupled ? static_cast<float>(1 - options.learning_rate * options.weight_decay) : 1,
+      .firstShare = static_cast<float>(1 - options.beta1),
+      .beta2 = static_cast<float>(options.beta2),
+      .secondShare = static_cast<float>(1 - options.beta2),
+      .rootCorrection = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, step))),
+      .epsilon = static_cast<float>(options.epsilon),
+      .stepSize = static_cast<float>(options.learning_rate / (1 - std::pow(options.beta1, step))),
+  };
+}
+
 namespace reference {
+
+/** One weight's step. @returns the new weight; `momentum` is not looked at where there is none. */
+MUSTER_ON_EVERY_DEVICE inline float sgdStep(float weight, float scaledGradient, float* momentum, const SgdFactors& factors) {
+  float gradient = scaledGradient * factors.gradient + weight * factors.weightDecay;
+  if (momentum != nullptr) {
+    *momentum = factors.firstStep ? gradient : *momentum * factors.momentum + gradient * factors.undampened;
+    gradient = factors.nesterov ? gradient + *momentum * factors.momentum : *momentum;
+  }
+  return weight - gradient * factors.learningRate;
+}
+
+/** One weight's step. @returns the new weight. */
+MUSTER_ON_EVERY_DEVICE inline float adamStep(float weight, float scaledGradient, float& first, float& second, const AdamFactors& factors) {
+  const float gradient = scaledGradient * factors.gradient + weight * factors.coupledDecay;
+  first = first + (gradient - first) * factors.firstShare;
+  second = second * factors.beta2 + gradient * gradient * factors.secondShare;
+  return weight * factors.kept - first * factors.stepSize / (std::sqrt(second) * factors.rootCorrection + factors.epsilon);
+}
 
 template <class Copy>
 void writeCopy(void* copy, std::size_t index, float weight) {
@@ -78,14 +114,8 @@ template <class Gradient, class Copy>
 void sgd(const SgdPiece& piece, const SgdFactors& factors) {
   const auto* gradients = static_cast<const typename Gradient::Element*>(piece.gradient);
   for (std::size_t index = 0; index < piece.elements; index++) {
-    const float weight = piece.weights[index];
-    float gradient = read<Gradient>(gradients, index) * factors.gradient + weight * factors.weightDecay;
-    if (piece.momentum != nullptr) {
-      const float momentum = factors.firstStep ? gradient : piece.momentum[index] * factors.momentum + gradient * factors.undampened;
-      piece.momentum[index] = momentum;
-      gradient = factors.nesterov ? gradient + momentum * factors.momentum : momentum;
-    }
-    piece.weights[index] = weight - gradient * factors.learningRate;
+    float* const momentum = piece.momentum == nullptr ? nullptr : piece.momentum + index;
+    piece.weights[index] = sgdStep(piece.weights[index], read<Gradient>(gradients, index), momentum, factors);
     writeCopy<Copy>(piece.copy, index, piece.weights[index]);
   }
 }
@@ -94,13 +124,7 @@ template <class Gradient, class Copy>
 void adam(const AdamPiece& piece, const AdamFactors& factors) {
   const auto* gradients = static_cast<const typename Gradient::Element*>(piece.gradient);
   for (std::size_t index = 0; index < piece.elements; index++) {
-    const float weight = piece.weights[index];
-    const float gradient = read<Gradient>(gradients, index) * factors.gradient + weight * factors.coupledDecay;
-    const float first = piece.first[index] + (gradient - piece.first[index]) * factors.firstShare;
-    const float second = piece.second[index] * factors.beta2 + gradient * gradient * factors.secondShare;
-    piece.first[index] = first;
-    piece.second[index] = second;
-    piece.weights[index] = weight * factors.kept - first * factors.stepSize / (std::sqrt(second) * factors.rootCorrection + factors.epsilon);
+    piece.weights[index] = adamStep(piece.weights[index], read<Gradient>(gradients, index), piece.first[index], piece.second[index], factors);
     writeCopy<Copy>(piece.copy, index, piece.weights[index]);
   }
 }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "dtype.h"
 #include "kernels/threads.h"
 #include "muster/tensor.h"
 
@@ -41,8 +42,7 @@ std::vector<Piece> piecesOf(std::size_t tensors, ElementsOf elementsOf) {
 
 /** The address of an element. */
 inline void* elementAt(const muster_tensor& tensor, std::size_t index) {
-  constexpr std::size_t bytes[MUSTER_FORMAT_COUNT] = {4, 2, 2, 1, 1};
-  return static_cast<std::byte*>(tensor.data) + index * bytes[tensor.format];
+  return static_cast<std::byte*>(tensor.data) + index * elementBytes(tensor.dtype);
 }
 
 }  // namespace muster::kernels

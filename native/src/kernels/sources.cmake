@@ -2,33 +2,45 @@
 find_package(Threads REQUIRED)
 set(kernels ${CMAKE_CURRENT_LIST_DIR})
 target_sources(muster_core PRIVATE
+  ${kernels}/calls.cc
+  ${kernels}/caches.cc
   ${kernels}/check.cc
   ${kernels}/convert.cc
+  ${kernels}/convolution.cc
   ${kernels}/gemm.cc
   ${kernels}/elementwise.cc
   ${kernels}/gradients.cc
+  ${kernels}/images.cc
   ${kernels}/level.cc
+  ${kernels}/indexing.cc
+  ${kernels}/map.cc
   ${kernels}/optimizer.cc
+  ${kernels}/random.cc
+  ${kernels}/reduce.cc
+  ${kernels}/pooling.cc
   ${kernels}/rows.cc
+  ${kernels}/strided.cc
   ${kernels}/threads.cc)
 target_link_libraries(muster_core PUBLIC Threads::Threads)
 
 # GCC 12 warns of the undefined registers in its own AVX-512 headers (its bug 105593).
+set(MUSTER_LEVEL_OPTIONS -O3 -ffp-contract=off -Wno-maybe-uninitialized -Wno-uninitialized)
+set(MUSTER_AVX2_OPTIONS -mavx2 -mfma -mf16c)
+set(MUSTER_AVX512_OPTIONS ${MUSTER_AVX2_OPTIONS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+
 function(add_level name)
   target_sources(muster_core PRIVATE ${kernels}/table-${name}.cc)
-  set_source_files_properties(${kernels}/table-${name}.cc PROPERTIES COMPILE_OPTIONS "-O3;-ffp-contract=off;-Wno-maybe-uninitialized;-Wno-uninitialized;${ARGN}")
+  set_source_files_properties(${kernels}/table-${name}.cc PROPERTIES COMPILE_OPTIONS "${MUSTER_LEVEL_OPTIONS};${ARGN}")
 endfunction()
 
 add_level(scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(avx2 -mavx2 -mfma -mf16c)
-  set(avx512 ${avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
-  add_level(avx2 ${avx2})
-  add_level(avx512 ${avx512})
-  add_level(avx512-bf16 ${avx512} -mavx512bf16)
+  add_level(avx2 ${MUSTER_AVX2_OPTIONS})
+  add_level(avx512 ${MUSTER_AVX512_OPTIONS})
+  add_level(avx512-bf16 ${MUSTER_AVX512_OPTIONS} -mavx512bf16)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-gemm-test kernels-layers-test kernels-optimizer-test)
+set(MUSTER_KERNEL_TESTS kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test kernels-strided-test)
 set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)

@@ -3,6 +3,7 @@
 #include "kernels/elementwise-lanes.h"
 #include "kernels/gemm-lanes.h"
 #include "kernels/gradients-lanes.h"
+#include "kernels/map-lanes.h"
 #include "kernels/optimizer-lanes.h"
 #include "kernels/rows-lanes.h"
 

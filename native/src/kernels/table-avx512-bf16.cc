@@ -3,5 +3,5 @@
 #include "kernels/table.h"
 
 namespace muster::kernels {
-extern constinit const GemmKernel kBf16PairsKernel = lanes::kWordKernel<lanes::Bf16Pairs>;
+extern constinit const GemmKernel kBf16PairsKernel = lanes::kWordKernel<lanes::Bf16Pairs, lanes::Bf16PairProducts>;
 }

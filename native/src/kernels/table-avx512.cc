@@ -3,6 +3,7 @@
 #include "kernels/elementwise-lanes.h"
 #include "kernels/gemm-lanes.h"
 #include "kernels/gradients-lanes.h"
+#include "kernels/map-lanes.h"
 #include "kernels/optimizer-lanes.h"
 #include "kernels/rows-lanes.h"
 
@@ -19,7 +20,7 @@ constinit const KernelTable kAvx512Table = makeTable(Level::avx512, "avx512");
 
 constinit const KernelTable kAvx512Bf16Table = [] {
   KernelTable table = makeTable(Level::avx512Bf16, "avx512-bf16");
-  table.gemm[MUSTER_FORMAT_BF16] = &kBf16PairsKernel;
+  table.gemm[MUSTER_BF16] = &kBf16PairsKernel;
   return table;
 }();
 }

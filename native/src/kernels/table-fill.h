@@ -8,8 +8,8 @@ namespace {
 
 constexpr void fillFormats(KernelTable& table) {
   const auto add = [&]<class Format>(Format) {
-    table.convert[MUSTER_FORMAT_F32][Format::kFormat] = own::convert<F32, Format>;
-    table.convert[Format::kFormat][MUSTER_FORMAT_F32] = own::convert<Format, F32>;
+    table.convert[MUSTER_F32][Format::kDtype] = own::convert<F32, Format>;
+    table.convert[Format::kDtype][MUSTER_F32] = own::convert<Format, F32>;
   };
   add(F16{});
   add(Bf16{});
@@ -19,19 +19,19 @@ constexpr void fillFormats(KernelTable& table) {
 
 constexpr void fillTraining(KernelTable& table) {
   const auto add = [&]<class Format>(Format) {
-    constexpr muster_format format = Format::kFormat;
-    table.unscale[format] = own::unscale<Format>;
-    table.sumOfSquares[format] = own::sumOfSquares<Format>;
-    table.sgd[format][MUSTER_FORMAT_F32] = own::sgd<Format, NoCopy>;
-    table.sgd[format][MUSTER_FORMAT_F16] = own::sgd<Format, F16>;
-    table.sgd[format][MUSTER_FORMAT_BF16] = own::sgd<Format, Bf16>;
-    table.adam[format][MUSTER_FORMAT_F32] = own::adam<Format, NoCopy>;
-    table.adam[format][MUSTER_FORMAT_F16] = own::adam<Format, F16>;
-    table.adam[format][MUSTER_FORMAT_BF16] = own::adam<Format, Bf16>;
-    table.layers[format] = {own::combine<Format>, own::activateAll<Format>, own::activateBackward<Format>, own::total<Format>, own::largest<Format>, own::addTo<Format>,
+    constexpr muster_dtype dtype = Format::kDtype;
+    table.unscale[dtype] = own::unscale<Format>;
+    table.sumOfSquares[dtype] = own::sumOfSquares<Format>;
+    table.sgd[dtype][MUSTER_F32] = own::sgd<Format, NoCopy>;
+    table.sgd[dtype][MUSTER_F16] = own::sgd<Format, F16>;
+    table.sgd[dtype][MUSTER_BF16] = own::sgd<Format, Bf16>;
+    table.adam[dtype][MUSTER_F32] = own::adam<Format, NoCopy>;
+    table.adam[dtype][MUSTER_F16] = own::adam<Format, F16>;
+    table.adam[dtype][MUSTER_BF16] = own::adam<Format, Bf16>;
+    table.layers[dtype] = {own::combine<Format>, own::activateAll<Format>, own::activateBackward<Format>, own::total<Format>, own::largest<Format>, own::addTo<Format>,
                             own::softmax<Format>, own::softmaxBackward<Format>, own::crossEntropy<Format>, own::layerNorm<Format>, own::layerNormBackward<Format>,
                             own::layerNormParameters<Format>};
-    table.gemm[format] = &own::kGemmKernel<Format>;
+    table.gemm[dtype] = &own::kGemmKernel<Format>;
   };
   add(F32{});
   add(F16{});
@@ -44,6 +44,7 @@ constexpr KernelTable makeTable(Level level, const char* name) {
   table.name = name;
   fillFormats(table);
   fillTraining(table);
+  table.map = own::map;
   return table;
 }
 

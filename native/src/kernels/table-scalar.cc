@@ -3,6 +3,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/gradients.h"
+#include "kernels/map.h"
 #include "kernels/optimizer.h"
 #include "kernels/rows.h"
 

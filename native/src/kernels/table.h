@@ -6,21 +6,21 @@
 
 #include <cstddef>
 
+#include "dtype.h"
 #include "kernels/formats.h"
 #include "kernels/gemm.h"
+#include "kernels/level.h"
+#include "kernels/map.h"
 #include "kernels/optimizer.h"
 #include "kernels/rows.h"
 #include "muster/layers.h"
 
 namespace muster::kernels {
 
-/** From the least to the most; a level includes those before it of its architecture. */
-enum class Level { scalar, neon, avx2, avx512, avx512Bf16 };
+/** The dtypes that training computes in: f32, f16, bf16, in the order of muster_dtype. */
+inline constexpr std::size_t kTrainingDtypeCount = 3;
 
-/** The formats that training computes in: f32, f16, bf16, in the order of muster_format. */
-inline constexpr std::size_t kTrainingFormatCount = 3;
-
-/** What elementwise.h and rows.h have, for one format of activations. */
+/** What elementwise.h and rows.h have, for one dtype of activations. */
 struct LayerKernels {
   void (*combine)(muster_pairwise operation, const void* first, const void* second, void* result, std::size_t elements);
   void (*activate)(muster_activation activation, const void* input, void* result, std::size_t elements);
@@ -40,16 +40,17 @@ struct KernelTable {
   Level level;
   const char* name;
 
-  /** From [format] to [format], one of which is f32; null otherwise. `past`: the target is larger than the caches. */
-  void (*convert[MUSTER_FORMAT_COUNT][MUSTER_FORMAT_COUNT])(const void* source, void* target, std::size_t elements, bool past);
-  bool (*unscale[kTrainingFormatCount])(void* gradients, std::size_t elements, float inverse);
-  double (*sumOfSquares[kTrainingFormatCount])(const void* gradients, std::size_t elements);
-  /** [format of the gradient][format of the copy; none at f32]. */
-  void (*sgd[kTrainingFormatCount][kTrainingFormatCount])(const SgdPiece& piece, const SgdFactors& factors);
-  void (*adam[kTrainingFormatCount][kTrainingFormatCount])(const AdamPiece& piece, const AdamFactors& factors);
-  /** [format of the inputs] */
-  const GemmKernel* gemm[kTrainingFormatCount];
-  LayerKernels layers[kTrainingFormatCount];
+  /** From [dtype] to [dtype], one of which is f32; null otherwise. `past`: the target is larger than the caches. */
+  void (*convert[kKernelDtypeCount][kKernelDtypeCount])(const void* source, void* target, std::size_t elements, bool past);
+  bool (*unscale[kTrainingDtypeCount])(void* gradients, std::size_t elements, float inverse);
+  double (*sumOfSquares[kTrainingDtypeCount])(const void* gradients, std::size_t elements);
+  /** [dtype of the gradient][dtype of the copy; none at f32]. */
+  void (*sgd[kTrainingDtypeCount][kTrainingDtypeCount])(const SgdPiece& piece, const SgdFactors& factors);
+  void (*adam[kTrainingDtypeCount][kTrainingDtypeCount])(const AdamPiece& piece, const AdamFactors& factors);
+  /** [dtype of the inputs] */
+  const GemmKernel* gemm[kTrainingDtypeCount];
+  LayerKernels layers[kTrainingDtypeCount];
+  void (*map)(muster_map_operation operation, const MapTile& tile);
 };
 
 /** The table in use: the best of this machine, unless a test chose another. */

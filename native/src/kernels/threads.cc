@@ -9,11 +9,9 @@
 #include <vector>
 
 #include <unistd.h>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 #include "muster/tensor.h"
+#include "process/cores.h"
 
 namespace muster::kernels {
 namespace {
@@ -24,19 +22,11 @@ namespace {
  */
 constexpr int kSpins = 6000;
 
-void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 /** Waits until `value` is no longer `old`. */
 void waitForChange(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
   for (int spin = 0; spin < kSpins; spin++) {
     if (value.load(std::memory_order_acquire) != old) return;
-    pause();
+    relax();
   }
   value.wait(old, std::memory_order_acquire);
 }
@@ -53,6 +43,9 @@ struct Job {
   }
 };
 
+/** Where a helper is: idle -> offered (a job, by the caller) -> working -> idle, or offered -> idle where the caller was done before it woke. */
+enum HelperState : std::uint32_t { kIdle, kOffered, kWorking };
+
 class Pool {
  public:
   /** @returns false when another call has the pool. */
@@ -60,21 +53,18 @@ class Pool {
     const std::unique_lock lock(busy_, std::try_to_lock);
     if (!lock.owns_lock() || !supply(threads - 1)) return false;
     job_ = &job;
-    running_.store(threads - 1, std::memory_order_relaxed);
     for (unsigned index = 0; index < threads - 1; index++) {
-      helpers_[index]->turn.fetch_add(1, std::memory_order_release);
-      helpers_[index]->turn.notify_one();
+      helpers_[index]->state.store(kOffered, std::memory_order_release);
+      helpers_[index]->state.notify_one();
     }
     job.run();
-    for (std::uint32_t running = running_.load(std::memory_order_acquire); running != 0; running = running_.load(std::memory_order_acquire)) {
-      waitForChange(running_, running);
-    }
+    for (unsigned index = 0; index < threads - 1; index++) takeBack(*helpers_[index]);
     return true;
   }
 
  private:
   struct alignas(64) Helper {
-    std::atomic<std::uint32_t> turn = 0;
+    std::atomic<std::uint32_t> state = kIdle;
   };
 
   /** Threads are made when first wanted. @returns whether there are as many. */
@@ -97,18 +87,27 @@ class Pool {
   }
 
   void help(Helper& helper) {
-    for (std::uint32_t seen = 0;; seen++) {
-      waitForChange(helper.turn, seen);
+    for (;;) {
+      waitForChange(helper.state, kIdle);
+      std::uint32_t offered = kOffered;
+      if (!helper.state.compare_exchange_strong(offered, kWorking, std::memory_order_acquire)) continue;
       job_->run();
-      if (running_.fetch_sub(1, std::memory_order_release) == 1) running_.notify_one();
+      helper.state.store(kIdle, std::memory_order_release);
+      helper.state.notify_one();
     }
+  }
+
+  /** Nothing is left to begin: a helper that has not woken yet is not waited for. */
+  static void takeBack(Helper& helper) {
+    std::uint32_t offered = kOffered;
+    if (helper.state.compare_exchange_strong(offered, kIdle, std::memory_order_acquire)) return;
+    while (helper.state.load(std::memory_order_acquire) == kWorking) waitForChange(helper.state, kWorking);
   }
 
   std::mutex busy_;
   std::vector<Helper*> helpers_;
   pid_t process_ = ::getpid();
   Job* job_ = nullptr;
-  std::atomic<std::uint32_t> running_ = 0;
 };
 
 /** Never destroyed: its threads may run as long as the process does. */
@@ -120,17 +119,9 @@ Pool& pool() {
 /** A body's own calls run where it runs. */
 thread_local bool insideJob = false;
 
-unsigned coreCount() {
-#ifdef __linux__
-  cpu_set_t cores;
-  if (::sched_getaffinity(0, sizeof cores, &cores) == 0) return static_cast<unsigned>(CPU_COUNT(&cores));
-#endif
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
 }  // namespace
 
-unsigned threadCount(std::uint32_t wanted) { return std::min(wanted == 0 ? coreCount() : wanted, MUSTER_THREADS_MAX); }
+unsigned threadCount(std::uint32_t wanted) { return std::min(wanted == 0 ? ownCoreCount() : wanted, MUSTER_THREADS_MAX); }
 
 void runInParallel(unsigned threads, std::size_t items, Work work, void* context) {
   Job job{work, context, items};

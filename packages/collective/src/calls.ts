@@ -5,12 +5,12 @@ import { checkMemory, dtypeOf, DTYPES, invalid, type Dtype, type NumberArray } f
 export type Reduction = 'sum' | 'product' | 'min' | 'max' | 'average';
 
 export interface CallOptions {
-  /** What the elements are, where the array does not say: 'f16' or 'bf16' of a Uint16Array. */
+  /** What the elements are, where the array does not say: 'f16' or 'bf16' of a Uint16Array, 'f8e4m3' or 'f8e5m2' of a Uint8Array. */
   readonly dtype?: Dtype;
 }
 
 export interface ReduceOptions extends CallOptions {
-  /** 'sum' unless told otherwise. 16-bit types are summed in f32; an average of integers is rounded towards zero. */
+  /** 'sum' unless told otherwise. Floats of 16 and 8 bits are summed in f32; an average of integers is rounded towards zero. */
   readonly op?: Reduction;
 }
 
@@ -28,20 +28,20 @@ export interface CallRequest {
   readonly options: ReduceOptions;
   /** The root, the receiver or the sender. */
   readonly peer?: number;
+  /** Where users' code makes it, if that is told. */
+  readonly site?: string | undefined;
 }
 
-/** Where the call is made. */
+/** Which rank makes the call. */
 export interface RankPlace {
   readonly rank: number;
   readonly size: number;
 }
 
-const NO_BARRIER_PARTS: CommunicatorCall = [KINDS.barrier, 0, null, null, 0];
-
 /** @throws MusterError INVALID_ARGUMENT */
-export function nativeCall({ kind, source, target, options, peer = 0 }: CallRequest, { rank, size }: RankPlace): CommunicatorCall {
+export function nativeCall({ kind, source, target, options, peer = 0, site }: CallRequest, { rank, size }: RankPlace): CommunicatorCall {
   const array = source ?? target;
-  if (array === null) return NO_BARRIER_PARTS;
+  if (array === null) return [KINDS.barrier, 0, null, null, 0, site];
   const dtype = dtypeOf(array, options.dtype, `the ${source === null ? 'target' : 'source'} of ${kind}`);
   if (source !== null) checkMemory(source, `the source of ${kind}`);
   if (target !== null && target !== source) {
@@ -52,7 +52,7 @@ export function nativeCall({ kind, source, target, options, peer = 0 }: CallRequ
   if (op === undefined) throw invalid(`the op '${String(options.op)}'`, `one of ${Object.keys(REDUCTIONS).join(', ')}`);
   if (!Number.isInteger(peer) || peer < 0 || peer >= size) throw invalid(`the rank ${String(peer)} that ${kind} names`, `from 0 to ${size - 1}`);
   if (peer === rank && (kind === 'send' || kind === 'recv')) throw invalid(`the rank ${peer} that ${kind} names`, 'another than its own');
-  return [KINDS[kind] + DTYPES[dtype] * 256 + op * 65_536, peer, source, target, elementCount(kind, source, target, size)];
+  return [KINDS[kind] + DTYPES[dtype] * 256 + op * 65_536, peer, source, target, elementCount(kind, source, target, size), site];
 }
 
 /** Elements of the call, or of each rank's part, from the arrays' lengths, which must agree. */

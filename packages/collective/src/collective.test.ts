@@ -1,7 +1,7 @@
 /** Communicators as programs use them: ranks in processes of their own, what they get, and what they are told when something goes wrong. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { collective, createCommunicator, type Communicator, type NumberArray } from './index.js';
@@ -42,10 +42,10 @@ class RankProcess {
   }
 }
 
-function startRanks(t: Test, scenario: ScenarioName, { size = 2, timeoutMs = TIMEOUT_MS } = {}): RankProcess[] {
+function startRanks(t: Test, scenario: ScenarioName, { size = 2, timeoutMs = TIMEOUT_MS, debug = false } = {}): RankProcess[] {
   const id = freshId();
   return Array.from({ length: size }, (_, rank) => {
-    const child = fork(RANK_PROGRAM, [scenario, id, String(rank), String(size), String(timeoutMs)]);
+    const child = fork(RANK_PROGRAM, [scenario, id, String(rank), String(size), String(timeoutMs), String(debug)]);
     t.teardown(() => child.kill('SIGKILL'));
     return new RankProcess(child);
   });
@@ -58,7 +58,7 @@ async function resultsOf(ranks: readonly RankProcess[]): Promise<unknown[]> {
 t.test('every call of two ranks', async (t) => {
   const ranks = startRanks(t, 'every call');
   const [first, second] = await resultsOf(ranks);
-  const same = { sum: [3, 30], largest: [1, 0], gathered: [0, 1], told: [7, 8], half: [0x4040, 0x3f80], average: [0x3c00, 0x3c00] };
+  const same = { sum: [3, 30], largest: [1, 0], gathered: [0, 1], told: [7, 8], half: [0x4040, 0x3f80], average: [0x3c00, 0x3c00], octets: [0x40, 0x48] };
   t.strictSame(first, { ...same, own: [1, 10], atRoot: [2], part: [1], exchanged: [0, 1] });
   t.strictSame(second, { ...same, own: [2, 20], atRoot: [6], part: [21], exchanged: [10, 11] });
   t.strictSame(await Promise.all(ranks.map((rank) => rank.exited)), [0, 0]);
@@ -99,7 +99,23 @@ t.test('ranks that disagree are told of both calls', async (t) => {
   const [first, second] = await resultsOf(startRanks(t, 'ranks disagree'));
   t.match(first, { reason: 'mismatch', message: /allReduce\(sum of 1000 f32\)/ });
   t.match(first, { message: /broadcast\(999 f32 from rank 0\)/ });
+  t.notMatch((first as { message: string }).message, /scenarios/, 'but not of their places, which would cost time');
   t.strictSame(second, first);
+});
+
+t.test('in debug mode they are told where both calls are made', async (t) => {
+  const source = readFileSync(new URL('test-support/scenarios.js', import.meta.url), 'utf8').split('\n');
+  const lineAt = (message: string, call: string): string => {
+    const [, line, column] = new RegExp(`${call}\\([^)]*\\) at \\S+/test-support/scenarios\\.js:(\\d+):(\\d+)`).exec(message) ?? [];
+    return source[Number(line) - 1]?.slice(Number(column) - 1) ?? message;
+  };
+  const [first, second] = await resultsOf(startRanks(t, 'ranks disagree', { debug: true })) as [{ message: string }, { message: string }];
+  t.match(lineAt(first.message, 'allReduce'), /^allReduce\(filled\(1000/);
+  t.match(lineAt(first.message, 'broadcast'), /^broadcast\(filled\(999/);
+  t.strictSame(second, first);
+  const [, receiver] = await resultsOf(startRanks(t, 'ranks disagree about a message', { debug: true })) as [unknown, { message: string }];
+  t.match(lineAt(receiver.message, 'send'), /^send\(filled\(10/);
+  t.match(lineAt(receiver.message, 'recv'), /^recv\(filled\(11/);
 });
 
 t.test('a rank that comes late is named, and told', async (t) => {
@@ -205,7 +221,8 @@ const REFUSED: readonly (readonly [string, (communicator: Communicator) => Promi
   ['an Int8Array', (c) => c.allReduce(new Int8Array(2) as unknown as NumberArray), /Float64Array, Float32Array/],
   ['16 bits of neither kind', (c) => c.allReduce(new Uint16Array(2)), /'f16' or 'bf16'/],
   ['a dtype that the array does not hold', (c) => c.allReduce(new Float32Array(2), { dtype: 'f64' }), /'f32', which is what the array holds/],
-  ['an unknown dtype', (c) => c.allReduce(new Float32Array(2), { dtype: 'f8' as 'f32' }), /one of f64, f32/],
+  ['a dtype of other 8 bits', (c) => c.allReduce(new Uint8Array(2), { dtype: 'bf16' }), /'u8' or 'f8e4m3' or 'f8e5m2', which is/],
+  ['an unknown dtype', (c) => c.allReduce(new Float32Array(2), { dtype: 'f8' as 'f32' }), /one of f32, f16/],
   ['an unknown op', (c) => c.allReduce(new Float32Array(2), { op: 'xor' as 'sum' }), /one of sum, product/],
   ['a target of another length', (c) => c.allReduce(new Float32Array(2), { target: new Float32Array(3) }), /of 3 elements is not valid: it must be of 2/],
   ['a target of another type', (c) => c.allReduce(new Float32Array(2), { target: new Int32Array(2) }), /target of allReduce/],

@@ -1,6 +1,7 @@
 /** What users call: one rank's end of a communicator. */
 import type { Communicator as NativeCommunicator, CommunicatorCall } from '@muster/native';
-import { nativeCall, type CallOptions, type CallRequest, type Kind, type ReduceOptions } from './calls.js';
+import { callSite } from './call-site.js';
+import { nativeCall, type CallOptions, type CallRequest, type Kind, type RankPlace, type ReduceOptions } from './calls.js';
 import type { NumberArray } from './elements.js';
 import { userError } from './failure.js';
 
@@ -11,9 +12,16 @@ const DONE = Promise.resolve();
 abstract class Calls<R> {
   abstract readonly rank: number;
   abstract readonly size: number;
+  /** Whether each call is told with its place in users' code. */
+  abstract readonly debug: boolean;
 
   /** @throws MusterError INVALID_ARGUMENT */
   protected abstract make(request: CallRequest): R;
+
+  /** The call for the native core; made right below the public method. @throws MusterError INVALID_ARGUMENT */
+  protected nativeCall(request: CallRequest): CommunicatorCall {
+    return nativeCall(this.debug ? { ...request, site: callSite(this[request.kind]) } : request, this);
+  }
 
   /** Reduces each element over all ranks. In place, or into `target`, of the same length. */
   allReduce(source: NumberArray, options: ReduceOptions & { readonly target?: NumberArray } = {}): R {
@@ -68,15 +76,17 @@ class CollectedGroup extends Calls<void> {
   readonly calls: CommunicatorCall[] = [];
   readonly rank: number;
   readonly size: number;
+  readonly debug: boolean;
 
-  constructor({ rank, size }: { readonly rank: number; readonly size: number }) {
+  constructor({ rank, size, debug }: RankPlace & { readonly debug: boolean }) {
     super();
     this.rank = rank;
     this.size = size;
+    this.debug = debug;
   }
 
   protected override make(request: CallRequest): void {
-    this.calls.push(nativeCall(request, this));
+    this.calls.push(this.nativeCall(request));
   }
 }
 
@@ -96,19 +106,21 @@ export class Communicator extends Calls<Promise<void>> {
   readonly id: string;
   readonly rank: number;
   readonly size: number;
+  readonly debug: boolean;
 
   /** Use createCommunicator or collective. */
-  constructor(native: NativeCommunicator, { id, rank, size }: { readonly id: string; readonly rank: number; readonly size: number }) {
+  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }) {
     super();
     this.#native = native;
     this.id = id;
     this.rank = rank;
     this.size = size;
+    this.debug = debug;
   }
 
   protected override make(request: CallRequest): Promise<void> {
     try {
-      return this.#ended(this.#native.call(...nativeCall(request, this)));
+      return this.#ended(this.#native.call(...this.nativeCall(request)));
     } catch (error) {
       return Promise.reject(this.#userError(error));
     }

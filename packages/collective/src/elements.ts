@@ -1,35 +1,33 @@
 /** Which numbers a typed array holds, and whether its memory can be lent to a call. */
 import { makeError } from '@muster/base';
 
-/** f16 and bf16 lie in a Uint16Array. */
-export type Dtype = 'f64' | 'f32' | 'f16' | 'bf16' | 'i64' | 'i32' | 'u8';
+/** f16 and bf16 lie in a Uint16Array, and FP8 in a Uint8Array. */
+export type Dtype = 'f32' | 'f16' | 'bf16' | 'f8e4m3' | 'f8e5m2' | 'f64' | 'i64' | 'i32' | 'u8';
 
 /** The typed arrays whose elements can be sent; a Uint16Array only with a dtype that says which 16 bits they are. */
 export type NumberArray = Float64Array | Float32Array | BigInt64Array | Int32Array | Uint8Array | Uint16Array;
 
 /** The numbers of native's muster_dtype. */
-export const DTYPES: Readonly<Record<Dtype, number>> = { f64: 0, f32: 1, f16: 2, bf16: 3, i64: 4, i32: 5, u8: 6 };
+export const DTYPES: Readonly<Record<Dtype, number>> = { f32: 0, f16: 1, bf16: 2, f8e4m3: 3, f8e5m2: 4, f64: 5, i64: 6, i32: 7, u8: 8 };
+
+/** What each kind of array may hold. The first is meant unless another is asked for; only of 16 bits none is more likely than the other. */
+const HELD: readonly (readonly [new () => NumberArray, readonly Dtype[]])[] = [
+  [Float32Array, ['f32']], [Uint16Array, ['f16', 'bf16']], [Float64Array, ['f64']], [Int32Array, ['i32']], [BigInt64Array, ['i64']],
+  [Uint8Array, ['u8', 'f8e4m3', 'f8e5m2']],
+];
 
 /**
  * The dtype of an array: as asked for, if it fits the array, or the array's own.
  * @throws MusterError INVALID_ARGUMENT
  */
 export function dtypeOf(array: NumberArray, asked: Dtype | undefined, what: string): Dtype {
-  const own = ownDtype(array);
-  const isHalf = array instanceof Uint16Array;
-  const isAsked = asked !== undefined && Object.hasOwn(DTYPES, asked);
-  if (isHalf ? asked === 'f16' || asked === 'bf16' : own !== null && (asked === undefined || asked === own)) return asked ?? own!;
-  if (isHalf) throw invalid(`the dtype of ${what}`, "'f16' or 'bf16', since a Uint16Array may hold either");
-  if (own === null) throw invalid(what, 'a Float64Array, Float32Array, BigInt64Array, Int32Array, Uint8Array, or a Uint16Array of f16 or bf16');
-  throw invalid(`the dtype '${String(asked)}' of ${what}`, isAsked ? `'${own}', which is what the array holds` : `one of ${Object.keys(DTYPES).join(', ')}`);
-}
-
-function ownDtype(array: NumberArray): Dtype | null {
-  if (array instanceof Float32Array) return 'f32';
-  if (array instanceof Float64Array) return 'f64';
-  if (array instanceof Int32Array) return 'i32';
-  if (array instanceof BigInt64Array) return 'i64';
-  return array instanceof Uint8Array ? 'u8' : null;
+  const held = HELD.find(([kind]) => array instanceof kind)?.[1];
+  if (held === undefined) throw invalid(what, 'a Float64Array, Float32Array, BigInt64Array, Int32Array, Uint8Array, or a Uint16Array of f16 or bf16');
+  const dtype = asked ?? (array instanceof Uint16Array ? undefined : held[0]);
+  if (dtype !== undefined && held.includes(dtype)) return dtype;
+  if (dtype === undefined) throw invalid(`the dtype of ${what}`, "'f16' or 'bf16', since a Uint16Array may hold either");
+  const choice = held.map((each) => `'${each}'`).join(' or ');
+  throw invalid(`the dtype '${String(asked)}' of ${what}`, Object.hasOwn(DTYPES, dtype) ? `${choice}, which is what the array holds` : `one of ${Object.keys(DTYPES).join(', ')}`);
 }
 
 /**

@@ -4,8 +4,8 @@ import { createCommunicator } from '../index.js';
 import { scenarios, type ScenarioName } from './scenarios.js';
 
 dieWithParent(process.ppid);
-const [name, id, rank, size, timeoutMs] = process.argv.slice(2) as [ScenarioName, string, string, string, string];
-const communicator = await createCommunicator({ id, rank: Number(rank), size: Number(size), timeoutMs: Number(timeoutMs) });
+const [name, id, rank, size, timeoutMs, debug] = process.argv.slice(2) as [ScenarioName, string, string, string, string, string];
+const communicator = await createCommunicator({ id, rank: Number(rank), size: Number(size), timeoutMs: Number(timeoutMs), debug: debug === 'true' });
 const told = new Promise<void>((resolve) => process.once('message', () => resolve()));
 const result = await scenarios[name](communicator, { say: (word) => process.send?.({ word }), told });
 process.send?.({ result });

@@ -49,10 +49,12 @@ export const scenarios = {
     await communicator.allReduce(half, { dtype: 'bf16' });
     const average = Uint16Array.of(0x3c00, rank === 0 ? 0x4000 : 0); // 1 and 2 in f16
     await communicator.allReduce(average, { dtype: 'f16', op: 'average' });
+    const octets = Uint8Array.of(0x38, 0x40); // 1 and 2 in E4M3
+    await communicator.allReduce(octets, { dtype: 'f8e4m3' });
     await communicator.allReduce(new Float32Array(0));
     return {
       own: [...own], sum: [...sum], largest: [...largest], atRoot: [...atRoot], part: [...part], gathered: [...gathered].map(Number), told: [...told], exchanged: [...exchanged],
-      half: [...half], average: [...average],
+      half: [...half], average: [...average], octets: [...octets],
     };
   },
 
@@ -111,7 +113,16 @@ export const scenarios = {
   },
 
   async 'ranks disagree'(communicator: Communicator) {
-    return failureOf(communicator.rank === 0 ? communicator.allReduce(filled(1000, 1)) : communicator.broadcast(filled(999, 1)));
+    if (communicator.rank === 0) return failureOf(communicator.allReduce(filled(1000, 1)));
+    return failureOf(communicator.broadcast(filled(999, 1)));
+  },
+
+  /** In a group. The sender need not hear of it: a small message waits for nobody. */
+  async 'ranks disagree about a message'(communicator: Communicator) {
+    return failureOf(communicator.group((group) => {
+      if (communicator.rank === 0) group.send(filled(10, 1), { to: 1 });
+      else group.recv(filled(11, 1), { from: 0 });
+    }));
   },
 
   async 'a rank comes late'(communicator: Communicator, { say, told }: Line) {

@@ -1,10 +1,10 @@
 /**
  * Regression by a Gaussian process: Matérn 5/2 with a length scale for each input, fitted by its marginal likelihood under priors.
- * Inputs that are categories are as far apart as they differ. Everything costs n³/6 multiplications once, and n² for a gradient.
+ * Inputs that are categories are as far apart as they differ. It costs n³/6 multiplications to make, n²/2 for a value and n² for a gradient.
  * Source: Rasmussen and Williams, 2006; Snoek et al., 2012 (Matérn 5/2, ARD); Hvarfner et al., 2024 (the prior of length scales).
  */
-import { cholesky, dot, inverseOf, Matrix, solveLower, solveLowerTransposed } from './matrix.js';
-import { minimize, type Box } from './minimize.js';
+import { cholesky, dot, inverseOf, Matrix, solveLower, solveLowerRows, solveLowerTransposed } from './matrix.js';
+import { minimize, type Box, type Smooth } from './minimize.js';
 
 /** Whether two values of an input differ by their distance, or just differ. */
 export type InputKind = 'number' | 'category';
@@ -36,6 +36,10 @@ const LENGTH_PRIOR_DEVIATION = 0.7;
 const SIGNAL_PRIOR_DEVIATION = 1;
 const NOISE_PRIOR = { mean: Math.log(1e-6), deviation: 2 } as const;
 const VARIANCE_MIN = 1e-14;
+/** Slopes of the log posterior that are flat: less moves a hyperparameter by less than a hundredth of its uncertainty. Source: Optuna's GP sampler. */
+const FIT_TOLERANCE = 1e-2;
+/** Points that are looked at together: so few that their covariances stay near the processor. */
+const BATCH = 64;
 
 /** Functions of many inputs are taken to be smoother in each. Shorter and surer than in the source: a long one once believed hides what an input does. */
 const lengthPriorMean = (inputs: number): number => Math.log(LENGTH_PRIOR_MEDIAN) + 0.5 * Math.log(inputs);
@@ -43,6 +47,12 @@ const lengthPriorMean = (inputs: number): number => Math.log(LENGTH_PRIOR_MEDIAN
 /** A start for fitting where nothing is known. */
 export function defaultHyperparameters(inputs: number): Hyperparameters {
   return Float64Array.from([...Array.from({ length: inputs }, () => Math.log(0.3 * Math.sqrt(inputs))), 0, Math.log(1e-4)]);
+}
+
+/** The factor of the covariances of the first observations, and the variance of the noise that was added to them. */
+interface Factor {
+  readonly lower: Matrix;
+  readonly noise: number;
 }
 
 /** A fitted process: what is known, under given hyperparameters. */
@@ -55,15 +65,20 @@ export class GaussianProcess {
   readonly #alpha: Float64Array;
   readonly hyperparameters: Hyperparameters;
 
-  constructor(observations: Observations, hyperparameters: Hyperparameters) {
+  constructor(observations: Observations, hyperparameters: Hyperparameters, known?: Factor) {
     this.#observations = observations;
     this.hyperparameters = hyperparameters;
     this.#weights = inverseSquares(hyperparameters, observations.kinds.length);
     this.#signal = Math.exp(hyperparameters.at(-2)!);
-    const { lower, noise } = this.#factorise(Math.exp(hyperparameters.at(-1)!));
+    const { lower, noise } = this.#factorise(known ?? { lower: new Matrix(0, 0), noise: Math.max(NOISE_MIN, Math.exp(hyperparameters.at(-1)!)) });
     this.#lower = lower;
     this.#noise = noise;
     this.#alpha = solveLowerTransposed(this.#lower, solveLower(this.#lower, observations.targets));
+  }
+
+  /** The distance over which an input's values are alike. */
+  lengthOf(input: number): number {
+    return Math.exp(this.hyperparameters[input]!);
   }
 
   /** The least of the function's means at the points that are known. */
@@ -76,6 +91,22 @@ export class GaussianProcess {
     const k = this.#covariances(x);
     const whitened = solveLower(this.#lower, k);
     return { mean: dot(k, this.#alpha), variance: Math.max(VARIANCE_MIN, this.#signal - dot(whitened, whitened)) };
+  }
+
+  /** Means and variances at many points, for half of the time each. */
+  atEach(points: readonly Float64Array[]): Posterior[] {
+    const { length: size } = this.#observations.inputs;
+    const posteriors: Posterior[] = [];
+    for (let start = 0; start < points.length; start += BATCH) {
+      const batch = points.slice(start, start + BATCH);
+      const covariances = new Matrix(batch.length, size);
+      batch.forEach((x, row) => covariances.data.set(this.#covariances(x), row * size));
+      const whitened = solveLowerRows(this.#lower, covariances);
+      for (let row = 0; row < batch.length; row++) {
+        posteriors.push({ mean: dot(covariances.row(row), this.#alpha), variance: Math.max(VARIANCE_MIN, this.#signal - dot(whitened.row(row), whitened.row(row))) });
+      }
+    }
+    return posteriors;
   }
 
   /** How many points it knows. */
@@ -108,7 +139,7 @@ export class GaussianProcess {
     if (points.length === 0) return this;
     const { kinds, inputs, targets } = this.#observations;
     const imagined = points.map((point) => this.at(point).mean);
-    return new GaussianProcess({ kinds, inputs: [...inputs, ...points], targets: Float64Array.from([...targets, ...imagined]) }, this.hyperparameters);
+    return new GaussianProcess({ kinds, inputs: [...inputs, ...points], targets: Float64Array.from([...targets, ...imagined]) }, this.hyperparameters, { lower: this.#lower, noise: this.#noise });
   }
 
   #covariances(x: Float64Array): Float64Array {
@@ -118,16 +149,16 @@ export class GaussianProcess {
     return covariances;
   }
 
-  /** Repeated points with hardly any noise are singular: noise is added until they are not. */
-  #factorise(least: number): { readonly lower: Matrix; readonly noise: number } {
+  /** Repeated points with hardly any noise are singular: noise is added until they are not. What is known of the factor is extended. */
+  #factorise(known: Factor): Factor {
     const { inputs, kinds } = this.#observations;
     const covariance = new Matrix(inputs.length, inputs.length);
     inputs.forEach((input, i) => {
       for (let j = 0; j < i; j++) covariance.set(i, j, this.#signal * matern(squaredDistance(input, inputs[j]!, kinds, this.#weights)));
     });
-    for (let noise = Math.max(NOISE_MIN, least); ; noise *= 10) {
+    for (let noise = known.noise; ; noise *= 10) {
       for (let i = 0; i < inputs.length; i++) covariance.set(i, i, this.#signal + noise);
-      const lower = cholesky(covariance);
+      const lower = cholesky(covariance, noise === known.noise ? known.lower : undefined);
       if (lower !== null) return { lower, noise };
     }
   }
@@ -137,49 +168,57 @@ export class GaussianProcess {
 export function fitHyperparameters(observations: Observations, starts: readonly Hyperparameters[], evaluationsMax: number): Hyperparameters {
   const inputs = observations.kinds.length;
   const bounds = [...observations.kinds.map(() => LENGTH_BOUNDS), SIGNAL_BOUNDS, NOISE_BOUNDS];
-  const box: Box = { lower: Float64Array.from(bounds, ([low]) => Math.log(low)), upper: Float64Array.from(bounds, ([, high]) => Math.log(high)), evaluationsMax };
-  const distances = pairwiseDistances(observations);
-  const minima = starts.map((start) => minimize((x, gradient) => negativeLogPosterior(observations, distances, x, gradient), start, box));
+  const box: Box = { lower: Float64Array.from(bounds, ([low]) => Math.log(low)), upper: Float64Array.from(bounds, ([, high]) => Math.log(high)), evaluationsMax, gradientTolerance: FIT_TOLERANCE };
+  const smooth = negativeLogPosterior(observations);
+  const minima = starts.map((start) => minimize(smooth, start, box));
   const best = minima.reduce((a, b) => (b.value < a.value ? b : a));
   return Number.isFinite(best.value) ? best.x : defaultHyperparameters(inputs);
 }
 
-/** Minus the logarithm of the marginal likelihood and of the priors, and its gradient. */
-function negativeLogPosterior({ targets, kinds }: Observations, distances: readonly Float64Array[], x: Hyperparameters, gradient: Float64Array): number {
+/**
+ * Minus the logarithm of the marginal likelihood and of the priors, of hyperparameters, and its gradient. n³/2 multiplications.
+ * Source: Rasmussen and Williams, 2006, 5.4.1.
+ */
+export function negativeLogPosterior(observations: Observations): Smooth {
+  const { targets, kinds } = observations;
   const size = targets.length;
   const inputs = kinds.length;
-  const weights = inverseSquares(x, inputs);
-  const signal = Math.exp(x[inputs]!);
-  const noise = Math.exp(x[inputs + 1]!);
-  const covariance = new Matrix(size, size);
+  const distances = pairwiseDistances(observations);
   const squares = new Float64Array((size * (size - 1)) / 2);
-  distances.forEach((distance, d) => { const weight = weights[d]!; for (let pair = 0; pair < squares.length; pair++) squares[pair]! += weight * distance[pair]!; });
-  for (let i = 0, pair = 0; i < size; i++) {
-    for (let j = 0; j < i; j++) covariance.set(i, j, signal * matern(squares[pair++]!));
-    covariance.set(i, i, signal + noise);
-  }
-  const lower = cholesky(covariance);
-  if (lower === null) return Infinity;
-  const alpha = solveLowerTransposed(lower, solveLower(lower, targets));
-  const inverse = inverseOf(lower);
-  gradient.fill(0);
-  let signalSlope = 0;
   const pairSlopes = new Float64Array(squares.length);
-  for (let i = 0, pair = 0; i < size; i++) {
-    for (let j = 0; j < i; j++, pair++) {
-      const pull = inverse.at(i, j) - alpha[i]! * alpha[j]!;
-      signalSlope += pull * covariance.at(i, j);
-      pairSlopes[pair] = pull * signal * maternSlope(squares[pair]!);
+  return (x, gradient) => {
+    const weights = inverseSquares(x, inputs);
+    const signal = Math.exp(x[inputs]!);
+    const noise = Math.exp(x[inputs + 1]!);
+    const covariance = new Matrix(size, size);
+    squares.fill(0);
+    distances.forEach((distance, d) => { const weight = weights[d]!; for (let pair = 0; pair < squares.length; pair++) squares[pair]! += weight * distance[pair]!; });
+    for (let i = 0, pair = 0; i < size; i++) {
+      for (let j = 0; j < i; j++) covariance.set(i, j, signal * matern(squares[pair++]!));
+      covariance.set(i, i, signal + noise);
     }
-    const pull = inverse.at(i, i) - alpha[i]! ** 2;
-    signalSlope += 0.5 * pull * signal;
-    gradient[inputs + 1]! += 0.5 * pull * noise;
-  }
-  distances.forEach((distance, d) => { gradient[d] = -2 * weights[d]! * dot(pairSlopes, distance); });
-  gradient[inputs] = signalSlope;
-  let logDeterminant = 0;
-  for (let i = 0; i < size; i++) logDeterminant += Math.log(lower.at(i, i));
-  return 0.5 * dot(targets, alpha) + logDeterminant + addPriors(x, inputs, gradient);
+    const lower = cholesky(covariance);
+    if (lower === null) return Infinity;
+    const alpha = solveLowerTransposed(lower, solveLower(lower, targets));
+    const inverse = inverseOf(lower);
+    gradient.fill(0);
+    let signalSlope = 0;
+    for (let i = 0, pair = 0; i < size; i++) {
+      for (let j = 0; j < i; j++, pair++) {
+        const pull = inverse.at(i, j) - alpha[i]! * alpha[j]!;
+        signalSlope += pull * covariance.at(i, j);
+        pairSlopes[pair] = pull * signal * maternSlope(squares[pair]!);
+      }
+      const pull = inverse.at(i, i) - alpha[i]! ** 2;
+      signalSlope += 0.5 * pull * signal;
+      gradient[inputs + 1]! += 0.5 * pull * noise;
+    }
+    distances.forEach((distance, d) => { gradient[d] = -2 * weights[d]! * dot(pairSlopes, distance); });
+    gradient[inputs] = signalSlope;
+    let logDeterminant = 0;
+    for (let i = 0; i < size; i++) logDeterminant += Math.log(lower.at(i, i));
+    return 0.5 * dot(targets, alpha) + logDeterminant + addPriors(x, inputs, gradient);
+  };
 }
 
 function addPriors(x: Hyperparameters, inputs: number, gradient: Float64Array): number {

@@ -12,6 +12,8 @@ export interface Box {
   readonly upper: Float64Array;
   /** How often the function may be evaluated. */
   readonly evaluationsMax: number;
+  /** Where no slope along a free coordinate is steeper than this, the minimum is reached. Default 1e-7. */
+  readonly gradientTolerance?: number;
 }
 
 export interface Minimum {
@@ -38,7 +40,7 @@ export function minimize(smooth: Smooth, start: Float64Array, box: Box): Minimum
   for (let evaluations = 1; evaluations < box.evaluationsMax && Number.isFinite(value);) {
     const free = x.map((xi, i) => ((xi <= box.lower[i]! && gradient[i]! > 0) || (xi >= box.upper[i]! && gradient[i]! < 0) ? 0 : 1));
     const steepest = gradient.map((gi, i) => -gi * free[i]!);
-    if (Math.max(...steepest.map(Math.abs)) < GRADIENT_TOLERANCE) break;
+    if (Math.max(...steepest.map(Math.abs)) < (box.gradientTolerance ?? GRADIENT_TOLERANCE)) break;
     let direction = twoLoop(steepest, pairs).map((di, i) => di * free[i]!);
     if (dot(direction, steepest) <= 0) {
       pairs.length = 0;

@@ -1,8 +1,8 @@
 import { seededRandom } from '@muster/base';
 import t from 'tap';
 import { logExpectedImprovement } from './expected-improvement.js';
-import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Observations } from './gaussian-process.js';
-import { cholesky, dot, inverseOf, Matrix, multiply, solveLower, solveLowerTransposed, symmetricEigen } from './matrix.js';
+import { defaultHyperparameters, fitHyperparameters, GaussianProcess, negativeLogPosterior, type Observations } from './gaussian-process.js';
+import { cholesky, dot, inverseOf, Matrix, multiply, solveLower, solveLowerRows, solveLowerTransposed, symmetricEigen } from './matrix.js';
 import { minimize } from './minimize.js';
 import { normalCdf, normalDeviate, normalMass, normalQuantile } from './normal.js';
 import { HaltonSequence, SobolSequence } from './sequences.js';
@@ -63,6 +63,21 @@ t.test('factors, solutions, inverses and eigenvectors give their matrix back', a
   t.equal(cholesky(matrix), null, 'not positive definite');
 });
 
+t.test('a factor is as good where only its last rows are worked out, and many solutions are as one at a time, of every size', async (t) => {
+  for (const size of [1, 2, 3, 8, 13]) {
+    const matrix = positiveDefinite(size, size);
+    const lower = cholesky(matrix)!;
+    for (let i = 0; i < size; i++) for (let j = 0; j <= i; j++) t.ok(near(dot(lower.row(i), lower.row(j)), matrix.at(i, j)));
+    for (let known = 0; known <= size; known++) {
+      const first = new Matrix(known, known);
+      for (let i = 0; i < known; i++) for (let j = 0; j < known; j++) first.set(i, j, matrix.at(i, j));
+      t.ok(cholesky(matrix, cholesky(first)!)!.data.every((value, i) => near(value, lower.data[i]!)), `${known} of ${size} rows`);
+    }
+    const all = solveLowerRows(lower, matrix);
+    for (let i = 0; i < size; i++) t.ok(solveLower(lower, matrix.row(i)).every((value, j) => near(value, all.at(i, j))));
+  }
+});
+
 t.test('the minimiser finds a curved valley, stops at the box, and survives what is not a number', async (t) => {
   const rosenbrock = (x: Float64Array, gradient: Float64Array): number => {
     const [a, b] = [x[0]!, x[1]!];
@@ -103,6 +118,33 @@ t.test('a Gaussian process passes through what it knows, finds which inputs matt
   t.equal(meanGradient[3], 0);
   const imagined = model.imagining([x]);
   t.ok(imagined.at(x).variance < model.at(x).variance / 10 && near(imagined.at(x).mean, model.at(x).mean, 1e-3));
+});
+
+t.test('looked at together, points give what they give one by one; so do imagined ones', async (t) => {
+  const observations = observe(21);
+  const model = new GaussianProcess(observations, defaultHyperparameters(4));
+  const points = observe(90).inputs.slice(21);
+  model.atEach(points).forEach(({ mean, variance }, i) => {
+    const alone = model.at(points[i]!);
+    t.ok(near(mean, alone.mean) && near(variance, alone.variance));
+  });
+  const { kinds, inputs, targets } = observations;
+  const extended = model.imagining(points.slice(0, 3));
+  const anew = new GaussianProcess({ kinds, inputs: [...inputs, ...points.slice(0, 3)], targets: Float64Array.from([...targets, ...model.atEach(points.slice(0, 3)).map(({ mean }) => mean)]) }, defaultHyperparameters(4));
+  t.ok(points.every((point) => near(extended.at(point).variance, anew.at(point).variance) && near(extended.at(point).mean, anew.at(point).mean)));
+});
+
+t.test("the gradient of the hyperparameters' posterior is that of its values", async (t) => {
+  const smooth = negativeLogPosterior(observe(17));
+  for (const noise of [1e-4, 0.1]) {
+    const at = Float64Array.of(-1, 0.2, 0.7, -0.4, 0.5, Math.log(noise));
+    const gradient = new Float64Array(6);
+    smooth(at, gradient);
+    for (let d = 0; d < 6; d++) {
+      const slope = (smooth(at.with(d, at[d]! + 1e-5), new Float64Array(6)) - smooth(at.with(d, at[d]! - 1e-5), new Float64Array(6))) / 2e-5;
+      t.ok(near(gradient[d]!, slope, 1e-4), `${d}: ${gradient[d]!} against ${slope}`);
+    }
+  }
 });
 
 t.test('a fit is better than its start, and repeated points do not stop it', async (t) => {

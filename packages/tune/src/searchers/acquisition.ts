@@ -1,6 +1,7 @@
 /**
- * Where in a space the expected improvement is largest: many points are looked at, the best few are moved uphill, by gradients along
+ * Where in a space the expected improvement is largest: many points are looked at, some of the best are moved uphill, by gradients along
  * what is continuous and step by step along what is not.
+ * Source: Balandat et al., 2020, "BoTorch" (many starts, drawn by their value, and L-BFGS); Optuna's GP sampler (steps in turns with climbs).
  */
 import type { Random } from '@muster/base';
 import { logExpectedImprovement } from '../numeric/expected-improvement.js';
@@ -15,21 +16,25 @@ import { featuresOf } from './features.js';
 import { spread } from './quasi-random.js';
 
 /** Points that are looked at over all of the space: as many as a model of this size lets one look at in some milliseconds. */
-const spreadPoints = (size: number): number => Math.round(Math.min(1_000, Math.max(120, 25_000 / size)));
+const spreadPoints = (size: number): number => Math.round(Math.min(2_000, Math.max(250, 120_000 / size)));
 /** Points that are looked at near the best ones that are known. */
-const NEAR_POINTS = 45;
+const NEAR_POINTS = 60;
 /** How many of the best known have points near them, and how far off those lie. */
 const NEAR_BEST = 5;
 const NEAR_DISTANCES = [0.1, 0.02, 0.004] as const;
 /** Points that are moved uphill, and how often the gradient is asked for each. */
-const CLIMBS = 4;
-const CLIMB_EVALUATIONS = 20;
+const CLIMBS = 8;
+const CLIMB_EVALUATIONS = 40;
 /** Of a choice with more options than these, so many are tried. */
 const OPTIONS_TRIED_MAX = 12;
 /** Whole numbers of more values than these are taken as continuous, and rounded. */
 const STEPPED_VALUES_MAX = 40;
+/** Of whole numbers of so few values, all are tried; of others, the neighbours. */
+const VALUES_TRIED_MAX = 16;
 /** Times that climbing and stepping take turns. */
-const ROUNDS = 2;
+const ROUNDS = 5;
+/** Slopes of the logarithm of the expected improvement, over a length scale, that are flat. */
+const FLAT = 1e-2;
 
 /** What there is to improve on. */
 export interface ImprovementProblem {
@@ -61,7 +66,7 @@ export function maximizeImprovement(problem: ImprovementProblem): Improvement {
   const { space, model, known } = problem;
   const seen = new Set(known.map((point) => point.join()));
   const screened = screen(problem).sort(byValue);
-  const climbed = screened.slice(0, CLIMBS).map((start) => climb(problem, start));
+  const climbed = startsOf(screened, problem.random).map((start) => climb(problem, start));
   const ranked = [...climbed, ...screened].sort(byValue);
   const { point, value } = ranked.find((candidate) => !seen.has(candidate.point.join())) ?? ranked[0]!;
   return { point, logImprovement: value, posterior: model.at(featuresOf(space.dimensions, point)) };
@@ -69,12 +74,28 @@ export function maximizeImprovement(problem: ImprovementProblem): Improvement {
 
 const byValue = (a: Candidate, b: Candidate): number => b.value - a.value;
 
-/** The candidate at a point, or null where the constraints refuse it. */
-function candidateAt({ space, model, best }: ImprovementProblem, latent: readonly number[]): Candidate | null {
-  const point = space.nearest(latent);
-  if (!space.allows(point)) return null;
-  const { mean, variance } = model.at(featuresOf(space.dimensions, point));
-  return { latent, point, value: logExpectedImprovement(best, mean, Math.sqrt(variance)).value };
+/** The best candidate and others drawn as their expected improvement is large, so that several hills are climbed. */
+function startsOf(sorted: readonly Candidate[], random: Random): Candidate[] {
+  const [best, ...others] = sorted;
+  const starts = [best!];
+  const weights = others.map(({ value }) => Math.exp(value - best!.value));
+  let total = weights.reduce((sum, weight) => sum + weight, 0);
+  while (starts.length < CLIMBS && total > Number.MIN_VALUE) {
+    let rest = random.next() * total;
+    const index = weights.findIndex((weight) => weight > 0 && (rest -= weight) <= 0);
+    if (index === -1) break;
+    starts.push(others[index]!);
+    total -= weights[index]!;
+    weights[index] = 0;
+  }
+  return starts;
+}
+
+/** Those of the points that the constraints allow, with what the model expects of them. */
+function candidatesAt({ space, model, best }: ImprovementProblem, latents: readonly (readonly number[])[]): Candidate[] {
+  const allowed = latents.map((latent) => ({ latent, point: space.nearest(latent) })).filter(({ point }) => space.allows(point));
+  const posteriors = model.atEach(allowed.map(({ point }) => featuresOf(space.dimensions, point)));
+  return allowed.map(({ latent, point }, i) => ({ latent, point, value: logExpectedImprovement(best, posteriors[i]!.mean, Math.sqrt(posteriors[i]!.variance)).value }));
 }
 
 /** Points over all of the space, and around the best ones. There is one at least: the constraints allow something. */
@@ -83,8 +104,8 @@ function screen(problem: ImprovementProblem): Candidate[] {
   const sequence = evenSequence(space.dimensions.length, Math.floor(random.next() * 2 ** 32));
   const even = Array.from({ length: spreadPoints(model.size) }, (_, index) => spread(space.dimensions, sequence.at(index)) as number[]);
   const near = Array.from({ length: NEAR_POINTS }, (_, index) => nudged(space, known[index % Math.min(NEAR_BEST, known.length)]!, NEAR_DISTANCES[index % NEAR_DISTANCES.length]!, random));
-  const found = [...even, ...near].flatMap((latent) => candidateAt(problem, latent) ?? []);
-  return found.length > 0 ? found : [candidateAt(problem, space.sample(random).map((coordinate) => coordinate ?? 0))!];
+  const found = candidatesAt(problem, [...even, ...near]);
+  return found.length > 0 ? found : candidatesAt(problem, [space.sample(random).map((coordinate) => coordinate ?? 0)]);
 }
 
 /** A point near another: numbers a little off, now and then another option. */
@@ -97,47 +118,49 @@ function nudged({ dimensions }: SearchSpace, point: Point, distance: number, ran
   });
 }
 
-/** Climbs along what is continuous and steps along what is not, in turns. */
+/** Climbs along what is continuous and steps along what is not, in turns, until neither helps. */
 function climb(problem: ImprovementProblem, start: Candidate): Candidate {
   let current = start;
   for (let round = 0; round < ROUNDS; round++) {
     const climbed = climbSlope(problem, current);
     const stepped = takeSteps(problem, climbed);
-    if (stepped === current) break;
     current = stepped;
     if (stepped === climbed) break;
   }
   return current;
 }
 
+/** Coordinates are measured in the model's length scales, in which no direction is steeper than others for want of a unit. */
 function climbSlope(problem: ImprovementProblem, start: Candidate): Candidate {
   const { space, model, best } = problem;
   const free = [...space.dimensions.keys()].filter((index) => start.point[index] !== null && !hasSteps(space.dimensions[index]!));
   if (free.length === 0) return start;
+  const lengths = free.map((index) => model.lengthOf(index));
   const features = featuresOf(space.dimensions, start.point);
   const meanGradient = new Float64Array(features.length);
   const varianceGradient = new Float64Array(features.length);
-  const { x } = minimize((at, gradient) => {
-    free.forEach((index, i) => { features[index] = at[i]!; });
+  const smooth = (at: Float64Array, gradient: Float64Array): number => {
+    free.forEach((index, i) => { features[index] = at[i]! * lengths[i]!; });
     const { mean, variance } = model.gradientAt(features, meanGradient, varianceGradient);
     const deviation = Math.sqrt(variance);
     const { value, byMean, byDeviation } = logExpectedImprovement(best, mean, deviation);
-    free.forEach((index, i) => { gradient[i] = -(byMean * meanGradient[index]! + (byDeviation * varianceGradient[index]!) / (2 * deviation)); });
+    free.forEach((index, i) => { gradient[i] = -lengths[i]! * (byMean * meanGradient[index]! + (byDeviation * varianceGradient[index]!) / (2 * deviation)); });
     return -value;
-  }, Float64Array.from(free, (index) => start.point[index]!), { lower: new Float64Array(free.length), upper: new Float64Array(free.length).fill(1), evaluationsMax: CLIMB_EVALUATIONS });
+  };
+  const box = { lower: new Float64Array(free.length), upper: Float64Array.from(lengths, (length) => 1 / length), evaluationsMax: CLIMB_EVALUATIONS, gradientTolerance: FLAT };
+  const { x } = minimize(smooth, Float64Array.from(free, (index, i) => start.point[index]! / lengths[i]!), box);
   const latent = [...start.latent];
-  free.forEach((index, i) => { latent[index] = x[i]!; });
-  return better(start, candidateAt(problem, latent));
+  free.forEach((index, i) => { latent[index] = Math.min(1, x[i]! * lengths[i]!); });
+  return better(start, candidatesAt(problem, [latent]));
 }
 
-/** Tries the other options of each choice and the neighbours of each whole number, and keeps what is better. */
+/** Tries other options of each choice and other values of each whole number, and keeps what is better. */
 function takeSteps(problem: ImprovementProblem, start: Candidate): Candidate {
   let current = start;
   problem.space.dimensions.forEach((dimension, index) => {
     if (current.point[index] === null || !hasSteps(dimension)) return;
-    for (const coordinate of steps(dimension, current.point[index]!, problem.random)) {
-      current = better(current, candidateAt(problem, current.latent.with(index, coordinate)));
-    }
+    const { latent } = current;
+    current = better(current, candidatesAt(problem, steps(dimension, current.point[index]!, problem.random).map((coordinate) => latent.with(index, coordinate))));
   });
   return current;
 }
@@ -145,7 +168,9 @@ function takeSteps(problem: ImprovementProblem, start: Candidate): Candidate {
 function steps(dimension: Dimension, coordinate: number, random: Random): number[] {
   if (dimension.kind === 'numeric') {
     const index = indexAt(dimension, coordinate);
-    return [index - 1, index + 1].filter((other) => other >= 0 && other < valueCount(dimension)).map((other) => coordinateOfIndex(dimension, other));
+    const count = valueCount(dimension);
+    const others = count <= VALUES_TRIED_MAX ? Array.from({ length: count }, (_, other) => other) : [1, 2, 4, 8].flatMap((stride) => [index - stride, index + stride]);
+    return others.filter((other) => other !== index && other >= 0 && other < count).map((other) => coordinateOfIndex(dimension, other));
   }
   const { length } = dimension.options;
   if (length <= OPTIONS_TRIED_MAX) return dimension.options.map((_, option) => option);
@@ -157,6 +182,6 @@ function hasSteps(dimension: Dimension): boolean {
   return dimension.kind === 'categorical' || valueCount(dimension) <= STEPPED_VALUES_MAX;
 }
 
-function better(current: Candidate, other: Candidate | null): Candidate {
-  return other !== null && other.value > current.value ? other : current;
+function better(current: Candidate, others: readonly Candidate[]): Candidate {
+  return others.reduce((a, b) => (b.value > a.value ? b : a), current);
 }

@@ -23,11 +23,12 @@ export interface GpOptions {
 const STARTUP_TRIALS = 10;
 /** A model of more trials would cost a second a suggestion; of more, the best and the latest are taken. */
 const TRIALS_MAX = 400;
-/** Hyperparameters are fitted to at most so many trials: they hardly change, and fitting costs n³ a step. */
-const FITTED_MAX = 64;
-/** Steps of fitting, while they are cheap and after that. */
-const FIT_EVALUATIONS = { few: 60, many: 12 } as const;
-const FEW_TRIALS = 40;
+/** How much a fit may cost: a step of it takes n³/2 multiplications. Of many trials a fit goes on with the next trial, from where it was. */
+const FIT_MULTIPLICATIONS = 3e7;
+const FIT_EVALUATIONS_MAX = 60;
+const FIT_EVALUATIONS_MIN = 2;
+/** Up to so many trials, hyperparameters are also fitted anew: the likelihood of few has several hills. */
+const FEW_TRIALS = 60;
 
 /** Searches by a Gaussian process. The best use of few and costly trials, up to some hundreds, with up to some twenty parameters. */
 export function gp(options: GpOptions = {}): SearcherDefinition {
@@ -89,21 +90,14 @@ class GpSearcher extends HistorySearcher {
 
   /** Begins where the last fit ended, which the last trial's note tells; while trials are few, also anew. */
   #fit(observations: Observations): Hyperparameters {
-    const { kinds, inputs, targets } = observations;
+    const { kinds, targets } = observations;
     const size = kinds.length + 2;
     const last = [...this.history.ended, ...this.history.running()].reverse().find(({ note }) => note.length === size);
     const fresh = defaultHyperparameters(kinds.length);
-    if (targets.length <= FEW_TRIALS) return fitHyperparameters(observations, last ? [Float64Array.from(last.note), fresh] : [fresh], FIT_EVALUATIONS.few);
-    const order = [...targets.keys()].sort((a, b) => targets[a]! - targets[b]!);
-    const chosen = targets.length <= FITTED_MAX ? order : [...order.slice(0, FITTED_MAX / 2), ...evenly(order.slice(FITTED_MAX / 2), FITTED_MAX / 2)];
-    const part: Observations = { kinds, inputs: chosen.map((i) => inputs[i]!), targets: Float64Array.from(chosen, (i) => targets[i]!) };
-    return fitHyperparameters(part, [last ? Float64Array.from(last.note) : fresh], FIT_EVALUATIONS.many);
+    const evaluations = Math.round(Math.min(FIT_EVALUATIONS_MAX, Math.max(FIT_EVALUATIONS_MIN, FIT_MULTIPLICATIONS / targets.length ** 3)));
+    const starts = last === undefined ? [fresh] : targets.length <= FEW_TRIALS ? [Float64Array.from(last.note), fresh] : [Float64Array.from(last.note)];
+    return fitHyperparameters(observations, starts, evaluations);
   }
 }
 
 const lossOf = ({ losses }: Trial): number => losses?.[0] ?? Infinity;
-
-/** So many of a list, evenly spaced. */
-function evenly<T>(list: readonly T[], count: number): T[] {
-  return Array.from({ length: count }, (_, i) => list[Math.floor(((i + 0.5) * list.length) / count)]!);
-}

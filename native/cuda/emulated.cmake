@@ -1,0 +1,17 @@
+# The GPU's kernels compiled as C++ for the emulator, and their tests: on every machine, without nvcc.
+set(cuda ${CMAKE_CURRENT_LIST_DIR})
+set(cuda_kernels convert elementwise gradients optimizer rows)
+list(TRANSFORM cuda_kernels REPLACE "(.+)" "${cuda}/src/\\1.cu")
+add_library(muster_cuda_emulated STATIC ${cuda_kernels} ${cuda}/src/runtime.cc ${cuda}/emulator/fibers.cc)
+set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX)
+target_compile_definitions(muster_cuda_emulated PUBLIC MUSTER_EMULATED)
+target_include_directories(muster_cuda_emulated PUBLIC ${cuda}/emulator ${cuda}/src)
+# As nvcc is told; "unroll" is its pragma; longjmp is how fibers switch.
+target_compile_options(muster_cuda_emulated PRIVATE -x c++ -O1 -ffp-contract=off -Wno-unknown-pragmas -Wno-clobbered)
+target_link_libraries(muster_cuda_emulated PUBLIC muster_core)
+foreach(test layers memory-bound)
+  add_executable(cuda-${test}-test-emulated ${cuda}/test/cuda-${test}-test.cc)
+  target_include_directories(cuda-${test}-test-emulated PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/test)
+  target_link_libraries(cuda-${test}-test-emulated PRIVATE muster_cuda_emulated)
+  add_test(NAME cuda-${test}-test-emulated COMMAND cuda-${test}-test-emulated)
+endforeach()

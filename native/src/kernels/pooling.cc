@@ -1,0 +1,188 @@
+/**
+ * Pooling, an image of one channel after another. What it does: muster/convolution.h.
+ *
+ * Memory decides: b bytes read for each number of the input and b written for each result, 4 more for a place. Images of 16 bits are widened as a whole
+ * first, and results rounded once. Windows are gone through tap by tap, so that the innermost loop runs along a row.
+ */
+#include <atomic>
+#include <cerrno>
+#include <cinttypes>
+#include <cmath>
+#include <limits>
+
+#include "kernels/check.h"
+#include "kernels/images.h"
+#include "kernels/pieces.h"
+#include "kernels/table.h"
+#include "kernels/workspace.h"
+#include "muster/convolution.h"
+#include "status.h"
+
+namespace muster::kernels {
+namespace {
+
+/** A thread's images in f32, where their format is another: that of the input, then that of the results. */
+thread_local Workspace planes;
+
+/** Calls `body(results, pixels, count, pixelStride)` for each tap and row: `count` results from the first on, and the pixels under them. */
+template <class Body>
+void forEachTap(const muster_images& images, const Positions& positions, Body body) {
+  const muster_window& vertical = images.vertical;
+  const muster_window& horizontal = images.horizontal;
+  for (std::size_t row = 0; row < positions.rows; row++) {
+    for (std::size_t tapRow = 0; tapRow < vertical.kernel; tapRow++) {
+      const InsideRange rows(vertical, images.rows, tapRow, positions.rows);
+      if (row < rows.begin || row >= rows.end) continue;
+      const std::size_t line = indexOf(vertical, row, tapRow) * images.columns;
+      for (std::size_t tapColumn = 0; tapColumn < horizontal.kernel; tapColumn++) {
+        const InsideRange columns(horizontal, images.columns, tapColumn, positions.columns);
+        if (columns.end > columns.begin) body(row * positions.columns + columns.begin, line + indexOf(horizontal, columns.begin, tapColumn), columns.end - columns.begin);
+      }
+    }
+  }
+}
+
+void poolLargest(const muster_images& images, const Positions& positions, const float* image, float* results, std::int32_t* places) {
+  std::fill_n(results, positions.count(), -std::numeric_limits<float>::infinity());
+  std::fill_n(places, positions.count(), -1);
+  const std::size_t stride = images.horizontal.stride;
+  forEachTap(images, positions, [&](std::size_t first, std::size_t pixel, std::size_t count) {
+    for (std::size_t index = 0; index < count; index++) {
+      const float value = image[pixel + index * stride];
+      float& largest = results[first + index];
+      std::int32_t& place = places[first + index];
+      const bool isLarger = place < 0 || value > largest || (value != value && largest == largest);
+      largest = isLarger ? value : largest;
+      place = isLarger ? static_cast<std::int32_t>(pixel + index * stride) : place;
+    }
+  });
+}
+
+/** The numbers of the image under each position of one side. */
+std::size_t insideCount(const muster_window& window, std::size_t size, std::size_t position) {
+  std::size_t count = 0;
+  for (std::size_t tap = 0; tap < window.kernel; tap++) {
+    const std::size_t at = position * window.stride + tap * window.dilation;
+    count += at >= window.padding && at - window.padding < size;
+  }
+  return count;
+}
+
+/** 1 / the numbers that a position's mean is made of. */
+std::vector<float> shares(const muster_images& images, const Positions& positions, muster_pooling pooling) {
+  std::vector<float> result(positions.count(), 1 / static_cast<float>(images.vertical.kernel * images.horizontal.kernel));
+  for (std::size_t row = 0; pooling == MUSTER_POOL_MEAN && row < positions.rows; row++) {
+    for (std::size_t column = 0; column < positions.columns; column++) {
+      const std::size_t count = insideCount(images.vertical, images.rows, row) * insideCount(images.horizontal, images.columns, column);
+      result[row * positions.columns + column] = 1 / static_cast<float>(count);
+    }
+  }
+  return result;
+}
+
+void poolMean(const muster_images& images, const Positions& positions, const float* image, const std::vector<float>& share, float* results) {
+  std::fill_n(results, positions.count(), 0.0f);
+  const std::size_t stride = images.horizontal.stride;
+  forEachTap(images, positions, [&](std::size_t first, std::size_t pixel, std::size_t count) {
+    for (std::size_t index = 0; index < count; index++) results[first + index] += image[pixel + index * stride];
+  });
+  for (std::size_t index = 0; index < positions.count(); index++) results[index] *= share[index];
+}
+
+void spreadMean(const muster_images& images, const Positions& positions, const float* gradient, const std::vector<float>& share, float* image) {
+  const std::size_t stride = images.horizontal.stride;
+  forEachTap(images, positions, [&](std::size_t first, std::size_t pixel, std::size_t count) {
+    for (std::size_t index = 0; index < count; index++) image[pixel + index * stride] += gradient[first + index] * share[first + index];
+  });
+}
+
+/**
+ * Calls `body(plane, from, to)` for every image of one channel, with `read` numbers of `source` and room for `written` of `target` in f32.
+ * @returns a failure where there is no memory for images of 16 bits.
+ */
+template <class Body>
+muster_code forEachPlane(std::size_t count, std::size_t read, std::size_t written, const muster_tensor& source, const muster_tensor& target, std::uint32_t threads, Body body) {
+  std::atomic<bool> done = true;
+  parallelFor(threadCount(threads), count, [&](std::size_t plane) {
+    if (source.dtype == MUSTER_F32) {
+      body(plane, static_cast<const float*>(elementAt(source, plane * read)), static_cast<float*>(elementAt(target, plane * written)));
+      return;
+    }
+    float* const from = planes.reserve(read + written);
+    if (from == nullptr) {
+      done.store(false, std::memory_order_relaxed);
+      return;
+    }
+    table().convert[source.dtype][MUSTER_F32](elementAt(source, plane * read), from, read, false);
+    body(plane, static_cast<const float*>(from), from + read);
+    table().convert[MUSTER_F32][target.dtype](from + read, elementAt(target, plane * written), written, false);
+  });
+  return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for an image in f32");
+}
+
+muster_code checkPooling(const muster_images& images, muster_pooling pooling, const std::int32_t* places, std::uint32_t threads) {
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (static_cast<std::uint32_t>(pooling) >= MUSTER_POOLINGS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no pooling %d", static_cast<int>(pooling));
+  if (const muster_code code = checkImages(images); code != MUSTER_OK) return code;
+  const bool hasResults = images.batches > 0 && images.channels > 0;
+  if (pooling == MUSTER_POOL_LARGEST ? hasResults && places == nullptr : places != nullptr) {
+    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "places belong to the largest numbers of windows, and to nothing else");
+  }
+  for (const muster_window* window : {&images.vertical, &images.horizontal}) {
+    if (2 * window->padding <= window->kernel && (window->dilation == 1 || window->padding == 0)) continue;
+    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a padding of %" PRIu64 " is more than half of a window of %" PRIu64 ", or the window is dilated: one might lie outside of the image", window->padding,
+                       window->kernel);
+  }
+  return MUSTER_OK;
+}
+
+/** Of the tensor with the size of the images, and the one with that of the windows' positions. */
+muster_code checkPooled(TensorCheck& check, const muster_images& images, const muster_tensor& whole, const char* wholeName, const muster_tensor& pooled, const char* pooledName) {
+  check.hasDtype(pooled, pooledName, whole.dtype);
+  check.hasElements(whole, wholeName, images.batches * images.channels * images.rows * images.columns, "the images");
+  check.hasElements(pooled, pooledName, images.batches * images.channels * Positions(images).count(), "the windows have positions");
+  return check.code();
+}
+
+}  // namespace
+}  // namespace muster::kernels
+
+using namespace muster::kernels;
+
+muster_code muster_pool(const muster_images* images, muster_pooling pooling, const muster_tensor* input, const muster_tensor* result, int32_t* places, uint32_t threads) {
+  if (const muster_code code = checkPooling(*images, pooling, places, threads); code != MUSTER_OK) return code;
+  TensorCheck check;
+  check.reads(*input, "input", kTrainingDtypes);
+  check.writes(*result, "result", kTrainingDtypes);
+  if (const muster_code code = checkPooled(check, *images, *input, "input", *result, "result"); code != MUSTER_OK) return code;
+  const Positions positions(*images);
+  const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
+  return forEachPlane(images->batches * images->channels, images->rows * images->columns, positions.count(), *input, *result, threads, [&](std::size_t plane, const float* from, float* to) {
+    if (places != nullptr) {
+      poolLargest(*images, positions, from, to, places + plane * positions.count());
+    } else {
+      poolMean(*images, positions, from, share, to);
+    }
+  });
+}
+
+muster_code muster_pool_backward(const muster_images* images, muster_pooling pooling, const muster_tensor* gradient, const int32_t* places, const muster_tensor* input_gradient,
+                                 uint32_t threads) {
+  if (const muster_code code = checkPooling(*images, pooling, places, threads); code != MUSTER_OK) return code;
+  TensorCheck check;
+  check.reads(*gradient, "gradient", kTrainingDtypes);
+  check.writes(*input_gradient, "input gradient", kTrainingDtypes);
+  if (const muster_code code = checkPooled(check, *images, *input_gradient, "input gradient", *gradient, "gradient"); code != MUSTER_OK) return code;
+  const Positions positions(*images);
+  const std::size_t pixels = images->rows * images->columns;
+  for (std::size_t index = 0; places != nullptr && index < gradient->elements; index++) {
+    if (places[index] >= 0 && static_cast<std::size_t>(places[index]) < pixels) continue;
+    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "place %zu is %d, and an image has %zu numbers", index, places[index], pixels);
+  }
+  const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
+  return forEachPlane(images->batches * images->channels, positions.count(), pixels, *gradient, *input_gradient, threads, [&](std::size_t plane, const float* from, float* to) {
+    std::fill_n(to, pixels, 0.0f);
+    if (places == nullptr) return spreadMean(*images, positions, from, share, to);
+    for (std::size_t index = 0; index < positions.count(); index++) to[places[plane * positions.count() + index]] += from[index];
+  });
+}
