@@ -183,6 +183,30 @@ t.test('cancellation', async (t) => {
     t.equal(await increment(1), 2);
   });
 
+  await t.test('with a grace ends the worker of a task that does not listen in time, and no other', async (t) => {
+    const latch = await makeLatch();
+    const deaf = remote(async (door: LatchHandle) => {
+      await door.note(String(process.pid));
+      const { signal } = context();
+      await aborted(signal);
+      for (;;);
+    });
+    const ref = deaf.remote(latch);
+    const [pid] = await latch.noted(1);
+    cancel(ref, { graceMs: 100 });
+    t.ok((await rejection(get(ref))) instanceof TaskCancelledError);
+    await until(`process ${pid} ends`, () => !isAlive(Number(pid)));
+
+    const polite = remote(async (door: LatchHandle) => {
+      await door.note('runs');
+      await aborted(context().signal);
+    }).remote(latch);
+    await latch.noted(2);
+    cancel(polite, { graceMs: 300 });
+    t.same(await Promise.all(Array.from({ length: 8 }, () => pause.options({ retries: 0 })(600))), Array.from({ length: 8 }, () => 600), 'those that come after it have time of their own');
+    t.throws(() => cancel(polite, { graceMs: -1 }), { code: 'INVALID_ARGUMENT' });
+  });
+
   await t.test('reaches the tasks that a task has submitted', async (t) => {
     const latch = await makeLatch();
     const child = remote(async (door: LatchHandle) => {

@@ -110,6 +110,20 @@ t.test('a trial whose worker dies goes on from its last checkpoint, and its repo
   t.same(readdirSync(join(storage, 'checkpoints')), ['trial-1-step-6.bin'], 'only the last checkpoint is kept');
 });
 
+t.test('a trial whose checkpoint was removed starts from its beginning, and what it had reported is not decided again', async (t) => {
+  const storage = fresh();
+  const abort = new AbortController();
+  const options: TuneOptions<typeof SPACE> = { ...QUIET, trials: 1, storage, resume: true };
+  const trainable = async ({ x }: { x: number }, trial: Trial): Promise<void> => {
+    for (let epoch = trial.startEpoch; epoch < 5; epoch++) await trial.report({ loss: x + epoch, startEpoch: trial.startEpoch }, { checkpoint: epoch });
+  };
+  const heard = { name: 'heard', begin: () => {}, close: async () => {}, record: (record: LogRecord) => { if (record.kind === 'report' && record.step === 3) abort.abort(new Error('enough')); } };
+  await t.rejects(tune(trainable, { ...options, loggers: [heard], signal: abort.signal }), { message: 'enough' });
+  rmSync(join(storage, 'checkpoints'), { recursive: true });
+  t.match((await tune(trainable, options)).best, { step: 5, metrics: { startEpoch: 0 }, checkpoint: 4 });
+  t.same(readExperiment(storage).records.flatMap((record) => (record.kind === 'report' ? [record.step] : [])), [1, 2, 3, 4, 5]);
+});
+
 t.test('a stopped trial ends at its report, whether it catches errors, asks, or returns something', async (t) => {
   const scheduler = asha({ maxEpochs: 3 });
   const result = await tune(async ({ style }, trial) => {

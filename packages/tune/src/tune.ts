@@ -39,7 +39,7 @@ export async function tune<const S extends Space>(trainable: Trainable<InferConf
   const folder = resolved.storage === null ? temporaryFolder() : openFolder(resolved.storage, { resume: resolved.resume, warn });
   try {
     const loggers = new LoggerSet(options.loggers ?? [progress()], warn);
-    return await runExperiment({ trainable: trainable as Trainable<never> | TrainableClass<never>, space, options: resolved, folder, loggers });
+    return await runExperiment({ trainable: trainable as Trainable<never> | TrainableClass<never>, space, options: resolved, folder, loggers, warn });
   } finally {
     folder.close();
   }
@@ -51,9 +51,10 @@ interface ExperimentParts {
   readonly options: ResolvedOptions;
   readonly folder: OpenFolder;
   readonly loggers: LoggerSet;
+  readonly warn: (text: string) => void;
 }
 
-async function runExperiment<Config>({ trainable, space, options, folder, loggers }: ExperimentParts): Promise<TuneResult<Config>> {
+async function runExperiment<Config>({ trainable, space, options, folder, loggers, warn }: ExperimentParts): Promise<TuneResult<Config>> {
   const { objectives, budget, storage } = options;
   const context = { space, objectives, seed: options.seed };
   const makeExperiment = (state: ExperimentState | null): Experiment => {
@@ -81,10 +82,13 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   folder.checkpoints.sweep((trialId) => experiment.table.get(trialId)?.checkpointStep ?? 0);
   await loggers.begin({ begin: (folder.earlier[0] as BeginRecord | undefined) ?? begin, table: experiment.table, trials: budget.trials, folder: storage });
   try {
-    const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, options, elapsedMs: experiment.table.lastAtMs });
+    const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, options, elapsedMs: experiment.table.lastAtMs, warn });
     const reason = await driver.run();
     return resultOf<Config>(experiment.table, {
-      reason, storage, checkpointOf: ({ id, checkpointStep }) => (checkpointStep === 0 ? null : deserialize(folder.checkpoints.read(id, checkpointStep))),
+      reason, storage, checkpointOf: ({ id, checkpointStep }) => {
+        const bytes = checkpointStep === 0 ? null : folder.checkpoints.read(id, checkpointStep);
+        return bytes && deserialize(bytes);
+      },
     });
   } finally {
     await loggers.close();

@@ -1,6 +1,6 @@
 /** `cluster bench tune`: what trials cost through the cluster. */
 import { init, shutdown } from '@muster/core';
-import { random, tune, uniform } from '@muster/tune';
+import { random, tune, uniform, type SteppedTrial, type TrialStep } from '@muster/tune';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import type { BenchRecord } from './measure.js';
 const WARM_UP_TRIALS = 50;
 const TRIALS = 1_000;
 const MANY_TRIALS = 10_000;
+const STEPPED_TRIALS = 200;
 const REPORTS = 1_000;
 const CONCURRENT = 16;
 
@@ -23,9 +24,13 @@ export async function runTuneBench(report: (record: BenchRecord) => void): Promi
       report({ name: `no-op trial, ${atOnce} at once`, value: ms / TRIALS, unit: 'ms', better: 'lower' });
     }
     report({ name: 'report and its answer', value: (await reports(join(root, 'reports'))) / REPORTS, unit: 'ms', better: 'lower' });
+    const stepped = await steps(join(root, 'steps'));
+    report({ name: 'no-op trial of a class', value: stepped / STEPPED_TRIALS, unit: 'ms', better: 'lower' });
     const before = process.memoryUsage.rss();
     const ms = await trials({ count: MANY_TRIALS, atOnce: CONCURRENT, storage: join(root, 'many') });
     report({ name: '10,000 trials in one experiment', value: MANY_TRIALS / (ms / 1000), unit: 'trials/s', better: 'higher' });
+    const resumedMs = await trials({ count: MANY_TRIALS, atOnce: CONCURRENT, storage: join(root, 'many') });
+    report({ name: '10,000 trials taken up again', value: resumedMs, unit: 'ms', better: 'lower' });
     report({ name: '10,000 trials memory', value: (process.memoryUsage.rss() - before) / MANY_TRIALS, unit: 'bytes/trial', better: 'lower' });
   } finally {
     await shutdown();
@@ -35,10 +40,25 @@ export async function runTuneBench(report: (record: BenchRecord) => void): Promi
 
 const SPACE = { x: uniform(0, 1) };
 
+/** A trial of one step. */
+class OneStep implements SteppedTrial<{ x: number }> {
+  constructor(readonly config: { x: number }) {}
+  step({ step }: TrialStep): { loss: number } | undefined {
+    return step === 1 ? { loss: this.config.x } : undefined;
+  }
+}
+
+/** Milliseconds for an experiment of trials on actors, one after another. */
+async function steps(storage: string): Promise<number> {
+  const startMs = performance.now();
+  await tune(OneStep, { space: SPACE, metric: 'loss', searcher: random(), trials: STEPPED_TRIALS, maxConcurrent: 1, storage, loggers: [] });
+  return performance.now() - startMs;
+}
+
 /** Milliseconds for a whole experiment of trials that do nothing, kept on disk. */
 async function trials({ count, atOnce, storage }: { readonly count: number; readonly atOnce: number; readonly storage: string }): Promise<number> {
   const startMs = performance.now();
-  await tune(({ x }) => x, { space: SPACE, metric: 'loss', searcher: random(), trials: count, maxConcurrent: atOnce, storage, loggers: [] });
+  await tune(({ x }) => x, { space: SPACE, metric: 'loss', searcher: random(), trials: count, maxConcurrent: atOnce, storage, resume: true, loggers: [] });
   return performance.now() - startMs;
 }
 

@@ -37,10 +37,10 @@ export class Attempts {
     this.#deadlines.set(slot, this.owner.ports.nowMs() + timeoutMs);
   }
 
-  /** The slot's attempt is over. */
+  /** The slot's attempt is over, and the slot may be another task's next. */
   forget(slot: number): void {
-    this.#deadlines.delete(slot);
-    this.#graces.delete(slot);
+    if (this.#deadlines.size > 0) this.#deadlines.delete(slot);
+    if (this.#graces.size > 0) this.#graces.delete(slot);
   }
 
   /** Aborts a running task whose reference is settled already; ends its worker at once, or if it does not stop in time. */

@@ -76,7 +76,7 @@ export class Lines {
       line.heavyCount--;
     }
     if (line.exclusive && line.outstanding === 0) line.exclusive = false;
-    if (slots.specs[slot]!.options.timeoutMs > 0) attempts.forget(slot);
+    attempts.forget(slot);
   }
 
   /** The tasks that were sent on a line and not answered, in the order of their submission. */

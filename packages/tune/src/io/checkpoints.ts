@@ -51,8 +51,14 @@ export class Checkpoints {
     }
   }
 
-  read(trialId: string, step: number): Uint8Array {
-    return readFileSync(this.#fileOf(trialId, step));
+  /** Null where it is missing: somebody has removed it. */
+  read(trialId: string, step: number): Uint8Array | null {
+    try {
+      return readFileSync(this.#fileOf(trialId, step));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw error;
+    }
   }
 
   /** A trial has a later one. */

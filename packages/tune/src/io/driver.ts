@@ -23,6 +23,7 @@ export interface DriverOptions {
   readonly options: ResolvedOptions;
   /** Milliseconds in which the experiment was run before. */
   readonly elapsedMs: number;
+  readonly warn: (text: string) => void;
 }
 
 /** A trial that runs. */
@@ -125,11 +126,12 @@ export class Driver {
 
   /** `from`: the process of the same trial that is to go on. */
   #start(row: TrialRow, from: TrialProcess | null = null): void {
-    const { checkpoints, experiment, options: { objectives, size } } = this.#parts;
-    const startEpoch = row.checkpointStep;
+    const { checkpoints, experiment, options: { objectives, size }, warn } = this.#parts;
+    const checkpoint = row.checkpointStep === 0 ? null : checkpoints.read(row.id, row.checkpointStep);
+    if (row.checkpointStep > 0 && checkpoint === null) warn(`the checkpoint of trial ${row.id} at step ${row.checkpointStep} is missing: the trial starts from its beginning, and its first steps are not decided again`);
+    const startEpoch = checkpoint === null ? 0 : row.checkpointStep;
     const launch: TrialLaunch = {
-      trialId: row.id, launch: ++this.#launches, attempt: row.attempt, config: experiment.configOf(row.id), startEpoch, objectives, size,
-      checkpoint: startEpoch === 0 ? null : checkpoints.read(row.id, startEpoch),
+      trialId: row.id, launch: ++this.#launches, attempt: row.attempt, config: experiment.configOf(row.id), startEpoch, objectives, size, checkpoint,
     };
     const run: Run = { trialId: row.id, launch: launch.launch, process: from ? from.goOn(launch) : this.#runner!.start(launch), ending: null };
     this.#runs.set(row.id, run);

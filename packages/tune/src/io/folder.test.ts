@@ -176,7 +176,8 @@ t.test('checkpoints: whole or not at all, and what a dead driver left is swept',
   writeFileSync(join(folder, 'checkpoints', 'trial-1-step-5.bin.draft'), 'half of f');
   checkpoints.sweep((trialId) => (trialId === '1' ? 3 : trialId === '2' ? 9 : 0));
   t.same(readdirSync(join(folder, 'checkpoints')).sort(), ['trial-1-step-3.bin', 'trial-2-step-9.bin']);
-  t.equal(Buffer.from(checkpoints.read('2', 9)).toString(), 'four');
+  t.equal(Buffer.from(checkpoints.read('2', 9)!).toString(), 'four');
+  t.equal(checkpoints.read('2', 8), null, 'there is none');
   rmSync(join(folder, 'checkpoints'), { recursive: true });
   await t.rejects(checkpoints.write('1', 6, Buffer.from('six')), { code: 'STORAGE' });
   t.notOk(existsSync(join(folder, 'checkpoints')));
