@@ -1,12 +1,9 @@
 /** The head's real machine in a simulated process, wired as in @muster/head's io. */
 import type { MessageStream } from '@muster/protocol';
-import { HeadMachine, TICK_MS, type HeadEffect, type HeadEvent, type QueueRules } from '@muster/head';
+import { HeadMachine, LOST_NODE_GRACE_TIMEOUTS, TICK_MS, type HeadEffect, type HeadEvent, type QueueRules } from '@muster/head';
 import type { SimProcess } from './process.js';
 import { Violation } from './violation.js';
 import { record, type World } from './world.js';
-
-/** As in @muster/head. */
-const LOST_NODE_GRACE_TIMEOUTS = 6;
 
 /** The head's patience. */
 export interface HeadOptions {

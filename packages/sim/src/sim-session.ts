@@ -7,7 +7,10 @@ import {
   failureFromMessage, framePayload, targetOf, type BundleRef, type ClientToHead, type Demand, type Endpoint, type HeadToClient, type MessageStream, type RequestReply,
   type StoreWelcome, type WorkerCommand,
 } from '@muster/protocol';
-import { EncodedValue, ObjectRef, Owner, RefState, Search, StoredObject, type ResultStream, type EncodedArgument, type OwnerIdentity, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport } from '@muster/core/internal';
+import {
+  END_JOB_DEADLINE_MS, EncodedValue, FETCH_ATTEMPTS_MAX, ObjectRef, Owner, OWNER_TICK_MS, RefState, Search, storageIdFor, StoredObject,
+  type EncodedArgument, type LenderHandlers, type LenderTransport, type LineHandlers, type LineTarget, type LineTransport, type OwnerIdentity, type ResultStream,
+} from '@muster/core/internal';
 import type { Arena } from './arena.js';
 import { Collector } from './collector.js';
 import type { StreamHandlers } from './network.js';
@@ -22,10 +25,6 @@ type TaskSpec = ReturnType<Owner['taskSpec']>;
 type TaskOptions = TaskSpec['options'];
 type ActorClient = ReturnType<Owner['actors']['client']>;
 
-/** As in core's session. */
-const TICK_MS = 25;
-const FETCH_ATTEMPTS_MAX = 10;
-const END_JOB_DEADLINE_MS = 3000;
 /** How often the collector looks, about. Real ones look when they like. */
 const COLLECT_INTERVAL_MS = 200;
 /** How long the view of a stored object stays mapped after its last use, at most. */
@@ -225,7 +224,7 @@ export class SimSession {
 
   /** The owner's clock, and the collector's. */
   #beatLater(): void {
-    this.process.every(TICK_MS, () => { if (!this.closed) this.owner.tick(this.world.clock.nowMs()); });
+    this.process.every(OWNER_TICK_MS, () => { if (!this.closed) this.owner.tick(this.world.clock.nowMs()); });
     this.#collectLater();
   }
 
@@ -267,7 +266,7 @@ export class SimSession {
 
   /** Writes a value into this node's store, in the name of an owner. */
   storeValue(value: Large, ownerId: string, resume: (stored: StoredObject) => void, fail: (error: MusterError) => void): void {
-    const storageId = `obj-${ownerKey(ownerId as ProcessId)}-${ownerKey(this.options.processId)}.${++this.#storedCount}`;
+    const storageId = storageIdFor(ownerId, this.options.processId, ++this.#storedCount);
     const written = write(value.content);
     this.store.put(storageId, encode(written, this.identity), value.sizeBytes,
       () => resume(new StoredObject(storageId, value.sizeBytes, [this.store.welcome!.endpoint!], written.contained)), fail);

@@ -2,11 +2,8 @@
 import { failureFromMessage, type Endpoint, type StoreReply, type StoreRequest, type StoreWelcome, type WorkerCommand } from '@muster/protocol';
 import type { MessageStream } from '@muster/protocol';
 import { makeError, type MusterError } from '@muster/base';
-import type { EncodedValue } from '@muster/core/internal';
+import { ALLOCATE_TIMEOUT_MS, type EncodedValue } from '@muster/core/internal';
 import type { Arena } from './arena.js';
-
-/** How long a put waits for room; as in core's store client. */
-const ALLOCATE_TIMEOUT_MS = 30_000;
 
 interface Waiting {
   readonly resume: (reply: StoreReply) => void;

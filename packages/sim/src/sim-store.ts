@@ -1,6 +1,7 @@
 /** A node's object store: the real machine, over an arena and files that only remember what lies in them. */
 import { errorFromWire, type MusterError } from '@muster/base';
 import { targetOf, type Chunk, type Endpoint, type MessageStream, type PullRequest, type StoreReply, type StoreRequest } from '@muster/protocol';
+import { FREE_RETRY_MS, PULL_IDLE_TIMEOUT_MS } from '@muster/daemon';
 import { StoreMachine, type ClientReply, type ClientRequest, type StoreEffect, type StoreEvent, type StoreLocation } from '@muster/store';
 import { Arena, type StoredBytes } from './arena.js';
 import type { SimProcess } from './process.js';
@@ -8,9 +9,6 @@ import type { World } from './world.js';
 
 /** Bytes that go over the network, or to a disk, in a millisecond. */
 const BYTES_PER_MS = 500 * 2 ** 10;
-/** As in @muster/daemon. */
-const PULL_IDLE_TIMEOUT_MS = 10_000;
-const FREE_RETRY_MS = 1000;
 /** The unit in which the real arena grows. */
 const SEGMENT_BYTES = 2 ** 20;
 

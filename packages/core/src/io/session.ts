@@ -7,6 +7,7 @@ import { formatSizeBytes, makeError, MusterError, newId, systemRandom, type JobI
 import { Composite, isInlineString, type ClientQuery, type ClientToHead, type Endpoint, type HeadToClient, type LogLines, type RequestReply, type WorkerCommand } from '@muster/protocol';
 import type { Handlers, RpcServer } from '@muster/protocol/rpc';
 import { Owner } from '../machine/owner.js';
+import { END_JOB_DEADLINE_MS, FETCH_ATTEMPTS_MAX, OWNER_TICK_MS } from '../machine/patience.js';
 import { attachWaiter, EncodedValue, ObjectRef, RefState, StoredObject } from '../machine/reference.js';
 import { storageIdFor } from '../machine/objects.js';
 import { Search } from '../machine/search.js';
@@ -19,13 +20,6 @@ import type { openLine } from './lines.js';
 import { answerQuery } from './queries.js';
 import type { StoreClient } from './store-client.js';
 import { AllSettled, SomeSettled } from './waits.js';
-
-/** The machine's clock: delays, deadlines and idle leases are looked at this often. */
-const TICK_MS = 25;
-/** How long an ending job waits for the last lines of its tasks' output. */
-const END_JOB_DEADLINE_MS = 3000;
-/** A lost object is looked for (and rebuilt) this often before `get` gives up. */
-const FETCH_ATTEMPTS_MAX = 10;
 
 /** A function with what it refers to, and an actor's class with its constructor's arguments: sent to each worker that runs it. */
 const CAPTURED_MAX_BYTES = 16 * 2 ** 20;
@@ -144,7 +138,7 @@ export class Session {
       head.close();
       throw error;
     }
-    this.#timer = setInterval(() => owner.tick(performance.now()), TICK_MS).unref();
+    this.#timer = setInterval(() => owner.tick(performance.now()), OWNER_TICK_MS).unref();
     if (options.isDriver) this.#server.unref();
   }
 

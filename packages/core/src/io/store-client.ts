@@ -9,6 +9,7 @@ import { Arena, VIEW_LIMIT, viewCount } from '@muster/native';
 import { failureFromMessage, type Endpoint, type Fetched, type MessageStream, type StoreReply, type StoreRequest, type StoreWelcome, type WorkerCommand } from '@muster/protocol';
 import { Channel } from '@muster/protocol/rpc';
 import type { PackedLayout } from '../machine/packed.js';
+import { ALLOCATE_TIMEOUT_MS } from '../machine/patience.js';
 
 const PAGE_BYTES = 4096;
 /** Small objects are cut from a slab that the process holds, without asking for each. A small store affords small slabs only. */
@@ -16,8 +17,6 @@ const SLAB_MAX_BYTES = 4 * 2 ** 20;
 const SLABS_PER_ARENA = 64;
 /** An object of more than this part of a slab gets room of its own. */
 const OBJECTS_PER_SLAB = 8;
-/** How long a put waits for room before it fails with OBJECT_STORE_FULL. */
-const ALLOCATE_TIMEOUT_MS = 30_000;
 
 /** Runs V8's collector now: the views it finds unused are released. Takes milliseconds, and is asked for only while somebody waits for room. */
 function collectGarbage(): void {

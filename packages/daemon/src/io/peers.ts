@@ -8,10 +8,10 @@ import { Channel } from '@muster/protocol/rpc';
 import type { Pull, StoreLocation } from '@muster/store';
 
 /** A peer that sends no byte for that long is passed over. */
-const PULL_IDLE_TIMEOUT_MS = 10_000;
+export const PULL_IDLE_TIMEOUT_MS = 10_000;
 const FREE_TIMEOUT_MS = 10_000;
 /** How long after a failure a peer is told again. */
-const FREE_RETRY_MS = 1000;
+export const FREE_RETRY_MS = 1000;
 /** Nodes that have left are remembered, because owners name them until they have heard of it themselves. */
 const GONE_NODES_MAX = 1000;
 

@@ -11,7 +11,7 @@ const HEARTBEAT_INTERVAL_MS = 500;
 /** Ten missed heartbeats: a machine that is merely overloaded gets some through. */
 const NODE_TIMEOUT_MS = 5_000;
 /** Of node timeouts: a cluster that gives up nodes sooner also waits less for others in their place. */
-const LOST_NODE_GRACE_TIMEOUTS = 6;
+export const LOST_NODE_GRACE_TIMEOUTS = 6;
 /** Digits of a cluster's id: enough to tell clusters of one network apart. */
 const CLUSTER_ID_DIGITS = 12;
 
