@@ -68,15 +68,15 @@ void race(const std::vector<Contender>& contenders, const char* unit, double sca
 /** Device memory with random bits that are numbers of about 1 in every format. */
 class Memory {
  public:
-  explicit Memory(std::size_t elements, muster_dtype format) : elements_(elements), format_(format) {
-    must(muster_cuda_allocate(elements * bytesOf(format), &data_));
+  explicit Memory(std::size_t elements, muster_dtype dtype) : elements_(elements), format_(dtype) {
+    must(muster_cuda_allocate(elements * bytesOf(dtype), &data_));
     constexpr std::size_t block = 1 << 20;
-    std::vector<unsigned char> bytes(block * bytesOf(format));
-    std::mt19937 random(static_cast<unsigned>(elements) + static_cast<unsigned>(format));
+    std::vector<unsigned char> bytes(block * bytesOf(dtype));
+    std::mt19937 random(static_cast<unsigned>(elements) + static_cast<unsigned>(dtype));
     std::uniform_real_distribution<float> uniform(-1, 1);
-    for (std::size_t index = 0; index < block; index++) writeAs(format, bytes.data(), index, uniform(random));
+    for (std::size_t index = 0; index < block; index++) writeAs(dtype, bytes.data(), index, uniform(random));
     for (std::size_t at = 0; at < elements; at += block) {
-      must(muster_cuda_copy(static_cast<unsigned char*>(data_) + at * bytesOf(format), bytes.data(), std::min(block, elements - at) * bytesOf(format), nullptr));
+      must(muster_cuda_copy(static_cast<unsigned char*>(data_) + at * bytesOf(dtype), bytes.data(), std::min(block, elements - at) * bytesOf(dtype), nullptr));
     }
     finish();
   }
@@ -125,12 +125,12 @@ void raceReductions() {
   const Memory inputs(ranks * elements, MUSTER_F32), target(elements, MUSTER_F32);
   DeviceNumber<float> found(0);
   std::vector<Contender> contenders{{"device copy", 8.0 * elements, [&] { must(muster_cuda_copy(target.data(), inputs.data(), elements * 4, nullptr)); }}};
-  for (const muster_dtype format : {MUSTER_F32, MUSTER_BF16}) {
+  for (const muster_dtype dtype : {MUSTER_F32, MUSTER_BF16}) {
     for (const unsigned size : {2u, ranks}) {
-      muster::cuda::ReduceCall call{format, MUSTER_SUM, size, elements, {}, target.data(), found.address()};
+      muster::cuda::ReduceCall call{dtype, MUSTER_SUM, size, elements, {}, target.data(), found.address()};
       for (unsigned rank = 0; rank < size; rank++) call.inputs[rank] = static_cast<float*>(inputs.data()) + rank * elements;
-      const std::string name = "shared allReduce, " + std::to_string(size) + " ranks, " + (format == MUSTER_F32 ? "f32" : "bf16");
-      contenders.push_back({name, static_cast<double>((size + 1) * elements * bytesOf(format)), [=] { must(muster::cuda::startReduce(call, nullptr)); }});
+      const std::string name = "shared allReduce, " + std::to_string(size) + " ranks, " + (dtype == MUSTER_F32 ? "f32" : "bf16");
+      contenders.push_back({name, static_cast<double>((size + 1) * elements * bytesOf(dtype)), [=] { must(muster::cuda::startReduce(call, nullptr)); }});
     }
   }
   race(contenders, "GB/s", 1e9);

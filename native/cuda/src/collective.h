@@ -25,7 +25,7 @@ struct Signal {
 enum PeerFault : std::uint32_t { kPeerTimedOut = 0x100, kPeerDiffers = 0x200 };
 
 struct ReduceCall {
-  muster_dtype format;
+  muster_dtype dtype;
   muster_reduction reduction;
   unsigned ranks;
   std::uint64_t elements;

@@ -144,7 +144,7 @@ muster_code checkRows(std::uint64_t rows) {
   return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%llu rows are more than the 2^31 - 1 that a call can take", static_cast<unsigned long long>(rows));
 }
 
-bool rowsAreAligned(std::uint64_t columns, muster_dtype format) { return columns * muster::elementBytes(format) % 16 == 0; }
+bool rowsAreAligned(std::uint64_t columns, muster_dtype dtype) { return columns * muster::elementBytes(dtype) % 16 == 0; }
 
 }  // namespace
 }  // namespace muster::cuda
@@ -191,9 +191,9 @@ muster_code muster_cuda_summarize(muster_reduction_kind kind, const muster_tenso
   if (const muster_code code = memory.reserve((blocks + 1) * sizeof(double)); code != MUSTER_OK) return code;
   auto* const parts = static_cast<double*>(memory.data());
   if (blocks > 0) {
-    const muster_code code = withTrainingFormat(input->dtype, [&](auto format) {
-      using Element = typename decltype(format)::Element;
-      return launch(summarizeKernel<decltype(format)>, blocks, kBlockThreads, 0, stream, kind, static_cast<const Element*>(input->data), input->elements, areAligned(input->data), parts);
+    const muster_code code = withTrainingFormat(input->dtype, [&](auto dtype) {
+      using Element = typename decltype(dtype)::Element;
+      return launch(summarizeKernel<decltype(dtype)>, blocks, kBlockThreads, 0, stream, kind, static_cast<const Element*>(input->data), input->elements, areAligned(input->data), parts);
     });
     if (code != MUSTER_OK) return code;
   }

@@ -184,9 +184,9 @@ inline bool areAligned(Addresses... addresses) {
 
 /** Calls `visit` with the type of a format that activations and gradients come in. */
 template <class Visitor>
-decltype(auto) withTrainingFormat(muster_dtype format, Visitor&& visit) {
-  if (format == MUSTER_F16) return visit(F16{});
-  if (format == MUSTER_BF16) return visit(Bf16{});
+decltype(auto) withTrainingFormat(muster_dtype dtype, Visitor&& visit) {
+  if (dtype == MUSTER_F16) return visit(F16{});
+  if (dtype == MUSTER_BF16) return visit(Bf16{});
   return visit(F32{});
 }
 

@@ -116,7 +116,7 @@ class Owned {
   Object object_ = nullptr;
 };
 
-int typeOf(muster_dtype format) { return format == MUSTER_F32 ? kTypeF32 : format == MUSTER_F16 ? kTypeF16 : kTypeBf16; }
+int typeOf(muster_dtype dtype) { return dtype == MUSTER_F32 ? kTypeF32 : dtype == MUSTER_F16 ? kTypeF16 : kTypeBf16; }
 
 /** The scratch memory that NVIDIA recommends for Hopper; more than enough for others. */
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;

@@ -97,10 +97,10 @@ __global__ void updateKernel(muster_cuda_loss_scale* state, muster_cuda_loss_sca
 /** `start(kind, list)` for all lists of gradients, each of one format. */
 template <class Start>
 muster_code forEachGradientList(const muster_tensor* gradients, std::uint64_t count, Start start) {
-  for (const muster_dtype format : {MUSTER_F32, MUSTER_F16, MUSTER_BF16}) {
-    const auto belongs = [&](std::uint64_t index) { return gradients[index].dtype == format; };
+  for (const muster_dtype dtype : {MUSTER_F32, MUSTER_F16, MUSTER_BF16}) {
+    const auto belongs = [&](std::uint64_t index) { return gradients[index].dtype == dtype; };
     const auto describe = [&](std::uint64_t index, void** data) { return data[0] = gradients[index].data, gradients[index].elements; };
-    const muster_code code = withTrainingFormat(format, [&](auto kind) { return forEachList<1>(count, belongs, describe, [&](const GradientList& list) { return start(kind, list); }); });
+    const muster_code code = withTrainingFormat(dtype, [&](auto kind) { return forEachList<1>(count, belongs, describe, [&](const GradientList& list) { return start(kind, list); }); });
     if (code != MUSTER_OK) return code;
   }
   return MUSTER_OK;

@@ -50,7 +50,7 @@ struct Offer {
 struct Announcement {
   std::uint64_t call;
   std::uint64_t elements;
-  std::uint32_t format;
+  std::uint32_t dtype;
   std::uint32_t reduction;
 };
 
@@ -196,7 +196,7 @@ muster_code muster_cuda_group::faultFound() const {
 }
 
 muster_code muster_cuda_group::sharedReduce(const muster_cuda_all_reduce_call& call, cudaStream_t stream) {
-  const std::uint64_t sizeBytes = call.source.elements * muster::muster::elementBytes(call.source.dtype);
+  const std::uint64_t sizeBytes = call.source.elements * muster::elementBytes(call.source.dtype);
   MUSTER_CUDA_TRY(cudaStreamWaitEvent(stream, idle, 0));
   if (call.source.data != bufferOf(options.rank)) MUSTER_CUDA_TRY(cudaMemcpyAsync(bufferOf(options.rank), call.source.data, sizeBytes, cudaMemcpyDefault, stream));
   MUSTER_CUDA_TRY(cudaEventRecord(ready[options.rank], stream));
@@ -206,9 +206,9 @@ muster_code muster_cuda_group::sharedReduce(const muster_cuda_all_reduce_call& c
   for (std::uint32_t rank = 0; rank < options.size; rank++) {
     if (std::memcmp(&all[rank], &own, sizeof own) == 0) continue;
     const muster_code code = MUSTER_FAIL(MUSTER_MISMATCH, 0, "call %llu of rank %u reduces %llu elements of %s (reduction %u), and call %llu of rank %u reduces %llu of %s (reduction %u)",
-                                         static_cast<unsigned long long>(own.call), options.rank, static_cast<unsigned long long>(own.elements), muster::kernels::formatName(call.source.dtype), own.reduction,
+                                         static_cast<unsigned long long>(own.call), options.rank, static_cast<unsigned long long>(own.elements), muster::dtypeName(call.source.dtype), own.reduction,
                                          static_cast<unsigned long long>(all[rank].call), rank, static_cast<unsigned long long>(all[rank].elements),
-                                         muster::kernels::formatName(static_cast<muster_dtype>(all[rank].dtype)), all[rank].reduction);
+                                         muster::dtypeName(static_cast<muster_dtype>(all[rank].dtype)), all[rank].reduction);
     muster::blameRank(static_cast<int>(rank));
     return code;
   }
@@ -236,7 +236,7 @@ muster_code muster_cuda_group::sharedReduce(const muster_cuda_all_reduce_call& c
 }
 
 muster_code muster_cuda_group::peerReduce(const muster_cuda_all_reduce_call& call, cudaStream_t stream) {
-  const std::uint64_t sizeBytes = call.source.elements * muster::muster::elementBytes(call.source.dtype);
+  const std::uint64_t sizeBytes = call.source.elements * muster::elementBytes(call.source.dtype);
   void* const buffer = bufferOf(options.rank);
   MUSTER_CUDA_TRY(cudaStreamWaitEvent(stream, idle, 0));
   if (call.source.data != buffer) MUSTER_CUDA_TRY(cudaMemcpyAsync(buffer, call.source.data, sizeBytes, cudaMemcpyDefault, stream));
@@ -369,7 +369,7 @@ muster_code checkCall(const muster_cuda_group& group, const muster_cuda_all_redu
 
 muster_tensor partOf(const muster_tensor& tensor, std::uint64_t at, std::uint64_t elements) {
   if (tensor.elements == 0) return tensor;
-  return {static_cast<unsigned char*>(tensor.data) + at * muster::muster::elementBytes(tensor.dtype), elements, tensor.dtype};
+  return {static_cast<unsigned char*>(tensor.data) + at * muster::elementBytes(tensor.dtype), elements, tensor.dtype};
 }
 
 }  // namespace
@@ -399,7 +399,7 @@ muster_code muster_cuda_all_reduce(muster_cuda_group* group, const muster_cuda_a
   if (group->hasFailed) return MUSTER_FAIL(MUSTER_ABORTED, 0, "a call of this group has failed before");
   if (const muster_code code = checkCall(*group, *call); code != MUSTER_OK) return code;
   if (call->source.elements == 0) return MUSTER_OK;
-  const std::uint64_t whole = group->options.capacity_bytes / muster::muster::elementBytes(call->source.dtype);
+  const std::uint64_t whole = group->options.capacity_bytes / muster::elementBytes(call->source.dtype);
   muster_code code = group->faultFound();
   for (std::uint64_t at = 0; at < call->source.elements && code == MUSTER_OK; at += whole) {
     const std::uint64_t elements = std::min(whole, call->source.elements - at);

@@ -77,9 +77,9 @@ NcclCommunicator::~NcclCommunicator() {
   if (handle_ != nullptr) nccl().destroy(handle_);
 }
 
-muster_code NcclCommunicator::allReduce(const void* source, void* target, std::uint64_t elements, muster_dtype format, muster_reduction reduction, cudaStream_t stream) {
+muster_code NcclCommunicator::allReduce(const void* source, void* target, std::uint64_t elements, muster_dtype dtype, muster_reduction reduction, cudaStream_t stream) {
   if (handle_ == nullptr) return MUSTER_FAIL(MUSTER_ABORTED, 0, "the group was aborted");
-  const int type = format == MUSTER_F32 ? kF32 : format == MUSTER_F16 ? kF16 : kBf16;
+  const int type = dtype == MUSTER_F32 ? kF32 : dtype == MUSTER_F16 ? kF16 : kBf16;
   MUSTER_NCCL_TRY(nccl().reduce(source, target, elements, type, operationOf(reduction), handle_, stream));
   return MUSTER_OK;
 }

@@ -27,7 +27,7 @@ class NcclCommunicator {
   static muster_code open(const NcclId& id, std::uint32_t rank, std::uint32_t size, std::unique_ptr<NcclCommunicator>& communicator);
   ~NcclCommunicator();
 
-  muster_code allReduce(const void* source, void* target, std::uint64_t elements, muster_dtype format, muster_reduction reduction, cudaStream_t stream);
+  muster_code allReduce(const void* source, void* target, std::uint64_t elements, muster_dtype dtype, muster_reduction reduction, cudaStream_t stream);
   /** Whether another rank or a link was found to be lost. */
   muster_code failure();
   /** Ends what is under way, on the device too. */

@@ -283,17 +283,17 @@ __global__ void __launch_bounds__(kBlockThreads) addPartsKernel(const float* wei
 
 /** Calls `start(kind, isBlock, blocks)` for the rows of a call. */
 template <class Start>
-muster_code startRows(muster_dtype format, std::uint64_t rows, std::uint64_t columns, Start start) {
+muster_code startRows(muster_dtype dtype, std::uint64_t rows, std::uint64_t columns, Start start) {
   if (rows == 0) return MUSTER_OK;
   const bool isBlock = columns > kWarpColumns;
   const std::uint64_t blocks = isBlock ? rows : (rows + kBlockThreads / kWarp - 1) / (kBlockThreads / kWarp);
   if (blocks >= std::uint64_t{1} << 31) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%llu rows are more than a call can take", static_cast<unsigned long long>(rows));
-  return withTrainingFormat(format, [&](auto kind) {
+  return withTrainingFormat(dtype, [&](auto kind) {
     return isBlock ? start(kind, std::true_type(), static_cast<unsigned>(blocks)) : start(kind, std::false_type(), static_cast<unsigned>(blocks));
   });
 }
 
-bool rowsAreAligned(std::uint64_t columns, muster_dtype format) { return columns * muster::elementBytes(format) % 16 == 0; }
+bool rowsAreAligned(std::uint64_t columns, muster_dtype dtype) { return columns * muster::elementBytes(dtype) % 16 == 0; }
 
 const float* floatsOf(const muster_tensor& tensor) { return static_cast<const float*>(tensor.data); }
 

@@ -43,18 +43,16 @@ class Hall {
 
 /** Where processes meet. */
 muster_code meetByCommunicator(void* context, const void* own, void* all, std::uint64_t sizeBytes) {
-  const muster_call call{MUSTER_ALL_GATHER, MUSTER_U8, MUSTER_SUM, 0, own, all, sizeBytes};
+  const muster_call call{MUSTER_ALL_GATHER, MUSTER_U8, MUSTER_SUM, 0, own, all, sizeBytes, nullptr};
   return muster_communicator_run(static_cast<muster_communicator*>(context), &call, 1);
 }
 
-muster_dtype dtypeOf(muster_dtype format) { return format == MUSTER_F32 ? MUSTER_F32 : format == MUSTER_F16 ? MUSTER_F16 : MUSTER_BF16; }
-
 /** The numbers of a rank, which every rank can make again. */
-std::vector<unsigned char> numbersOf(std::uint32_t rank, muster_dtype format, std::size_t elements) {
-  std::vector<unsigned char> bytes(elements * bytesOf(format));
+std::vector<unsigned char> numbersOf(std::uint32_t rank, muster_dtype dtype, std::size_t elements) {
+  std::vector<unsigned char> bytes(elements * bytesOf(dtype));
   std::mt19937 random(rank + 1);
   std::normal_distribution<float> normal;
-  for (std::size_t index = 0; index < elements; index++) writeAs(format, bytes.data(), index, normal(random));
+  for (std::size_t index = 0; index < elements; index++) writeAs(dtype, bytes.data(), index, normal(random));
   return bytes;
 }
 
@@ -65,19 +63,19 @@ void reduceAll(muster_cuda_group* group, std::uint32_t rank, std::uint32_t size,
   CHECK(view.kind == kind && (view.result != nullptr) == (kind == MUSTER_CUDA_GROUP_SHARED));
   unsigned turn = 0;
   for (const std::size_t elements : {std::size_t{1}, std::size_t{1000}, std::size_t{70'001}, std::size_t{kCapacity / 2 + 5000}}) {
-    for (const muster_dtype format : kTraining) {
+    for (const muster_dtype dtype : kTraining) {
       const muster_reduction reductions[] = {MUSTER_SUM, MUSTER_AVERAGE, MUSTER_MIN, MUSTER_MAX};
       const muster_reduction reduction = reductions[turn % 4];
       std::vector<std::vector<unsigned char>> inputs;
       std::vector<const void*> sources;
       for (std::uint32_t other = 0; other < size; other++) {
-        inputs.push_back(numbersOf(other, format, elements));
+        inputs.push_back(numbersOf(other, dtype, elements));
         sources.push_back(inputs.back().data());
       }
-      Both source(format, elements, turn % 2), target(format, elements, turn % 3 == 0 ? 1 : 0);
+      Both source(dtype, elements, turn % 2), target(dtype, elements, turn % 3 == 0 ? 1 : 0);
       std::memcpy(source.host().data, inputs[rank].data(), inputs[rank].size());
       source.toDevice();
-      const bool usesBuffer = elements * bytesOf(format) <= kCapacity && turn % 4 == 3;
+      const bool usesBuffer = elements * bytesOf(dtype) <= kCapacity && turn % 4 == 3;
       muster_tensor from = source.device();
       if (usesBuffer) {
         must(muster_cuda_copy(view.buffer, from.data, inputs[rank].size(), nullptr));
@@ -89,7 +87,7 @@ void reduceAll(muster_cuda_group* group, std::uint32_t rank, std::uint32_t size,
       must(muster_cuda_all_reduce(group, &call, nullptr));
       must(muster_cuda_group_wait(group, nullptr, 20'000));
       if (to.data == view.buffer) must(muster_cuda_copy(result.device().data, view.buffer, inputs[rank].size(), nullptr));
-      muster::reduceReference(dtypeOf(format), reduction, sources.data(), size, result.host().data, elements);
+      muster::reduceReference(dtype, reduction, sources.data(), size, result.host().data, elements);
       CHECK(result.same());
       turn++;
     }

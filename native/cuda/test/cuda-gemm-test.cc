@@ -34,14 +34,14 @@ Strides stridesOf(Layout layout, std::size_t batches, std::size_t lines, std::si
 /** A product whose inputs are drawn anew, and its sums in f64. */
 class Case {
  public:
-  Case(muster_dtype format, muster_dtype resultFormat, Shape shape, Layout leftLayout, Layout rightLayout, unsigned seed)
+  Case(muster_dtype dtype, muster_dtype resultFormat, Shape shape, Layout leftLayout, Layout rightLayout, unsigned seed)
       : shape_(shape),
         leftStrides_(stridesOf(leftLayout, shape.batches, shape.rows, shape.depth)),
         rightStrides_(stridesOf(rightLayout, shape.batches, shape.columns, shape.depth)),
         rowStride_(shape.columns + (seed % 2 == 0 ? 0 : 3)),
         batchStride_(shape.rows * rowStride_ + seed % 3),
-        left_(format, leftStrides_.elements),
-        right_(format, rightStrides_.elements),
+        left_(dtype, leftStrides_.elements),
+        right_(dtype, rightStrides_.elements),
         result_(resultFormat, shape.batches * batchStride_),
         bias_(MUSTER_F32, shape.columns) {
     left_.fillNormal(seed), right_.fillNormal(seed + 1), result_.fillNormal(seed + 2), bias_.fillNormal(seed + 3);
@@ -85,14 +85,14 @@ constexpr Shape kShapes[] = {{1, 5, 3, 70}, {2, 130, 72, 33}, {1, 128, 128, 128}
 
 void multiplies(muster_cuda_gemm_algorithm algorithm, const std::vector<muster_dtype>& formats, std::size_t shapes = std::size(kShapes)) {
   unsigned seed = 1;
-  for (const muster_dtype format : formats) {
+  for (const muster_dtype dtype : formats) {
     for (const Shape& shape : std::vector<Shape>(kShapes, kShapes + shapes)) {
       for (const Layout left : kLayouts) {
         for (const Layout right : kLayouts) {
           seed++;
           if (shape.rows * shape.columns > 2000 && (static_cast<int>(left) + 2 * static_cast<int>(right) + static_cast<int>(seed)) % 8 != 0) continue;  // large ones: some of the 25
-          const muster_dtype resultFormat = seed % 2 == 0 ? format : MUSTER_F32;
-          Case one(format, resultFormat, shape, left, right, seed);
+          const muster_dtype resultFormat = seed % 2 == 0 ? dtype : MUSTER_F32;
+          Case one(dtype, resultFormat, shape, left, right, seed);
           const auto activation = static_cast<muster_activation>(seed % MUSTER_ACTIVATIONS);
           CHECK(one.agrees(algorithm, seed % 3 == 0 ? 0.5f : 1, seed % 4 == 0 ? 0.25f : 0, seed % 5 != 0, activation));
         }
@@ -107,10 +107,10 @@ void multipliesByTheBest() { multiplies(MUSTER_CUDA_GEMM_BEST, {MUSTER_F32, MUST
 
 void multipliesByWgmma() {
   unsigned seed = 100;
-  for (const muster_dtype format : {MUSTER_F16, MUSTER_BF16}) {
+  for (const muster_dtype dtype : {MUSTER_F16, MUSTER_BF16}) {
     for (const Shape& shape : {Shape{1, 5, 3, 70}, Shape{3, 130, 300, 40}, Shape{1, 128, 256, 64}, Shape{1, 400, 520, 1000}, Shape{2, 64, 264, 328}}) {
-      for (const muster_dtype resultFormat : {format, MUSTER_F32}) {
-        Case one(format, resultFormat, shape, Layout::byDepth, Layout::byDepth, seed++);
+      for (const muster_dtype resultFormat : {dtype, MUSTER_F32}) {
+        Case one(dtype, resultFormat, shape, Layout::byDepth, Layout::byDepth, seed++);
         const muster_gemm_call call = one.call(true, 1, 0, false, MUSTER_IDENTITY);
         if (muster_cuda_gemm(&call, MUSTER_CUDA_GEMM_WGMMA, nullptr) == MUSTER_UNAVAILABLE) return std::printf("wgmma: not run: %s\n", muster_cuda_last_failure()->message), void();
         CHECK(one.agrees(MUSTER_CUDA_GEMM_WGMMA, 0.5f, 0.25f, true, MUSTER_GELU_TANH));
@@ -121,10 +121,10 @@ void multipliesByWgmma() {
 
 void multipliesByCublasLt() {
   unsigned seed = 200;
-  for (const muster_dtype format : {MUSTER_F32, MUSTER_F16, MUSTER_BF16}) {
+  for (const muster_dtype dtype : {MUSTER_F32, MUSTER_F16, MUSTER_BF16}) {
     for (const Layout left : {Layout::byDepth, Layout::byLines}) {
       for (const Layout right : {Layout::byDepth, Layout::byLines}) {
-        Case one(format, MUSTER_F32, {2, 136, 72, 64}, left, right, seed++);
+        Case one(dtype, MUSTER_F32, {2, 136, 72, 64}, left, right, seed++);
         const muster_gemm_call call = one.call(true, 1, 0, true, MUSTER_RELU);
         if (muster_cuda_gemm(&call, MUSTER_CUDA_GEMM_CUBLASLT, nullptr) == MUSTER_UNAVAILABLE) return std::printf("cublasLt: not run: %s\n", muster_cuda_last_failure()->message), void();
         CHECK(one.agrees(MUSTER_CUDA_GEMM_CUBLASLT, 0.5f, 0.25f, true, MUSTER_RELU));

@@ -9,10 +9,10 @@ using namespace check;
 constexpr double kError = 4e-6;
 
 void activatesAndCombines() {
-  for (const muster_dtype format : kTraining) {
+  for (const muster_dtype dtype : kTraining) {
     for (const std::size_t size : {std::size_t{1}, std::size_t{1003}, std::size_t{20'000}}) {
       for (const std::size_t shift : {0, 1}) {
-        Both input(format, size, shift), other(format, size, shift), result(format, size, shift);
+        Both input(dtype, size, shift), other(dtype, size, shift), result(dtype, size, shift);
         input.fillNormal(1, 4), other.fillNormal(2);
         const muster_tensor x = input.host(), y = other.host(), z = result.host(), dx = input.device(), dy = other.device(), dz = result.device();
         for (int which = 0; which < MUSTER_ACTIVATIONS; which++) {
@@ -35,9 +35,9 @@ void activatesAndCombines() {
 }
 
 void summarizes() {
-  for (const muster_dtype format : kTraining) {
+  for (const muster_dtype dtype : kTraining) {
     for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{70'001}}) {
-      Both input(format, size);
+      Both input(dtype, size);
       input.fillNormal(3);
       for (int round = 0; round < 2; round++) {
         for (const muster_reduction_kind kind : {MUSTER_TOTAL, MUSTER_LARGEST}) {
@@ -61,10 +61,10 @@ void summarizes() {
 constexpr std::size_t kColumns[] = {1, 7, 16, 104, 1031, 2048};
 
 void softmaxesRows() {
-  for (const muster_dtype format : kTraining) {
+  for (const muster_dtype dtype : kTraining) {
     for (const std::size_t columns : kColumns) {
       const std::size_t size = columns * 11;
-      Both input(format, size), gradient(format, size), output(format, size);
+      Both input(dtype, size), gradient(dtype, size), output(dtype, size);
       input.fillNormal(4, 5), gradient.fillNormal(5);
       const muster_tensor x = input.host(), y = output.host(), g = gradient.host(), dx = input.device(), dy = output.device(), dg = gradient.device();
       must(muster_softmax(&x, columns, &y, 1));
@@ -106,19 +106,19 @@ class Tokens {
 };
 
 void crossesEntropy() {
-  for (const muster_dtype format : kTraining) {
+  for (const muster_dtype dtype : kTraining) {
     for (const std::size_t columns : kColumns) {
       constexpr std::size_t rows = 11;
       std::vector<std::int32_t> list(rows);
       for (std::size_t row = 0; row < rows; row++) list[row] = static_cast<std::int32_t>(row * 37 % columns);
       list[3] = -1;
       Tokens targets(list);
-      Both logits(format, rows * columns), losses(MUSTER_F32, rows), gradient(format, rows * columns);
+      Both logits(dtype, rows * columns), losses(MUSTER_F32, rows), gradient(dtype, rows * columns);
       logits.fillNormal(6, 3);
       const auto run = [&](bool hasGradient, bool isInPlace) {
         Both& to = isInPlace ? logits : gradient;
-        muster_cross_entropy_call host{columns, logits.host(), targets.host(), losses.host(), hasGradient ? to.host() : muster_tensor{nullptr, 0, format}, 0.25f};
-        muster_cross_entropy_call device{columns, logits.device(), targets.device(), losses.device(), hasGradient ? to.device() : muster_tensor{nullptr, 0, format}, 0.25f};
+        muster_cross_entropy_call host{columns, logits.host(), targets.host(), losses.host(), hasGradient ? to.host() : muster_tensor{nullptr, 0, dtype}, 0.25f};
+        muster_cross_entropy_call device{columns, logits.device(), targets.device(), losses.device(), hasGradient ? to.device() : muster_tensor{nullptr, 0, dtype}, 0.25f};
         must(muster_cuda_cross_entropy(&device, nullptr));
         must(muster_cross_entropy(&host, 1));
         return losses.near(kError) && (!hasGradient || to.near(kError));
@@ -136,12 +136,12 @@ void crossesEntropy() {
 }
 
 void normalisesLayers() {
-  for (const muster_dtype format : kTraining) {
+  for (const muster_dtype dtype : kTraining) {
     for (const std::size_t columns : {7, 16, 104, 1031, 2048}) {
       const std::size_t rows = columns > 200 ? 11 : 150;  // several parts
       const std::size_t size = rows * columns;
-      Both input(format, size), weight(MUSTER_F32, columns), bias(MUSTER_F32, columns), result(format, size), mean(MUSTER_F32, rows), scale(MUSTER_F32, rows);
-      Both gradient(format, size), weights(MUSTER_F32, columns), biases(MUSTER_F32, columns);
+      Both input(dtype, size), weight(MUSTER_F32, columns), bias(MUSTER_F32, columns), result(dtype, size), mean(MUSTER_F32, rows), scale(MUSTER_F32, rows);
+      Both gradient(dtype, size), weights(MUSTER_F32, columns), biases(MUSTER_F32, columns);
       input.fillNormal(7, 2, 1), weight.fillNormal(8), bias.fillNormal(9), gradient.fillNormal(10), weights.fillNormal(11), biases.fillNormal(12);
       const muster_layer_norm_call host{columns, 1e-5, input.host(), weight.host(), bias.host(), result.host(), mean.host(), scale.host()};
       const muster_layer_norm_call device{columns, 1e-5, input.device(), weight.device(), bias.device(), result.device(), mean.device(), scale.device()};
@@ -159,12 +159,12 @@ void normalisesLayers() {
 }
 
 void embeds() {
-  for (const muster_dtype format : kTraining) {
+  for (const muster_dtype dtype : kTraining) {
     for (const std::size_t columns : {300, 304}) {
       std::vector<std::int32_t> list;
       for (int index = 0; index < 600; index++) list.push_back(index * index % 23);
       Tokens tokens(list);
-      Both table(format, 23 * columns), gradient(format, 600 * columns), result(format, 600 * columns), sums(MUSTER_F32, 23 * columns);
+      Both table(dtype, 23 * columns), gradient(dtype, 600 * columns), result(dtype, 600 * columns), sums(MUSTER_F32, 23 * columns);
       table.fillNormal(13), gradient.fillNormal(14), sums.fillNormal(15);
       const muster_tensor t = table.host(), g = gradient.host(), r = result.host(), s = sums.host(), dt = table.device(), dg = gradient.device(), dr = result.device(), ds = sums.device();
       must(muster_embedding(&t, columns, tokens.host(), &r, 1));

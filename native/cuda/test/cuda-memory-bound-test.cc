@@ -18,11 +18,11 @@ bool convertsAsTheCpu(Both& source, Both& target) {
 }
 
 void convertsEveryNumber() {
-  for (const muster_dtype format : kSmall) {
-    const std::size_t codes = bytesOf(format) == 2 ? 65536 : 256;
-    Both source(format, codes), target(MUSTER_F32, codes);
+  for (const muster_dtype dtype : kSmall) {
+    const std::size_t codes = bytesOf(dtype) == 2 ? 65536 : 256;
+    Both source(dtype, codes), target(MUSTER_F32, codes);
     for (std::size_t code = 0; code < codes; code++) {
-      if (bytesOf(format) == 2) {
+      if (bytesOf(dtype) == 2) {
         static_cast<std::uint16_t*>(source.host().data)[code] = static_cast<std::uint16_t>(code);
       } else {
         static_cast<std::uint8_t*>(source.host().data)[code] = static_cast<std::uint8_t>(code);
@@ -42,9 +42,9 @@ void roundsAsTheCpu() {
     }
     for (const std::uint32_t mantissa : {0x455555u, 0x2aaaaau, 0x600000u, 0x700000u, 0x7c0000u, 0x7fefffu, 0x7ff000u, 0x00e000u, 0x018000u}) patterns.push_back(exponent << 23 | mantissa);
   }
-  for (const muster_dtype format : kSmall) {
+  for (const muster_dtype dtype : kSmall) {
     for (const std::size_t shift : {0, 1}) {
-      Both source(MUSTER_F32, patterns.size(), shift), target(format, patterns.size(), shift);
+      Both source(MUSTER_F32, patterns.size(), shift), target(dtype, patterns.size(), shift);
       std::memcpy(source.host().data, patterns.data(), patterns.size() * 4);
       source.toDevice();
       CHECK(convertsAsTheCpu(source, target));
@@ -55,11 +55,11 @@ void roundsAsTheCpu() {
 /** A list of tensors of all sizes and some alignments. */
 class List {
  public:
-  List(muster_dtype format, unsigned seed, float deviation) {
+  List(muster_dtype dtype, unsigned seed, float deviation) {
     for (std::size_t copy = 0; copy < 10; copy++) {  // more than a launch takes
       for (const std::size_t size : kSizes) {
         if (size > 2000 && copy > 1) continue;
-        tensors_.push_back(std::make_unique<Both>(format, size, copy % 3 == 2 ? 1 : 0));
+        tensors_.push_back(std::make_unique<Both>(dtype, size, copy % 3 == 2 ? 1 : 0));
         tensors_.back()->fillNormal(seed + static_cast<unsigned>(tensors_.size()), deviation);
       }
     }
@@ -85,8 +85,8 @@ class List {
 };
 
 void unscalesAndFindsInfinities() {
-  for (const muster_dtype format : kTraining) {
-    List gradients(format, 1, 100);
+  for (const muster_dtype dtype : kTraining) {
+    List gradients(dtype, 1, 100);
     DeviceNumber<muster_cuda_loss_scale> state({.scale = 3, .found_inf = 0, .growth_tracker = 0, .reserved = 0, .steps = 0});
     float found = 0;
     for (int round = 0; round < 2; round++) {
@@ -102,8 +102,8 @@ void unscalesAndFindsInfinities() {
 }
 
 void normsAndClips() {
-  for (const muster_dtype format : kTraining) {
-    List gradients(format, 2, 5);
+  for (const muster_dtype dtype : kTraining) {
+    List gradients(dtype, 2, 5);
     const auto host = gradients.host(), device = gradients.device();
     double norm = 0;
     DeviceNumber<double> found(-1);

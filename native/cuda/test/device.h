@@ -55,17 +55,17 @@ class Bytes {
   void* device_ = nullptr;
 };
 
-inline std::size_t bytesOf(muster_dtype format) { return format == MUSTER_F32 ? 4 : format == MUSTER_F16 || format == MUSTER_BF16 ? 2 : 1; }
+inline std::size_t bytesOf(muster_dtype dtype) { return dtype == MUSTER_F32 ? 4 : dtype == MUSTER_F16 || dtype == MUSTER_BF16 ? 2 : 1; }
 
-inline float readAs(muster_dtype format, const void* data, std::size_t index) {
-  return muster::kernels::withFormat(format, [&](auto kind) {
+inline float readAs(muster_dtype dtype, const void* data, std::size_t index) {
+  return muster::kernels::withFormat(dtype, [&](auto kind) {
     using Format = decltype(kind);
     return muster::kernels::reference::read<Format>(static_cast<const typename Format::Element*>(data), index);
   });
 }
 
-inline void writeAs(muster_dtype format, void* data, std::size_t index, float value) {
-  muster::kernels::withFormat(format, [&](auto kind) {
+inline void writeAs(muster_dtype dtype, void* data, std::size_t index, float value) {
+  muster::kernels::withFormat(dtype, [&](auto kind) {
     using Format = decltype(kind);
     muster::kernels::reference::write<Format>(static_cast<typename Format::Element*>(data), index, value);
   });
@@ -74,7 +74,7 @@ inline void writeAs(muster_dtype format, void* data, std::size_t index, float va
 /** A tensor that the CPU's kernels and the GPU's get with the same numbers. */
 class Both {
  public:
-  Both(muster_dtype format, std::size_t elements, std::size_t shift = 0) : format_(format), elements_(elements), bytes_(elements * bytesOf(format), shift * bytesOf(format)) { bytes_.toDevice(); }
+  Both(muster_dtype dtype, std::size_t elements, std::size_t shift = 0) : format_(dtype), elements_(elements), bytes_(elements * bytesOf(dtype), shift * bytesOf(dtype)) { bytes_.toDevice(); }
 
   void set(std::size_t index, float value) { writeAs(format_, bytes_.host(), index, value); }
   Both& fillNormal(unsigned seed, float deviation = 1, float mean = 0) {
