@@ -1,10 +1,9 @@
 /** The addon as JavaScript sees it: two processes on one arena, its limits, and what garbage collection makes of views. */
 import { execFileSync, fork, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
@@ -330,9 +329,8 @@ t.test('a process tied to its parent dies with it', async (t) => {
 t.test('without the addon the error says how to build it', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'muster-unbuilt-'));
   t.teardown(() => rmSync(directory, { recursive: true }));
-  mkdirSync(join(directory, 'dist'));
   writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
-  copyFileSync(fileURLToPath(INDEX_URL), join(directory, 'dist', 'index.js'));
+  cpSync(new URL('.', INDEX_URL), join(directory, 'dist'), { recursive: true });
   t.notOk(existsSync(join(directory, 'build')));
   await t.rejects(import(join(directory, 'dist', 'index.js')), { message: /muster\.node cannot be loaded: .*Build it with `npm run build`/ });
 });

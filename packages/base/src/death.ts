@@ -1,20 +1,29 @@
 /** Why a process ended: exact, from the kernel where it knows, and in words. */
 
 /** What a worker's death tells of the tasks that it held. */
-interface Progress {
+export interface WorkerProgress {
   /** Those it had begun on its lease, in the order in which they were sent; absent: not known. The others have not run. */
   readonly startedTasks?: number;
+  /** Those of them whose caller's line broke before the worker died: their answers are lost, whatever became of them. */
+  readonly severedTasks?: number;
 }
 
 /** The cause of a worker's, actor's or node's end. */
 export type DeathCause =
-  | ({ readonly kind: 'exit'; readonly code: number; readonly stderrTail?: string } & Progress)
-  | ({ readonly kind: 'signal'; readonly signal: string; readonly stderrTail?: string } & Progress)
-  | ({ readonly kind: 'out-of-memory'; readonly detail: string; readonly stderrTail?: string } & Progress)
+  | ({ readonly kind: 'exit'; readonly code: number; readonly stderrTail?: string } & WorkerProgress)
+  | ({ readonly kind: 'signal'; readonly signal: string; readonly stderrTail?: string } & WorkerProgress)
+  | ({ readonly kind: 'out-of-memory'; readonly detail: string; readonly stderrTail?: string } & WorkerProgress)
   | { readonly kind: 'node-lost'; readonly nodeId: string; readonly detail: string }
-  | ({ readonly kind: 'killed'; readonly reason: string } & Progress)
-  | { readonly kind: 'preempted'; readonly reason: string }
+  | ({ readonly kind: 'killed'; readonly reason: string } & WorkerProgress)
+  | ({ readonly kind: 'preempted'; readonly reason: string } & WorkerProgress)
   | { readonly kind: 'start-failed'; readonly detail: string; readonly stderrTail?: string };
+
+/** What a death tells of tasks, if anything. */
+export function progressOf(cause: DeathCause | null): WorkerProgress {
+  if (cause === null || !('startedTasks' in cause)) return {};
+  const { startedTasks, severedTasks } = cause;
+  return { startedTasks, severedTasks };
+}
 
 /** One sentence, such as `was ended by SIGKILL`; it follows the name of the thing that died. */
 export function describeDeath(cause: DeathCause): string {

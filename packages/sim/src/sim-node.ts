@@ -252,10 +252,10 @@ export class SimNode {
 
   #workerExited(workerId: string, { code, signal }: ProcessEnd): void {
     record(this.world, `${workerId} exits: ${signal ?? code}`);
-    const startedTasks = this.workers.get(workerId)?.machine.executor.progress[0] ?? 0;
+    const [startedTasks = 0, severedTasks = 0] = this.workers.get(workerId)?.machine.executor.progress ?? [];
     this.#children.delete(workerId);
     this.workers.delete(workerId);
-    const exit = { code, signal, stderrTail: '', fatalError: '', isOomKill: false, startedTasks, spawnFailure: null };
+    const exit = { code, signal, stderrTail: '', fatalError: '', isOomKill: false, progress: { startedTasks, severedTasks }, spawnFailure: null };
     this.process.after(this.world.network.between([0.1, 2]), () => this.#dispatch({ type: 'workerExited', workerId, exit }));
   }
 

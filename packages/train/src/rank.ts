@@ -96,6 +96,7 @@ export class RankActor<R> {
         if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
         this.#records.push(record);
       },
+      unfetched: () => this.#records,
       warn: (text) => this.#warnings.push(text),
     };
   }

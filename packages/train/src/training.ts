@@ -44,6 +44,8 @@ export interface TrainingPlace {
   readonly communicator: Communicator;
   readonly checkpoints: { readonly folder: CheckpointFolder; readonly everySteps: number; readonly keep: number } | null;
   readonly report: (record: StepRecord) => void;
+  /** What was reported, and not fetched yet. */
+  readonly unfetched: () => readonly StepRecord[];
   readonly warn: (text: string) => void;
 }
 
@@ -73,10 +75,10 @@ export class Training {
   #steppedMs = performance.now();
   #breathedMs = performance.now();
 
-  private constructor(options: TrainingOptions, place: TrainingPlace, position: Position) {
+  private constructor(options: TrainingOptions, place: TrainingPlace, { step, examples }: Position) {
     this.#options = { ...options, accumulate: options.accumulate ?? 1 };
     this.#place = place;
-    this.#position = position;
+    this.#position = { step, examples };
     this.#reducer = new GradientReducer(options.model.namedParameters(), place.communicator);
   }
 
@@ -84,9 +86,10 @@ export class Training {
   static async begin(options: TrainingOptions, place: TrainingPlace): Promise<Training> {
     const tensors = new Map(options.model.namedTensors());
     await checkAgreement(tensors, place.communicator);
-    const position = place.checkpoints === null ? null : await loadLatest(options, place.checkpoints.folder, place);
-    if (position === null) await broadcastTensors(tensors.values(), place.communicator);
-    return new Training(options, place, position ?? { step: 0, examples: 0 });
+    const progress = place.checkpoints === null ? null : await loadLatest(options, place.checkpoints.folder, place);
+    if (progress === null) await broadcastTensors(tensors.values(), place.communicator);
+    for (const record of progress?.records ?? []) place.report(record);
+    return new Training(options, place, progress ?? { step: 0, examples: 0 });
   }
 
   /** How many steps the optimizer has made, those before a restart included. */
@@ -156,7 +159,7 @@ export class Training {
   }
 
   async #conclude(isSkipped: boolean): Promise<void> {
-    const { communicator, checkpoints, report } = this.#place;
+    const { communicator, checkpoints, report, unfetched } = this.#place;
     const { step } = this.#position;
     const means = Float64Array.from(this.#sums.values());
     await communicator.allReduce(means, { op: 'average' });
@@ -172,7 +175,7 @@ export class Training {
     this.#steppedMs = nowMs;
     this.#accumulated = 0;
     this.#sums = new Map();
-    if (checkpoints !== null && step % checkpoints.everySteps === 0) await saveCheckpoint(this.#options, this.#position, { ...checkpoints, communicator });
+    if (checkpoints !== null && step % checkpoints.everySteps === 0) await saveCheckpoint(this.#options, { ...this.#position, records: unfetched() }, { ...checkpoints, communicator });
     if (nowMs - this.#breathedMs > BREATH_MS) {
       await new Promise((resolve) => setImmediate(resolve));
       this.#breathedMs = performance.now();

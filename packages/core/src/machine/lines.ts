@@ -100,8 +100,9 @@ export class Lines {
   lost(line: Line, cause: Death | null): void {
     line.close();
     const startedCount = cause && cause.progress > 0 ? cause.progress - 1 : Infinity;
-    const isPreempted = cause?.kind === 'preempted'; // which costs no attempt
-    this.#scatter(line, (slot) => !isPreempted && this.owner.slots.order[slot]! <= startedCount, cause);
+    // A preemption costs those that it interrupts no attempt. What the worker had begun before the line broke may have ended since.
+    const spentCount = cause?.kind === 'preempted' ? cause.severedTasks : startedCount;
+    this.#scatter(line, (slot) => this.owner.slots.order[slot]! <= spentCount, cause);
   }
 
   /** Ends the worker of a lease for the sake of the task that it runs; the tasks behind that one have not begun and lose no attempt. */

@@ -12,7 +12,7 @@ function foldersOf(name: string): string[] {
 }
 const OWN_FOLDERS = ['base', 'core', 'worker'].flatMap(foldersOf);
 /** Below its frames there is only what brought the call to the worker. */
-const EXECUTOR_FILES = foldersOf('worker').flatMap((folder) => [`${folder}dist/executor.`, `${folder}src/executor.`]);
+const CALLER_FILES = foldersOf('worker').flatMap((folder) => [`${folder}dist/io/user-code.`, `${folder}src/io/user-code.`]);
 
 /** Leaves out Muster's frames and maps the others, in each part of a stack that {@link CALLED_FROM} joins. */
 export function readableStack(stack: string): string {
@@ -21,7 +21,7 @@ export function readableStack(stack: string): string {
   return stack.split('\n').flatMap((line) => {
     if (line === CALLED_FROM) isBelowCall = false;
     if (!line.startsWith('    at ')) return [line];
-    isBelowCall ||= names(line, EXECUTOR_FILES);
+    isBelowCall ||= names(line, CALLER_FILES);
     return isBelowCall || names(line, OWN_FOLDERS) ? [] : [mapFrame(line)];
   }).join('\n');
 }

@@ -31,7 +31,7 @@ export interface ChildOptions {
 }
 
 /** An exit without its last words. */
-type BareExit = Omit<ProcessExit, 'stderrTail' | 'fatalError' | 'startedTasks'>;
+type BareExit = Omit<ProcessExit, 'stderrTail' | 'fatalError' | 'progress'>;
 
 /** One child process, from its start to its end. */
 export class Child {

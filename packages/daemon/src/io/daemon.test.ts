@@ -93,7 +93,7 @@ t.test('killed leases, killed workers and ended jobs end processes', async (t) =
   const daemon = await cluster.startDaemon();
   const [first, second, third] = [await cluster.lease(daemon, 'lease-1'), await cluster.lease(daemon, 'lease-2'), await cluster.lease(daemon, 'lease-3')];
   cluster.head.send(daemon.nodeId, { type: 'endLease', leaseId: 'lease-1', kill: true, reason: 'cancelled' });
-  t.match(await cluster.head.next('leaseEnded'), { leaseId: 'lease-1', cause: null });
+  t.match(await cluster.head.next('leaseEnded'), { leaseId: 'lease-1', cause: { kind: 'killed', detail: 'cancelled' } });
   cluster.head.send(daemon.nodeId, { type: 'killWorker', workerId: second.workerId, reason: 'it is not wanted' });
   t.match(await cluster.head.next('leaseEnded'), { leaseId: 'lease-2', cause: { kind: 'killed', detail: 'it is not wanted' } });
   cluster.head.send(daemon.nodeId, { type: 'endJobOnNode', jobId: 'job-1', ownerIds: [] });

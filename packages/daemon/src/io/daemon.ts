@@ -309,7 +309,7 @@ class Daemon implements RunningDaemon {
         workerId, nodeId: this.nodeId, token, daemonUnixPath: this.#folder.daemonSocketPath, headTarget, nodeFolder: this.#folder.path, host: host ?? '',
         arenaPath: this.#folder.arenaPath, progressOffset: this.#board.take(workerId), sessionOptions: sessionOptions ?? {},
       }),
-      startedTasks: (workerId) => (this.#isDown ? undefined : this.#board.end(workerId)), // one that outlived the daemon's patience
+      progressOf: (workerId) => (this.#isDown ? undefined : this.#board.end(workerId)), // one that outlived the daemon's patience
       onEvent: (event) => this.#dispatch(event),
     });
   }

@@ -1,5 +1,5 @@
 /** The daemon's children: workers and submitted programs, with their log files. Their lives are told to the machine as events. */
-import type { Logger } from '@muster/base';
+import type { Logger, WorkerProgress } from '@muster/base';
 import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';
 import type { OutputSpan } from '../machine/line-splitter.js';
 import { Child } from './child.js';
@@ -35,8 +35,8 @@ export interface ProcessesOptions {
   readonly workerExecArgv: readonly string[];
   readonly spareWorker: SpareWorker | null;
   readonly workerLine: (workerId: string) => WorkerLine;
-  /** How many tasks a worker that has died had begun on its lease. */
-  readonly startedTasks: (workerId: string) => number | undefined;
+  /** How far a worker that has died had come. */
+  readonly progressOf: (workerId: string) => WorkerProgress | undefined;
   readonly logger: Logger;
   readonly onEvent: (event: DaemonEvent) => void;
 }
@@ -54,7 +54,7 @@ export class Processes {
   }
 
   startWorker(workerId: string): void {
-    const { workerEntry, workerExecArgv, spareWorker, workerLine, startedTasks, onEvent } = this.#options;
+    const { workerEntry, workerExecArgv, spareWorker, workerLine, progressOf, onEvent } = this.#options;
     const log = this.#openLog(workerId);
     const child = new Child({
       command: process.execPath, args: [...workerExecArgv, workerEntry], env: process.env, process: spareWorker?.take(), firstInput: `${JSON.stringify(workerLine(workerId))}\n`, oom: this.#oom,
@@ -64,7 +64,7 @@ export class Processes {
       },
       onExit: (exit) => {
         this.#forget(workerId);
-        onEvent({ type: 'workerExited', workerId, exit: { ...exit, startedTasks: startedTasks(workerId) } });
+        onEvent({ type: 'workerExited', workerId, exit: { ...exit, progress: progressOf(workerId) } });
       },
     });
     this.#children.set(workerId, child);

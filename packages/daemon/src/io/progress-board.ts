@@ -1,7 +1,8 @@
 /**
- * How many tasks each worker has begun on its lease, in shared memory: the worker counts there before each task, and the daemon reads the count when
- * the worker has died. So the owner knows exactly which of the tasks that the worker held may have run.
+ * How many tasks each worker has begun on its lease, and how many it had begun when its caller's line broke, in shared memory: the worker counts there
+ * before each task, and the daemon reads the counts when the worker has died. So the owner knows exactly which of the tasks that the worker held may have run.
  */
+import type { WorkerProgress } from '@muster/base';
 import { SEGMENT_BYTES, type Arena } from '@muster/native';
 
 /** A cache line each, so that workers do not slow each other. */
@@ -16,7 +17,7 @@ export class ProgressBoard {
   readonly #offset: number;
   readonly #offsets = new Map<string, number>();
   readonly #free: number[] = [];
-  readonly #cell = new Float64Array(1);
+  readonly #cell = new Float64Array(2);
   #used = 0;
 
   /** The segment of the arena that starts at `offset` is the board's alone. */
@@ -32,18 +33,18 @@ export class ProgressBoard {
     if (this.#free.length === 0 && this.#used === CELLS) return -1;
     const offset = this.#free.pop() ?? this.#offset + this.#used++ * CELL_BYTES;
     this.#offsets.set(workerId, offset);
-    this.#cell[0] = 0;
+    this.#cell.fill(0);
     this.#arena.write(offset, new Uint8Array(this.#cell.buffer));
     return offset;
   }
 
-  /** How many tasks the worker had begun. Gives its cell back. */
-  end(workerId: string): number | undefined {
+  /** What the worker has counted. Gives its cell back. */
+  end(workerId: string): WorkerProgress | undefined {
     const offset = this.#offsets.get(workerId);
     if (offset === undefined) return undefined;
     this.#offsets.delete(workerId);
     this.#free.push(offset);
     this.#arena.read(offset, new Uint8Array(this.#cell.buffer));
-    return this.#cell[0];
+    return { startedTasks: this.#cell[0]!, severedTasks: this.#cell[1]! };
   }
 }

@@ -62,7 +62,7 @@ t.test('what runs in returned bundles is killed, and they are returned when it i
   script.startLease('lease-4', { bundle });
   t.match(script.sent(), [{ type: 'leaseFailed', leaseId: 'lease-4' }], 'nothing starts there meanwhile');
   script.exit(workerId, { signal: 'SIGKILL' });
-  t.match(script.sent().slice(0, 2), [{ type: 'leaseEnded', leaseId: 'lease-1', cause: null }, { type: 'bundlesReturned', ...share }], 'in this order');
+  t.match(script.sent().slice(0, 2), [{ type: 'leaseEnded', leaseId: 'lease-1', cause: { kind: 'killed', detail: 'it was removed' } }, { type: 'bundlesReturned', ...share }], 'in this order');
 });
 
 t.test('what nobody else has to prepare is committed at once', async (t) => {

@@ -68,7 +68,7 @@ t.test('a lease that has ended is not started again by a late message', async (t
   ]);
 });
 
-t.test('a lease ends with its worker when it is killed, and that is no news', async (t) => {
+t.test('a lease ends with its worker when it is killed, which says how far it had come', async (t) => {
   const script = new MachineScript().start();
   script.startLease('lease-1');
   const [workerId] = script.readyAll();
@@ -76,8 +76,9 @@ t.test('a lease ends with its worker when it is killed, and that is no news', as
   script.endLease('lease-1', true);
   t.match(script.take('killWorker'), [{ workerId }]);
   t.same(script.sent(), [], 'its resources are not free before it is dead');
-  script.exit(workerId!, { signal: 'SIGKILL' });
-  t.match(script.sent(), [{ type: 'leaseEnded', leaseId: 'lease-1', cause: null }, { type: 'workerExited', cause: { kind: 'killed', detail: 'it was returned' } }]);
+  script.exit(workerId!, { signal: 'SIGKILL', progress: { startedTasks: 3, severedTasks: 2 } });
+  const cause = { kind: 'killed', detail: 'it was returned', progress: 4, severedTasks: 2 };
+  t.match(script.sent(), [{ type: 'leaseEnded', leaseId: 'lease-1', cause }, { type: 'workerExited', cause }]);
 });
 
 t.test('a lease that waits can be taken back', async (t) => {

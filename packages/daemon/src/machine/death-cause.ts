@@ -1,5 +1,5 @@
 /** Why a child process ended, from what the operating system and its last words tell. */
-import type { DeathCause } from '@muster/base';
+import type { DeathCause, WorkerProgress } from '@muster/base';
 
 /** What is known about a process that has ended. */
 export interface ProcessExit {
@@ -11,8 +11,8 @@ export interface ProcessExit {
   readonly fatalError: string;
   /** The kernel killed something for lack of memory, and no other process accounts for it. */
   readonly isOomKill: boolean;
-  /** Of a worker: the tasks it had begun on its lease. */
-  readonly startedTasks?: number;
+  /** Of a worker. */
+  readonly progress?: WorkerProgress;
   /** Set when the process could not be started at all. */
   readonly spawnFailure: string | null;
 }
@@ -31,7 +31,7 @@ const HEAP_PATTERN = /heap out of memory|heap limit|invalid array length Allocat
 /** The cause of an exit. `killReason`: why this node killed the process; null when it did not. */
 export function deathCause(exit: ProcessExit, killReason: string | null): DeathCause {
   const cause = bareCause(exit, killReason);
-  return exit.startedTasks === undefined || cause.kind === 'start-failed' ? cause : { ...cause, startedTasks: exit.startedTasks };
+  return cause.kind === 'start-failed' ? cause : { ...cause, ...exit.progress };
 }
 
 /** What happens to a process on its own node, as the node sees it. */

@@ -109,7 +109,7 @@ export class LeaseTable {
   /** The lease's worker is dead. */
   workerExited(worker: Worker, cause: DeathCause, nowMs: number): void {
     const lease = this.#leases.get(worker.leaseId);
-    if (lease) this.#end(lease, lease.isEnding ? null : cause, nowMs);
+    if (lease) this.#end(lease, cause, nowMs);
   }
 
   /** Workers cannot be started: whoever waits for one is told why. */

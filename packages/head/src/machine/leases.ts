@@ -8,7 +8,7 @@
  * answered, and all of them when a node returns: the daemon answers again for what it holds. A daemon that had lost the
  * worker meanwhile answers with another one, which is how its loss is found.
  */
-import { newId, type DeathCause, type LeaseId, type ResourceSet } from '@muster/base';
+import { newId, progressOf, type DeathCause, type LeaseId, type ResourceSet } from '@muster/base';
 import { deathFromMessage, resourcesToMessage, type Death, type Endpoint, type LeaseStarted } from '@muster/protocol';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
@@ -219,7 +219,7 @@ export class Leases {
     this.#demands.release(lease.demand, lease);
     if (lease.end !== null && !lease.end.tell) return;
     const isPreempted = lease.preemption !== null && cause?.kind !== 'node-lost';
-    const known = isPreempted ? { kind: 'preempted', reason: lease.preemption! } as const : cause;
+    const known = isPreempted ? { ...progressOf(cause), kind: 'preempted', reason: lease.preemption! } as const : cause;
     this.#listener.leaseLost(lease, known ?? { kind: 'killed', reason: lease.end?.reason ?? `${lease.node.id} took it back` });
   }
 }

@@ -1,6 +1,6 @@
 /** How ranks write and read a checkpoint together. Their models are equal: rank 0's is the one that is kept. */
 import type { Communicator } from '@muster/collective';
-import { encodeState, restoreState, type Position, type Trained } from '../training-state.js';
+import { encodeState, restoreState, type Progress, type Trained } from '../training-state.js';
 import type { CheckpointFolder } from './checkpoint-folder.js';
 
 interface Saving {
@@ -10,13 +10,13 @@ interface Saving {
 }
 
 /** Resolves at every rank when the checkpoint is on the disk. @throws MusterError STORAGE at rank 0, and CollectiveError at the others */
-export async function saveCheckpoint(trained: Trained, position: Position, { folder, keep, communicator }: Saving): Promise<void> {
+export async function saveCheckpoint(trained: Trained, progress: Progress, { folder, keep, communicator }: Saving): Promise<void> {
   if (communicator.rank === 0) {
     try {
-      const file = await folder.write(position.step, 0, [encodeState(trained, position)]);
-      await folder.commit(position.step, [file], keep);
+      const file = await folder.write(progress.step, 0, [encodeState(trained, progress)]);
+      await folder.commit(progress.step, [file], keep);
     } catch (error) {
-      communicator.abort(`rank 0 could not save step ${position.step}`);
+      communicator.abort(`rank 0 could not save step ${progress.step}`);
       throw error;
     }
   }
@@ -27,7 +27,7 @@ export async function saveCheckpoint(trained: Trained, position: Position, { fol
  * Has every rank go on from the newest checkpoint that all of them can read. @returns where the training is; null: there is none
  * @throws MusterError INVALID_ARGUMENT for the checkpoint of another model; CollectiveError
  */
-export async function loadLatest(trained: Trained, folder: CheckpointFolder, { communicator, warn }: { readonly communicator: Communicator; readonly warn: (text: string) => void }): Promise<Position | null> {
+export async function loadLatest(trained: Trained, folder: CheckpointFolder, { communicator, warn }: { readonly communicator: Communicator; readonly warn: (text: string) => void }): Promise<Progress | null> {
   if (communicator.rank === 0) await folder.sweep();
   await communicator.barrier();
   const { whole, damaged } = await folder.list();

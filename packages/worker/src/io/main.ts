@@ -73,7 +73,7 @@ const worker: Worker = new Worker({
   },
 });
 markOutput(() => code.outputName);
-if (config.progressOffset >= 0) worker.executor.progress = new Float64Array(Arena.open(config.arenaPath).share(config.progressOffset, Float64Array.BYTES_PER_ELEMENT));
+if (config.progressOffset >= 0) worker.executor.progress = new Float64Array(Arena.open(config.arenaPath).share(config.progressOffset, 2 * Float64Array.BYTES_PER_ELEMENT));
 setSession(session);
 provideContext(() => {
   const { lease, actorId, gang } = worker;

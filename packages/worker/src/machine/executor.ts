@@ -32,8 +32,11 @@ export class Executor implements ValueCursor {
   actor: ActorTarget | null = null;
   /** The lease ends early, and why; null while it does not. */
   preemption: Preemption | null = null;
-  /** Counts the tasks of the present lease that were begun or given back, in the order of their records; may lie in shared memory. */
-  progress = new Float64Array(1);
+  /**
+   * Counts the tasks of the present lease that were begun or given back, in the order of their records, and those of them that were when a caller's line
+   * last ended; may lie in shared memory.
+   */
+  progress = new Float64Array(2);
   readonly #frames: PendingFrame[] = [];
   /** What has a place, by caller and slot. */
   readonly #running = new Map<CallerLine, Map<number, Running>>();
@@ -69,6 +72,7 @@ export class Executor implements ValueCursor {
   /** The caller is gone: what it sent is dropped, what runs for it is cancelled. */
   removeLine(line: CallerLine): void {
     line.isOpen = false;
+    this.progress[1] = this.progress[0]!;
     const running = this.#running.get(line);
     this.#running.delete(line);
     for (let i = this.#frames.length - 1; i >= 0; i--) if (this.#frames[i]!.line === line) this.#frames.splice(i, 1);

@@ -56,7 +56,7 @@ export class Worker {
   command(command: WorkerCommand): void {
     if (command.exit) return this.#ports.exit();
     this.lease = command.leaseId ? command : null;
-    this.executor.progress[0] = 0;
+    this.executor.progress.fill(0);
     this.executor.preemption = null;
     this.#ports.leased(this.lease);
     this.admission.leaseChanged();
