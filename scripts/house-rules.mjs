@@ -22,7 +22,7 @@ const ARROWS = {
   worker: ['base', 'scheduler', 'protocol', 'native', 'closure', 'store', 'core'],
   head: ['base', 'scheduler', 'protocol'],
   daemon: ['base', 'protocol', 'native', 'store'],
-  collective: ['base', 'native'],
+  collective: ['base', 'native', 'core'],
 };
 /** Programs that put the parts together. */
 const COMPOSERS = new Set(['cli', 'sim', 'test']);

@@ -8,7 +8,7 @@ Submissions::~Submissions() {
   {
     const std::lock_guard lock(mutex_);
     isClosing_ = true;
-    if (isBusy_ || !waiting_.empty()) communicator_->abort("it was closed while calls were under way");
+    if ((isBusy_ && !isReporting_) || !waiting_.empty()) communicator_->abort("it was closed while calls were under way");
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -69,9 +69,13 @@ void Submissions::work() {
     isBusy_ = true;
     lock.unlock();
     const muster_code code = make(submission);
+    lock.lock();
+    isReporting_ = true;
+    lock.unlock();
     submission.completion.done(submission.completion.context, code == MUSTER_OK ? nullptr : muster_last_failure());
     lock.lock();
     isBusy_ = false;
+    isReporting_ = false;
     changed_.notify_all();
   }
 }

@@ -52,6 +52,8 @@ class Submissions {
   std::deque<Submission> waiting_;
   /** Whether somebody is in a call: the thread, or who made it. */
   bool isBusy_ = false;
+  /** Whether the thread only reports the end of a call: who has heard of it may close. */
+  bool isReporting_ = false;
   bool isClosing_ = false;
   /** Started by the first call that needs it. */
   std::thread thread_;
