@@ -9,7 +9,6 @@ import type { HeadContext } from './context.js';
 import type { Job, Jobs } from './jobs.js';
 import { KEY_MAX_CHARS, KEY_VALUE_MAX_BYTES, KEY_VALUES_PER_JOB_MAX_BYTES, KEY_WAIT_MAX_MS, KEY_WAITS_MAX, KEYS_PER_JOB_MAX } from './limits.js';
 import type { Process, Processes } from './processes.js';
-import { refusal } from './requests.js';
 
 interface JobKeys {
   readonly namespaces: Map<string, Map<string, Uint8Array>>;
@@ -43,15 +42,12 @@ export class KeyValues {
   }
 
   put(process: Process, message: PutKey): void {
-    let failure: MusterError | null = null;
     try {
       this.#write(this.#jobOf(process), message);
     } catch (error) {
-      if (!(error instanceof MusterError) || error.code === 'PROTOCOL') throw error;
-      failure = error;
+      return this.#refuse(process, message.requestId, error);
     }
-    this.#parts.processes.send(process, { type: 'requestReply', requestId: message.requestId, failure: failure === null ? null : failureToMessage(failure), actorId: '', ...NO_VALUE });
-    if (failure !== null) return;
+    this.#reply(process, message.requestId, NO_VALUE);
     for (const wait of this.#waits) {
       const { namespace, key } = wait.request;
       if (wait.jobId === process.jobId && namespace === message.namespace && key === message.key) this.#answer(wait, message.value);
@@ -59,13 +55,17 @@ export class KeyValues {
   }
 
   get(process: Process, message: GetKey): void {
-    const job = this.#jobOf(process);
-    const untilMs = this.#parts.context.nowMs + Math.min(message.waitMs, KEY_WAIT_MAX_MS);
-    const wait: Wait = { process, jobId: job.id, request: message, untilMs };
-    const value = this.#ofJob.get(job.id)?.namespaces.get(message.namespace)?.get(message.key);
-    if (value !== undefined || message.waitMs === 0) return this.#answer(wait, value);
-    if (this.#waits.size >= KEY_WAITS_MAX) throw refusal(`${process.id} waits for a key, as ${KEY_WAITS_MAX} others do`);
-    this.#waits.add(wait);
+    try {
+      const { id: jobId } = this.#jobOf(process);
+      const untilMs = this.#parts.context.nowMs + Math.min(message.waitMs, KEY_WAIT_MAX_MS);
+      const wait: Wait = { process, jobId, request: message, untilMs };
+      const value = this.#ofJob.get(jobId)?.namespaces.get(message.namespace)?.get(message.key);
+      if (value !== undefined || message.waitMs === 0) return this.#answer(wait, value);
+      if (this.#waits.size >= KEY_WAITS_MAX) throw makeError('INVALID_ARGUMENT', { what: `the wait for the key '${message.key.slice(0, 64)}'`, want: `one of at most ${KEY_WAITS_MAX}` });
+      this.#waits.add(wait);
+    } catch (error) {
+      this.#refuse(process, message.requestId, error);
+    }
   }
 
   clear(process: Process, namespace: string): void {
@@ -93,9 +93,15 @@ export class KeyValues {
     for (const wait of this.#waits) if (wait.untilMs <= this.#parts.context.nowMs) this.#answer(wait, undefined);
   }
 
+  /** Nothing is left of any job. */
+  get isEmpty(): boolean {
+    return this.#ofJob.size === 0 && this.#waits.size === 0;
+  }
+
+  /** A worker may ask in the moment in which its job ends. @throws MusterError NOT_CONNECTED */
   #jobOf(process: Process): Job {
     const job = this.#parts.jobs.running.get(process.jobId);
-    if (job === undefined) throw refusal(`${process.id} asked for keys without a job`);
+    if (job === undefined) throw makeError('NOT_CONNECTED', { cause: `of ${process.id} has no job, whose keys it could use` });
     return job;
   }
 
@@ -124,8 +130,16 @@ export class KeyValues {
 
   #answer(wait: Wait, value: Uint8Array | undefined): void {
     this.#waits.delete(wait);
-    const answer = value === undefined ? NO_VALUE : { found: true, value };
-    this.#parts.processes.send(wait.process, { type: 'requestReply', requestId: wait.request.requestId, failure: null, actorId: '', ...answer });
+    this.#reply(wait.process, wait.request.requestId, value === undefined ? NO_VALUE : { found: true, value });
+  }
+
+  #reply(process: Process, requestId: number, answer: { readonly found: boolean; readonly value: Uint8Array }): void {
+    this.#parts.processes.send(process, { type: 'requestReply', requestId, failure: null, actorId: '', ...answer });
+  }
+
+  #refuse(process: Process, requestId: number, error: unknown): void {
+    if (!(error instanceof MusterError)) throw error;
+    this.#parts.processes.send(process, { type: 'requestReply', requestId, failure: failureToMessage(error), actorId: '', ...NO_VALUE });
   }
 }
 
