@@ -37,14 +37,21 @@ export async function runCollectiveBench({ report, note }: CollectiveBenchOption
 /** Builds the C++ benchmark with plain CMake and runs it. */
 async function runNative(folder: string, note: (text: string) => void, report: (record: BenchRecord) => void): Promise<void> {
   const sources = fileURLToPath(new URL('..', import.meta.resolve('@muster/native')));
-  for (const args of [['-S', sources, '-B', folder], ['--build', folder, '--target', 'collective-bench', '--parallel', '2']]) {
+  for (const args of [['-S', sources, '-B', folder], ['--build', folder, '--target', 'collective-bench', 'network-bench', '--parallel', '2']]) {
     const { status, stderr, error } = spawnSync('cmake', args, { encoding: 'utf8' });
     if (status !== 0) return note(`The native benchmark is left out, since it could not be built: ${error?.message ?? stderr.trim()}`);
   }
   const program = join(folder, 'collective-bench');
   const knowsMpi = spawnSync(program, ['--knows-mpi']).status === 0 && spawnSync('mpirun', ['--version']).status === 0;
   if (!knowsMpi) note('OpenMPI is left out, since it is not installed: `apt-get install libopenmpi-dev openmpi-bin` on Debian and Ubuntu.');
-  const [command, args] = knowsMpi ? ['mpirun', ['--bind-to', 'none', '-n', String(RANKS), program]] as const : [program, [String(RANKS)]] as const;
+  await runRanks(program, knowsMpi, [], report);
+  // As on several nodes: every rank says that it is alone on its own.
+  await runRanks(join(folder, 'network-bench'), knowsMpi, ['--mca', 'btl', 'tcp,self', '--mca', 'btl_tcp_if_include', 'lo'], report);
+}
+
+/** Under mpirun, where that is; or the program starts its ranks. */
+async function runRanks(program: string, knowsMpi: boolean, mpiOptions: readonly string[], report: (record: BenchRecord) => void): Promise<void> {
+  const [command, args] = knowsMpi ? ['mpirun', ['--bind-to', 'none', ...mpiOptions, '-n', String(RANKS), program]] as const : [program, [String(RANKS)]] as const;
   const asRoot = { OMPI_ALLOW_RUN_AS_ROOT: '1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1' }; // as in a container
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...asRoot } });
   const ended = once(child, 'close');
