@@ -78,7 +78,7 @@ muster_code Ring::allGather(void* target, const std::vector<std::size_t>& starts
       circle_.send(circle_.ahead(1), bytes + (own.target + start) * elementBytes, count * elementBytes);
       return MUSTER_OK;
     });
-    if (const muster_code code = gatherBlock(segments, block, bytes, elementBytes, true, nullptr); code != MUSTER_OK) return code;
+    if (const muster_code code = gatherBlock({segments, bytes, elementBytes, elementBytes}, block, nullptr); code != MUSTER_OK) return code;
   }
   return MUSTER_OK;
 }
@@ -89,8 +89,8 @@ muster_code Ring::run(const Work& work) {
     const bool isLast = block + 1 == work.segments.blocks();
     if (const muster_code code = reduceBlock(work, block); code != MUSTER_OK) return code;
     if (work.then == Then::gather) {
-      const std::size_t bytes = work.accumulation.resultBytes();
-      if (const muster_code code = gatherBlock(work.segments, block, work.target, bytes, isLast, &work); code != MUSTER_OK) return code;
+      const Gathering gathering{work.segments, work.target, work.accumulation.resultBytes(), work.accumulation.bytes()};
+      if (const muster_code code = gatherBlock(gathering, block, isLast ? nullptr : &work); code != MUSTER_OK) return code;
     } else if (!isLast) {
       beginReduce(work, block + 1);
     }
@@ -117,17 +117,9 @@ void Ring::beginReduce(const Work& work, std::size_t block) {
 
 muster_code Ring::reduceBlock(const Work& work, std::size_t block) {
   const Accumulation& accumulation = work.accumulation;
+  const bool collects = work.then == Then::collect && work.root == circle_.place();
   std::vector<Transfer> collected;
-  if (work.then == Then::collect && work.root == circle_.place()) {
-    for (std::uint32_t steps = 1; steps < circle_.size(); steps++) {
-      const Segments::Range range = work.segments.at(block, circle_.behind(steps));
-      eachPiece(range.count, accumulation.bytes(), [&](std::size_t start, std::size_t count) {
-        // The place behind sends these after what it passes on.
-        if (steps > 1) collected.push_back(circle_.receive(circle_.behind(steps), work.target + (range.target + start) * accumulation.resultBytes(), count * accumulation.resultBytes()));
-        return MUSTER_OK;
-      });
-    }
-  }
+  for (std::uint32_t steps = 2; collects && steps < circle_.size(); steps++) expectSegment(work, block, circle_.behind(steps), collected);
   for (std::uint32_t step = 0; step + 1 < circle_.size(); step++) {
     const Segments::Range range = work.segments.at(block, circle_.behind(step + 2));
     const bool isOwn = step + 2 == circle_.size();
@@ -145,16 +137,22 @@ muster_code Ring::reduceBlock(const Work& work, std::size_t block) {
     });
     if (code != MUSTER_OK) return code;
   }
-  if (work.then != Then::collect || work.root != circle_.place()) return MUSTER_OK;
-  const Segments::Range behind = work.segments.at(block, circle_.behind(1));
-  eachPiece(behind.count, accumulation.bytes(), [&](std::size_t start, std::size_t count) {
-    collected.push_back(circle_.receive(circle_.behind(1), work.target + (behind.target + start) * accumulation.resultBytes(), count * accumulation.resultBytes()));
-    return MUSTER_OK;
-  });
+  if (!collects) return MUSTER_OK;
+  expectSegment(work, block, circle_.behind(1), collected);  // which sends its own after what it passes on
   for (const Transfer& each : collected) {
     if (const muster_code code = circle_.wait(each); code != MUSTER_OK) return code;
   }
   return MUSTER_OK;
+}
+
+/** At the root: a place's segment of the block, complete. */
+void Ring::expectSegment(const Work& work, std::size_t block, std::uint32_t place, std::vector<Transfer>& expected) {
+  const std::size_t bytes = work.accumulation.resultBytes();
+  const Segments::Range range = work.segments.at(block, place);
+  eachPiece(range.count, work.accumulation.bytes(), [&](std::size_t start, std::size_t count) {
+    expected.push_back(circle_.receive(place, work.target + (range.target + start) * bytes, count * bytes));
+    return MUSTER_OK;
+  });
 }
 
 /** What of this place's own segment is complete: to the target, and on to whoever wants it. */
@@ -174,18 +172,17 @@ void Ring::keepPiece(const Work& work, std::byte* piece, std::size_t target, std
   if (work.then == Then::gather) circle_.send(circle_.ahead(1), kept, bytes);
 }
 
-/** This place's own segment is on its way already. Before the last step, nothing of the block is left to be sent: `next` begins its next block. */
-muster_code Ring::gatherBlock(const Segments& segments, std::size_t block, std::byte* target, std::size_t elementBytes, bool isLast, const Work* next) {
-  // Pieces as those that reduce: who passes on what it has received sends as many as it got.
-  const std::size_t pieceBytes = next == nullptr ? elementBytes : next->accumulation.bytes();
+/** This place's own segment is on its way already. Before the last step, nothing of the block is left to be sent: `next` begins its next one. */
+muster_code Ring::gatherBlock(const Gathering& gathering, std::size_t block, const Work* next) {
+  const std::size_t bytes = gathering.elementBytes;
   for (std::uint32_t step = 0; step + 1 < circle_.size(); step++) {
-    const Segments::Range range = segments.at(block, circle_.behind(step + 1));
+    const Segments::Range range = gathering.segments.at(block, circle_.behind(step + 1));
     const bool isLastStep = step + 2 == circle_.size();
-    if (isLastStep && !isLast && next != nullptr) beginReduce(*next, block + 1);
-    const muster_code code = eachPiece(range.count, pieceBytes, [&](std::size_t start, std::size_t count) {
-      std::byte* at = target + (range.target + start) * elementBytes;
-      const muster_code received = circle_.wait(circle_.receive(circle_.behind(1), at, count * elementBytes));
-      if (received == MUSTER_OK && !isLastStep) circle_.send(circle_.ahead(1), at, count * elementBytes);
+    if (isLastStep && next != nullptr) beginReduce(*next, block + 1);
+    const muster_code code = eachPiece(range.count, gathering.cutBytes, [&](std::size_t start, std::size_t count) {
+      std::byte* at = gathering.target + (range.target + start) * bytes;
+      const muster_code received = circle_.wait(circle_.receive(circle_.behind(1), at, count * bytes));
+      if (received == MUSTER_OK && !isLastStep) circle_.send(circle_.ahead(1), at, count * bytes);
       return received;
     });
     if (code != MUSTER_OK) return code;

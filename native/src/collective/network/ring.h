@@ -66,11 +66,20 @@ class Ring {
     std::uint32_t root;
   };
 
+  struct Gathering {
+    const Segments& segments;
+    std::byte* target;
+    std::size_t elementBytes;
+    /** What pieces are cut by: those of results as those of accumulators, so that who passes on sends as many as it got. */
+    std::size_t cutBytes;
+  };
+
   muster_code run(const Work& work);
   void beginReduce(const Work& work, std::size_t block);
   muster_code reduceBlock(const Work& work, std::size_t block);
   void keepPiece(const Work& work, std::byte* piece, std::size_t target, std::size_t count);
-  muster_code gatherBlock(const Segments& segments, std::size_t block, std::byte* target, std::size_t elementBytes, bool isLast, const Work* next);
+  void expectSegment(const Work& work, std::size_t block, std::uint32_t place, std::vector<Transfer>& expected);
+  muster_code gatherBlock(const Gathering& gathering, std::size_t block, const Work* next);
 
   Circle& circle_;
   Pieces& pieces_;
