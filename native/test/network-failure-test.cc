@@ -81,6 +81,24 @@ void aDeathIsHeardByThoseWhoWaitForTheirOwnNode() {
   for (std::uint32_t rank = 1; rank < nodes.size(); rank++) CHECK(statuses[rank] == 0);
 }
 
+/** Rank 0 waits for a rank of its own node and for one of another at once, and one of them dies. */
+void aDeathEndsMessagesOfBothKinds() {
+  for (const std::uint32_t dying : {1u, 2u}) {
+    Nodes nodes({0, 0, 1});
+    const std::vector<pid_t> children = nodes.start([&](std::uint32_t rank, muster_communicator* communicator) {
+      if (rank == dying) ::raise(SIGKILL);
+      std::int32_t values[3] = {};
+      std::vector<muster_call> calls;
+      for (std::uint32_t peer = 0; peer < 3; peer++) {
+        if (peer != rank) calls.push_back({MUSTER_RECEIVE, MUSTER_I32, MUSTER_SUM, peer, nullptr, &values[peer], 1});
+      }
+      checkFailed(communicator, MUSTER_RANK_GONE, static_cast<std::int32_t>(dying), muster_communicator_run(communicator, calls.data(), 2));
+    });
+    const std::vector<int> statuses = check::endRanks(children);
+    for (std::uint32_t rank = 0; rank < 3; rank++) CHECK(rank == dying || statuses[rank] == 0);
+  }
+}
+
 void whoEndsAfterItsLastCallIsNotMissed() {
   for (const std::size_t count : {std::size_t{10}, std::size_t{500'000}}) {
     Nodes nodes({0, 0, 1, 2});
@@ -295,6 +313,7 @@ int main() {
       {"a dead rank beside a leader ends the calls of all", aDeadRankBesideALeader},
       {"a dead leader ends the calls of all", aDeadLeader},
       {"a death is heard by those who wait for their own node", aDeathIsHeardByThoseWhoWaitForTheirOwnNode},
+      {"a death ends messages of both kinds", aDeathEndsMessagesOfBothKinds},
       {"who ends after its last call is not missed", whoEndsAfterItsLastCallIsNotMissed},
       {"who closes is named", whoClosesIsNamed},
       {"broken lines are reported", brokenLinesAreReported},

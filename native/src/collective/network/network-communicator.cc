@@ -254,6 +254,7 @@ muster_code NetworkCommunicator::look(std::uint32_t missing, Clock::duration wai
   bool moved = false;
   if (const muster_code code = transport_->hearNews(); code != MUSTER_OK) return code;
   if (const muster_code code = transport_->progress(&moved, 0); code != MUSTER_OK) return code;
+  if (const muster_code code = transport_->judgeActive(); code != MUSTER_OK) return code;
   if (!hasToldOfWait_ && waited > transport_->tellAfter()) {
     hasToldOfWait_ = true;
     transport_->tellWaiting(static_cast<std::int32_t>(nodes_[node_].first + missing));

@@ -7,6 +7,8 @@ namespace {
 
 /** How long the network is waited for while messages of the node wait, too: there is no waiting for both at once. */
 constexpr int kBothMs = 1;
+/** When nothing has moved for so long, the node's messages are waited for as they are elsewhere: with a look at the network, and at who has died. */
+constexpr std::chrono::milliseconds kPatience{50};
 
 }  // namespace
 
@@ -38,11 +40,13 @@ muster_code NetworkMessages::run() {
     }
     return true;
   };
-  while (!messages.isDone() && !isBetweenDone()) {
+  Clock::time_point lastMoved = Clock::now();
+  while (!messages.isDone() && !isBetweenDone() && Clock::now() - lastMoved < kPatience) {
     bool movedInside = false;
     bool movedBetween = false;
     if (const muster_code code = messages.step(&movedInside); code != MUSTER_OK) return code;
     if (const muster_code code = transport.progress(&movedBetween, movedInside ? 0 : kBothMs); code != MUSTER_OK) return code;
+    if (movedInside || movedBetween) lastMoved = Clock::now();
   }
   if (const muster_code code = messages.run(); code != MUSTER_OK) return code;
   for (std::size_t each = 0; each < transfers.size(); each++) {

@@ -258,6 +258,13 @@ muster_code Transport::apply(std::uint32_t rank, const News& news) {
   return MUSTER_OK;
 }
 
+muster_code Transport::judgeActive() {
+  for (const auto& [rank, lane] : active_) {
+    if (line(rank, lane).isBroken) return judgeBroken(rank);
+  }
+  return MUSTER_OK;
+}
+
 muster_code Transport::judgeBroken(std::uint32_t rank) {
   const Clock::time_point deadline = Clock::now() + kLastWord;
   for (;;) {

@@ -80,6 +80,8 @@ class Transport {
   muster_code flush();
   /** Moves what can be moved now, and waits for up to `waitMs` if that is nothing. */
   muster_code progress(bool* moved, int waitMs);
+  /** Fails when a line on which something is under way is broken. */
+  muster_code judgeActive();
   /** Hears the news alone. */
   muster_code hearNews();
 
