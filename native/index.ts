@@ -110,7 +110,7 @@ export interface ArenaError extends Error {
 }
 
 /**
- * One rank's end of a communicator over the shared memory of a node: see include/muster/collective.h for what each call does, and
+ * One rank's end of a communicator, over the shared memory of a node and the network between nodes: see include/muster/collective.h for what each call does, and
  * packages/collective for how it is used. Numbers for kinds, dtypes and reductions are that header's.
  *
  * A call's memory is used in place until its promise settles: it must be neither detached nor resized before.
@@ -147,7 +147,25 @@ export interface CommunicatorClass {
    * @throws CommunicatorError through the promise.
    */
   open(id: string, rank: number, size: number, timeoutMs: number): Promise<Communicator>;
+
+  /** Listens on a free port of this machine's numeric address `host`, until it is used or forgotten. @throws CommunicatorError */
+  listen(host: string): Listener;
+
+  /**
+   * The same among ranks of several nodes. Uses up the listener.
+   * @param key 32 bytes that all ranks know and nobody else does; it is never sent.
+   * @param ranks by rank; nodes are counted from 0, and the ranks of one follow each other.
+   */
+  connect(id: string, rank: number, size: number, timeoutMs: number, listener: Listener, key: Uint8Array, ranks: readonly RankPlace[]): Promise<Communicator>;
 }
+
+/** Where ranks of other nodes connect. */
+export interface Listener {
+  readonly port: number;
+}
+
+/** Where a rank listens, by a numeric address, and on which node it is. */
+export type RankPlace = readonly [host: string, port: number, node: number];
 
 /** Why a communicator's call failed. Beside those of the system, of which ENOSPC says that /dev/shm is full. */
 export type CommunicatorErrorCode =

@@ -22,7 +22,7 @@ const ARROWS = {
   worker: ['base', 'scheduler', 'protocol', 'native', 'closure', 'store', 'core'],
   head: ['base', 'scheduler', 'protocol'],
   daemon: ['base', 'protocol', 'native', 'store'],
-  collective: ['base', 'native'],
+  collective: ['base', 'native', 'core'],
   tensor: ['base', 'native'],
 };
 /** Programs that put the parts together. */

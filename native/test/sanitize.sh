@@ -9,4 +9,4 @@ build() {
 build sanitize '-fsanitize=address,undefined'
 ctest --test-dir build/sanitize --output-on-failure
 build sanitize-threads '-fsanitize=thread'
-ctest --test-dir build/sanitize-threads --output-on-failure --tests-regex collective
+ctest --test-dir build/sanitize-threads --output-on-failure --tests-regex 'collective|network'

@@ -1,14 +1,14 @@
 /**
- * Collective calls among processes of one node, over memory that they share.
+ * Collective calls among processes of one node, over memory that they share, and of several, over that and TCP.
  *
  * Every rank makes the same calls in the same order; a call returns when this rank's part is done, which is when its source may be
  * changed and its target holds the result. Whatever goes wrong at one rank ends the call of every rank with one and the same failure, and
  * every call after it: the communicator is then of no more use. What a target holds after a failure is not defined, but nobody writes
  * to it any more.
  *
- * The ranks meet in a file under /dev/shm that loses its name as soon as all have mapped it: whatever ends them, nothing is left behind.
+ * The ranks of a node meet in a file under /dev/shm that loses its name as soon as all have mapped it: whatever ends them, nothing is left behind.
  *
- * Cost for S bytes and n ranks. Up to 32 KiB each rank writes its part once and reads the others': S in, (n-1) S out, one flag. Above that a
+ * Cost for S bytes and n ranks of one node. Up to 32 KiB each rank writes its part once and reads the others': S in, (n-1) S out, one flag. Above that a
  * pipeline of blocks: each rank copies its blocks for the others in, reduces one n-th of each block, and copies the other parts of
  * the result out: S (n-1)/n + S + S (n-1)/n bytes for an allReduce, through staging memory that stays in the caches.
  */
@@ -53,7 +53,8 @@ typedef enum muster_call_kind {
 } muster_call_kind;
 
 /**
- * Results have the same bits on all ranks, and whichever way they are computed: values are taken in the order of ranks. Floats of 16 and 8 bits are
+ * Results have the same bits on all ranks. On one node they do whichever way they are computed: values are taken in the order of ranks. On several,
+ * those of a node are, and the order of nodes follows from the call's size and what the network was measured to be. Floats of 16 and 8 bits are
  * summed in f32 and rounded once, to the nearest even. The minimum and the maximum of anything with NaN are NaN. Integers wrap around; an average
  * of integers is that of their sum in 64 bits, rounded towards zero.
  */
@@ -111,6 +112,39 @@ typedef struct muster_communicator_options {
  * comes twice, and with the system's errors, of which ENOSPC means that /dev/shm is full.
  */
 muster_code muster_communicator_open(const muster_communicator_options* options, muster_communicator** communicator);
+
+/** Where a rank of another node connects: a TCP socket that listens. */
+typedef struct muster_listener muster_listener;
+
+/** Listens on a free port of this machine's numeric address `host`, which it writes to `port`. */
+muster_code muster_listener_open(const char* host, muster_listener** listener, uint16_t* port);
+
+void muster_listener_close(muster_listener* listener);
+
+enum { MUSTER_KEY_BYTES = 32 };
+
+typedef struct muster_rank_place {
+  /** Where the rank listens: a numeric IPv4 or IPv6 address. Not looked at for ranks of this node. */
+  const char* host;
+  uint16_t port;
+  /** Counted from 0; the ranks of one node follow each other. */
+  uint32_t node;
+} muster_rank_place;
+
+typedef struct muster_network {
+  /** By rank. */
+  const muster_rank_place* ranks;
+  /** What all ranks know and nobody else does. Connections prove that both sides do; it is never sent. */
+  uint8_t key[MUSTER_KEY_BYTES];
+} muster_network;
+
+/**
+ * As muster_communicator_open, among ranks of several nodes: see collective/network/network-communicator.h for how calls are made then. Ids have
+ * 120 characters at most. Fails with MUSTER_MISMATCH, too, where a rank's address is answered by who does not know the key.
+ * Closes the listener, whatever comes of it.
+ */
+muster_code muster_communicator_connect(const muster_communicator_options* options, const muster_network* network, muster_listener* listener,
+                                        muster_communicator** communicator);
 
 /** How many bytes of its source the call reads at this rank, and of its target it writes. Fails with MUSTER_OUT_OF_RANGE as run does. */
 muster_code muster_communicator_extents(const muster_communicator* communicator, const muster_call* call, uint64_t* source_bytes,

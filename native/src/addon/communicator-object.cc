@@ -1,6 +1,7 @@
 #include "addon/communicator-object.h"
 
 #include <array>
+#include <cstring>
 #include <forward_list>
 #include <memory>
 #include <optional>
@@ -100,12 +101,25 @@ muster_call readCall(const muster_communicator* communicator, Napi::Env env, con
   return call;
 }
 
+/** The rest of (id, rank, size, timeoutMs). */
+muster_communicator_options readOptions(const Napi::CallbackInfo& info) {
+  return {nullptr, smallInteger(info[1], "rank"), smallInteger(info[2], "size"), smallInteger(info[3], "timeoutMs"), nullptr, nullptr};
+}
+
+/** What keeps a listener open until it is used. */
+struct ListenerHandle {
+  muster_listener* listener;
+  ~ListenerHandle() { muster_listener_close(listener); }
+};
+
 }  // namespace
 
 Napi::Function CommunicatorObject::define(Napi::Env env) {
   return DefineClass(env, "Communicator",
                      {
                          StaticMethod<&CommunicatorObject::open>("open"),
+                         StaticMethod<&CommunicatorObject::listen>("listen"),
+                         StaticMethod<&CommunicatorObject::connect>("connect"),
                          InstanceMethod<&CommunicatorObject::call>("call"),
                          InstanceMethod<&CommunicatorObject::group>("group"),
                          InstanceMethod<&CommunicatorObject::abort>("abort"),
@@ -147,10 +161,40 @@ muster_communicator* CommunicatorObject::opened(Napi::Env env) const {
   return communicator_;
 }
 
-Napi::Value CommunicatorObject::open(const Napi::CallbackInfo& info) {
-  const std::string id = info[0].ToString().Utf8Value();
-  const muster_communicator_options options{nullptr, smallInteger(info[1], "rank"), smallInteger(info[2], "size"), smallInteger(info[3], "timeoutMs"), nullptr, nullptr};
-  return openCommunicator(info.Env(), id, options);
+Napi::Value CommunicatorObject::open(const Napi::CallbackInfo& info) { return openCommunicator(info.Env(), info[0].ToString().Utf8Value(), readOptions(info), nullptr); }
+
+Napi::Value CommunicatorObject::listen(const Napi::CallbackInfo& info) {
+  muster_listener* listener;
+  std::uint16_t port;
+  check(info.Env(), muster_listener_open(info[0].ToString().Utf8Value().c_str(), &listener, &port));
+  Napi::Object result = Napi::Object::New(info.Env());
+  result["port"] = Napi::Number::New(info.Env(), port);
+  result["handle"] = Napi::External<ListenerHandle>::New(info.Env(), new ListenerHandle{listener}, [](Napi::Env, ListenerHandle* handle) { delete handle; });
+  return result;
+}
+
+/** (id, rank, size, timeoutMs, listener, key, ranks), of which each is [host, port, node]. */
+Napi::Value CommunicatorObject::connect(const Napi::CallbackInfo& info) {
+  const muster_communicator_options options = readOptions(info);
+  const Bytes key = bytes(info[5], "key");
+  if (key.sizeBytes != MUSTER_KEY_BYTES) throw rangeError(info.Env(), "key must have " + std::to_string(MUSTER_KEY_BYTES) + " bytes");
+  if (!info[4].IsObject() || !info[4].As<Napi::Object>().Get("handle").IsExternal()) throw Napi::TypeError::New(info.Env(), "listener must be one of Communicator.listen");
+  if (!info[6].IsArray() || info[6].As<Napi::Array>().Length() != options.size) throw Napi::TypeError::New(info.Env(), "ranks must be an array of every rank's place");
+  auto places = std::make_unique<NetworkPlaces>();
+  std::memcpy(places->network.key, key.data, key.sizeBytes);
+  const auto ranks = info[6].As<Napi::Array>();
+  for (std::uint32_t rank = 0; rank < ranks.Length(); rank++) {
+    const Napi::Value each = ranks[rank];
+    if (!each.IsArray()) throw Napi::TypeError::New(info.Env(), "each rank's place must be an array");
+    const auto place = each.As<Napi::Array>();
+    const Napi::Value host = place[0u];
+    places->hosts.push_back(host.ToString().Utf8Value());
+    places->ranks.push_back({nullptr, static_cast<std::uint16_t>(smallInteger(place[1u], "port")), smallInteger(place[2u], "node")});
+  }
+  auto* handle = info[4].As<Napi::Object>().Get("handle").As<Napi::External<ListenerHandle>>().Data();
+  if (handle->listener == nullptr) throw Napi::TypeError::New(info.Env(), "listener has been used");
+  places->listener = std::exchange(handle->listener, nullptr);
+  return openCommunicator(info.Env(), info[0].ToString().Utf8Value(), options, std::move(places));
 }
 
 Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory,

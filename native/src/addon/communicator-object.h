@@ -25,6 +25,8 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 
  private:
   static Napi::Value open(const Napi::CallbackInfo& info);
+  static Napi::Value listen(const Napi::CallbackInfo& info);
+  static Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value call(const Napi::CallbackInfo& info);
   Napi::Value group(const Napi::CallbackInfo& info);
   Napi::Value abort(const Napi::CallbackInfo& info);

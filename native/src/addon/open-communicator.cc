@@ -14,8 +14,8 @@ namespace {
 /** Lives until its thread has ended and the promise is settled, or the environment ends. */
 class Opening {
  public:
-  Opening(Napi::Env env, std::string id, const muster_communicator_options& options)
-      : env_(env), settled_(env), id_(std::move(id)), options_(options) {
+  Opening(Napi::Env env, std::string id, const muster_communicator_options& options, std::unique_ptr<NetworkPlaces> places)
+      : env_(env), settled_(env), id_(std::move(id)), places_(std::move(places)), options_(options) {
     options_.id = id_.c_str();
     options_.is_cancelled = [](void* self) { return static_cast<Opening*>(self)->isCancelled_.load(); };
     options_.context = this;
@@ -28,9 +28,15 @@ class Opening {
 
  private:
   void run() {
-    code_ = muster_communicator_open(&options_, &communicator_);
+    code_ = places_ == nullptr ? muster_communicator_open(&options_, &communicator_) : connect();
     if (code_ != MUSTER_OK) failure_ = *muster_last_failure();  // it belongs to this thread
     napi_call_threadsafe_function(report_, this, napi_tsfn_nonblocking);
+  }
+
+  muster_code connect() {
+    for (std::size_t rank = 0; rank < places_->ranks.size(); rank++) places_->ranks[rank].host = places_->hosts[rank].c_str();
+    places_->network.ranks = places_->ranks.data();
+    return muster_communicator_connect(&options_, &places_->network, places_->listener, &communicator_);
   }
 
   static void onOpened(napi_env env, napi_value, void*, void* data) {
@@ -69,6 +75,7 @@ class Opening {
   const napi_env env_;
   const Napi::Promise::Deferred settled_;
   const std::string id_;
+  const std::unique_ptr<NetworkPlaces> places_;
   muster_communicator_options options_;
   std::atomic<bool> isCancelled_{false};
   napi_threadsafe_function report_ = nullptr;
@@ -80,8 +87,8 @@ class Opening {
 
 }  // namespace
 
-Napi::Promise openCommunicator(Napi::Env env, const std::string& id, const muster_communicator_options& options) {
-  return (new Opening(env, id, options))->promise();  // which deletes itself
+Napi::Promise openCommunicator(Napi::Env env, const std::string& id, const muster_communicator_options& options, std::unique_ptr<NetworkPlaces> places) {
+  return (new Opening(env, id, options, std::move(places)))->promise();  // which deletes itself
 }
 
 }  // namespace muster::addon

@@ -1,8 +1,8 @@
 /** What is refused before any rank hears of it. */
 #include <cinttypes>
 
-#include "collective/communicator.h"
 #include "collective/describe.h"
+#include "collective/rank-end.h"
 #include "dtype.h"
 #include "status.h"
 
@@ -69,9 +69,9 @@ bool isInPlace(const muster_call& call, const Memory& source, const Memory& targ
 
 }  // namespace
 
-Extents Communicator::extents(const muster_call& call) const { return {sourceOf(call, rank_, size_).bytes, targetOf(call, rank_, size_).bytes}; }
+Extents RankEnd::extents(const muster_call& call) const { return {sourceOf(call, rank_, size_).bytes, targetOf(call, rank_, size_).bytes}; }
 
-muster_code Communicator::check(const muster_call& call) const {
+muster_code RankEnd::check(const muster_call& call) const {
   if (call.kind < MUSTER_ALL_REDUCE || call.kind > MUSTER_RECEIVE) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no call of kind %d", static_cast<int>(call.kind));
   if (!isDtype(call.dtype)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no dtype %d", static_cast<int>(call.dtype));
   if (static_cast<unsigned>(call.reduction) >= MUSTER_REDUCTION_COUNT) {

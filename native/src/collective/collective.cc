@@ -3,23 +3,47 @@
 
 #include <new>
 
+#include "collective/communicator.h"
+#include "collective/network/network-communicator.h"
 #include "collective/submissions.h"
 
 struct muster_communicator {
-  explicit muster_communicator(std::unique_ptr<muster::Communicator> communicator) : submissions(std::move(communicator)) {}
+  explicit muster_communicator(std::unique_ptr<muster::RankEnd> communicator) : submissions(std::move(communicator)) {}
   muster::Submissions submissions;
 };
 
 muster_code muster_communicator_open(const muster_communicator_options* options, muster_communicator** communicator) {
   std::unique_ptr<muster::Communicator> opened;
-  const muster_code code = muster::Communicator::open(*options, &opened);
+  const muster_code code = muster::Communicator::open(*options, nullptr, &opened);
+  if (code == MUSTER_OK) *communicator = new muster_communicator(std::move(opened));
+  return code;
+}
+
+struct muster_listener {
+  muster::FileDescriptor socket;
+};
+
+muster_code muster_listener_open(const char* host, muster_listener** listener, uint16_t* port) {
+  muster::FileDescriptor socket;
+  const muster_code code = muster::listenOn(host, &socket, port);
+  if (code == MUSTER_OK) *listener = new muster_listener{std::move(socket)};
+  return code;
+}
+
+void muster_listener_close(muster_listener* listener) { delete listener; }
+
+muster_code muster_communicator_connect(const muster_communicator_options* options, const muster_network* network, muster_listener* listener,
+                                        muster_communicator** communicator) {
+  const std::unique_ptr<muster_listener> closing(listener);
+  std::unique_ptr<muster::RankEnd> opened;
+  const muster_code code = muster::NetworkCommunicator::open(*options, *network, std::move(listener->socket), &opened);
   if (code == MUSTER_OK) *communicator = new muster_communicator(std::move(opened));
   return code;
 }
 
 muster_code muster_communicator_extents(const muster_communicator* communicator, const muster_call* call, uint64_t* source_bytes,
                                         uint64_t* target_bytes) {
-  const muster::Communicator& opened = communicator->submissions.communicator();
+  const muster::RankEnd& opened = communicator->submissions.communicator();
   if (const muster_code code = opened.check(*call); code != MUSTER_OK) return code;
   const muster::Extents extents = opened.extents(*call);
   *source_bytes = extents.source;

@@ -36,11 +36,11 @@ muster_code checkOptions(const muster_communicator_options& options) {
 
 }  // namespace
 
-Communicator::Communicator(const muster_communicator_options& options, std::unique_ptr<Membership> membership)
-    : id_(options.id),
-      rank_(options.rank),
-      size_(options.size),
+Communicator::Communicator(const muster_communicator_options& options, const Part* part, std::unique_ptr<Membership> membership)
+    : RankEnd(part == nullptr ? options.id : part->id, options.rank, options.size),
       timeoutMs_(options.timeout_ms),
+      firstRank_(part == nullptr ? 0 : part->firstRank),
+      watcher_(part == nullptr ? nullptr : part->watcher),
       membership_(std::move(membership)),
       reduceTable_(reduceTable()) {}
 
@@ -49,12 +49,12 @@ Communicator::~Communicator() {
   for (std::uint32_t rank = 0; rank < size_; rank++) ring(rank);
 }
 
-muster_code Communicator::open(const muster_communicator_options& options, std::unique_ptr<Communicator>* communicator) {
+muster_code Communicator::open(const muster_communicator_options& options, const Part* part, std::unique_ptr<Communicator>* communicator) {
   if (const muster_code code = checkOptions(options); code != MUSTER_OK) return code;
   const Clock::time_point deadline = Clock::now() + std::chrono::milliseconds(options.timeout_ms);
   std::unique_ptr<Membership> membership;
   if (const muster_code code = Membership::join(options, deadline, &membership); code != MUSTER_OK) return code;
-  std::unique_ptr<Communicator> met(new Communicator(options, std::move(membership)));
+  std::unique_ptr<Communicator> met(new Communicator(options, part, std::move(membership)));
   const muster_code code = met->meet(options, deadline);
   if (code != MUSTER_OK) {
     met->membership_->unlink();
@@ -86,9 +86,9 @@ muster_code Communicator::meet(const muster_communicator_options& options, Clock
     if (const muster_code code = lookForDead(isReady); code != MUSTER_OK) return code;
     if (Clock::now() > deadline) {
       const std::uint32_t missing = nextMissing(0, joined);
-      if (missing == size_) return fail(MUSTER_TIMED_OUT, 0, "rank 0 has not opened the communicator '" + id_ + "' within " + std::to_string(timeoutMs_) + " ms");
-      return fail(MUSTER_TIMED_OUT, static_cast<std::int32_t>(missing),
-                  "rank " + std::to_string(missing) + " has not joined the communicator '" + id_ + "' within " + std::to_string(timeoutMs_) + " ms");
+      if (missing == size_) return fail(MUSTER_TIMED_OUT, numberOf(0), nameOf(0) + " has not opened the communicator '" + id_ + "' within " + std::to_string(timeoutMs_) + " ms");
+      return fail(MUSTER_TIMED_OUT, numberOf(missing),
+                  nameOf(missing) + " has not joined the communicator '" + id_ + "' within " + std::to_string(timeoutMs_) + " ms");
     }
     sleepUntil([&](std::uint32_t) { return header.ready.load() != 0 || (rank_ == 0 && header.joined.load() == size_); });
   }
@@ -96,6 +96,12 @@ muster_code Communicator::meet(const muster_communicator_options& options, Clock
   for (std::uint32_t rank = 0; rank < size_; rank++) cores |= control(rank).cores;
   spin_ = cores.count() >= size_ ? kSpin : kSpinWithoutCore;
   return MUSTER_OK;
+}
+
+muster_call Communicator::named(const muster_call& call) const {
+  muster_call whole = call;
+  if (hasPeer(call.kind)) whole.peer = static_cast<std::uint32_t>(numberOf(call.peer));
+  return whole;
 }
 
 muster_code Communicator::run(std::span<const muster_call> calls) {
@@ -121,11 +127,11 @@ muster_code Communicator::runCollective(const muster_call& call) {
 /** Gives this rank's word on the call, with what lies in the payload already. */
 void Communicator::beginCall(const muster_call& call, std::size_t payloadBytes) {
   sequence_++;
-  control(rank_).current.store(packCall(call));
-  control(rank_).sequence.store(sequence_, std::memory_order_relaxed);
+  control(rank_).current.store(wordsOf(call));
+  control(rank_).sequence.store(spokenSequence(), std::memory_order_relaxed);
   OneShotSlot& own = slot(rank_);
-  own.call = packCall(call);
-  own.site.store(call.site);
+  own.call = wordsOf(call);
+  own.site.store(spokenSite(call));
   if (payloadBytes > 0) std::memcpy(own.payload, call.source, payloadBytes);
   publish(own.sequence, sequence_);
 }
@@ -134,13 +140,13 @@ void Communicator::beginCall(const muster_call& call, std::size_t payloadBytes) 
 muster_code Communicator::compareCalls(const muster_call& call) {
   const auto hasCome = [&](std::uint32_t rank) { return slot(rank).sequence.load() == sequence_; };
   if (const muster_code code = wait(hasCome); code != MUSTER_OK) return code;
-  const CallWords own = packCall(call);
+  const CallWords own = wordsOf(call);
   for (std::uint32_t rank = 0; rank < size_; rank++) {
     const OneShotSlot& other = slot(rank);
     if (rank == rank_ || other.call == own) continue;
-    return fail(MUSTER_MISMATCH, static_cast<std::int32_t>(rank),
-                "ranks of the communicator '" + id_ + "' made different calls as their collective call " + std::to_string(sequence_) + ": rank " +
-                    std::to_string(rank) + " " + describeCall(unpackCall(other.call), other.site.load()) + ", rank " + std::to_string(rank_) + " " + describeCall(call, siteOf(call)));
+    return fail(MUSTER_MISMATCH, numberOf(rank),
+                "ranks of the communicator '" + id_ + "' made different calls as their collective call " + std::to_string(spokenSequence()) + ": " + nameOf(rank) + " " +
+                    describeCall(unpackCall(other.call), other.site.load()) + ", " + nameOf(rank_) + " " + describeCall(unpackCall(own), slot(rank_).site.load()));
   }
   return MUSTER_OK;
 }
@@ -165,7 +171,7 @@ void Communicator::ring(std::uint32_t rank) {
 }
 
 void Communicator::abort(const std::string& reason) {
-  fail(MUSTER_ABORTED, static_cast<std::int32_t>(rank_), "rank " + std::to_string(rank_) + " aborted the communicator '" + id_ + "': " + reason);
+  fail(MUSTER_ABORTED, numberOf(rank_), nameOf(rank_) + " aborted the communicator '" + id_ + "': " + reason);
 }
 
 muster_code Communicator::failure() const {
@@ -196,17 +202,17 @@ muster_code Communicator::fail(muster_code code, std::int32_t rank, const std::s
 muster_code Communicator::failGone(std::uint32_t rank) {
   const RankControl& gone = control(rank);
   const bool hasLeft = gone.presence.load() == Presence::left;
-  return fail(MUSTER_RANK_GONE, static_cast<std::int32_t>(rank),
-              "rank " + std::to_string(rank) + " (process " + std::to_string(gone.processId) + (hasLeft ? ") has closed" : ") ended without closing") +
-                  " the communicator '" + id_ + "', and rank " + std::to_string(rank_) + " waits for it in " + describeCall(unpackCall(control(rank_).current.load())));
+  return fail(MUSTER_RANK_GONE, numberOf(rank),
+              nameOf(rank) + " (process " + std::to_string(gone.processId) + (hasLeft ? ") has closed" : ") ended without closing") +
+                  " the communicator '" + id_ + "', and " + nameOf(rank_) + " waits for it in " + describeCall(unpackCall(control(rank_).current.load())));
 }
 
 muster_code Communicator::failTimedOut(std::uint32_t rank) {
   const RankControl& late = control(rank);
   const muster_call doing = unpackCall(late.current.load());
-  return fail(MUSTER_TIMED_OUT, static_cast<std::int32_t>(rank),
-              "rank " + std::to_string(rank) + " of the communicator '" + id_ + "' has kept rank " + std::to_string(rank_) + " waiting in " +
-                  describeCall(unpackCall(control(rank_).current.load())) + ", after " + std::to_string(sequence_) + " collective calls, for " +
+  return fail(MUSTER_TIMED_OUT, numberOf(rank),
+              nameOf(rank) + " of the communicator '" + id_ + "' has kept " + nameOf(rank_) + " waiting in " +
+                  describeCall(unpackCall(control(rank_).current.load())) + ", after " + std::to_string(spokenSequence()) + " collective calls, for " +
                   std::to_string(timeoutMs_) + " ms; it is in " + describeCall(doing) + ", after " +
                   std::to_string(late.sequence.load(std::memory_order_relaxed)));
 }

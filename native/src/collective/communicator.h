@@ -16,49 +16,56 @@
 #include <string>
 
 #include "collective/membership.h"
+#include "collective/rank-end.h"
 #include "collective/reduce.h"
 
 namespace muster {
 
-/** Bytes of a call's memory at one rank. */
-struct Extents {
-  std::uint64_t source;
-  std::uint64_t target;
+/** Looks after the rest of a larger communicator while a rank waits for others of its node. */
+class Watcher {
+ public:
+  /** Called every few milliseconds with the rank that is waited for, by its number on the node. A failure ends the wait. */
+  virtual muster_code look(std::uint32_t missing, Clock::duration waited) = 0;
+
+ protected:
+  ~Watcher() = default;
 };
 
-class Communicator {
+/** What a communicator is when it is the part of a larger one that lies on one node. */
+struct Part {
+  /** Of the whole, for messages. */
+  std::string id;
+  /** The number in the whole of the node's rank 0; the others follow. */
+  std::uint32_t firstRank = 0;
+  Watcher* watcher = nullptr;
+};
+
+class Communicator final : public RankEnd {
  public:
-  /** Meets the others: blocks until all are there. */
-  static muster_code open(const muster_communicator_options& options, std::unique_ptr<Communicator>* communicator);
-  ~Communicator();
-  Communicator(const Communicator&) = delete;
+  /** Meets the others: blocks until all are there. `part`: null when these ranks are all. */
+  static muster_code open(const muster_communicator_options& options, const Part* part, std::unique_ptr<Communicator>* communicator);
+  ~Communicator() override;
 
-  /** Whether the call's arguments can be accepted: see check-call.cc. Does nothing else. */
-  muster_code check(const muster_call& call) const;
+  muster_code run(std::span<const muster_call> calls) override;
+  bool isOneShot(const muster_call& call) const override;
+  muster_code beginOneShot(const muster_call& call) override;
+  bool pollOneShot(std::chrono::nanoseconds limit) override;
+  muster_code endOneShot(const muster_call& call) override;
+  void abort(const std::string& reason) override;
 
-  /** What the call reads and writes here. */
-  Extents extents(const muster_call& call) const;
-
-  /** Makes checked calls: collective ones in order, then all messages at once. */
-  muster_code run(std::span<const muster_call> calls);
-
-  /** Whether the call can be begun and ended by the three below. */
-  bool isOneShot(const muster_call& call) const;
-  /** Publishes this rank's part of a one-shot call. */
-  muster_code beginOneShot(const muster_call& call);
-  /** Waits for the others' parts for a moment. */
-  bool pollOneShot(std::chrono::nanoseconds limit);
-  /** Waits for what is still missing, and computes the result. */
-  muster_code endOneShot(const muster_call& call);
-
-  /** From any thread. */
-  void abort(const std::string& reason);
+  /** From now on this rank's calls are parts of that one of the whole, which is what ranks compare and messages name. */
+  void speakFor(const muster_call& call, std::uint64_t sequence) { spokenFor_ = {packCall(call), sequence, call.site}; }
+  /** By the number in the whole. @returns the communicator's failure, which may be another's word. From any thread. */
+  muster_code fail(muster_code code, std::int32_t rank, const std::string& message);
+  bool hasFailed() const { return sharedFailure().state.load(std::memory_order_relaxed) != SharedFailure::none; }
+  /** The communicator's failure, as this thread's. */
+  muster_code failure() const;
 
  private:
   friend class Pipeline;
   friend class Messages;
 
-  Communicator(const muster_communicator_options& options, std::unique_ptr<Membership> membership);
+  Communicator(const muster_communicator_options& options, const Part* part, std::unique_ptr<Membership> membership);
 
   muster_code meet(const muster_communicator_options& options, Clock::time_point deadline);
   muster_code runCollective(const muster_call& call);
@@ -94,18 +101,28 @@ class Communicator {
   template <class Arrived>
   muster_code lookForDead(const Arrived& arrived);
 
-  bool hasFailed() const { return sharedFailure().state.load(std::memory_order_relaxed) != SharedFailure::none; }
-  /** The communicator's failure, as this thread's. */
-  muster_code failure() const;
-  /** Fails the communicator for everyone, unless it has failed before. @returns its failure */
-  muster_code fail(muster_code code, std::int32_t rank, const std::string& message);
   muster_code failGone(std::uint32_t rank);
   muster_code failTimedOut(std::uint32_t rank);
 
-  const std::string id_;
-  const std::uint32_t rank_;
-  const std::uint32_t size_;
+  /** A rank's number as messages name it: in the whole. */
+  std::int32_t numberOf(std::uint32_t rank) const { return static_cast<std::int32_t>(firstRank_ + rank); }
+  std::string nameOf(std::uint32_t rank) const { return "rank " + std::to_string(numberOf(rank)); }
+  /** The call in the whole's numbers. */
+  muster_call named(const muster_call& call) const;
+  CallWords wordsOf(const muster_call& call) const { return spokenFor_.sequence > 0 ? spokenFor_.words : packCall(call); }
+  std::uint64_t spokenSequence() const { return spokenFor_.sequence > 0 ? spokenFor_.sequence : sequence_; }
+  const char* spokenSite(const muster_call& call) const { return spokenFor_.sequence > 0 ? spokenFor_.site : call.site; }
+
+  struct SpokenFor {
+    CallWords words;
+    std::uint64_t sequence = 0;
+    const char* site = nullptr;
+  };
+
   const std::uint32_t timeoutMs_;
+  const std::uint32_t firstRank_;
+  Watcher* const watcher_;
+  SpokenFor spokenFor_;
   const std::unique_ptr<Membership> membership_;
   const ReduceTable& reduceTable_;
   /** How long to wait awake. */

@@ -9,17 +9,13 @@
 #include "dtype.h"
 
 namespace muster {
-namespace {
 
-/** What both sides of a message say of it: who the other is lies in the channel. */
-CallWords describeContent(const muster_call& call) {
+CallWords contentWords(const muster_call& call) {
   muster_call content{};
   content.dtype = call.dtype;
   content.count = call.count;
   return packCall(content);
 }
-
-}  // namespace
 
 Messages::Messages(Communicator& communicator, std::span<const muster_call> calls) : communicator_(communicator) {
   for (const muster_call& call : calls) {
@@ -38,7 +34,7 @@ muster_code Messages::run() {
     bool isWaitedFor[MUSTER_RANKS_MAX] = {};
     eachFirst([&](Message& message) {
       isWaitedFor[message.call->peer] = true;
-      own.current.store(packCall(*message.call));
+      own.current.store(packCall(communicator_.named(*message.call)));
     });
     const auto hasCome = [&](std::uint32_t rank) {
       if (!isWaitedFor[rank]) return true;
@@ -111,7 +107,7 @@ void Messages::sendChunk(Message& message) {
   Channel& between = channel(message);
   const std::uint64_t turn = between.sent.value.load(std::memory_order_relaxed);
   const std::size_t bytes = chunkBytes(message);
-  between.chunks[turn % 2].call = describeContent(*message.call);
+  between.chunks[turn % 2].call = contentWords(*message.call);
   between.chunks[turn % 2].site.store(message.call->site);
   if (bytes > 0) std::memcpy(payload(message, turn), static_cast<const std::byte*>(message.call->source) + message.done, bytes);
   communicator_.publishTo(message.call->peer, between.sent.value, turn + 1);
@@ -122,13 +118,14 @@ muster_code Messages::receiveChunk(Message& message) {
   Channel& between = channel(message);
   const std::uint64_t turn = between.received.value.load(std::memory_order_relaxed);
   const Channel::Chunk& chunk = between.chunks[turn % 2];
-  if (chunk.call != describeContent(*message.call)) {
+  if (chunk.call != contentWords(*message.call)) {
     muster_call other = unpackCall(chunk.call);
     other.kind = MUSTER_SEND;
-    other.peer = communicator_.rank_;
-    return communicator_.fail(MUSTER_MISMATCH, static_cast<std::int32_t>(message.call->peer),
-                              "in the communicator '" + communicator_.id_ + "' rank " + std::to_string(message.call->peer) + " made " + describeCall(other, chunk.site.load()) +
-                                  ", and rank " + std::to_string(communicator_.rank_) + " made " + describeCall(*message.call, siteOf(*message.call)));
+    other.peer = static_cast<std::uint32_t>(communicator_.numberOf(communicator_.rank_));
+    return communicator_.fail(MUSTER_MISMATCH, communicator_.numberOf(message.call->peer),
+                              "in the communicator '" + communicator_.id_ + "' " + communicator_.nameOf(message.call->peer) + " made " + describeCall(other, chunk.site.load()) +
+                                  ", and " + communicator_.nameOf(communicator_.rank_) + " made " +
+                                  describeCall(communicator_.named(*message.call), siteOf(*message.call)));
   }
   const std::size_t bytes = chunkBytes(message);
   if (bytes > 0) std::memcpy(static_cast<std::byte*>(message.call->target) + message.done, payload(message, turn), bytes);

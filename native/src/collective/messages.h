@@ -8,6 +8,9 @@
 
 namespace muster {
 
+/** What both sides of a message say of it: who the other is lies in the channel. */
+CallWords contentWords(const muster_call& call);
+
 /**
  * Each ordered pair of ranks has a channel of two chunks. A send is done when its last chunk is in the channel, so a message of up to two
  * chunks waits for nobody. Messages of one channel follow one another; of different channels, whichever can moves on.
@@ -16,6 +19,10 @@ class Messages {
  public:
   Messages(Communicator& communicator, std::span<const muster_call> calls);
   muster_code run();
+
+  bool isDone() const { return left_ == 0; }
+  /** Moves every message that can be moved by a chunk, and says whether there was one. */
+  muster_code step(bool* moved);
 
  private:
   struct Message {
@@ -26,8 +33,6 @@ class Messages {
     bool isDone = false;
   };
 
-  /** Moves every message that can be moved by a chunk, and says whether there was one. */
-  muster_code step(bool* moved);
   muster_code receiveChunk(Message& message);
   void sendChunk(Message& message);
   /** Whether a chunk can be put in or taken out. */

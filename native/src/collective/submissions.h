@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "collective/communicator.h"
+#include "collective/rank-end.h"
 
 namespace muster {
 
@@ -22,7 +22,7 @@ struct Completion {
 /** Owns the communicator: only one call at a time gets at it, in the order of submissions. */
 class Submissions {
  public:
-  explicit Submissions(std::unique_ptr<Communicator> communicator) : communicator_(std::move(communicator)) {}
+  explicit Submissions(std::unique_ptr<RankEnd> communicator) : communicator_(std::move(communicator)) {}
   /** Ends what is under way with a failure, and reports it. */
   ~Submissions();
   Submissions(const Submissions&) = delete;
@@ -32,7 +32,7 @@ class Submissions {
   /** On the communicator's own thread, but for a small call that ends within `spin`. */
   muster_code start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished);
 
-  Communicator& communicator() const { return *communicator_; }
+  RankEnd& communicator() const { return *communicator_; }
 
  private:
   struct Submission {
@@ -46,7 +46,7 @@ class Submissions {
   void work();
   muster_code make(const Submission& submission);
 
-  const std::unique_ptr<Communicator> communicator_;
+  const std::unique_ptr<RankEnd> communicator_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Submission> waiting_;

@@ -48,6 +48,9 @@ muster_code Communicator::waitLong(std::uint32_t missing, const Arrived& arrived
     if (now < start + spin_) continue;
     if (now >= nextLook) {
       if (const muster_code code = lookForDead(arrived); code != MUSTER_OK) return code;
+      if (watcher_ != nullptr) {
+        if (const muster_code code = watcher_->look(missing, now - start); code != MUSTER_OK) return code;
+      }
       nextLook = now + kLookForDead;
     }
     if (now >= deadline) return failTimedOut(missing);

@@ -3,6 +3,7 @@ import { Communicator as NativeCommunicator } from '@muster/native';
 import { Communicator } from './communicator.js';
 import { invalid } from './elements.js';
 import { userError } from './failure.js';
+import { meet } from './rendezvous.js';
 
 const TIMEOUT_MS = 30_000;
 /** What setTimeout takes, too: 24 days. */
@@ -12,14 +13,18 @@ const SIZE_MAX = 128;
 const ID = /^[\w.-]{1,128}$/;
 
 export interface CommunicatorOptions {
-  /** Agreed on among the ranks and used once on their node: 1 to 128 letters, digits, dots, hyphens and underscores. */
+  /** Agreed on among the ranks and used once: 1 to 128 letters, digits, dots, hyphens and underscores; 120 of them with `node`. */
   readonly id: string;
   /** From 0 to size - 1. */
   readonly rank: number;
-  /** 1 to 128 ranks, all on one node. */
+  /** 1 to 128 ranks, all on one node unless each says on which. */
   readonly size: number;
+  /** The name of this rank's node, as `context().nodeId`: ranks meet through the cluster then. Those of one node follow each other. */
+  readonly node?: string;
   /** How long a call waits for another rank before it fails at all of them; 30 s unless told otherwise. */
   readonly timeoutMs?: number;
+  /** As {@link CollectiveOptions.interfaces} */
+  readonly interfaces?: readonly string[];
   /** Has the message about ranks that make different calls name both places in users' code; costs about 20 us a call. False unless told otherwise. */
   readonly debug?: boolean;
 }
@@ -29,6 +34,7 @@ export interface GangPlace {
   readonly gangId: string;
   readonly rank: number;
   readonly size: number;
+  readonly nodeRank: number;
   readonly nodeCount: number;
   /** Counts the starts of the gang: each has communicators of its own. */
   readonly incarnation: number;
@@ -39,6 +45,11 @@ export interface CollectiveOptions {
   readonly name?: string;
   /** As {@link CommunicatorOptions.timeoutMs} */
   readonly timeoutMs?: number;
+  /**
+   * By which other nodes reach this one: names such as 'eth0' or networks such as '10.0.0.0/8', of which the first that this machine has
+   * counts. Default: the address by which the node talks to the head.
+   */
+  readonly interfaces?: readonly string[];
   /** As {@link CommunicatorOptions.debug} */
   readonly debug?: boolean;
 }
@@ -47,26 +58,27 @@ export interface CollectiveOptions {
  * A communicator of ranks that have agreed on an id. Resolves when all of them are there.
  * @throws MusterError INVALID_ARGUMENT; CollectiveError when a rank does not come in time, comes twice or dies.
  */
-export async function createCommunicator({ id, rank, size, timeoutMs = TIMEOUT_MS, debug = false }: CommunicatorOptions): Promise<Communicator> {
+export async function createCommunicator({ id, rank, size, node, timeoutMs = TIMEOUT_MS, interfaces, debug = false }: CommunicatorOptions): Promise<Communicator> {
   if (typeof id !== 'string' || !ID.test(id)) throw invalid(`the communicator's id '${String(id)}'`, '1 to 128 letters, digits, dots, hyphens and underscores');
   if (!isIntegerIn(size, 1, SIZE_MAX)) throw invalid(`the size ${String(size)}`, `an integer from 1 to ${SIZE_MAX}`);
   if (!isIntegerIn(rank, 0, size - 1)) throw invalid(`the rank ${String(rank)}`, `an integer from 0 to ${size - 1}`);
   if (!isIntegerIn(timeoutMs, 1, TIMEOUT_MAX_MS)) throw invalid(`the timeoutMs ${String(timeoutMs)}`, 'an integer from 1 to 2^31 - 1');
   try {
-    return new Communicator(await NativeCommunicator.open(id, rank, size, timeoutMs), { id, rank, size, debug });
+    const native = node === undefined ? NativeCommunicator.open(id, rank, size, timeoutMs) : meet({ id, rank, size, timeoutMs, node, interfaces });
+    return new Communicator(await native, { id, rank, size, debug });
   } catch (error) {
     throw userError(error, id);
   }
 }
 
 /**
- * The communicator of a gang's members, which all call this. Once per name and start of the gang.
- * @throws as {@link createCommunicator}; MusterError INVALID_ARGUMENT outside of a gang, and for one on several nodes.
+ * The communicator of a gang's members, which all call this, on however many nodes they are. Once per name and start of the gang.
+ * @throws as {@link createCommunicator}; MusterError INVALID_ARGUMENT outside of a gang.
  */
-export async function collective(gang: GangPlace | undefined, { name = 'default', timeoutMs, debug }: CollectiveOptions = {}): Promise<Communicator> {
+export async function collective(gang: GangPlace | undefined, { name = 'default', timeoutMs, interfaces, debug }: CollectiveOptions = {}): Promise<Communicator> {
   if (gang === undefined) throw invalid('the gang of a communicator', 'context().gang of a member: this code runs in none');
-  if (gang.nodeCount !== 1) throw invalid(`a gang on ${gang.nodeCount} nodes`, "on one node, as with the strategy 'strict-pack': its ranks share memory");
-  return createCommunicator({ id: `${gang.gangId}.${gang.incarnation}.${name}`, rank: gang.rank, size: gang.size, timeoutMs, debug });
+  const place = gang.nodeCount === 1 ? {} : { node: String(gang.nodeRank), interfaces };
+  return createCommunicator({ id: `${gang.gangId}.${gang.incarnation}.${name}`, rank: gang.rank, size: gang.size, timeoutMs, debug, ...place });
 }
 
 const isIntegerIn = (value: number, min: number, max: number): boolean => Number.isInteger(value) && value >= min && value <= max;

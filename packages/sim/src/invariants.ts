@@ -66,7 +66,8 @@ function checkSession(cluster: SimCluster, session: SimSession): void {
 export function checkDisconnected(scene: Scene): void {
   const { cluster } = scene;
   checkProtocol(cluster);
-  const { leases, demands, jobs, actors, gangs, groups, nodes, processes } = cluster.head.machine;
+  const { leases, demands, jobs, actors, gangs, groups, nodes, processes, keyValues } = cluster.head.machine;
+  must(cluster, keyValues.isEmpty, () => 'the head has keys without jobs');
   must(cluster, jobs.running.size === 0, () => `the head has ${jobs.running.size} jobs without drivers`);
   must(cluster, leases.byId.size === 0, () => `the head has leases without jobs: ${[...leases.byId.values()].map((lease) => `${lease.id} is ${lease.state}`).join(', ')}`);
   must(cluster, demands.groups.size === 0, () => 'the head has demands without jobs');

@@ -10,6 +10,7 @@ import { devices } from './workloads/devices.js';
 import { gangs } from './workloads/gangs.js';
 import { generators } from './workloads/generators.js';
 import { groups } from './workloads/groups.js';
+import { meetings } from './workloads/meetings.js';
 import { mixture } from './workloads/mixture.js';
 import { nested } from './workloads/nested.js';
 import { pressure } from './workloads/pressure.js';
@@ -25,7 +26,7 @@ export interface Scenario {
   readonly faults: Faults;
 }
 
-const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure, devices, groups, gangs, queues, generators];
+const WORKLOADS: readonly Workload[] = [tasks, nested, chains, actors, mixture, cancellation, tenants, departures, borrowers, pressure, devices, groups, gangs, queues, generators, meetings];
 
 /** All of them. */
 export const SCENARIOS: readonly Scenario[] = WORKLOADS.flatMap((workload) => FAULTS.map((faults) => ({ name: `${workload.name}/${faults.name}`, workload, faults })));

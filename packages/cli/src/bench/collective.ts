@@ -11,7 +11,7 @@ const SMALL_CALL = 'allReduce f32 1 KiB, 2 ranks, muster';
 
 export async function runCollectiveBench({ report, note }: NativeBenchOptions): Promise<void> {
   let nativeUs: number | null = null;
-  await withNativeBenches(['collective-bench'], note, (folder) => runNative(join(folder, 'collective-bench'), note, (record) => {
+  await withNativeBenches(['collective-bench', 'network-bench'], note, (folder) => runNative(folder, note, (record) => {
     if (record.name === SMALL_CALL) nativeUs = record.value;
     report(record);
   }));
@@ -20,12 +20,17 @@ export async function runCollectiveBench({ report, note }: NativeBenchOptions): 
   if (nativeUs !== null) report({ name: 'allReduce f32 1 KiB, 2 ranks, JavaScript over native', value: javaScript.value - nativeUs, unit: 'us', better: 'lower' });
 }
 
-async function runNative(program: string, note: (text: string) => void, report: (record: BenchRecord) => void): Promise<void> {
+/** Under mpirun where that is; else the programs start their ranks. */
+async function runNative(folder: string, note: (text: string) => void, report: (record: BenchRecord) => void): Promise<void> {
+  const program = join(folder, 'collective-bench');
   const knowsMpi = spawnSync(program, ['--knows-mpi']).status === 0 && spawnSync('mpirun', ['--version']).status === 0;
   if (!knowsMpi) note('OpenMPI is left out, since it is not installed: `apt-get install libopenmpi-dev openmpi-bin` on Debian and Ubuntu.');
-  const args = ['--json', ...pythonPeer('gloo-allreduce.py', 'Gloo', note)];
-  if (knowsMpi) await runNativeBench('mpirun', ['--bind-to', 'none', '-n', String(RANKS), program, ...args], report);
-  else await runNativeBench(program, ['--ranks', String(RANKS), ...args], report);
+  const run = (ranksProgram: string, mpiOptions: readonly string[], args: readonly string[]): Promise<void> => knowsMpi
+    ? runNativeBench('mpirun', ['--bind-to', 'none', ...mpiOptions, '-n', String(RANKS), ranksProgram, '--json', ...args], report)
+    : runNativeBench(ranksProgram, ['--ranks', String(RANKS), '--json', ...args], report);
+  await run(program, [], pythonPeer('gloo-allreduce.py', 'Gloo', note));
+  // As on several nodes: every rank says that it is alone on its own, and MPI may use no shared memory.
+  await run(join(folder, 'network-bench'), ['--mca', 'btl', 'tcp,self', '--mca', 'btl_tcp_if_include', 'lo'], []);
 }
 
 async function measureJavaScript(): Promise<BenchRecord> {

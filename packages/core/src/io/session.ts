@@ -166,6 +166,9 @@ export class Session {
     for (const message of this.#backlog.splice(0)) head.send(message);
   }
 
+  /** Of the cluster. Await `ready` first. */
+  get token(): string { return this.#token; }
+
   /** Asks the head. @throws MusterError the failure that it names */
   async request(message: (requestId: number) => ClientToHead): Promise<RequestReply> {
     await this.ready;
@@ -464,7 +467,6 @@ export class Session {
     this.#server?.close();
   }
 }
-
 
 /** What a reference holds as it is, and records hold in place. */
 function isInlinePrimitive(value: unknown): boolean {

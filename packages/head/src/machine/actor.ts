@@ -75,6 +75,8 @@ export interface Actor {
 
 /** Stands for what is absent or no longer needed. */
 export const NO_BYTES = new Uint8Array(0);
+/** Of replies to other requests than for a key. */
+export const NO_VALUE = { found: false, value: NO_BYTES } as const;
 
 /** Whether another incarnation may follow this one. */
 export const hasRestartsLeft = (actor: Actor): boolean => actor.maxRestarts === -1 || actor.restarts < actor.maxRestarts;

@@ -5,7 +5,7 @@
 import { assert, formatSizeBytes, makeError, MusterError, type ActorId, type DeathCause } from '@muster/base';
 import { failureToMessage, NO_PLACEMENT, type ActorStarted, type ActorStartFailed, type CreateActor, type GangMember, type GetActor, type KillActor, type Resources } from '@muster/protocol';
 import { namesNodes } from '@muster/scheduler';
-import { actorState, hasRestartsLeft, NO_BYTES, recordIncarnation, unknownActorState, type Actor } from './actor.js';
+import { actorState, hasRestartsLeft, NO_BYTES, NO_VALUE, recordIncarnation, unknownActorState, type Actor } from './actor.js';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
 import { deathLine } from './death.js';
@@ -324,7 +324,7 @@ export class Actors {
   }
 
   #reply(asker: Process, requestId: number, actorId: string, failure: MusterError | null): void {
-    this.#parts.processes.send(asker, { type: 'requestReply', requestId, actorId, failure: failure === null ? null : failureToMessage(failure) });
+    this.#parts.processes.send(asker, { type: 'requestReply', requestId, actorId, failure: failure === null ? null : failureToMessage(failure), ...NO_VALUE });
   }
 
   /** The incarnation had begun, and its lease is gone. */

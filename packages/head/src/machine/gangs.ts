@@ -4,7 +4,7 @@
  */
 import { makeError, MusterError, type DeathCause, type GangId } from '@muster/base';
 import { deathToMessage, failureToMessage, type CreateGang, type GangCheckpoint, type HeadToClient } from '@muster/protocol';
-import { hasRestartsLeft, NO_BYTES, type Actor } from './actor.js';
+import { hasRestartsLeft, NO_BYTES, NO_VALUE, type Actor } from './actor.js';
 import type { Actors, MemberRules } from './actors.js';
 import { backoffMs } from './backoff.js';
 import type { HeadContext } from './context.js';
@@ -52,7 +52,7 @@ export class Gangs implements MemberRules {
       if (!(error instanceof MusterError)) throw error;
       failure = error;
     }
-    this.#parts.processes.send(creator, { type: 'requestReply', requestId: message.requestId, actorId: '', failure: failure === null ? null : failureToMessage(failure) });
+    this.#parts.processes.send(creator, { type: 'requestReply', requestId: message.requestId, actorId: '', failure: failure === null ? null : failureToMessage(failure), ...NO_VALUE });
     if (failure === null) this.watch(creator, message.gangId);
   }
 

@@ -20,6 +20,7 @@ import { Gangs } from './gangs.js';
 import { GroupTurns } from './group-turns.js';
 import { Groups } from './groups.js';
 import { Jobs } from './jobs.js';
+import { KeyValues } from './key-values.js';
 import { Leases, type Lease } from './leases.js';
 import { Lifecycle } from './lifecycle.js';
 import { HELLO_TIMEOUT_MS, STALL_MIN_MS, STOP_TIMEOUT_MS, STRANGERS_MAX, WORKERS_PER_NODE_MAX } from './limits.js';
@@ -54,6 +55,7 @@ export class HeadMachine {
   readonly gangs: Gangs;
   readonly groups: Groups;
   readonly claims: Claims;
+  readonly keyValues: KeyValues;
   /** Where leases in a placement group are placed; of the empty id, on the nodes. */
   readonly poolOf = (groupId: string): Pool => this.groups.poolOf(groupId);
   readonly members = (): Gangs => this.gangs;
@@ -76,6 +78,7 @@ export class HeadMachine {
     this.peerNews = new PeerNews(this.nodes);
     this.processes = new Processes(context);
     this.jobs = new Jobs(context, this.processes);
+    this.keyValues = new KeyValues(this);
     this.queues = new Queues(settings.queues, this.nodes);
     this.demands = new Demands(this, (demand, status) =>
       demand.actorId === '' ? this.tasks.status(demand, status) : this.actors.status(demand.actorId, status));
@@ -310,6 +313,9 @@ export class HeadMachine {
       case 'killGang': return this.gangs.kill(message.gangId, message.reason);
       case 'watchGang': return this.gangs.watch(process, message.gangId);
       case 'gangCheckpoint': return this.gangs.checkpoint(message);
+      case 'putKey': return this.keyValues.put(process, message);
+      case 'getKey': return this.keyValues.get(process, message);
+      case 'clearKeys': return this.keyValues.clear(process, message.namespace);
       case 'clientReply': return this.#queries.answered(process.id, message.requestId, { failure: null, json: message.json });
       case 'endJob': return this.#lifecycle.endJob(process, message.cause);
       case 'createGroup': return this.groups.create(process, message);
@@ -396,6 +402,7 @@ export class HeadMachine {
     this.leases.tick();
     this.actors.tick();
     this.groups.tick();
+    this.keyValues.tick();
     this.#lifecycle.tick();
     this.#queries.tick();
     this.demands.tick();

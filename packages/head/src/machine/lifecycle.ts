@@ -11,6 +11,7 @@ import { deathLine } from './death.js';
 import type { Gangs } from './gangs.js';
 import type { Groups } from './groups.js';
 import type { Job, Jobs, JobState } from './jobs.js';
+import type { KeyValues } from './key-values.js';
 import type { Leases } from './leases.js';
 import { LOG_FLUSH_TIMEOUT_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
@@ -31,6 +32,7 @@ interface Parts {
   readonly actors: Actors;
   readonly gangs: Gangs;
   readonly groups: Groups;
+  readonly keyValues: KeyValues;
 }
 
 /** A driver that has said goodbye and waits until the nodes have sent its job's last output. */
@@ -131,6 +133,7 @@ export class Lifecycle {
     const { context, nodes, jobs } = this.#parts;
     if (job.state !== 'running') return;
     jobs.finish(job, state, cause);
+    this.#parts.keyValues.jobOver(job);
     context.log('info', 'job-ended', { jobId: job.id, state });
     for (const farewell of this.#farewells) if (farewell.job === job) this.#farewells.delete(farewell);
     for (const process of job.processes) {
@@ -204,5 +207,6 @@ export class Lifecycle {
     this.#parts.actors.ownerGone(process, reason);
     this.#parts.gangs.ownerGone(process, reason);
     this.#parts.groups.ownerGone(process, reason);
+    this.#parts.keyValues.processGone(process);
   }
 }

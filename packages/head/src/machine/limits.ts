@@ -20,6 +20,16 @@ export const QUERIES_PENDING_MAX = 1_000;
 export const STRANGERS_MAX = 1_000;
 /** An owner with a million tasks wants a million leases; no cluster has that many workers, and the count is asked anew. */
 export const LEASES_PER_DEMAND_MAX = 10_000;
+// Keys and values. They are for meeting, not for data: a gang's ranks and their addresses, some times over.
+export const KEYS_PER_JOB_MAX = 100_000;
+/** Of a namespace, too. */
+export const KEY_MAX_CHARS = 512;
+export const KEY_VALUE_MAX_BYTES = 64 * 2 ** 10;
+export const KEY_VALUES_PER_JOB_MAX_BYTES = 64 * 2 ** 20;
+/** A rank of the largest gang waits for one key at a time; there are several gangs. All are looked at in a tick. */
+export const KEY_WAITS_MAX = 50_000;
+/** Who waits longer asks again. */
+export const KEY_WAIT_MAX_MS = 3_600_000;
 /** Further ones would hardly ever be reached. */
 export const PREFERRED_NODES_MAX = 4;
 /** Tasks that ask for no resource would start a process each, on whatever machine is there. */

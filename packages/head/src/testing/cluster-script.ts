@@ -117,6 +117,9 @@ export class ClusterScript {
       case 'group': return this.#group(name, second, words);
       case 'remove-group': return this.#client(name, { type: 'removeGroup', groupId: `pg-${second}` });
       case 'watch-group': return this.#client(name, { type: 'watchGroup', groupId: `pg-${second}` });
+      case 'put-key': return this.#client(name, { type: 'putKey', requestId: 5, namespace: second, key: third, value: TEXT.encode(words.plain[3]!) });
+      case 'get-key': return this.#client(name, { type: 'getKey', requestId: 6, namespace: second, key: third, waitMs: durationMs(words.options['wait'] ?? '0s') });
+      case 'clear-keys': return this.#client(name, { type: 'clearKeys', namespace: second });
       case 'client-reply': return this.#client(name, { type: 'clientReply', requestId: Number(second), json: words.plain.slice(2).join(' ') });
       case 'end-job': return this.#client(name, { type: 'endJob', cause: second === '' ? null : cause(1) });
       default: throw new Error(`no such command: ${verb}`);

@@ -1,0 +1,54 @@
+/** One rank of a communicator, wherever the others are: what may be asked of it, whoever carries it out. */
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "muster/collective.h"
+
+namespace muster {
+
+/** Bytes of a call's memory at one rank. */
+struct Extents {
+  std::uint64_t source;
+  std::uint64_t target;
+};
+
+/** For one thread at a time, but for abort(). */
+class RankEnd {
+ public:
+  virtual ~RankEnd() = default;
+  RankEnd(const RankEnd&) = delete;
+
+  /** Whether the call's arguments can be accepted: see check-call.cc. Does nothing else. */
+  muster_code check(const muster_call& call) const;
+
+  /** What the call reads and writes here. */
+  Extents extents(const muster_call& call) const;
+
+  /** Makes checked calls: collective ones in order, then all messages at once. */
+  virtual muster_code run(std::span<const muster_call> calls) = 0;
+
+  /** Whether the call can be begun and ended by the three below. */
+  virtual bool isOneShot(const muster_call& call) const = 0;
+  /** Publishes this rank's part of a one-shot call. */
+  virtual muster_code beginOneShot(const muster_call& call) = 0;
+  /** Waits for the others' parts for a moment. */
+  virtual bool pollOneShot(std::chrono::nanoseconds limit) = 0;
+  /** Waits for what is still missing, and computes the result. */
+  virtual muster_code endOneShot(const muster_call& call) = 0;
+
+  /** From any thread. */
+  virtual void abort(const std::string& reason) = 0;
+
+ protected:
+  RankEnd(std::string id, std::uint32_t rank, std::uint32_t size) : id_(std::move(id)), rank_(rank), size_(size) {}
+
+  const std::string id_;
+  const std::uint32_t rank_;
+  const std::uint32_t size_;
+};
+
+}  // namespace muster
