@@ -63,7 +63,7 @@ t.test('in debug mode members that disagree are told where both calls are made, 
   for (const { reason, message } of await members.all.disagree()) {
     t.equal(reason, 'mismatch');
     const places = [...message!.matchAll(/rank \d allReduce\((sum|product) of 3 f32\) at \S*summing\.[tj]s:(\d+):\d+/g)];
-    t.same(places.map(([, op]) => op).sort(), ['product', 'sum'], message);
+    t.same(places.map(([, op]) => op).sort(), ['product', 'sum'], message!);
     t.equal(new Set(places.map(([, , line]) => line)).size, 2);
   }
   await kill(members);
