@@ -46,3 +46,13 @@ t.test('a model that is written as ONNX answers as the network did, and serving 
   t.ok(Number(asOnnx) > 80, output);
   t.match(output, /\d of 6 settings are beaten by no other one in both:\nlatency .*\n +[\d.]+ ms +\d+ +\d+ +\d+ {3}(sequential|parallel)/);
 });
+
+t.test('a network that learns digits on two workers learns, and goes on from its checkpoint', async (t) => {
+  const storage = `${home}/digits`;
+  const first = await run('train-mnist', '--images', '12800', '--epochs', '1', '--storage', storage);
+  t.match(first, /100 steps of 128 images on 2 ranks; loss 0\.\d+; test accuracy/);
+  const accuracy = Number(/test accuracy ([\d.]+) %/.exec(first)?.[1]);
+  t.ok(accuracy > 85, first);
+  const again = await run('train-mnist', '--images', '12800', '--epochs', '1', '--storage', storage);
+  t.equal(Number(/test accuracy ([\d.]+) %/.exec(again)?.[1]), accuracy, 'of the weights that were saved');
+});

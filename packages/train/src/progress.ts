@@ -14,7 +14,7 @@ export function statusLine({ step, epoch, loss, metrics, scale, examplesPerSecon
   parts.push(`${Math.round(examplesPerSecond).toLocaleString('en')} examples/s`);
   if (scale !== 1) parts.push(`scale ${scale}`);
   if (skipped > 0) parts.push(`${skipped} skipped`);
-  return [...parts, formatDurationMs(Math.round(elapsedMs / 1000) * 1000)].join('  ');
+  return [...parts, formatDurationMs(Math.max(1, Math.round(elapsedMs / 1000)) * 1000)].join('  ');
 }
 
 const short = (value: number): string => String(Number(value.toPrecision(4)));
