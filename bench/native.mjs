@@ -25,6 +25,13 @@ const SUITES = [
   { name: 'kernels', title: 'Kernels on the CPU' },
 ];
 
+/** A script of its own measures them, which needs no Node. */
+const ON_GPUS = {
+  title: 'Kernels and collectives on GPUs',
+  notes: ['Not measured: no GPU has run them yet. `native/cuda/check.sh` compiles, checks and times them on a machine that has one.'],
+  records: [], targets: [],
+};
+
 /** One suite's records, and what was left out of it. */
 async function runSuite(name) {
   const child = spawn('npx', ['--no-install', 'cluster', 'bench', name, '--json'], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], timeout: TIMEOUT_MS });
@@ -43,6 +50,6 @@ for (const { name, title } of SUITES.filter((suite) => suite.name.includes(optio
   for (const note of notes) console.log(note);
   suites.push({ title, notes, records, targets: NATIVE_TARGETS.filter(({ suite }) => suite === name) });
   // After each suite: an interrupted run keeps what it has measured.
-  writeFileSync(options.out, renderSuites({ facts, suites }));
+  writeFileSync(options.out, renderSuites({ facts, suites: [...suites, ON_GPUS] }));
 }
 console.log(`wrote ${options.out}`);

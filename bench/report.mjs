@@ -65,8 +65,7 @@ export function renderSuites({ facts, suites }) {
       `## ${title}`,
       '',
       ...notes.map((note) => `${note}\n`),
-      ...table(['measurement', 'unit', 'value', 'target', ''], records.map((record) => recordLine(record, targets))),
-      '',
+      ...(records.length > 0 ? [...table(['measurement', 'unit', 'value', 'target', ''], records.map((record) => recordLine(record, targets))), ''] : []),
       ...targets.filter(({ name }) => !records.some((record) => record.name.startsWith(name))).map(({ name, ...target }) => `Not measured: ${name}, ${formatTarget(target, '')}.\n`),
     ]),
   ].join('\n');
