@@ -29,6 +29,9 @@
 
 namespace {
 
+using bench::must;
+using bench::sizeName;
+
 constexpr int kRounds = 21;
 /** A round makes as many calls as last about so long, so that the clock's own cost does not count. */
 constexpr double kRoundUs = 4000;
@@ -44,17 +47,6 @@ struct Ranks {
   std::string id;
   bool besideMpi;
 };
-
-void must(muster_code code) {
-  if (code == MUSTER_OK) return;
-  std::fprintf(stderr, "%s\n", muster_last_failure()->message);
-  std::exit(EXIT_FAILURE);
-}
-
-std::string sizeName(std::size_t bytes) {
-  if (bytes < 1024) return std::to_string(bytes) + " B";
-  return bytes < (1u << 20) ? std::to_string(bytes >> 10) + " KiB" : std::to_string(bytes >> 20) + " MiB";
-}
 
 /** One way of doing what is measured, so many times: in microseconds a call. All ranks call it at the same time. */
 struct Contender {

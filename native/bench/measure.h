@@ -7,10 +7,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
+
+#include "muster/status.h"
 
 namespace bench {
 
@@ -27,6 +30,19 @@ inline void print(const std::string& name, double value, const char* unit, const
 
 /** Why a contender is not there. */
 inline void skip(const char* what, const char* why) { std::fprintf(stderr, "%s: skipped, %s\n", what, why); }
+
+/** Ends the program with the core's words unless a call did what it should. */
+inline void must(muster_code code) {
+  if (code == MUSTER_OK) return;
+  std::fprintf(stderr, "%s\n", muster_last_failure()->message);
+  std::exit(EXIT_FAILURE);
+}
+
+/** `64 KiB` */
+inline std::string sizeName(std::size_t bytes) {
+  if (bytes < 1024) return std::to_string(bytes) + " B";
+  return bytes < (1u << 20) ? std::to_string(bytes >> 10) + " KiB" : std::to_string(bytes >> 20) + " MiB";
+}
 
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

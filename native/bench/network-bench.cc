@@ -26,23 +26,15 @@
 
 namespace {
 
+using bench::must;
+using bench::sizeName;
+
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 21;
 /** A round makes as many calls as last about so long, so that the clock's own cost does not count. */
 constexpr double kRoundUs = 8000;
 constexpr std::size_t kSizes[] = {8, std::size_t{1} << 10, std::size_t{64} << 10, std::size_t{1} << 20, std::size_t{16} << 20, std::size_t{64} << 20};
-
-void must(muster_code code) {
-  if (code == MUSTER_OK) return;
-  std::fprintf(stderr, "%s\n", muster_last_failure()->message);
-  std::exit(EXIT_FAILURE);
-}
-
-std::string sizeName(std::size_t bytes) {
-  if (bytes < 1024) return std::to_string(bytes) + " B";
-  return bytes < (1u << 20) ? std::to_string(bytes >> 10) + " KiB" : std::to_string(bytes >> 20) + " MiB";
-}
 
 struct Contender {
   std::string name;

@@ -174,33 +174,27 @@ export class Dropout extends Module {
   }
 }
 
-export class MaxPool2d extends Module {
-  readonly #kernelSize: Pair;
-  readonly #options: PoolOptions;
+/** Windows of an image, each of which becomes one number. */
+abstract class Pool2d extends Module {
+  protected readonly kernelSize: Pair;
+  protected readonly options: PoolOptions;
 
   constructor(kernelSize: Pair, options: PoolOptions = {}) {
     super();
-    this.#kernelSize = kernelSize;
-    this.#options = options;
-  }
-
-  forward(input: Tensor): Tensor {
-    return maxPool2d(input, this.#kernelSize, this.#options);
+    this.kernelSize = kernelSize;
+    this.options = options;
   }
 }
 
-export class AvgPool2d extends Module {
-  readonly #kernelSize: Pair;
-  readonly #options: PoolOptions;
-
-  constructor(kernelSize: Pair, options: PoolOptions = {}) {
-    super();
-    this.#kernelSize = kernelSize;
-    this.#options = options;
-  }
-
+export class MaxPool2d extends Pool2d {
   forward(input: Tensor): Tensor {
-    return avgPool2d(input, this.#kernelSize, this.#options);
+    return maxPool2d(input, this.kernelSize, this.options);
+  }
+}
+
+export class AvgPool2d extends Pool2d {
+  forward(input: Tensor): Tensor {
+    return avgPool2d(input, this.kernelSize, this.options);
   }
 }
 
