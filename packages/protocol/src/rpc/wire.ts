@@ -17,7 +17,10 @@ export const CHANNEL_OPTIONS = {
   'grpc.enable_retries': 0,
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_http_proxy': 0,
-  'grpc.max_connection_idle_ms': 30_000, // every conversation keeps a stream open; what has none is left over
+  // Every conversation keeps a stream open; what has none is left over. The client lets go first: a request that met the server's end of the
+  // connection would be refused, and connecting anew is cheap.
+  'grpc.max_connection_idle_ms': 30_000,
+  'grpc.client_idle_timeout_ms': 15_000,
 } as const;
 
 const CODE_KEY = 'muster-code';
