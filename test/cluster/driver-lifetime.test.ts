@@ -286,6 +286,7 @@ t.test('output of tasks and actors', async (t) => {
       await remote(function complain() { console.error('an error\\nin two lines'); process.stdout.write('without a '); process.stdout.write('newline'); })();
       const last = remote(() => { for (let i = 0; i < 100; i++) console.log('last', i); }, { name: 'last' });
       await last();
+      await remote(function trail() { process.stdout.write('cut '); process.stdout.write('off'); })();
     `);
     t.equal(await own.program.ended, '0', own.program.stderr);
     const { stdout, stderr } = own.program;
@@ -296,6 +297,7 @@ t.test('output of tasks and actors', async (t) => {
     t.same(shown(stderr, 'complain'), ['an error', 'in two lines']);
     t.same(shown(stdout, 'complain'), ['without a newline']);
     t.same(shown(stdout, 'last'), Array.from({ length: 100 }, (_, i) => `last ${i}`), 'also what was printed just before the end');
+    t.same(shown(stdout, 'trail'), ['cut off'], 'and the rest that no other output follows');
     t.equal(stdout.split('\n').filter((line) => line !== '' && !line.startsWith('(')).length, 0, 'nothing else is shown');
   });
 

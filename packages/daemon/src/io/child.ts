@@ -38,6 +38,8 @@ export class Child {
   readonly #process: ChildProcess | null;
   readonly #options: ChildOptions;
   readonly #tail: string[] = [];
+  /** Hand on what stdout and stderr hold of a line without its end. */
+  readonly #breakLines: (() => void)[] = [];
   #fatalError = '';
   #isAborting = false;
   #isSignalled = false;
@@ -78,13 +80,14 @@ export class Child {
     this.#process?.stderr?.resume();
   }
 
-  /** Resolves when everything that was printed before the call has been handed on. */
+  /** Resolves when everything that was printed before the call has been handed on, also a line that has no end yet. */
   async drained(): Promise<void> {
     for (let seen = -1; seen !== this.#outputCount && !this.#hasExited;) {
       seen = this.#outputCount;
       await nextTurn(); // one turn may have begun before the call; in the next, what the kernel holds is read
       await nextTurn();
     }
+    for (const breakLine of this.#breakLines) breakLine();
   }
 
   #pump(stream: NodeJS.ReadableStream, isError: boolean): void {
@@ -98,7 +101,9 @@ export class Child {
       this.#outputCount++;
       handOn(splitter.push(bytes));
     });
-    stream.on('end', () => handOn(splitter.end()));
+    const breakLine = (): void => handOn(splitter.end());
+    stream.on('end', breakLine);
+    this.#breakLines.push(breakLine);
     stream.on('error', () => {});
   }
 

@@ -27,7 +27,7 @@ export class LineSplitter {
     return this.#split(this.#decoder.write(bytes));
   }
 
-  /** The rest, when the stream has ended. */
+  /** The rest as a line, when the stream has ended or nobody waits for more of it. */
   end(): OutputSpan[] {
     const rest = this.#partial + this.#decoder.end();
     this.#partial = '';
