@@ -30,6 +30,6 @@ export { amax, amin, any, argmax, mean, sum, variance, type ReduceOptions } from
 export { autocast, type AutocastOptions } from './amp/autocast.js';
 export { GradScaler, type GradScalerOptions } from './amp/grad-scaler.js';
 export { fromSafetensors, loadSafetensors, saveSafetensors, toSafetensors, type Safetensors } from './safetensors.js';
-export { clipGradNorm, gradNorm } from './optim/clip.js';
+export { clipGradNorm, clipGradsWithNorm, gradNorm } from './optim/clip.js';
 export * as nn from './nn/index.js';
 export * as optim from './optim/index.js';
