@@ -127,6 +127,9 @@ export interface Communicator {
   /** Collective calls one after another, then all sends and receives at the same time. @returns and @throws as {@link call} */
   group(calls: readonly CommunicatorCall[]): Promise<void> | undefined;
 
+  /** Makes one call after all that were made before, and returns when it is done: this thread waits for the other ranks. @throws CommunicatorError */
+  run(...call: CommunicatorCall): void;
+
   /** Ends the calls of all ranks with ERR_COMMUNICATOR_ABORTED and this reason. */
   abort(reason: string): void;
 

@@ -122,6 +122,7 @@ Napi::Function CommunicatorObject::define(Napi::Env env) {
                          StaticMethod<&CommunicatorObject::connect>("connect"),
                          InstanceMethod<&CommunicatorObject::call>("call"),
                          InstanceMethod<&CommunicatorObject::group>("group"),
+                         InstanceMethod<&CommunicatorObject::run>("run"),
                          InstanceMethod<&CommunicatorObject::abort>("abort"),
                          InstanceMethod<&CommunicatorObject::close>("close"),
                      });
@@ -245,6 +246,13 @@ Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
     memory.push_back(values[3]);
   }
   return start(info, calls, memory, std::move(sites));
+}
+
+Napi::Value CommunicatorObject::run(const Napi::CallbackInfo& info) {
+  Sites sites;
+  const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; }, sites);
+  check(info.Env(), muster_communicator_run(communicator_, &call, 1));
+  return info.Env().Undefined();
 }
 
 Napi::Value CommunicatorObject::abort(const Napi::CallbackInfo& info) {

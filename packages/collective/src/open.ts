@@ -43,6 +43,8 @@ export interface GangPlace {
 export interface CollectiveOptions {
   /** Tells several communicators of a gang apart; 'default' unless told otherwise. */
   readonly name?: string;
+  /** Which of the gang's ranks take part, in ascending order: their places here are their ranks. All unless told otherwise; others do not call. */
+  readonly ranks?: readonly number[];
   /** As {@link CommunicatorOptions.timeoutMs} */
   readonly timeoutMs?: number;
   /**
@@ -72,13 +74,23 @@ export async function createCommunicator({ id, rank, size, node, timeoutMs = TIM
 }
 
 /**
- * The communicator of a gang's members, which all call this, on however many nodes they are. Once per name and start of the gang.
- * @throws as {@link createCommunicator}; MusterError INVALID_ARGUMENT outside of a gang.
+ * The communicator of a gang's members, or of some of them, which all call this, on however many nodes they are. Once per name and start of the gang.
+ * @throws as {@link createCommunicator}; MusterError INVALID_ARGUMENT outside of a gang, and of `ranks`.
  */
-export async function collective(gang: GangPlace | undefined, { name = 'default', timeoutMs, interfaces, debug }: CollectiveOptions = {}): Promise<Communicator> {
+export async function collective(gang: GangPlace | undefined, { name = 'default', ranks, timeoutMs, interfaces, debug }: CollectiveOptions = {}): Promise<Communicator> {
   if (gang === undefined) throw invalid('the gang of a communicator', 'context().gang of a member: this code runs in none');
+  const { rank, size } = ranks === undefined ? gang : placeAmong(ranks, gang);
   const place = gang.nodeCount === 1 ? {} : { node: String(gang.nodeRank), interfaces };
-  return createCommunicator({ id: `${gang.gangId}.${gang.incarnation}.${name}`, rank: gang.rank, size: gang.size, timeoutMs, debug, ...place });
+  return createCommunicator({ id: `${gang.gangId}.${gang.incarnation}.${name}`, rank, size, timeoutMs, debug, ...place });
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+function placeAmong(ranks: readonly number[], gang: GangPlace): { readonly rank: number; readonly size: number } {
+  const isAscending = ranks.every((rank, place) => isIntegerIn(rank, 0, gang.size - 1) && (place === 0 || rank > ranks[place - 1]!));
+  if (!isAscending) throw invalid(`the ranks ${ranks.join(', ')} of a communicator`, `different ones from 0 to ${gang.size - 1} in ascending order`);
+  const rank = ranks.indexOf(gang.rank);
+  if (rank < 0) throw invalid(`the ranks ${ranks.join(', ')} of a communicator`, `those that take part, of which ${gang.rank}, which calls, is none`);
+  return { rank, size: ranks.length };
 }
 
 const isIntegerIn = (value: number, min: number, max: number): boolean => Number.isInteger(value) && value >= min && value <= max;
