@@ -11,8 +11,6 @@ import type { Tensor } from '../tensor.js';
 export interface GradScalerOptions extends LossScalerOptions {
   /** False: it scales nothing and skips nothing. */
   readonly enabled?: boolean;
-  /** Whether any rank found an infinity, from whether this one did: ranks must skip together. */
-  readonly agree?: (found: boolean) => boolean;
 }
 
 /**
@@ -27,13 +25,13 @@ export interface GradScalerOptions extends LossScalerOptions {
 export class GradScaler {
   readonly #scaler: LossScaler;
   readonly #enabled: boolean;
-  readonly #agree: (found: boolean) => boolean;
   #skippedSteps = 0;
+  /** Whether any rank found an infinity, from whether this one did: ranks must skip together. */
+  agree: (found: boolean) => boolean = (found) => found;
 
-  constructor({ enabled = true, agree = (found) => found, ...options }: GradScalerOptions = {}) {
+  constructor({ enabled = true, ...options }: GradScalerOptions = {}) {
     this.#scaler = new LossScaler(options);
     this.#enabled = enabled;
-    this.#agree = agree;
   }
 
   /** What losses are multiplied by. */
@@ -88,6 +86,6 @@ export class GradScaler {
     if (gradients.length === 0) throw tensorError('unscale', ['an optimizer'], 'none of its parameters has a gradient: call backward() first');
     const found = kernels.unscale(gradients.map(trainingTensor), this.#scaler.scale, threadCount());
     for (const { storage } of gradients) storage.version++;
-    return this.#agree(found);
+    return this.agree(found);
   }
 }

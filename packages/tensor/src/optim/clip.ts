@@ -1,8 +1,11 @@
 /** Clipping of gradients before a step. */
 import { kernels } from '@muster/native';
 import { threadCount } from '../device/cpu.js';
-import type { Tensor } from '../tensor.js';
+import { numberTensor, type Tensor } from '../tensor.js';
 import { trainingTensor } from './memory.js';
+
+/** Keeps a norm of 0 from being divided by: PyTorch's. */
+const EPSILON = 1e-6;
 
 const gradientsOf = (parameters: Iterable<Tensor>): Tensor[] => [...parameters].flatMap(({ grad }) => (grad === null ? [] : [grad]));
 
@@ -12,6 +15,17 @@ export function clipGradNorm(parameters: Iterable<Tensor>, normMax: number): num
   const norm = kernels.clipGradients(gradients.map(trainingTensor), normMax, threadCount());
   for (const { storage } of gradients) storage.version++;
   return norm;
+}
+
+/** As torch.nn.utils.clip_grads_with_norm_: these gradients are shortened as a whole vector of the length `norm` must be, of which they are a part. */
+export function clipGradsWithNorm(parameters: Iterable<Tensor>, normMax: number, norm: number): void {
+  const factor = normMax / (norm + EPSILON);
+  if (factor >= 1) return;
+  using number = numberTensor(factor);
+  for (const gradient of gradientsOf(parameters)) {
+    gradient.device.map('multiply', gradient, gradient, number);
+    gradient.storage.version++;
+  }
 }
 
 /** The length of all gradients, taken as one vector. */
