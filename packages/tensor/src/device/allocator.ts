@@ -15,6 +15,10 @@ export const CACHED_BYTES_MAX = 2 ** 30;
 
 /** What an allocator has given out and kept. */
 export interface MemoryStatistics {
+  /** Given out and not given back, whole blocks: as torch.cuda.memory_allocated. What the collector ended without dispose() counts on. */
+  readonly usedBytes: number;
+  /** The most that was used at a time since the start, or since {@link Allocator.resetPeak}. */
+  readonly peakBytes: number;
   /** Kept for later. */
   readonly cachedBytes: number;
   /** How many allocations took a kept block, and how many needed a new one. */
@@ -24,6 +28,8 @@ export interface MemoryStatistics {
 
 export class Allocator {
   readonly #free = new Map<number, ArrayBuffer[]>();
+  #usedBytes = 0;
+  #peakBytes = 0;
   #cachedBytes = 0;
   #reusedBlocks = 0;
   #freshBlocks = 0;
@@ -35,16 +41,16 @@ export class Allocator {
     if (block !== undefined) {
       this.#cachedBytes -= blockBytes;
       this.#reusedBlocks++;
-      return block;
+      return this.#use(block);
     }
     this.#freshBlocks++;
     try {
-      return new ArrayBuffer(blockBytes);
+      return this.#use(new ArrayBuffer(blockBytes));
     } catch {
       this.clear();  // what is kept may be what is lacking
     }
     try {
-      return new ArrayBuffer(blockBytes);
+      return this.#use(new ArrayBuffer(blockBytes));
     } catch (cause) {
       throw makeError('OUT_OF_MEMORY', { size: `${blockBytes} bytes`, used: `the process uses ${process.memoryUsage().arrayBuffers} bytes of buffers` }, { cause });
     }
@@ -52,6 +58,7 @@ export class Allocator {
 
   /** Takes a block back that nobody uses any more. */
   release(block: ArrayBuffer): void {
+    this.#usedBytes -= block.byteLength;
     if (this.#cachedBytes + block.byteLength > CACHED_BYTES_MAX) return;
     this.#cachedBytes += block.byteLength;
     const blocks = this.#free.get(block.byteLength);
@@ -66,7 +73,18 @@ export class Allocator {
   }
 
   statistics(): MemoryStatistics {
-    return { cachedBytes: this.#cachedBytes, reusedBlocks: this.#reusedBlocks, freshBlocks: this.#freshBlocks };
+    return { usedBytes: this.#usedBytes, peakBytes: this.#peakBytes, cachedBytes: this.#cachedBytes, reusedBlocks: this.#reusedBlocks, freshBlocks: this.#freshBlocks };
+  }
+
+  /** Begins to measure the peak anew, as torch.cuda.reset_peak_memory_stats. */
+  resetPeak(): void {
+    this.#peakBytes = this.#usedBytes;
+  }
+
+  #use(block: ArrayBuffer): ArrayBuffer {
+    this.#usedBytes += block.byteLength;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#usedBytes);
+    return block;
   }
 }
 

@@ -4,7 +4,7 @@ import { threadCount } from '../device/cpu.js';
 import { numberTensor, type Tensor } from '../tensor.js';
 import { trainingTensor } from './memory.js';
 
-/** Keeps a norm of 0 from being divided by: PyTorch's. */
+/** PyTorch's: keeps the factor finite. */
 const EPSILON = 1e-6;
 
 const gradientsOf = (parameters: Iterable<Tensor>): Tensor[] => [...parameters].flatMap(({ grad }) => (grad === null ? [] : [grad]));
@@ -17,15 +17,16 @@ export function clipGradNorm(parameters: Iterable<Tensor>, normMax: number): num
   return norm;
 }
 
-/** As torch.nn.utils.clip_grads_with_norm_: these gradients are shortened as a whole vector of the length `norm` must be, of which they are a part. */
+/** As torch.nn.utils.clip_grads_with_norm_: {@link clipGradNorm} for a length that is known, such as that of gradients whose parts are on several ranks. */
 export function clipGradsWithNorm(parameters: Iterable<Tensor>, normMax: number, norm: number): void {
   const factor = normMax / (norm + EPSILON);
   if (factor >= 1) return;
-  using number = numberTensor(factor);
+  const multiplier = numberTensor(factor);
   for (const gradient of gradientsOf(parameters)) {
-    gradient.device.map('multiply', gradient, gradient, number);
+    gradient.device.map('multiply', gradient, gradient, multiplier);
     gradient.storage.version++;
   }
+  multiplier.dispose();
 }
 
 /** The length of all gradients, taken as one vector. */

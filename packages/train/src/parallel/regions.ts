@@ -11,7 +11,7 @@
 import type { Communicator } from '@muster/collective';
 import { autograd, defaultGenerator, noGrad, type Tensor } from '@muster/tensor';
 import { invalidArgument } from '../failure.js';
-import { shardOf } from '../machine/shards.js';
+import { spanOf } from './shard-layout.js';
 
 type Numbers = Parameters<Communicator['allReduce']>[0];
 
@@ -59,7 +59,7 @@ export function ownIndices(indices: Tensor, count: number, group: Communicator):
     const [least, most] = [indices.amin().item(), indices.amax().item()];
     if (least < 0 || most >= count) throw invalidArgument(`indices from ${least} to ${most}`, `from 0 to ${count - 1}`);
   }
-  const { start, end } = shardOf(count, group.rank, group.size);
+  const { start, end } = spanOf(count, { rank: group.rank, ranks: group.size });
   const shifted = indices.sub(start);
   const places = shifted.clamp({ min: 0, max: end - start - 1 });
   return { places, isOwn: places.eq(shifted) };

@@ -1,7 +1,7 @@
 /** How a parameter is cut into the parts that the ranks of a tensor-parallel group hold, and put together again. */
 import { cat, noGrad, tidy, type nn, type Shape, type Tensor } from '@muster/tensor';
 import { invalidArgument } from '../failure.js';
-import { shardOf } from '../machine/shards.js';
+import { shardElements, type Span } from '../machine/shards.js';
 
 /** Which rank's part. */
 export interface ShardPlace {
@@ -30,6 +30,12 @@ export function shardLayoutsOf(model: nn.Module, prefix = ''): Map<string, Shard
   return layouts;
 }
 
+/** The rows of so many that are a rank's: equal parts, of which those at the end may be smaller. */
+export function spanOf(extent: number, { rank, ranks }: ShardPlace): Span {
+  const each = shardElements(extent, ranks);
+  return { start: Math.min(extent, rank * each), end: Math.min(extent, (rank + 1) * each) };
+}
+
 /** With the cut dimension as two: blocks, and what each is made of. */
 function inBlocks(shape: Shape, { dimension, blocks }: ShardLayout): number[] {
   return [...shape.slice(0, dimension), blocks, shape[dimension]! / blocks, ...shape.slice(dimension + 1)];
@@ -43,7 +49,7 @@ const blockExtent = ({ wholeShape, dimension, blocks }: ShardLayout): number => 
  * @throws MusterError INVALID_ARGUMENT where a rank would have nothing
  */
 export function cutShard(whole: Tensor, layout: ShardLayout, { rank, ranks }: ShardPlace): Tensor {
-  const { start, end } = shardOf(blockExtent(layout), rank, ranks);
+  const { start, end } = spanOf(blockExtent(layout), { rank, ranks });
   if (start === end) throw invalidArgument(`a parameter [${layout.wholeShape.join(', ')}] of which rank ${rank} of ${ranks} has no part`, 'larger, or the group smaller');
   const shape = layout.wholeShape.map((extent, dimension) => (dimension === layout.dimension ? layout.blocks * (end - start) : extent));
   return noGrad(() => tidy(() => whole.detach().reshape(...inBlocks(layout.wholeShape, layout)).narrow(layout.dimension + 1, start, end - start).clone().reshape(...shape)));
