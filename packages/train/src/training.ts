@@ -5,10 +5,12 @@ import { makeError } from '@muster/base';
 import { broadcastTensors, checkAgreement } from './agreement.js';
 import type { Batch, DataLoader } from './data/data-loader.js';
 import type { Columns } from './data/dataset.js';
-import { GradientReducer } from './gradient-reducer.js';
+import { invalidArgument } from './failure.js';
+import { GradientAverager } from './gradient-reducer.js';
 import type { CheckpointFolder } from './io/checkpoint-folder.js';
 import { loadLatest, saveCheckpoint } from './io/checkpoints.js';
-import type { Position, Trained } from './training-state.js';
+import { ShardedStep, type ZeroStage } from './sharded-step.js';
+import type { Position, Trained, TrainedShard } from './training-state.js';
 
 /** So many steps without a finite loss or gradient are no overflow that a smaller scale mends. */
 const NON_FINITE_STEPS_MAX = 100;
@@ -20,6 +22,8 @@ export interface TrainingOptions extends Trained {
   readonly clipGradNorm?: number;
   /** So many batches make one step of the optimizer, whose gradient is their mean; 1 unless told otherwise. */
   readonly accumulate?: number;
+  /** What ranks have a shard of instead of all, as in DeepSpeed's ZeRO: 1, the optimizer's state; 2, the gradients, too. All of all unless told otherwise. */
+  readonly zero?: ZeroStage;
   /** In which type operations compute that need no more; f32 unless told otherwise. f16 wants a scaler. */
   readonly dtype?: 'bf16' | 'f16';
 }
@@ -52,6 +56,16 @@ export interface TrainingPlace {
 /** What the forward pass of a batch computes: the loss, and what else is worth knowing. */
 export type Computed = Tensor | { readonly loss: Tensor; readonly metrics: Readonly<Record<string, number>> };
 
+/** @throws MusterError INVALID_ARGUMENT */
+function checkOptions({ model, optimizer, accumulate = 1, clipGradNorm: normMax = 1, zero }: TrainingOptions): void {
+  if (!Number.isInteger(accumulate) || accumulate < 1) throw invalidArgument(`accumulate: ${accumulate}`, 'a whole number of batches, one or more');
+  if (!(normMax > 0)) throw invalidArgument(`clipGradNorm: ${normMax}`, 'above 0');
+  if (zero !== undefined && zero !== 1 && zero !== 2) throw invalidArgument(`zero: ${String(zero)}`, 'stage 1 or 2');
+  const own = new Set(model.parameters());
+  const foreign = optimizer.parameters.filter((parameter) => !own.has(parameter)).length;
+  if (foreign > 0) throw invalidArgument(`an optimizer with ${foreign} parameters that are not the model's`, 'made from the model that is trained: others would differ between the ranks');
+}
+
 /**
  * One training on one rank: made by {@link Rank.train}.
  *
@@ -63,8 +77,8 @@ export type Computed = Tensor | { readonly loss: Tensor; readonly metrics: Reado
 export class Training {
   readonly #options: TrainingOptions & { readonly accumulate: number };
   readonly #place: TrainingPlace;
-  readonly #reducer: GradientReducer;
-  #position: Position;
+  readonly #reducer: GradientAverager | ShardedStep;
+  #position: Position = { step: 0, examples: 0 };
   /** Batches since the last step of the optimizer. */
   #accumulated = 0;
   /** Sums over them. */
@@ -75,21 +89,29 @@ export class Training {
   #steppedMs = performance.now();
   #breathedMs = performance.now();
 
-  private constructor(options: TrainingOptions, place: TrainingPlace, { step, examples }: Position) {
-    this.#options = { ...options, accumulate: options.accumulate ?? 1 };
+  private constructor(options: TrainingOptions, place: TrainingPlace) {
+    const { model, optimizer, zero, accumulate = 1 } = options;
+    this.#options = { ...options, accumulate };
     this.#place = place;
-    this.#position = { step, examples };
-    this.#reducer = new GradientReducer(options.model.namedParameters(), place.communicator);
+    this.#reducer = zero === undefined ? new GradientAverager(model.namedParameters(), place.communicator) : new ShardedStep(zero, model.namedParameters(), optimizer, place.communicator);
   }
 
   /** Every rank calls it. Goes on from the last checkpoint, or from rank 0's weights. @throws MusterError INVALID_ARGUMENT, COLLECTIVE, STORAGE */
   static async begin(options: TrainingOptions, place: TrainingPlace): Promise<Training> {
     const tensors = new Map(options.model.namedTensors());
     await checkAgreement(tensors, place.communicator);
-    const progress = place.checkpoints === null ? null : await loadLatest(options, place.checkpoints.folder, place);
+    checkOptions(options);
+    const training = new Training(options, place);
+    const progress = place.checkpoints === null ? null : await loadLatest(training.#trained, place.checkpoints.folder, place);
     if (progress === null) await broadcastTensors(tensors.values(), place.communicator);
+    else training.#position = { step: progress.step, examples: progress.examples };
     for (const record of progress?.records ?? []) place.report(record);
-    return new Training(options, place, progress ?? { step: 0, examples: 0 });
+    return training;
+  }
+
+  /** What checkpoints keep. */
+  get #trained(): TrainedShard {
+    return { ...this.#options, shards: this.#reducer instanceof ShardedStep ? this.#reducer.spans() : null };
   }
 
   /** How many steps the optimizer has made, those before a restart included. */
@@ -118,13 +140,13 @@ export class Training {
    */
   async step(compute: () => Computed): Promise<boolean> {
     const { accumulate } = this.#options;
-    this.#reducer.isPaused = this.#accumulated + 1 < accumulate;
+    this.#reducer.beginBatch({ isFirst: this.#accumulated === 0, isLast: this.#accumulated + 1 === accumulate });
     this.#differentiate(compute);
+    await this.#reducer.endBatch();
     this.#accumulated++;
     this.#position = { ...this.#position, examples: this.#position.examples + this.#examplesInBatch * this.#place.communicator.size };
     if (this.#accumulated < accumulate) return false;
-    await this.#reducer.finish();
-    const isSkipped = !this.#optimize();
+    const isSkipped = !(await (this.#reducer instanceof ShardedStep ? this.#optimizeShard(this.#reducer) : this.#optimize()));
     this.#position = { ...this.#position, step: this.#position.step + 1 };
     await this.#conclude(isSkipped);
     return true;
@@ -154,7 +176,20 @@ export class Training {
     const hasStepped = scaler?.step(optimizer) ?? (optimizer.step(), true);
     scaler?.update();
     schedule?.step();
+    model.zeroGrad();
+    return hasStepped;
+  }
+
+  /** As {@link #optimize}, of this rank's shard. */
+  async #optimizeShard(shard: ShardedStep): Promise<boolean> {
+    const { optimizer, scaler, schedule, clipGradNorm: normMax } = this.#options;
+    await scaler?.unscaleTogether(optimizer, (found) => shard.agree(found));
+    if (normMax !== undefined) await shard.clip(normMax);
+    const hasStepped = scaler?.step(optimizer) ?? (optimizer.step(), true);
+    scaler?.update();
+    schedule?.step();
     optimizer.zeroGrad();
+    if (hasStepped) await shard.gather();
     return hasStepped;
   }
 
@@ -175,7 +210,7 @@ export class Training {
     this.#steppedMs = nowMs;
     this.#accumulated = 0;
     this.#sums = new Map();
-    if (checkpoints !== null && step % checkpoints.everySteps === 0) await saveCheckpoint(this.#options, { ...this.#position, records: unfetched() }, { ...checkpoints, communicator });
+    if (checkpoints !== null && step % checkpoints.everySteps === 0) await saveCheckpoint(this.#trained, { ...this.#position, records: unfetched() }, { ...checkpoints, communicator });
     if (nowMs - this.#breathedMs > BREATH_MS) {
       await new Promise((resolve) => setImmediate(resolve));
       this.#breathedMs = performance.now();

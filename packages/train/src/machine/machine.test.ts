@@ -2,11 +2,11 @@
 import { seededRandom, type Random } from '@muster/base';
 import t from 'tap';
 import { BucketLine } from './bucket-line.js';
-import { planBuckets, type GradientShape } from './bucket-plan.js';
+import { planBuckets, type BucketSlot, type GradientShape } from './bucket-plan.js';
 import { groupName, MESH_AXES, meshSize, placeOf, rankAt, ranksAlong, type MeshShape } from './device-mesh.js';
 import { pipelineSchedule, type PipelineStep } from './pipeline-schedule.js';
+import { overlap, shardElements, slotShard, type Span } from './shards.js';
 import { planStages } from './stage-plan.js';
-import { reshard, shardElements, shardOf } from './shards.js';
 
 const integer = (random: Random, from: number, to: number): number => from + Math.floor(random.next() * (to - from + 1));
 
@@ -141,26 +141,23 @@ t.test('a mesh', async (t) => {
 });
 
 t.test('shards', async (t) => {
-  t.strictSame([0, 1, 2].map((rank) => shardOf(7, rank, 3)), [{ start: 0, end: 3 }, { start: 3, end: 6 }, { start: 6, end: 7 }]);
-  t.strictSame([0, 1, 2, 3].map((rank) => shardOf(5, rank, 4)), [{ start: 0, end: 2 }, { start: 2, end: 4 }, { start: 4, end: 5 }, { start: 5, end: 5 }]);
+  const slot = { gradient: 0, offset: 2, elementCount: 4 };
+  t.strictSame([0, 1, 2].map((rank) => slotShard(slot, 7, { rank, ranks: 3 })), [{ start: 0, end: 1 }, { start: 1, end: 4 }, { start: 4, end: 4 }]);
 
-  t.test('are cut anew when ranks become more or fewer', async (t) => {
+  t.test('hold every element of a bucket once, and are put together from those of other ranks', async (t) => {
     for (let seed = 1; seed <= 200; seed++) {
       const random = seededRandom(seed);
-      const elementCount = integer(random, 0, 60);
-      const ranks = integer(random, 1, 9);
-      const oldRanks = integer(random, 1, 9);
-      const whole = Array.from({ length: elementCount }, (_, element) => element);
-      const old = Array.from({ length: oldRanks }, (_, rank) => whole.slice(rank * shardElements(elementCount, oldRanks), (rank + 1) * shardElements(elementCount, oldRanks)));
-      const cut = Array.from({ length: ranks }, (_, rank) => {
-        const { start, end } = shardOf(elementCount, rank, ranks);
-        const shard = Array<number>(end - start).fill(-1);
-        for (const piece of reshard(elementCount, { rank, ranks, oldRanks })) {
-          for (let index = 0; index < piece.elementCount; index++) shard[piece.to + index] = old[piece.oldRank]![piece.from + index]!;
-        }
-        return shard;
-      });
-      t.strictSame(cut.flat(), whole, `seed ${seed}`);
+      const [bucket] = planBuckets(Array.from({ length: integer(random, 1, 6) }, (_, index): GradientShape => ({ name: `p${index}`, elementCount: integer(random, 1, 12), dtype: 'f32', elementBytes: 4 })));
+      const cut = (slot: BucketSlot, ranks: number): Span[] => Array.from({ length: ranks }, (_, rank) => slotShard(slot, bucket!.elementCount, { rank, ranks }));
+      const [ranks, oldRanks] = [integer(random, 1, 9), integer(random, 1, 9)];
+      for (const slot of bucket!.slots) {
+        const elements = (spans: readonly Span[]): number[] => spans.flatMap(({ start, end }) => Array.from({ length: end - start }, (_, index) => start + index));
+        const old = cut(slot, oldRanks);
+        t.strictSame(elements(old), [...Array(slot.elementCount).keys()], `seed ${seed}`);
+        for (const own of cut(slot, ranks)) t.strictSame(elements(old.flatMap((span) => overlap(own, span) ?? [])), elements([own]));
+      }
+      const sizes = Array.from({ length: ranks }, (_, rank) => bucket!.slots.reduce((sum, slot) => sum + slotShard(slot, bucket!.elementCount, { rank, ranks }).end - slotShard(slot, bucket!.elementCount, { rank, ranks }).start, 0));
+      t.ok(Math.max(...sizes) <= shardElements(bucket!.elementCount, ranks), 'in equal parts');
     }
   });
 });
