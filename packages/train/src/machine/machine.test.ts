@@ -6,6 +6,7 @@ import { planBuckets, type BucketSlot, type GradientShape } from './bucket-plan.
 import { groupName, MESH_AXES, meshSize, placeOf, rankAt, ranksAlong, type MeshShape } from './device-mesh.js';
 import { pipelineSchedule, type PipelineStep } from './pipeline-schedule.js';
 import { overlap, shardElements, slotShard, type Span } from './shards.js';
+import { planStages } from './stage-plan.js';
 
 const integer = (random: Random, from: number, to: number): number => from + Math.floor(random.next() * (to - from + 1));
 
@@ -101,6 +102,24 @@ t.test('a pipeline', async (t) => {
       }
     }
   });
+});
+
+t.test('modules are shared among stages so that the dearest stage is as cheap as it can be', async (t) => {
+  const dearest = (costs: readonly number[], counts: readonly number[]): number => {
+    let start = 0;
+    return Math.max(...counts.map((count) => costs.slice(start, (start += count)).reduce((sum, cost) => sum + cost, 0)));
+  };
+  const plans = (modules: number, stages: number): number[][] =>
+    (stages === 1 ? [[modules]] : Array.from({ length: modules - stages + 1 }, (_, more) => plans(modules - more - 1, stages - 1).map((rest) => [more + 1, ...rest])).flat());
+  for (let seed = 1; seed <= 100; seed++) {
+    const random = seededRandom(seed);
+    const costs = Array.from({ length: integer(random, 1, 8) }, () => integer(random, 0, 9));
+    const stages = integer(random, 1, costs.length);
+    const counts = planStages(costs, stages);
+    const all = plans(costs.length, stages);
+    t.ok(all.some((plan) => plan.join() === counts.join()), `seed ${seed}`);
+    t.equal(dearest(costs, counts), Math.min(...all.map((plan) => dearest(costs, plan))));
+  }
 });
 
 t.test('a mesh', async (t) => {
