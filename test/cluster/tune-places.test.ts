@@ -126,7 +126,7 @@ t.test('population-based training goes on in place: a class takes over a checkpo
   const options = { space: { rate: uniform(0, 1) }, metric: 'height', mode: 'max', loggers: [], trials: 4, maxConcurrent: 1, scheduler: pbt({ intervalEpochs: 3, quantile: 0.5 }), storage } as const;
   const result = await tune(Climber, { ...options, resources: { cpus: 0.5 } });
   t.same(result.trials.map(({ status, step }) => [status, step]), Array.from({ length: 4 }, () => ['completed', 9]));
-  const { records } = readExperiment(storage);
+  const records = [...readExperiment(storage).records];
   const exploits = records.flatMap((record) => (record.kind === 'report' && record.decision.kind === 'exploit' ? [record.id] : []));
   t.ok(exploits.length > 0, 'somebody went on from somebody else');
   for (const { id, config, metrics } of result.trials) {

@@ -104,7 +104,7 @@ t.test('a trial whose worker dies goes on from its last checkpoint, and its repo
   }, { ...QUIET, trials: 1, storage });
   t.match(result.best, { step: 6, attempts: 2, metrics: { loss: 15, attempt: 2 } });
   t.equal((result.best.checkpoint as { sum: number }).sum, 15);
-  const { records } = readExperiment(storage);
+  const records = [...readExperiment(storage).records];
   t.same(records.flatMap((record) => (record.kind === 'report' ? [record.step] : [])), [1, 2, 3, 4, 5, 6]);
   t.equal(records.filter(({ kind }) => kind === 'retry').length, 1);
   t.same(readdirSync(join(storage, 'checkpoints')), ['trial-1-step-6.bin'], 'only the last checkpoint is kept');
@@ -121,7 +121,7 @@ t.test('a trial whose checkpoint was removed starts from its beginning, and what
   await t.rejects(tune(trainable, { ...options, loggers: [heard], signal: abort.signal }), { message: 'enough' });
   rmSync(join(storage, 'checkpoints'), { recursive: true });
   t.match((await tune(trainable, options)).best, { step: 5, metrics: { startEpoch: 0 }, checkpoint: 4 });
-  t.same(readExperiment(storage).records.flatMap((record) => (record.kind === 'report' ? [record.step] : [])), [1, 2, 3, 4, 5]);
+  t.same([...readExperiment(storage).records].flatMap((record) => (record.kind === 'report' ? [record.step] : [])), [1, 2, 3, 4, 5]);
 });
 
 t.test('a stopped trial ends at its report, whether it catches errors, asks, or returns something', async (t) => {
@@ -147,7 +147,7 @@ t.test('population-based training goes on from the checkpoints of others', async
       await trial.report({ value }, { checkpoint: value });
     }
   }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, resources: { cpus: 0.25 }, scheduler: pbt({ intervalEpochs: 3, quantile: 0.5 }), storage });
-  const { records } = readExperiment(storage);
+  const records = [...readExperiment(storage).records];
   const exploits = records.filter((record) => record.kind === 'report' && record.decision.kind === 'exploit');
   t.ok(exploits.length > 0, 'somebody went on from somebody else');
   t.same(result.trials.map(({ step }) => step), [12, 12, 12, 12]);
@@ -198,7 +198,7 @@ t.test('a driver that is killed again and again loses no trial that has ended an
   let deaths = 0;
   for (const diesAfter of [1, 2, 3, 4, 5, 6, 7, 3, 2, 5, 0]) if ((await run(broken, diesAfter)) === 'SIGKILL') deaths++;
   t.ok(deaths >= 8, `it was killed ${deaths} times`);
-  const story = (folder: string): unknown[] => readExperiment(folder).records.map((record) => ({ ...record, atMs: 0, startedAt: 0, name: '' }));
+  const story = (folder: string): unknown[] => [...readExperiment(folder).records].map((record) => ({ ...record, atMs: 0, startedAt: 0, name: '' }));
   t.same(story(broken), story(whole));
 });
 
@@ -218,10 +218,10 @@ t.test('a driver that is killed while trials run side by side keeps those that h
     t.equal(await program.ended, diesAfter === 0 ? '0' : 'SIGKILL', program.stderr);
     const { table } = readExperiment(storage);
     for (const [id, was] of ended) t.same(asEnded(table.get(id)), was, `trial ${id}`);
-    for (const row of table.rows) if (row.status !== 'running') ended.set(row.id, structuredClone(asEnded(row)));
+    for (const row of table.rows()) if (row.status !== 'running') ended.set(row.id, structuredClone(asEnded(row)));
   }
   t.equal(ended.size, 12);
-  const { records } = readExperiment(storage);
+  const records = [...readExperiment(storage).records];
   t.equal(new Set(records.flatMap((record) => (record.kind === 'report' ? [`${record.id}/${record.step}`] : []))).size, 36, 'each step of each trial');
   t.equal(records.filter(({ kind }) => kind === 'report').length, 36, 'and each once');
 });
@@ -242,7 +242,7 @@ t.test('when the mailbox dies, trials report again and nobody notices', async (t
   }, { ...QUIET, trials: 2, maxConcurrent: 2, storage, loggers: [killer] });
   t.ok(killed.size > 0, `it was killed ${killed.size} times`);
   t.same(result.trials.map(({ status, step, attempts }) => [status, step, attempts]), [['completed', 12, 1], ['completed', 12, 1]]);
-  t.equal(readExperiment(storage).records.filter(({ kind }) => kind === 'report').length, 24);
+  t.equal([...readExperiment(storage).records].filter(({ kind }) => kind === 'report').length, 24);
 });
 
 t.test('shut down in the middle, an experiment rejects', async (t) => {

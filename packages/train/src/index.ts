@@ -2,6 +2,8 @@
 export { collective } from '@muster/collective';
 export { dataset, type ColumnArray, type Columns, type Dataset } from './data/dataset.js';
 export { DataLoader, type Batch, type LoaderOptions } from './data/data-loader.js';
+export { joinTraining, type JoinOptions } from './join-training.js';
+export type { CheckpointOptions } from './checkpoint-plan.js';
 export { DataParallelTrainer, type TrainerOptions, type TrainingResult } from './trainer.js';
 export type { Rank, RankFunction } from './rank.js';
 export { Training, type Computed, type StepRecord, type TrainingOptions } from './training.js';

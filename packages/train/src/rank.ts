@@ -34,12 +34,50 @@ export interface RankOptions {
   readonly checkpoints: { readonly path: string; readonly everySteps: number; readonly keep: number } | null;
   /** That native kernels of one rank use. */
   readonly threads: number;
+  /** Tells the communicators of one start of a gang apart. */
+  readonly name: string;
 }
 
 /** What happened on rank 0 since it was last asked. */
 export interface RankNews {
   readonly records: readonly StepRecord[];
   readonly warnings: readonly string[];
+}
+
+/** Who hears of a training on one rank. */
+export interface RankListener {
+  /** Called after every step; numbers are means over the ranks. */
+  readonly report: (record: StepRecord) => void;
+  /** Reported steps that nobody knows of yet: a checkpoint keeps them. */
+  readonly unfetched: () => readonly StepRecord[];
+  /** Something that a person should read. */
+  readonly warn: (text: string) => void;
+}
+
+/** Trains on this member of a gang, from the last checkpoint to the end. When it fails here it fails at every rank. @throws what the function throws */
+export async function runRank<R>(work: RankFunction<R>, { checkpoints, threads, name }: RankOptions, listener: RankListener): Promise<R> {
+  const gang = context().gang!;
+  setThreads(threads);
+  const communicator = await collective(gang, { name });
+  const place: TrainingPlace = { ...listener, communicator, checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) } };
+  let training: Training | null = null;
+  const rank: Rank = {
+    rank: gang.rank, size: gang.size, incarnation: gang.incarnation, communicator,
+    loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: gang.rank, ranks: gang.size }),
+    train: async (options) => {
+      if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
+      return (training = await Training.begin(options, place));
+    },
+  };
+  try {
+    return await work(rank);
+  } catch (error) {
+    communicator.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);
+    throw error;
+  } finally {
+    (training as Training | null)?.[Symbol.dispose]();
+    communicator.close();
+  }
 }
 
 /** A member of a trainer's gang. */
@@ -54,29 +92,17 @@ export class RankActor<R> {
     this.#options = options;
   }
 
-  /** Trains from the last checkpoint to the end. When it fails here it fails at every rank. */
-  async run(): Promise<R> {
-    const gang = context().gang!;
-    setThreads(this.#options.threads);
-    const communicator = await collective(gang, { name: 'train' });
-    let training: Training | null = null;
-    const rank: Rank = {
-      rank: gang.rank, size: gang.size, incarnation: gang.incarnation, communicator,
-      loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: gang.rank, ranks: gang.size }),
-      train: async (options) => {
-        if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
-        return (training = await Training.begin(options, this.#place(communicator)));
+  run(): Promise<R> {
+    const isFirst = context().gang!.rank === 0;
+    return runRank(this.#work, this.#options, {
+      report: (record) => {
+        if (!isFirst) return;
+        if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
+        this.#records.push(record);
       },
-    };
-    try {
-      return await this.#work(rank);
-    } catch (error) {
-      communicator.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);
-      throw error;
-    } finally {
-      (training as Training | null)?.[Symbol.dispose]();
-      communicator.close();
-    }
+      unfetched: () => this.#records,
+      warn: (text) => this.#warnings.push(text),
+    });
   }
 
   news(): RankNews {
@@ -84,20 +110,5 @@ export class RankActor<R> {
     this.#records = [];
     this.#warnings = [];
     return news;
-  }
-
-  #place(communicator: Communicator): TrainingPlace {
-    const { checkpoints } = this.#options;
-    return {
-      communicator,
-      checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) },
-      report: (record) => {
-        if (communicator.rank !== 0) return;
-        if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
-        this.#records.push(record);
-      },
-      unfetched: () => this.#records,
-      warn: (text) => this.#warnings.push(text),
-    };
   }
 }

@@ -1,21 +1,16 @@
 /** A training from the driver's side: the gang, its restarts, and what is heard of it. */
 import { gang, get, kill, MusterError, type GangHandle, type GangOptions } from '@muster/core';
-import { resolve } from 'node:path';
+import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
 import { invalidArgument } from './failure.js';
 import { TrainingProgress } from './progress.js';
 import { RankActor, type RankFunction, type RankOptions } from './rank.js';
 import type { StepRecord } from './training.js';
 
 const NEWS_INTERVAL_MS = 250;
-const CHECKPOINTS_KEPT = 2;
 
-export interface TrainerOptions extends Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
+export interface TrainerOptions extends CheckpointOptions, Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
   /** How many workers train together. */
   readonly ranks: number;
-  /** The folder of the checkpoints, which every rank must reach under this path; a training that is begun again goes on from the last one there. None: a restart begins anew. */
-  readonly storage?: string;
-  /** When one is written, and how many are kept: 2 unless told otherwise. Default: after every 100th step. */
-  readonly checkpoint?: { readonly everySteps: number; readonly keep?: number };
   /** Threads that one rank computes with; its cpus, at least one, unless told otherwise. */
   readonly threads?: number;
   /** False: nothing is shown. Default: a line in the terminal. */
@@ -48,13 +43,13 @@ export interface TrainingResult<R> {
 export class DataParallelTrainer<R> {
   readonly #work: RankFunction<R>;
   readonly #options: TrainerOptions;
+  readonly #checkpoints: RankOptions['checkpoints'];
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(work: RankFunction<R>, options: TrainerOptions) {
-    const { ranks, checkpoint: { everySteps = 1, keep = 1 } = {}, storage, checkpoint } = options;
+    const { ranks } = options;
     if (!Number.isInteger(ranks) || ranks < 1) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
-    if (!Number.isInteger(everySteps) || everySteps < 1 || !Number.isInteger(keep) || keep < 1) throw invalidArgument('checkpoint', 'everySteps and keep of one or more');
-    if (checkpoint && storage === undefined) throw invalidArgument('checkpoint without storage', 'with the folder that checkpoints go to');
+    this.#checkpoints = checkpointPlan(options);
     this.#work = work;
     this.#options = options;
   }
@@ -64,11 +59,8 @@ export class DataParallelTrainer<R> {
    * @throws what the function throws at a rank; UnschedulableError, GangDiedError, CollectiveError; MusterError TRAINING, STORAGE
    */
   async fit(): Promise<TrainingResult<R>> {
-    const { ranks, storage, checkpoint, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
-    const options: RankOptions = {
-      checkpoints: storage === undefined ? null : { path: resolve(storage), everySteps: checkpoint?.everySteps ?? 100, keep: checkpoint?.keep ?? CHECKPOINTS_KEPT },
-      threads: threads ?? Math.max(1, Math.floor(cpus)),
-    };
+    const { ranks, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
+    const options: RankOptions = { checkpoints: this.#checkpoints, threads: threads ?? Math.max(1, Math.floor(cpus)), name: 'train' };
     const { gpus, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
     const members = await gang(RankActor<R>, {
       gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: ranks, maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,

@@ -40,7 +40,7 @@ export function define(command: Command): void {
     .action((folder: string, options: { json?: boolean; csv?: boolean }) => {
       const experiment = readExperiment(resolve(folder));
       if (options.json) printJson(asData(experiment));
-      else if (options.csv) for (const line of csvLines(experiment.table.rows)) process.stdout.write(line);
+      else if (options.csv) for (const line of csvLines(experiment.table)) process.stdout.write(line);
       else printText(describe(experiment));
     });
   const report = command.command('report').description('write an experiment\'s charts and trials as one HTML page that needs no network')
@@ -81,12 +81,12 @@ async function runSweep(file: string, options: SweepOptions): Promise<void> {
 }
 
 function describe({ begin, table, finished }: ReadExperiment): string {
-  const view = { begin, table, trials: finished === null ? Infinity : table.rows.length, elapsedMs: table.lastAtMs };
-  const failures = table.rows.filter(({ status }) => status === 'failed').slice(-3).map(({ id, endReason }) => `trial ${id} failed: ${endReason.split('\n', 1)[0]}`);
+  const view = { begin, table, trials: finished === null ? Infinity : table.begun, elapsedMs: table.lastAtMs };
+  const failures = [...table.rows()].filter(({ status }) => status === 'failed').slice(-3).map(({ id, endReason }) => `trial ${id} failed: ${endReason.split('\n', 1)[0]}`);
   return [
     statusLine(view), finished === null ? 'not finished: it runs, or can be resumed' : `finished: ${finished}`, '',
     ...trialLines({ ...view, rowsMax: ROWS_SHOWN, columnsMax: process.stdout.columns || DEFAULT_COLUMNS }), ...(failures.length > 0 ? ['', ...failures] : []),
   ].join('\n');
 }
 
-const asData = ({ begin, table, finished }: ReadExperiment): object => ({ experiment: begin, finished, best: table.best, paretoFront: table.paretoFront().map(({ id }) => id), trials: table.rows });
+const asData = ({ begin, table, finished }: ReadExperiment): object => ({ experiment: begin, finished, best: table.best, paretoFront: table.paretoFront().map(({ id }) => id), trials: [...table.rows()] });

@@ -71,17 +71,17 @@ export class Experiment {
   next(nowMs: number): Next {
     const why = this.#budget.whyNoMore(this.table, nowMs);
     if (why !== null) return { kind: 'finished', reason: why };
-    const id = String(this.table.rows.length + 1);
+    const id = String(this.table.begun + 1);
     const suggestion = this.#suggest(id);
     if (suggestion.kind !== 'trial') return suggestion;
     this.#write({ kind: 'trial', id, config: asJson(suggestion.config), reason: suggestion.reason, isInitial: suggestion.isInitial, atMs: nowMs });
-    return { kind: 'start', trial: this.table.get(id)! };
+    return { kind: 'start', trial: this.table.runningRow(id)! };
   }
 
   /** What becomes of a trial that has reported. A report that was answered before gets the same answer. */
   report({ trialId, step, metrics, hasCheckpoint }: Report, nowMs: number): RecordedDecision {
-    const row = this.table.get(trialId);
-    if (row?.status !== 'running') return { kind: 'stop', reason: 'the trial has ended already' };
+    const row = this.table.runningRow(trialId);
+    if (!row) return { kind: 'stop', reason: 'the trial has ended already' };
     if (step < row.step) return { kind: 'continue', reason: 'this step was reported before' };
     if (step === row.step && row.lastDecision) return row.lastDecision.kind === 'exploit' ? { kind: 'continue', reason: 'it goes on from there' } : row.lastDecision;
     const decision = this.#decide({ trialId, step, metrics }, nowMs);
@@ -91,8 +91,8 @@ export class Experiment {
 
   /** A trial has ended. What ends a second time is ignored. */
   end(trialId: string, outcome: Outcome, nowMs: number): void {
-    const row = this.table.get(trialId);
-    if (row?.status !== 'running') return;
+    const row = this.table.runningRow(trialId);
+    if (!row) return;
     const record = this.#endOf(row, outcome, nowMs);
     this.#tellEnd(record);
     this.#write(record);
@@ -100,8 +100,8 @@ export class Experiment {
 
   /** An attempt broke off: whether there is another one. The trial has ended where there is none. */
   brokeOff(trialId: string, cause: string, nowMs: number): boolean {
-    const row = this.table.get(trialId);
-    if (row?.status !== 'running') return false;
+    const row = this.table.runningRow(trialId);
+    if (!row) return false;
     if (row.attempt <= this.#plan.retries) {
       this.#write({ kind: 'retry', id: trialId, cause, atMs: nowMs });
       return true;
@@ -122,8 +122,8 @@ export class Experiment {
 
   /** After a replay: the trials that were running, which start again from their last checkpoints. Those that had been told to stop have ended. */
   interrupted(nowMs: number): TrialRow[] {
-    for (const row of this.table.rows) if (row.status === 'running' && row.lastDecision?.kind === 'stop') this.end(row.id, { status: 'stopped', reason: row.lastDecision.reason }, nowMs);
-    return this.table.rows.filter(({ status }) => status === 'running');
+    for (const { id, lastDecision } of this.table.runningRows()) if (lastDecision?.kind === 'stop') this.end(id, { status: 'stopped', reason: lastDecision.reason }, nowMs);
+    return this.table.runningRows();
   }
 
   /** Nothing more will be tried. */
@@ -233,7 +233,7 @@ export class Experiment {
     if (record.kind !== 'end') return;
     this.#configs.delete(record.id);
     if (record.metrics) this.#spend(record.id, record.metrics);
-    this.#budget.ended(record.status === 'failed' ? null : (this.table.valuesOf(record.metrics)?.[0] ?? null));
+    this.#budget.ended(record.id, record.status === 'failed' ? null : (this.table.valuesOf(record.metrics)?.[0] ?? null));
   }
 
   #spend(trialId: string, metrics: Metrics): void {

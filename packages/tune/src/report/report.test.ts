@@ -84,7 +84,7 @@ t.test('tables and lines: the best first, what runs below, and cells that CSV mu
   t.equal(lines[1]!.split(/\s+/)[0], table.best!.id);
   t.match(lines[6], /^3 +running/);
   t.ok(lines.every((line) => line.length <= 60));
-  const [heading, first] = [...csvLines(table.rows)];
+  const [heading, first] = [...csvLines(table)];
   t.equal(heading, 'trial,status,step,attempts,durationMs,reason,endReason,config.lr,config.noise,config.kind,metrics.loss,metrics.speed\r\n');
   t.match(first, /,"a""b,c",/);
   t.end();
