@@ -19,17 +19,18 @@ export {
 } from './operations/arithmetic.js';
 export { dropout, gelu, leakyRelu, logSoftmax, relu, silu, softmax } from './operations/activations.js';
 export { scaledDotProductAttention, type AttentionOptions } from './operations/attention.js';
-export { avgPool2d, conv2d, maxPool2d, type ConvolutionOptions, type Pair, type PoolOptions } from './operations/convolution.js';
-export { cat, embedding, gather, indexSelect, lowerTriangle, stack, tril } from './operations/indexing.js';
+export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, type AveragePoolOptions, type ConvolutionOptions, type MaxPoolOptions, type Pair, type PoolOptions } from './operations/convolution.js';
+export { cat, embedding, gather, indexSelect, lowerTriangle, stack, tril, triu } from './operations/indexing.js';
 export {
   binaryCrossEntropy, binaryCrossEntropyWithLogits, crossEntropy, huberLoss, klDivergence, l1Loss, mseLoss, nllLoss, type CrossEntropyOptions, type LossOptions, type Reduction,
 } from './operations/losses.js';
 export { batchNorm, groupNorm, layerNorm, type BatchNormOptions, type BatchStatistics, type LayerNormOptions } from './operations/normalization.js';
 export { linear, matmul } from './operations/products.js';
-export { amax, amin, any, argmax, mean, sum, variance, type ReduceOptions } from './operations/reductions.js';
+export { all, amax, amin, any, argmax, argmin, logsumexp, mean, std, sum, variance, type ReduceOptions } from './operations/reductions.js';
 export { autocast, type AutocastOptions } from './amp/autocast.js';
 export { GradScaler, type GradScalerOptions } from './amp/grad-scaler.js';
 export { fromSafetensors, loadSafetensors, saveSafetensors, toSafetensors, type Safetensors } from './safetensors.js';
+export { exportOnnx, type DynamicAxes, type OnnxOptions } from './onnx/export.js';
 export { clipGradNorm, clipGradsWithNorm, gradNorm } from './optim/clip.js';
 export * as autograd from './autograd/index.js';
 export * as nn from './nn/index.js';

@@ -4,7 +4,7 @@ import { defaultGenerator } from '../random.js';
 import { tidy } from '../scope.js';
 import { viewOf, type Tensor } from '../tensor.js';
 import { backward } from './backward.js';
-import { apply, enableGrad, type Operation } from './graph.js';
+import { apply, enableGrad, isGradEnabled, type Operation } from './graph.js';
 
 type Segment = (...inputs: Tensor[]) => Tensor;
 
@@ -43,5 +43,6 @@ function detached(tensor: Tensor, wantsGradient: boolean): Tensor {
  * @example const x = checkpoint((x) => block.forward(x), input);
  */
 export function checkpoint(segment: Segment, ...inputs: Tensor[]): Tensor {
+  if (!isGradEnabled()) return segment(...inputs);  // nothing would be kept
   return apply(checkpointed, inputs, { segment, randomState: defaultGenerator.position, cast: autocastState() });
 }

@@ -169,10 +169,30 @@ export function tril(input: Tensor, diagonal = 0): Tensor {
   return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, diagonal), input, 0);
 }
 
+/** Numbers on and above the diagonal of the last two dimensions (or the `diagonal`-th above it), and zeros. */
+export function triu(input: Tensor, diagonal = 0): Tensor {
+  if (input.rank < 2) throw tensorError('triu', [input], 'it takes 2 dimensions at least');
+  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, diagonal - 1), 0, input);
+}
+
+interface Triangle {
+  readonly rows: number;
+  readonly columns: number;
+  readonly diagonal: number;
+}
+
+const LOWER_TRIANGLE: Operation<Triangle> = {
+  name: 'tril',
+  forward(_, __, { rows, columns, diagonal }) {
+    const mask = filled([rows, columns], 0, 'bool');
+    const memory = mask.storage.memory as Uint8Array;
+    for (let row = 0; row < rows; row++) memory.fill(1, row * columns, row * columns + Math.max(0, Math.min(columns, row + 1 + diagonal)));
+    return mask;
+  },
+  backward: () => [],
+};
+
 /** A bool: whether a column is at most `diagonal` right of the diagonal. */
 export function lowerTriangle(rows: number, columns: number, diagonal = 0): Tensor {
-  const mask = filled([rows, columns], 0, 'bool');
-  const memory = mask.storage.memory as Uint8Array;
-  for (let row = 0; row < rows; row++) memory.fill(1, row * columns, row * columns + Math.max(0, Math.min(columns, row + 1 + diagonal)));
-  return mask;
+  return apply(LOWER_TRIANGLE, [], { rows, columns, diagonal });
 }
