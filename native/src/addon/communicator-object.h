@@ -30,6 +30,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   Napi::Value call(const Napi::CallbackInfo& info);
   Napi::Value group(const Napi::CallbackInfo& info);
   Napi::Value abort(const Napi::CallbackInfo& info);
+  Napi::Value blame(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   /** @throws ERR_COMMUNICATOR_CLOSED after close. */

@@ -103,15 +103,17 @@ class CollectedGroup extends Calls<void> {
  */
 export class Communicator extends Calls<Promise<void>> {
   readonly #native: NativeCommunicator;
+  readonly #onClose: () => void;
   readonly id: string;
   readonly rank: number;
   readonly size: number;
   readonly debug: boolean;
 
   /** Use createCommunicator or collective. */
-  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }) {
+  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }, onClose = (): void => {}) {
     super();
     this.#native = native;
+    this.#onClose = onClose;
     this.id = id;
     this.rank = rank;
     this.size = size;
@@ -151,6 +153,7 @@ export class Communicator extends Calls<Promise<void>> {
 
   /** Leaves: the last call of every rank. What is pending fails at all ranks. Closing twice is fine. */
   close(): void {
+    this.#onClose();
     this.#native.close();
   }
 
