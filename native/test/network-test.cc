@@ -29,7 +29,7 @@ std::string hex(const muster::Digest& digest) {
 
 muster::ByteSpan bytesOf(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
 
-/** Source: FIPS 180-4's examples, and RFC 4231. */
+/** Source: FIPS 180-4's examples, RFC 4231 and RFC 5869. */
 void hashesAsPublished() {
   const auto hash = [](const std::string& text) {
     muster::Sha256 sha;
@@ -41,6 +41,8 @@ void hashesAsPublished() {
   CHECK(hash("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
   CHECK(hash(std::string(1'000'000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
   CHECK(hex(muster::hmacSha256(bytesOf("Jefe"), bytesOf("what do ya want for nothing?"))) == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK(hex(muster::hkdfSha256(bytesOf(std::string(22, '\x0b')), bytesOf({"\0\1\2\3\4\5\6\7\x08\x09\x0a\x0b\x0c", 13}), "\xf0\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8\xf9")) ==
+        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf");
   CHECK(hex(muster::hmacSha256(bytesOf(std::string(131, '\xaa')), bytesOf("Test Using Larger Than Block-Size Key - Hash Key First"))) ==
         "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
 }
@@ -67,8 +69,8 @@ void sumsAreTheSameEverywhere(muster_communicator* communicator, std::mt19937& r
   for (const std::uint64_t each : sums) CHECK(each == sums[0]);
 }
 
-void randomCalls(const Topology& topology, int calls, std::uint32_t seed) {
-  Nodes nodes(topology);
+void randomCalls(const Topology& topology, int calls, std::uint32_t seed, bool usesTls = false) {
+  Nodes nodes(topology, usesTls);
   nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
     std::mt19937 random(seed);
     for (int call = 0; call < calls && check::failures == 0; call++) {
@@ -88,6 +90,12 @@ void severalRanksANode() {
   randomCalls({0, 0, 1, 1}, 24, 4);
   randomCalls({0, 1, 1, 1, 2, 2}, 8, 5);
   randomCalls({0, 0, 0, 1}, 12, 6);
+}
+
+void overTls() {
+  randomCalls({0, 1}, 40, 8, true);
+  randomCalls({0, 1, 2}, 15, 9, true);
+  randomCalls({0, 0, 1, 1}, 12, 10, true);
 }
 
 void oneNodeAlone() { randomCalls({0, 0}, 20, 7); }
@@ -121,7 +129,7 @@ void inCircle(std::uint32_t size, const std::function<void(muster::Transport& tr
     CHECK(muster::listenOn("127.0.0.1", &listeners[rank], &places[rank].address.port) == MUSTER_OK);
   }
   check::inThreads(size, [&](std::uint32_t rank) {
-    const muster::MeshOptions options{"circle", rank, places, {}, check::kTimeoutMs, muster::Clock::now() + std::chrono::seconds(20), nullptr, nullptr};
+    const muster::MeshOptions options{"circle", rank, places, {}, false, check::kTimeoutMs, muster::Clock::now() + std::chrono::seconds(20), nullptr, nullptr};
     std::vector<muster::Lines> lines;
     CHECK(muster::connectMesh(options, listeners[rank], &lines) == MUSTER_OK);
     NoFailures owner;
@@ -196,8 +204,8 @@ void theModelChoosesByLatencyAndBandwidth() {
 }
 
 /** Messages to ranks of this node and of others in one group, large and small, all at the same time. */
-void messagesOfAGroupPassEachOther() {
-  Nodes nodes({0, 0, 1, 2});
+void messagesPassEachOther(bool usesTls) {
+  Nodes nodes({0, 0, 1, 2}, usesTls);
   nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
     for (const std::size_t count : {std::size_t{0}, std::size_t{3}, std::size_t{700'001}}) {
       std::vector<std::vector<std::int32_t>> memory;
@@ -221,6 +229,9 @@ void messagesOfAGroupPassEachOther() {
   });
 }
 
+void messagesOfAGroupPassEachOther() { messagesPassEachOther(false); }
+void messagesOfAGroupPassEachOtherOverTls() { messagesPassEachOther(true); }
+
 void aSmallMessageWaitsForNobody() {
   Nodes nodes({0, 1});
   nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
@@ -243,8 +254,10 @@ int main() {
       {"every way gives the reference's result for two to five places", everyWayForEveryNumberOfPlaces},
       {"random calls of one rank a node equal the reference", oneRankANode},
       {"random calls of several ranks a node equal the reference", severalRanksANode},
+      {"random calls over TLS equal the reference", overTls},
       {"one node alone needs no network", oneNodeAlone},
       {"messages of a group pass each other", messagesOfAGroupPassEachOther},
+      {"messages of a group pass each other over TLS", messagesOfAGroupPassEachOtherOverTls},
       {"a small message waits for nobody", aSmallMessageWaitsForNobody},
   });
 }

@@ -50,7 +50,7 @@ NetworkCommunicator::~NetworkCommunicator() = default;
 muster_code NetworkCommunicator::open(const muster_communicator_options& options, const muster_network& network, FileDescriptor listener, std::unique_ptr<RankEnd>* opened) {
   if (const muster_code code = checkNetwork(options, network); code != MUSTER_OK) return code;
   std::vector<Node> nodes;
-  MeshOptions mesh{options.id, options.rank, {}, {}, options.timeout_ms, Clock::now() + std::chrono::milliseconds(options.timeout_ms), options.is_cancelled, options.context};
+  MeshOptions mesh{options.id, options.rank, {}, {}, network.uses_tls, options.timeout_ms, Clock::now() + std::chrono::milliseconds(options.timeout_ms), options.is_cancelled, options.context};
   std::copy_n(network.key, mesh.key.size(), mesh.key.begin());
   for (std::uint32_t rank = 0; rank < options.size; rank++) {
     const muster_rank_place& place = network.ranks[rank];
@@ -197,6 +197,11 @@ muster_code NetworkCommunicator::runCollective(const muster_call& call) {
 
 void NetworkCommunicator::abort(const std::string& reason) {
   local_->abort(reason);
+  failed(failure());
+}
+
+void NetworkCommunicator::blame(std::uint32_t rank, const std::string& reason) {
+  local_->blame(rank, reason);
   failed(failure());
 }
 

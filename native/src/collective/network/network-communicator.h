@@ -42,6 +42,7 @@ class NetworkCommunicator final : public RankEnd, private TransportOwner, privat
   bool pollOneShot(std::chrono::nanoseconds) override { return false; }
   muster_code endOneShot(const muster_call& call) override { return run({&call, 1}); }
   void abort(const std::string& reason) override;
+  void blame(std::uint32_t rank, const std::string& reason) override;
 
  private:
   friend class NetworkMessages;

@@ -115,7 +115,7 @@ class Transport {
     std::size_t done = 0;
   };
   struct Line {
-    FileDescriptor socket;
+    Stream stream;
     std::deque<Outgoing> outgoing;
     std::deque<Incoming> incoming;
     FrameHeader header;
