@@ -3,7 +3,7 @@
  * decided is the experiment's; what is shown is the loggers'.
  */
 import { actor, get, kill, MusterError, type ActorHandle, type ErrorCode } from '@muster/core';
-import type { Experiment } from '../machine/experiment.js';
+import { outcomeOf, type Experiment } from '../machine/experiment.js';
 import type { RecordedDecision } from '../machine/records.js';
 import type { TrialRow } from '../machine/trial-table.js';
 import type { ResolvedOptions } from '../options.js';
@@ -149,7 +149,7 @@ export class Driver {
     const { experiment } = this.#parts;
     if (run.ending?.kind === 'exploit') return this.#start(experiment.table.get(run.trialId)!, run.process);
     this.#release(run);
-    if (run.ending) experiment.end(run.trialId, { status: 'stopped', reason: run.ending.reason }, this.#nowMs());
+    if (run.ending) experiment.end(run.trialId, outcomeOf(run.ending), this.#nowMs());
     else experiment.end(run.trialId, { status: 'completed', metrics: result.kind === 'completed' ? result.metrics : null }, this.#nowMs());
     this.#pump();
   }
