@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { asha, choice, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
+import { choice, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type SchedulerDefinition, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
 import { shutdown } from '@muster/core';
 import type { ActorRow, ListAnswer } from '@muster/head';
 import t from 'tap';
@@ -27,6 +27,11 @@ const SPACE = { x: uniform(0, 10) };
 const asEnded = (row: TrialRow | undefined): unknown => row && { config: row.config, metrics: row.metrics, status: row.status, step: row.step };
 
 const QUIET = { space: SPACE, metric: 'loss', loggers: [], resources: { cpus: 0.5 } } as const;
+
+/** Stops every trial at this step. */
+const stopsAt = (step: number): SchedulerDefinition => ({
+  name: 'stops', create: () => ({ start: () => {}, end: () => {}, state: () => null, report: (report) => ({ kind: report.step < step ? 'continue' : 'stop', reason: `step ${report.step}` }) }),
+});
 
 t.test('functions that return a number, metrics, or report them all find the best', async (t) => {
   const number = await tune(({ x }) => (x - 3) ** 2, { ...QUIET, trials: 12, maxConcurrent: 4 });
@@ -125,7 +130,6 @@ t.test('a trial whose checkpoint was removed starts from its beginning, and what
 });
 
 t.test('a stopped trial ends at its report, whether it catches errors, asks, or returns something', async (t) => {
-  const scheduler = asha({ maxEpochs: 3 });
   const result = await tune(async ({ style }, trial) => {
     for (let epoch = trial.startEpoch; epoch < 50; epoch++) {
       if (style === 'asks') {
@@ -134,8 +138,19 @@ t.test('a stopped trial ends at its report, whether it catches errors, asks, or 
       else await trial.report({ loss: 1 });
     }
     return undefined;
-  }, { ...QUIET, space: { style: choice(['asks', 'catches', 'throws']) }, initialPoints: [{ style: 'asks' }, { style: 'catches' }, { style: 'throws' }], trials: 3, scheduler });
+  }, { ...QUIET, space: { style: choice(['asks', 'catches', 'throws']) }, initialPoints: [{ style: 'asks' }, { style: 'catches' }, { style: 'throws' }], trials: 3, scheduler: stopsAt(3) });
   t.same(result.trials.map(({ status, metrics }) => [status, metrics['loss']]), Array.from({ length: 3 }, () => ['stopped', 1]));
+});
+
+t.test('a stopped trial that does not end is ended, whether it waits, works, or goes on until its signal says so', async (t) => {
+  const styles = ['waits', 'works', 'heeds its signal', 'never reports'];
+  const result = await tune(async ({ style }, trial) => {
+    if (style === 'never reports') return { loss: 5 };
+    await trial.report({ loss: styles.indexOf(style) }, { onStop: 'return' });
+    if (style === 'works') for (;;);
+    return new Promise<void>((resolve) => { if (style !== 'waits') trial.signal.addEventListener('abort', () => resolve()); });
+  }, { ...QUIET, space: { style: choice(styles) }, initialPoints: styles.map((style) => ({ style })), trials: 4, resources: { cpus: 0.25 }, scheduler: stopsAt(1) });
+  t.same(result.trials.map(({ status, metrics }) => [status, metrics['loss']]), [['stopped', 0], ['stopped', 1], ['stopped', 2], ['completed', 5]]);
 });
 
 t.test('population-based training goes on from the checkpoints of others', async (t) => {
@@ -172,6 +187,16 @@ t.test('a time budget stops trials that report and those that do not; an aborted
   t.equal((await tune(({ x }) => x, { ...options, trials: 8 })).trials.length, 8, 'a finished experiment goes on with a larger budget');
   await t.rejects(tune(({ x }) => x, { ...options, seed: 5 }), { code: 'EXPERIMENT_DIFFERS', message: /its seed is 0, and not 5/ });
   await t.rejects(tune(({ x }) => x, { ...options, resume: false }), { code: 'EXPERIMENT_EXISTS' });
+});
+
+t.test('two experiments in one folder: the second is refused while the first runs, and loses it nothing', async (t) => {
+  const storage = fresh();
+  let second: Promise<unknown> | null = null;
+  const options = { ...QUIET, trials: 4, maxConcurrent: 1, storage, resume: true } as const;
+  const heard = { name: 'heard', begin: () => {}, close: async () => {}, record: () => { second ??= t.rejects(tune(({ x }) => x, options), { code: 'EXPERIMENT_IN_USE', message: new RegExp(`process ${process.pid}`) }); } };
+  t.equal((await tune(({ x }) => x, { ...options, loggers: [heard] })).trials.length, 4);
+  await second;
+  t.equal((await tune(({ x }) => x, options)).trials.length, 4, 'and then it is free');
 });
 
 t.test('a driver that is killed again and again loses no trial that has ended and repeats no decision', async (t) => {

@@ -1,6 +1,7 @@
 /** `cluster tune`: runs experiments, and shows what they found. */
 import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeError } from '@muster/base';
@@ -76,8 +77,7 @@ async function runSweep(file: string, options: SweepOptions): Promise<void> {
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), runner, resolve(file), JSON.stringify(options)], { stdio: 'inherit' });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   process.on('SIGINT', () => {}).on('SIGTERM', forward); // a terminal's Ctrl-C reaches the program by itself
-  const code = await new Promise<number>((done) => child.once('close', (code) => done(code ?? 1)));
-  process.exitCode = code;
+  process.exitCode = await new Promise<number>((done) => child.once('close', (code, signal) => done(code ?? 128 + constants.signals[signal!])));
 }
 
 function describe({ begin, table, finished }: ReadExperiment): string {

@@ -170,6 +170,28 @@ t.test('a full disk is a clear error, and what was appended before it is kept', 
   t.end();
 });
 
+t.test('a snapshot that finds no room is left out, and the log goes on', (t) => {
+  const folder = fresh();
+  const source = `import { openFolder } from ${JSON.stringify(new URL('./folder.js', import.meta.url).href)};
+    let nowMs = 0;
+    const open = openFolder(${JSON.stringify(folder)}, { resume: true, warn: () => {}, nowMs: () => nowMs });
+    open.append(${JSON.stringify(BEGIN)});
+    for (const size of [100, 50_000, 100]) {
+      nowMs += 60_000;
+      open.append(${JSON.stringify(trial(1))});
+      open.keepState(() => ({ searcher: 'x'.repeat(size), scheduler: size }));
+      if (size > 1_000) open.append({ ...${JSON.stringify(trial(1))}, id: '2' });
+      console.log(JSON.parse((await import('node:fs')).readFileSync(${JSON.stringify(join(folder, 'experiment.snapshot'))}, 'utf8').slice(9)).extent.records);
+    }
+    open.close();`;
+  const { stdout, stderr } = spawnSync('bash', ['-c', `trap '' XFSZ; ulimit -f 8; exec "$0" --input-type=module -e "$1"`, process.execPath, source], { encoding: 'utf8' });
+  t.equal(stderr, '');
+  t.same(stdout.trim().split('\n'), ['2', '2', '5'], 'the earlier one stays until there is a later one');
+  t.same(readdirSync(folder).sort(), ['checkpoints', 'experiment.log', 'experiment.snapshot'], 'no draft is left');
+  t.equal([...openFolder(folder, quiet).earlier].length, 5);
+  t.end();
+});
+
 t.test('checkpoints: whole or not at all, and what a dead driver left is swept', async (t) => {
   const folder = written();
   const { checkpoints, close } = openFolder(folder, quiet);

@@ -8,7 +8,7 @@ import { TrialTable } from '../machine/trial-table.js';
 import type { BeginRecord, LogRecord } from '../machine/records.js';
 import { Checkpoints } from './checkpoints.js';
 import { FolderLock } from './lock.js';
-import { checkLog, LogWriter, recordsOf, storageError } from './log.js';
+import { asStorageError, checkLog, LogWriter, recordsOf, storageError } from './log.js';
 import { readSnapshot, SnapshotWriter, type Snapshot } from './snapshot.js';
 
 const LOG_NAME = 'experiment.log';
@@ -71,7 +71,7 @@ export function openFolder(folder: string, { resume, warn, nowMs = () => perform
     };
   } catch (error) {
     lock.release();
-    throw error;
+    throw asStorageError(folder, error);
   }
 }
 

@@ -7,7 +7,7 @@
  * told to keep it (fdatasync) in the background, one call at a time, and at the end: a power cut may lose what the last such call had not reached,
  * but never leaves more than one broken line, the last.
  */
-import { makeError } from '@muster/base';
+import { makeError, MusterError } from '@muster/base';
 import { closeSync, existsSync, fdatasync, fdatasyncSync, openSync, readSync, truncateSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import type { LogRecord } from '../machine/records.js';
@@ -169,6 +169,11 @@ export class LogWriter {
       if (cause && cause.code !== 'EBADF') this.#failure ??= storageError(this.#file, cause); // EBADF: it was closed, and synced then
     });
   }
+}
+
+/** What went wrong with a file: as it is where that is known, and else what the disk refused. */
+export function asStorageError(file: string, error: unknown): unknown {
+  return error instanceof MusterError || !(error instanceof Error && 'syscall' in error) ? error : storageError(file, error);
 }
 
 /** What a disk refused, with what to do. */

@@ -17,7 +17,7 @@ import { tpe } from '../searchers/tpe.js';
 import { choice, int, loguniform, uniform, type Space } from '../space/parameters.js';
 import { SearchSpace } from '../space/search-space.js';
 import type { Budget } from './budget.js';
-import { Experiment, type ExperimentState } from './experiment.js';
+import { Experiment, outcomeOf, type ExperimentState } from './experiment.js';
 import type { LogRecord } from './records.js';
 import { experimentAfter, type Past } from './resume.js';
 
@@ -65,7 +65,7 @@ function runInTurn({ experiment, log }: ReturnType<typeof setUp>, epochs: number
     for (let step = row.checkpointStep + 1; step <= epochs; step++) {
       const decision = experiment.report({ trialId: id, step, metrics: { loss: lossOf(row.config, step) }, hasCheckpoint: true }, log.length);
       if (log.length >= until) return;
-      if (decision.kind === 'stop') return experiment.end(id, { status: 'stopped', reason: decision.reason }, log.length);
+      if (decision.kind === 'stop' || decision.kind === 'complete') return experiment.end(id, outcomeOf(decision), log.length);
     }
     experiment.end(id, { status: 'completed', metrics: null }, log.length);
   };
@@ -156,8 +156,8 @@ t.test('reports that come again get the answer that was given, and are not decid
   const report = { trialId: '1', step: 1, metrics: { loss: 1 }, hasCheckpoint: false };
   const first = experiment.report(report, 1);
   t.same(experiment.report(report, 2), first);
-  t.equal(experiment.report({ ...report, step: 2 }, 3).kind, 'stop');
-  t.equal(experiment.report({ ...report, step: 2 }, 4).kind, 'stop', 'a stop stays a stop');
+  t.equal(experiment.report({ ...report, step: 2 }, 3).kind, 'complete');
+  t.equal(experiment.report({ ...report, step: 2 }, 4).kind, 'complete', 'an end stays an end');
   t.equal(experiment.report(report, 5).kind, 'continue', 'an earlier step, after a restart');
   t.equal(log.filter(({ kind }) => kind === 'report').length, 2);
   experiment.end('1', { status: 'stopped', reason: 'asked to' }, 6);

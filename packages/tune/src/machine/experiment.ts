@@ -44,7 +44,14 @@ export interface Report {
 }
 
 /** How a trial ended, by its own account. */
-export type Outcome = { readonly status: 'completed'; readonly metrics: Metrics | null } | { readonly status: 'stopped' | 'failed'; readonly reason: string };
+export type Outcome =
+  | { readonly status: 'completed'; readonly metrics: Metrics | null; readonly reason?: string }
+  | { readonly status: 'stopped' | 'failed'; readonly reason: string };
+
+/** How a trial ends that was told to. */
+export function outcomeOf({ kind, reason }: RecordedDecision): Outcome {
+  return kind === 'complete' ? { status: 'completed', metrics: null, reason } : { status: 'stopped', reason };
+}
 
 /** What the searcher and the scheduler knew after some record. */
 export interface ExperimentState {
@@ -122,7 +129,7 @@ export class Experiment {
 
   /** After a replay: the trials that were running, which start again from their last checkpoints. Those that had been told to stop have ended. */
   interrupted(nowMs: number): TrialRow[] {
-    for (const { id, lastDecision } of this.table.runningRows()) if (lastDecision?.kind === 'stop') this.end(id, { status: 'stopped', reason: lastDecision.reason }, nowMs);
+    for (const { id, lastDecision } of this.table.runningRows()) if (lastDecision?.kind === 'stop' || lastDecision?.kind === 'complete') this.end(id, outcomeOf(lastDecision), nowMs);
     return this.table.runningRows();
   }
 
@@ -211,7 +218,7 @@ export class Experiment {
     const { id } = row;
     if (outcome.status !== 'completed') return { kind: 'end', id, status: outcome.status, metrics: row.metrics, reason: outcome.reason, atMs };
     const metrics = outcome.metrics ? { ...row.metrics, ...outcome.metrics } : row.metrics;
-    if (this.table.valuesOf(metrics)) return { kind: 'end', id, status: 'completed', metrics, reason: 'it ran to its end', atMs };
+    if (this.table.valuesOf(metrics)) return { kind: 'end', id, status: 'completed', metrics, reason: outcome.reason ?? 'it ran to its end', atMs };
     return { kind: 'end', id, status: 'failed', metrics: row.metrics, reason: whatIsMissing(metrics, this.#plan.objectives), atMs };
   }
 
