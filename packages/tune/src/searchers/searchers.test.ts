@@ -4,6 +4,7 @@ import t from 'tap';
 import { bohb, choice, cmaes, evolution, gp, grid, halton, hypervolume, int, loguniform, logint, nsga2, ordinal, quniform, random, SearchSpace, sobol, tpe, uniform, withInitialPoints, type Json, type Objective, type Searcher, type SearcherDefinition, type Space } from '../index.js';
 import { crowdingDistances, paretoRanks } from './pareto.js';
 import { ParzenMixture } from './parzen.js';
+import { partsOf, type Result } from './parzen-searcher.js';
 
 t.setTimeout(120_000); // a loaded machine takes its time
 
@@ -157,6 +158,37 @@ t.test('losses beyond all bounds do not stop a searcher', async (t) => {
       searcher.end({ trialId: `trial-${i}`, status: 'completed', values: [[-1e308, 1e308, 5e-324, 0][i % 4]!] });
     }
   }
+});
+
+t.test('the better trials and the latest of the others are those that sorting them all gives, however many there are', async (t) => {
+  for (const count of [1, 2, 10, 11, 300, 426, 3_000]) {
+    const random = seededRandom(count);
+    const byTime: Result[] = Array.from({ length: count }, (_, i) => ({ trial: { id: `${i}`, point: [i], note: [], status: 'completed', losses: [i], curve: [] }, loss: Math.floor(random.next() * 50) }));
+    const ranked = [...byTime].sort((a, b) => a.loss! - b.loss!);
+    const { better, others, split } = partsOf(ranked, byTime);
+    const size = Math.min(25, Math.ceil(count / 10));
+    t.same(better, ranked.slice(0, size));
+    t.same(others, byTime.filter((result) => !better.includes(result)).slice(-400));
+    t.equal(split, ranked[size]?.loss ?? null);
+  }
+});
+
+t.test('TPE takes no longer for a suggestion after ten thousand trials than after five hundred', async (t) => {
+  const shortest = (count: number): number => {
+    const random = seededRandom(1);
+    const trials = Array.from({ length: count }, (_, i) => { const point = NUMBERS.sample(random); return [`trial-${i}`, point, [], 'completed', [point.reduce<number>((sum, x) => sum + x!, 0)], []]; });
+    const searcher = create(tpe(), NUMBERS, 1, { proposed: count, cursor: 0, trials } as Json);
+    return Math.min(...Array.from({ length: 12 }, (_, i) => {
+      const startedMs = performance.now();
+      next(searcher, `more-${i}`);
+      const tookMs = performance.now() - startedMs;
+      searcher.end({ trialId: `more-${i}`, status: 'completed', values: [i] });
+      return tookMs;
+    }));
+  };
+  shortest(500); // the compiler's turn
+  const [few, many] = [shortest(500), shortest(10_000)];
+  t.ok(many < 3 * few, `${many} ms against ${few} ms`);
 });
 
 t.test('CMA-ES converges on a turned, elongated bowl, restarts then, and moves whole numbers to their last cell', async (t) => {
