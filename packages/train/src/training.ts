@@ -41,6 +41,8 @@ export interface StepRecord {
   readonly isSkipped: boolean;
   /** Of all ranks. */
   readonly examplesPerSecond: number;
+  /** That the loop waited for its batches. */
+  readonly dataWaitMs: number;
 }
 
 /** What a training has from its rank. */
@@ -84,6 +86,10 @@ export class Training {
   /** Sums over them. */
   #sums = new Map<string, number>();
   #examplesInBatch = 0;
+  /** Batches that were stepped. */
+  #batchCount = 0;
+  /** Since the last step. */
+  #dataWaitMs = 0;
   #epoch = 0;
   #nonFiniteSteps = 0;
   #steppedMs = performance.now();
@@ -119,17 +125,38 @@ export class Training {
     return this.#position.step;
   }
 
-  /** This rank's batches from where the training is to the end. @throws what {@link DataLoader.batches} does */
+  /**
+   * This rank's batches from where the training is to the end, of which every rank has as many: where data differ, an epoch ends with those of the rank that has the
+   * least. Every rank calls it.
+   * @throws MusterError INVALID_ARGUMENT when a batch was taken without a step; what {@link DataLoader.batches} does
+   */
   async *batches<C extends Columns>(loader: DataLoader<C>, { epochs }: { readonly epochs: number }): AsyncGenerator<Batch<C>, void, undefined> {
+    await this.#shareSteps(loader);
     const end = epochs * loader.stepsPerEpoch;
-    const first = loader.stepAfter(this.#position.examples);
+    const first = Math.ceil(this.#position.examples / (loader.batchSize * this.#place.communicator.size)); // none of whose examples were taken
     if (first >= end) return;
-    for await (const batch of loader.batches(first)) {
+    const batches = loader.batches(first);
+    for (;;) {
+      const askedMs = performance.now();
+      const { value: batch } = await batches.next();
+      this.#dataWaitMs += performance.now() - askedMs;
       this.#examplesInBatch = batch.exampleCount;
       this.#epoch = batch.epoch;
+      const before = this.#batchCount;
       yield batch;
+      if (this.#batchCount === before) throw invalidArgument('a batch that was taken without a step', 'followed by training.step(), awaited, before the next is taken: ranks and checkpoints count on it');
       if (batch.step + 1 >= end) return;
     }
+  }
+
+  async #shareSteps(loader: DataLoader<Columns>): Promise<void> {
+    const own = loader.stepsPerEpoch;
+    const fewest = Int32Array.of(own);
+    await this.#place.communicator.allReduce(fewest, { op: 'min' });
+    loader.limitSteps(fewest[0]!);
+    const most = Int32Array.of(own);
+    await this.#place.communicator.allReduce(most, { op: 'max' });
+    if (most[0] !== fewest[0]) this.#place.warn(`ranks have data for ${fewest[0]} to ${most[0]} steps an epoch: epochs end after ${fewest[0]}`);
   }
 
   /**
@@ -144,6 +171,7 @@ export class Training {
     this.#differentiate(compute);
     await this.#reducer.endBatch();
     this.#accumulated++;
+    this.#batchCount++;
     this.#position = { ...this.#position, examples: this.#position.examples + this.#examplesInBatch * this.#place.communicator.size };
     if (this.#accumulated < accumulate) return false;
     const isSkipped = !(await (this.#reducer instanceof ShardedStep ? this.#optimizeShard(this.#reducer) : this.#optimize()));
@@ -196,7 +224,7 @@ export class Training {
   async #conclude(isSkipped: boolean): Promise<void> {
     const { communicator, checkpoints, report, unfetched } = this.#place;
     const { step } = this.#position;
-    const means = Float64Array.from(this.#sums.values());
+    const means = Float64Array.of(...this.#sums.values(), this.#dataWaitMs);
     await communicator.allReduce(means, { op: 'average' });
     const metrics = Object.fromEntries([...this.#sums.keys()].map((name, index) => [name, means[index]!]));
     const { loss = NaN, ...others } = metrics;
@@ -205,9 +233,10 @@ export class Training {
     const examples = this.#accumulated * this.#examplesInBatch * communicator.size;
     report({
       step, epoch: this.#epoch, loss, metrics: others, learningRate: this.#options.optimizer.groups[0]!.options.learningRate, scale: this.#options.scaler?.currentScale ?? 1,
-      isSkipped, examplesPerSecond: (examples / (nowMs - this.#steppedMs)) * 1000,
+      isSkipped, examplesPerSecond: (examples / (nowMs - this.#steppedMs)) * 1000, dataWaitMs: means.at(-1)!,
     });
     this.#steppedMs = nowMs;
+    this.#dataWaitMs = 0;
     this.#accumulated = 0;
     this.#sums = new Map();
     if (checkpoints !== null && step % checkpoints.everySteps === 0) await saveCheckpoint(this.#trained, { ...this.#position, records: unfetched() }, { ...checkpoints, communicator });
