@@ -7,7 +7,7 @@ export type { Shape } from './shape.js';
 export { allocator, setThreads } from './device/cpu.js';
 export type { MemoryStatistics } from './device/allocator.js';
 export { scope, tidy, type Scope } from './scope.js';
-export { Generator, manualSeed } from './random.js';
+export { defaultGenerator, Generator, manualSeed } from './random.js';
 export {
   arange, eye, fromMemory, full, ones, rand, randint, randn, tensor, zeros, type RandomTensorOptions, type TensorOptions,
 } from './factories.js';
@@ -31,5 +31,6 @@ export { autocast, type AutocastOptions } from './amp/autocast.js';
 export { GradScaler, type GradScalerOptions } from './amp/grad-scaler.js';
 export { fromSafetensors, loadSafetensors, saveSafetensors, toSafetensors, type Safetensors } from './safetensors.js';
 export { clipGradNorm, clipGradsWithNorm, gradNorm } from './optim/clip.js';
+export * as autograd from './autograd/index.js';
 export * as nn from './nn/index.js';
 export * as optim from './optim/index.js';

@@ -1,7 +1,7 @@
 /** Optimizers, schedules, models, autocast and the scaler of gradients step by step as PyTorch recorded them. */
 import t from 'tap';
 import {
-  autocast, cat, conv2d, crossEntropy, embedding, gelu, GradScaler, groupNorm, huberLoss, avgPool2d, binaryCrossEntropyWithLogits, klDivergence, l1Loss, layerNorm, linear, maxPool2d,
+  autocast, cat, clipGradsWithNorm, conv2d, crossEntropy, embedding, gelu, GradScaler, groupNorm, huberLoss, avgPool2d, binaryCrossEntropyWithLogits, klDivergence, l1Loss, layerNorm, linear, maxPool2d,
   mseLoss, nllLoss, nn, ones, optim, scaledDotProductAttention, stack, tensor, tidy, type Dtype, type Tensor,
 } from './index.js';
 import { difference, fixture, recordedTensor, type Recorded } from './test-support/recorded.js';
@@ -48,6 +48,18 @@ for (const { name, options, start, steps } of TRAINING.optimizers) {
     }
   });
 }
+
+t.test('gradients are clipped by the norm of a vector of which they are a part', async (t) => {
+  const parameter = nn.parameter(tensor([0, 0]));
+  const clipped = (gradient: number[], norm: number): unknown => {
+    parameter.grad = tensor(gradient);
+    clipGradsWithNorm([parameter], 1, norm);
+    return parameter.grad.toArray();
+  };
+  t.strictSame(clipped([3, 4], 5 - 1e-6), [0.6000000238418579, 0.800000011920929]);
+  t.strictSame(clipped([3, 4], 10 - 1e-6), [0.30000001192092896, 0.4000000059604645], 'the rest is elsewhere');
+  t.strictSame(clipped([0.25, 0.5], 0.75), [0.25, 0.5], 'a short one stays');
+});
 
 t.test('an optimizer goes on from its state as if it had never stopped', async (t) => {
   const run = (stops: boolean): Tensor => {

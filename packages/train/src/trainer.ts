@@ -2,6 +2,8 @@
 import { gang, get, kill, MusterError, type GangHandle, type GangOptions } from '@muster/core';
 import { resolve } from 'node:path';
 import { invalidArgument } from './failure.js';
+import { meshSize, type MeshShape } from './machine/device-mesh.js';
+import { meshShape } from './parallel/mesh.js';
 import { TrainingProgress } from './progress.js';
 import { RankActor, type RankFunction, type RankOptions } from './rank.js';
 import type { StepRecord } from './training.js';
@@ -10,8 +12,13 @@ const NEWS_INTERVAL_MS = 250;
 const CHECKPOINTS_KEPT = 2;
 
 export interface TrainerOptions extends Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
-  /** How many workers train together. */
-  readonly ranks: number;
+  /** How many workers train together, each with a replica of the model; those of `mesh`, if that is told. */
+  readonly ranks?: number;
+  /**
+   * How the workers share the work: how many replicas of the model there are along `data`, how many stages a replica has along `pipeline`, and how many parts a
+   * layer has along `tensor`; 1 each unless told otherwise. Parts of layers are neighbours, and so share a node where that goes.
+   */
+  readonly mesh?: Partial<MeshShape>;
   /** The folder of the checkpoints, which every rank must reach under this path; a training that is begun again goes on from the last one there. None: a restart begins anew. */
   readonly storage?: string;
   /** When one is written, and how many are kept: 2 unless told otherwise. Default: after every 100th step. */
@@ -51,8 +58,8 @@ export class DataParallelTrainer<R> {
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(work: RankFunction<R>, options: TrainerOptions) {
-    const { ranks, checkpoint: { everySteps = 1, keep = 1 } = {}, storage, checkpoint } = options;
-    if (!Number.isInteger(ranks) || ranks < 1) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
+    const { checkpoint: { everySteps = 1, keep = 1 } = {}, storage, checkpoint } = options;
+    shapeOf(options);
     if (!Number.isInteger(everySteps) || everySteps < 1 || !Number.isInteger(keep) || keep < 1) throw invalidArgument('checkpoint', 'everySteps and keep of one or more');
     if (checkpoint && storage === undefined) throw invalidArgument('checkpoint without storage', 'with the folder that checkpoints go to');
     this.#work = work;
@@ -64,14 +71,16 @@ export class DataParallelTrainer<R> {
    * @throws what the function throws at a rank; UnschedulableError, GangDiedError, CollectiveError; MusterError TRAINING, STORAGE
    */
   async fit(): Promise<TrainingResult<R>> {
-    const { ranks, storage, checkpoint, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
+    const { storage, checkpoint, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
+    const mesh = shapeOf(this.#options);
     const options: RankOptions = {
+      mesh,
       checkpoints: storage === undefined ? null : { path: resolve(storage), everySteps: checkpoint?.everySteps ?? 100, keep: checkpoint?.keep ?? CHECKPOINTS_KEPT },
       threads: threads ?? Math.max(1, Math.floor(cpus)),
     };
     const { gpus, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
     const members = await gang(RankActor<R>, {
-      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: ranks, maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
+      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: meshSize(mesh), maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
     } as GangOptions).create(this.#work as never, options);
     const view = progress ? new TrainingProgress() : null;
     try {
@@ -81,6 +90,13 @@ export class DataParallelTrainer<R> {
       await kill(members);
     }
   }
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+function shapeOf({ ranks, mesh }: TrainerOptions): MeshShape {
+  if (ranks !== undefined && mesh !== undefined) throw invalidArgument('a training of ranks and a mesh', 'of one of them: ranks is short for mesh: { data: ranks }');
+  if (mesh === undefined && (!Number.isInteger(ranks) || ranks! < 1)) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
+  return meshShape(mesh ?? { data: ranks! });
 }
 
 type Members<R> = GangHandle<RankActor<R>>;

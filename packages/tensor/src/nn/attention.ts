@@ -15,6 +15,20 @@ export interface AttentionModuleOptions {
   readonly isCausal?: boolean;
 }
 
+export interface HeadsOptions extends Pick<AttentionModuleOptions, 'dropout' | 'isCausal'> {
+  readonly heads: number;
+}
+
+/** Attention in several heads, of queries, keys and values side by side: from [examples, places, 3 * width] to [examples, places, width]. */
+export function attendInHeads(projected: Tensor, { heads, dropout = 0, isCausal = false }: HeadsOptions): Tensor {
+  const [examples, places, three] = projected.shape as readonly [number, number, number];
+  const width = three / 3;
+  const parts = reshape(projected, examples, places, 3, heads, width / heads);
+  const [query, key, value] = [0, 1, 2].map((part) => permute(reshape(narrow(parts, 2, part, 1), examples, places, heads, width / heads), 0, 2, 1, 3));
+  const attended = scaledDotProductAttention(query!, key!, value!, { isCausal, dropout });
+  return reshape(permute(attended, 0, 2, 1, 3), examples, places, width);
+}
+
 /** Self-attention of [examples, places, width]: PyTorch's MultiheadAttention with its parameters, batch first and with one input. */
 export class MultiheadAttention extends Module {
   /** Of queries, keys and values, one below the other: [3 * width, width]. */
@@ -38,10 +52,7 @@ export class MultiheadAttention extends Module {
   }
 
   forward(input: Tensor): Tensor {
-    const [examples, places, width] = input.shape as readonly [number, number, number];
-    const projected = reshape(linear(input, this.inProjWeight, this.inProjBias), examples, places, 3, this.#heads, width / this.#heads);
-    const [query, key, value] = [0, 1, 2].map((part) => permute(reshape(narrow(projected, 2, part, 1), examples, places, this.#heads, width / this.#heads), 0, 2, 1, 3));
-    const attended = scaledDotProductAttention(query!, key!, value!, { isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0 });
-    return this.outProj.forward(reshape(permute(attended, 0, 2, 1, 3), examples, places, width));
+    const projected = linear(input, this.inProjWeight, this.inProjBias);
+    return this.outProj.forward(attendInHeads(projected, { heads: this.#heads, isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0 }));
   }
 }
