@@ -9,7 +9,7 @@
 import { parseArgs } from 'node:util';
 import { init, shutdown } from '@muster/core';
 import { crossEntropy, manualSeed, nn, noGrad, optim, tensor, tidy, type Tensor } from '@muster/tensor';
-import { DataParallelTrainer, dataset } from '@muster/train';
+import { Trainer, dataset } from '@muster/train';
 import { CLASSES, percent, PIXELS, readDigits, TEST } from './mnist.js';
 
 const BATCH = 128;
@@ -54,7 +54,7 @@ const { pixels, labels } = readDigits();
 const training = await dataset({ pixels: pixels.subarray(0, images * PIXELS), labels: labels.subarray(0, images) }, images);
 const test = await dataset({ pixels: pixels.subarray(TEST.first * PIXELS), labels: labels.subarray(TEST.first) }, TEST.end - TEST.first);
 
-const trainer = new DataParallelTrainer(async (rank) => {
+const trainer = new Trainer(async (rank) => {
   manualSeed(rank.rank);
   const model = new Net();
   const loader = rank.loader(training, { batchSize: BATCH / ranks, seed: 1 });

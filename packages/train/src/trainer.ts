@@ -43,7 +43,7 @@ export interface TrainingResult<R> {
  * what one would from batches n times as large.
  *
  * @example
- * const trainer = new DataParallelTrainer(async (rank) => {
+ * const trainer = new Trainer(async (rank) => {
  *   const model = new Net();
  *   const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters()) });
  *   const loader = rank.loader(digits, { batchSize: 64, seed: 1 });
@@ -52,7 +52,7 @@ export interface TrainingResult<R> {
  * }, { ranks: 2, storage: './runs/digits' });
  * const { results } = await trainer.fit();
  */
-export class DataParallelTrainer<R> {
+export class Trainer<R> {
   readonly #work: RankFunction<R>;
   readonly #options: TrainerOptions;
 

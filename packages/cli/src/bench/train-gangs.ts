@@ -2,7 +2,7 @@
 import { createCommunicator } from '@muster/collective';
 import { init, shutdown } from '@muster/core';
 import { manualSeed, optim } from '@muster/tensor';
-import { DataParallelTrainer, Training, type Rank } from '@muster/train';
+import { Trainer, Training, type Rank } from '@muster/train';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ export async function runGangBench(report: (record: BenchRecord) => void): Promi
 
 /** The time of a step of one rank alone to that of a step of two, each with a batch of its own: the median of rounds in which the two take turns. */
 async function scalingEfficiency(name: ModelName): Promise<number> {
-  const trainer = new DataParallelTrainer(async (rank) => {
+  const trainer = new Trainer(async (rank) => {
     const alone = rank.rank === 0 ? await stepper(name, await createCommunicator({ id: `alone-${process.pid}`, rank: 0, size: 1 })) : null;
     const together = await stepper(name, rank.communicator);
     const ratios: number[] = [];
@@ -67,7 +67,7 @@ async function lostToKill(): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'muster-bench-train-'));
   const file = join(folder, 'killed-ms');
   try {
-    const trainer = new DataParallelTrainer(async (rank) => {
+    const trainer = new Trainer(async (rank) => {
       manualSeed(1);
       const model = WORKLOADS.mlp.make();
       const given = WORKLOADS.mlp.batch();
