@@ -1,8 +1,7 @@
 /** Trainings on gangs: what a second rank on a second core brings, and what it costs when one is killed. */
-import { createCommunicator } from '@muster/collective';
-import { init, shutdown } from '@muster/core';
+import { context, init, shutdown } from '@muster/core';
 import { manualSeed, optim } from '@muster/tensor';
-import { Trainer, Training, type Rank } from '@muster/train';
+import { Mesh, Trainer, Training } from '@muster/train';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,8 +32,9 @@ export async function runGangBench(report: (record: BenchRecord) => void): Promi
 /** The time of a step of one rank alone to that of a step of two, each with a batch of its own: the median of rounds in which the two take turns. */
 async function scalingEfficiency(name: ModelName): Promise<number> {
   const trainer = new Trainer(async (rank) => {
-    const alone = rank.rank === 0 ? await stepper(name, await createCommunicator({ id: `alone-${process.pid}`, rank: 0, size: 1 })) : null;
-    const together = await stepper(name, rank.communicator);
+    using mesh = await Mesh.open({ ...context().gang!, gangId: `alone-${process.pid}`, rank: 0, size: 1, nodeCount: 1 }, { pipeline: 1, data: 1, tensor: 1 });
+    const alone = rank.rank === 0 ? await stepper(name, mesh) : null;
+    const together = await stepper(name, rank.mesh);
     const ratios: number[] = [];
     for (let round = -1; round < ROUNDS; round++) {
       const aloneMs = (await alone?.()) ?? NaN;
@@ -49,12 +49,12 @@ async function scalingEfficiency(name: ModelName): Promise<number> {
 }
 
 /** A training whose every call makes some steps, and returns their milliseconds. */
-async function stepper(name: ModelName, communicator: Rank['communicator']): Promise<() => Promise<number>> {
+async function stepper(name: ModelName, mesh: Mesh): Promise<() => Promise<number>> {
   manualSeed(1);
   const model = WORKLOADS[name].make();
   const given = WORKLOADS[name].batch();
   const training = await Training.begin({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 1e-4 }) },
-    { communicator, checkpoints: null, report: () => undefined, unfetched: () => [], warn: () => undefined });
+    { mesh, checkpoints: null, report: () => undefined, unfetched: () => [], warn: () => undefined });
   return async () => {
     const startMs = performance.now();
     for (let step = 0; step < STEPS[name]; step++) await training.step(() => lossOf(model, given));
