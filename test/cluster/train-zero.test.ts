@@ -72,7 +72,7 @@ async function learn(rank: Rank, { scaled, half, sgd, ...options }: Variant, zer
   const optimizer = sgd ? new optim.SGD(model.parameters(), { learningRate: 0.05, momentum: 0.9 }) : new optim.AdamW(model.parameters(), { learningRate: 0.002 });
   const records: StepRecord[] = [];
   using training = await Training.begin({ ...options, model, optimizer, ...(zero ? { zero } : {}), ...(scaled ? { scaler: new GradScaler({ initialScale: 2 ** 24 }) } : {}) },
-    { communicator: rank.communicator, checkpoints: null, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
+    { mesh: rank.mesh, checkpoints: null, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
   const loader = rank.loader(points, { batchSize: STEP_EXAMPLES / rank.size / (options.accumulate ?? 1), seed: 5 });
   for await (const { columns } of training.batches(loader, { epochs: 2 })) {
     await training.step(() => crossEntropy(model.forward(tensor(columns.x, { dtype: half ? 'bf16' : 'f32' }).reshape(-1, FEATURES)), tensor(BigInt64Array.from(columns.y, BigInt))));

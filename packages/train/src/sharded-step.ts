@@ -9,11 +9,11 @@
  * Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (SC 2020), 5.
  */
 import type { Communicator, NumberArray } from '@muster/collective';
-import { clipGradsWithNorm, gradNorm, zeros, type optim, type Tensor } from '@muster/tensor';
+import { zeros, type optim, type Tensor } from '@muster/tensor';
 import { BucketMemory, flatPart } from './bucket-memory.js';
 import { GradientReducer, type NamedTensor } from './gradient-reducer.js';
 import type { BucketSizes } from './machine/bucket-plan.js';
-import { shardElements, slotShard, type ShardSpan, type Span } from './machine/shards.js';
+import { shardElements, slotShard, type Span } from './machine/shards.js';
 
 /** What is cut into shards: 1, the optimizer's state; 2, the gradients, too. */
 export type ZeroStage = 1 | 2;
@@ -66,9 +66,9 @@ export class ShardedStep extends GradientReducer {
     this.#leaves = parts.map(({ leaf }) => leaf);
   }
 
-  /** The part of each parameter that is stepped here, by what the optimizer steps. */
-  spans(): ReadonlyMap<Tensor, ShardSpan> {
-    return new Map(this.#parts.map(({ span, leaf }, gradient) => [leaf, { ...span, size: this.parameters[gradient]![1].size }]));
+  /** Which elements of which parameter each of those that the optimizer steps is. */
+  spans(): ReadonlyMap<Tensor, { readonly name: string; readonly span: Span }> {
+    return new Map(this.#parts.map(({ span, leaf }, gradient) => [leaf, { name: this.parameters[gradient]![0], span }]));
   }
 
   override async endBatch(): Promise<void> {
@@ -77,22 +77,6 @@ export class ShardedStep extends GradientReducer {
     if (!this.place.isLast) return;
     for (const [, parameter] of this.parameters) parameter.zeroGrad(); // what is beyond the shard is no mean
     for (const leaf of this.#leaves) leaf.grad = leaf.gradientTarget;
-  }
-
-  /** Whether any rank found an infinity. */
-  async agree(found: boolean): Promise<boolean> {
-    const any = Int32Array.of(found ? 1 : 0);
-    await this.communicator.allReduce(any, { op: 'max' });
-    return any[0] === 1;
-  }
-
-  /** As clipGradNorm, of the gradients of all ranks' shards. @returns their length before */
-  async clip(normMax: number): Promise<number> {
-    const square = Float64Array.of(gradNorm(this.#leaves) ** 2);
-    await this.communicator.allReduce(square);
-    const norm = Math.sqrt(square[0]!);
-    clipGradsWithNorm(this.#leaves, normMax, norm);
-    return norm;
   }
 
   /** Brings the parts that each rank has stepped to all: parameters travel in the buckets of their gradients, which are used up. */

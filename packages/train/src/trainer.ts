@@ -1,16 +1,15 @@
 /** A training from the driver's side: the gang, its restarts, and what is heard of it. */
 import { gang, get, kill, MusterError, type GangHandle, type GangOptions } from '@muster/core';
 import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
-import { invalidArgument } from './failure.js';
+import { meshSize, type MeshShape } from './machine/device-mesh.js';
+import { shapeOf, type MeshOptions } from './parallel/mesh.js';
 import { TrainingProgress } from './progress.js';
 import { RankActor, type RankFunction, type RankOptions } from './rank.js';
 import type { StepRecord } from './training.js';
 
 const NEWS_INTERVAL_MS = 250;
 
-export interface TrainerOptions extends CheckpointOptions, Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
-  /** How many workers train together. */
-  readonly ranks: number;
+export interface TrainerOptions extends MeshOptions, CheckpointOptions, Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
   /** Threads that one rank computes with; its cpus, at least one, unless told otherwise. */
   readonly threads?: number;
   /** False: nothing is shown. Default: a line in the terminal. */
@@ -43,12 +42,12 @@ export interface TrainingResult<R> {
 export class DataParallelTrainer<R> {
   readonly #work: RankFunction<R>;
   readonly #options: TrainerOptions;
+  readonly #mesh: MeshShape;
   readonly #checkpoints: RankOptions['checkpoints'];
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(work: RankFunction<R>, options: TrainerOptions) {
-    const { ranks } = options;
-    if (!Number.isInteger(ranks) || ranks < 1) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
+    this.#mesh = shapeOf(options);
     this.#checkpoints = checkpointPlan(options);
     this.#work = work;
     this.#options = options;
@@ -59,11 +58,11 @@ export class DataParallelTrainer<R> {
    * @throws what the function throws at a rank; UnschedulableError, GangDiedError, CollectiveError; MusterError TRAINING, STORAGE
    */
   async fit(): Promise<TrainingResult<R>> {
-    const { ranks, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
-    const options: RankOptions = { checkpoints: this.#checkpoints, threads: threads ?? Math.max(1, Math.floor(cpus)), name: 'train' };
+    const { threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
+    const options: RankOptions = { mesh: this.#mesh, checkpoints: this.#checkpoints, threads: threads ?? Math.max(1, Math.floor(cpus)), name: 'train' };
     const { gpus, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
     const members = await gang(RankActor<R>, {
-      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: ranks, maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
+      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: meshSize(this.#mesh), maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
     } as GangOptions).create(this.#work as never, options);
     const view = progress ? new TrainingProgress() : null;
     try {

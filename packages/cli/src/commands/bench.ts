@@ -53,7 +53,14 @@ export function define(command: Command): void {
       const { runKernelsBench } = await import('../bench/kernels.js');
       await runKernelsBench({ report: reporter(options), note });
     });
-  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective', 'cluster bench kernels');
+  const train = command.command('train').description('training steps beside PyTorch where it is installed, memory in bf16, a second rank, and a rank that is killed')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runTrainBench } = await import('../bench/train.js');
+      await runTrainBench({ report: reporter(options), note });
+    });
+  withExamples(train, 'cluster bench train --json');
+  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective', 'cluster bench kernels', 'cluster bench train');
   withExamples(head, 'cluster bench head --json');
   withExamples(collective, 'cluster bench collective --json');
   withExamples(kernels, 'cluster bench kernels --json');

@@ -1,5 +1,5 @@
 /**
- * Which part of a flat array belongs to which rank, and what of it lies where when it was cut another way.
+ * Which part of a flat array belongs to which rank.
  *
  * Every rank has an equal part, as reduce-scatter and all-gather want it: the array is padded at its end to a multiple of the ranks.
  */
@@ -9,11 +9,6 @@ import type { BucketSlot } from './bucket-plan.js';
 export interface Span {
   readonly start: number;
   readonly end: number;
-}
-
-/** A part of so many elements. */
-export interface ShardSpan extends Span {
-  readonly size: number;
 }
 
 /** The elements of each rank's part, the padding with them. */
@@ -26,11 +21,4 @@ export function slotShard({ offset, elementCount }: BucketSlot, bucketElements: 
   const each = shardElements(bucketElements, ranks);
   const start = Math.min(elementCount, Math.max(0, rank * each - offset));
   return { start, end: Math.max(start, Math.min(elementCount, (rank + 1) * each - offset)) };
-}
-
-/** What two spans share, or null: how a shard is put together from those of another number of ranks. */
-export function overlap(one: Span, other: Span): Span | null {
-  const start = Math.max(one.start, other.start);
-  const end = Math.min(one.end, other.end);
-  return start < end ? { start, end } : null;
 }

@@ -8,8 +8,9 @@
 import type { Communicator } from '@muster/collective';
 import { embedding, linear, nn, type Tensor } from '@muster/tensor';
 import { invalidArgument } from '../failure.js';
+import type { ParameterPart } from '../machine/parameter-part.js';
+import { cutPart, type InParts } from './parts.js';
 import { copyToGroup, differingInGroup, ownIndices, reduceFromGroup } from './regions.js';
-import { cutShard, type Sharded, type ShardLayout } from './shard-layout.js';
 
 export interface ParallelOptions {
   /** The ranks that share the layer: `rank.mesh.tensor`. */
@@ -22,9 +23,9 @@ export interface ParallelLinearOptions extends ParallelOptions {
   readonly whole?: nn.Linear;
 }
 
-abstract class ParallelModule extends nn.Module implements Sharded {
+abstract class ParallelModule extends nn.Module implements InParts {
   protected readonly group: Communicator;
-  readonly shardLayouts = new Map<string, ShardLayout>();
+  readonly parts = new Map<string, ParameterPart>();
 
   constructor({ group }: ParallelOptions) {
     super();
@@ -33,12 +34,10 @@ abstract class ParallelModule extends nn.Module implements Sharded {
 
   /** This rank's part of a parameter, which ends. @param name in the module's state */
   protected part(name: string, whole: Tensor, dimension: number, blocks = 1): Tensor {
-    if (this.group.size === 1) return whole;
-    const layout = { dimension, blocks, wholeShape: whole.shape };
-    this.shardLayouts.set(name, layout);
-    const part = nn.parameter(cutShard(whole, layout, { rank: this.group.rank, ranks: this.group.size }));
+    const { tensor, part } = cutPart(whole, { dimension, blocks }, { rank: this.group.rank, ranks: this.group.size });
+    this.parts.set(name, part);
     whole.dispose();
-    return part;
+    return nn.parameter(tensor);
   }
 }
 

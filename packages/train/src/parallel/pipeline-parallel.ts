@@ -4,8 +4,10 @@ import { nn, type Tensor } from '@muster/tensor';
 import type { Batch } from '../data/data-loader.js';
 import type { Columns } from '../data/dataset.js';
 import { invalidArgument } from '../failure.js';
+import type { ParameterPart } from '../machine/parameter-part.js';
 import { planStages } from '../machine/stage-plan.js';
 import type { Mesh } from './mesh.js';
+import { partsOf, type InParts } from './parts.js';
 import { PipelineBatch, type PipelineWork } from './pipeline-batch.js';
 
 type Numbers = Parameters<Communicator['send']>[0];
@@ -36,7 +38,9 @@ interface Tied {
  *   await training.step(model.batch(batch, { input: ({ x }) => tensor(x), loss: (output, { y }) => crossEntropy(output, tensor(y)) }));
  * }
  */
-export class PipelineParallel extends nn.Module {
+export class PipelineParallel extends nn.Module implements InParts {
+  /** Also of what modules of other stages say. */
+  readonly parts: ReadonlyMap<string, ParameterPart>;
   readonly #mesh: Mesh;
   readonly #microBatches: number;
   readonly #own: readonly (readonly [name: string, module: nn.Module])[];
@@ -60,6 +64,8 @@ export class PipelineParallel extends nn.Module {
     const holders = holdersOf(modules, stageOf);
     this.#names = new Map(Array.from(holders, ([tensor, { name }]) => [tensor, name]));
     this.#tied = [...holders].flatMap(([tensor, { stages: held }]) => (held.length > 1 && held.includes(mesh.place.pipeline) ? [{ tensor, stages: held }] : []));
+    const own = new Set(this.#own.flatMap(([name, module]) => Array.from(module.namedTensors(`${name}.`), ([each]) => each)));
+    this.parts = new Map([...partsOf(new nn.Sequential(...modules))].filter(([name]) => own.has(name)));
     for (const [tensor, { stages: held }] of holders) if (!held.includes(mesh.place.pipeline)) tensor.dispose();
   }
 
@@ -85,6 +91,11 @@ export class PipelineParallel extends nn.Module {
   owns(parameter: Tensor): boolean {
     const tied = this.#tied.find(({ tensor }) => tensor === parameter);
     return tied === undefined || tied.stages[0] === this.#mesh.place.pipeline;
+  }
+
+  /** Whether stages share parameters. */
+  get hasTied(): boolean {
+    return this.#tied.length > 0;
   }
 
   /** Makes tied parameters those of their first stage. Every rank calls it. */

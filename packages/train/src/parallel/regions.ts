@@ -11,7 +11,7 @@
 import type { Communicator } from '@muster/collective';
 import { autograd, defaultGenerator, noGrad, type Tensor } from '@muster/tensor';
 import { invalidArgument } from '../failure.js';
-import { spanOf } from './shard-layout.js';
+import { spanOf } from './parts.js';
 
 type Numbers = Parameters<Communicator['allReduce']>[0];
 

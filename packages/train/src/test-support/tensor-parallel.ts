@@ -1,11 +1,12 @@
 /** A small language model in parts, and what the ranks of a test do with it. */
 import type { Communicator } from '@muster/collective';
-import { autocast, embedding, manualSeed, nn, optim, tensor, tidy, dropout, ones, type Tensor } from '@muster/tensor';
+import { autocast, embedding, manualSeed, nn, optim, tensor, tidy, dropout, ones, zeros, type Tensor } from '@muster/tensor';
+import { gridSize, partOf } from '../machine/parameter-part.js';
 import type { Mesh } from '../parallel/mesh.js';
 import { vocabParallelCrossEntropy } from '../parallel/cross-entropy.js';
 import { ColumnParallelLinear, HeadParallelAttention, RowParallelLinear, VocabParallelEmbedding } from '../parallel/layers.js';
+import { copyShared, partsOf } from '../parallel/parts.js';
 import { differingInGroup } from '../parallel/regions.js';
-import { joinShards, shardLayoutsOf } from '../parallel/shard-layout.js';
 
 /** That 2 and 4 ranks have parts of different sizes. */
 export const TOKENS = 13;
@@ -105,26 +106,24 @@ export async function learn({ tensor: group }: Mesh, { blocks, steps, dtype }: {
   return { losses, allReduces, weights: await wholeWeights(model, group), names: Object.keys(model.stateDict()) };
 }
 
-/** Every parameter as one rank would have it. What is no part must be the same at every rank: the smallest and the largest are. */
+/** Every parameter as one rank would have it. What is no part must be the same at every rank. */
 async function wholeWeights(model: nn.Module, group: Communicator): Promise<Record<string, number[]>> {
-  const layouts = shardLayoutsOf(model);
+  const parts = partsOf(model);
   const whole: Record<string, number[]> = {};
   for (const [name, own] of model.namedTensors()) {
-    const values = own.toTypedArray() as Float32Array;
-    const sizes = new Float64Array(group.size);
-    await group.allGather(Float64Array.of(values.length), sizes);
-    const parts: Tensor[] = [];
-    for (let root = 0; root < group.size; root++) {
-      const part = root === group.rank ? values.slice() : new Float32Array(sizes[root]!);
-      await group.broadcast(part, { root });
-      const layout = layouts.get(name);
-      const shape = layout === undefined ? own.shape : layout.wholeShape.map((extent, dimension) => (dimension === layout.dimension ? (extent * part.length) / layout.wholeShape.reduce((size, each) => size * each, 1) : extent));
-      parts.push(tensor(part, { shape }));
+    const part = parts.get(name);
+    if (part === undefined) {
+      const [least, most] = [own.toTypedArray() as Float32Array, own.toTypedArray() as Float32Array];
+      await group.allReduce(least, { op: 'min' });
+      await group.allReduce(most, { op: 'max' });
+      if (least.some((value, index) => value !== most[index])) throw new Error(`${name} differs between ranks`);
+      whole[name] = Array.from(least);
+    } else {
+      const sum = zeros([gridSize(part)]);
+      copyShared({ tensor: sum, part: partOf(part) }, { tensor: own, part });
+      await group.allReduce(sum.memory() as Float32Array); // where the other ranks have zeros
+      whole[name] = Array.from(sum.toTypedArray() as Float32Array);
     }
-    const layout = layouts.get(name);
-    const all = parts.map((part) => Array.from(part.toTypedArray() as Float32Array));
-    if (layout === undefined && all.some((part) => part.some((value, index) => value !== all[0]![index]))) throw new Error(`${name} differs between ranks`);
-    whole[name] = layout === undefined ? all[0]! : Array.from(joinShards(parts, layout).toTypedArray() as Float32Array);
   }
   return whole;
 }
