@@ -8,7 +8,7 @@ export interface MemberReport extends GangContext {
   readonly steps: number;
 }
 
-export class DataParallelTrainer {
+export class Trainer {
   #steps = 0;
   /** Ballast, so that states travel through shared memory. */
   #weights = new Float64Array(50_000);
