@@ -52,7 +52,7 @@ t.test('what is wrong is named with the operation, the shapes and the rule, at t
   t.match(error.stack, /autograd\.test/);
   t.throws(() => a.add(b), { message: /add cannot take f32\[2, 3\] and f32\[4, 5\]: their shapes do not broadcast/ });
   t.throws(() => a.reshape(4, 2), { message: /reshape cannot take f32\[2, 3\] and \[4, 2\]: the new shape must have 6 elements/ });
-  t.throws(() => a.matmul(ones([3, 2], { dtype: 'f16' })), { message: /one floating dtype/ });
+  t.throws(() => a.matmul(ones([3, 2], { dtype: 'f16' })), { message: /numbers of one dtype/ });
   t.throws(() => a.sum(2), { message: /there is no dimension 2: it must be from -2 to 1/ });
   t.throws(() => crossEntropy(a, tensor([0, 7], { dtype: 'i64' })), { code: 'TENSOR', message: /crossEntropy.*target 1 is 7/ });
   t.throws(() => crossEntropy(a, tensor([0, -1], { dtype: 'i64' })), { code: 'TENSOR', message: /one of them is -1/ });
@@ -123,7 +123,11 @@ t.test('a checkpoint computes again what it did not keep, with the same random n
     const [inner, outer] = [new nn.Linear(4, 4), new nn.Linear(4, 1)];
     const x = rand([3, 4], { generator: new Generator(1), requiresGrad: true });
     const segment = (input: Tensor): Tensor => dropout(inner.forward(input).tanh(), { probability: 0.5 });
-    tidy(() => outer.forward(keeps ? segment(x) : checkpoint(segment, x)).sum().backward());
+    tidy(() => {
+      const loss = outer.forward(keeps ? segment(x) : checkpoint(segment, x)).sum();
+      manualSeed(6);  // the sequence that the segment drew from is another one now
+      loss.backward();
+    });
     return [x, ...inner.parameters(), ...outer.parameters()].map(({ grad }) => grad?.toArray());
   };
   t.strictSame(run(false), run(true));

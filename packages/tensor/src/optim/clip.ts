@@ -1,8 +1,9 @@
 /** Clipping of gradients before a step. */
 import { kernels } from '@muster/native';
 import { threadCount } from '../device/cpu.js';
-import type { Tensor } from '../tensor.js';
+import { numberTensor, type Tensor } from '../tensor.js';
 import { trainingTensor } from './memory.js';
+import { checkOption } from './optimizer.js';
 
 const gradientsOf = (parameters: Iterable<Tensor>): Tensor[] => [...parameters].flatMap(({ grad }) => (grad === null ? [] : [grad]));
 
@@ -17,4 +18,16 @@ export function clipGradNorm(parameters: Iterable<Tensor>, normMax: number): num
 /** The length of all gradients, taken as one vector. */
 export function gradNorm(parameters: Iterable<Tensor>): number {
   return kernels.gradientNorm(gradientsOf(parameters).map(trainingTensor), threadCount());
+}
+
+/** As torch.nn.utils.clip_grad_value_: each number of each gradient becomes no further from 0 than `valueMax`. */
+export function clipGradValue(parameters: Iterable<Tensor>, valueMax: number): void {
+  checkOption('largest value', valueMax, valueMax >= 0, '0 or more');
+  using least = numberTensor(-valueMax);
+  using most = numberTensor(valueMax);
+  for (const gradient of gradientsOf(parameters)) {
+    gradient.device.map('maximum', gradient, gradient, least);
+    gradient.device.map('minimum', gradient, gradient, most);
+    gradient.storage.version++;
+  }
 }
