@@ -38,13 +38,20 @@ export function tensor(data: Nested<Scalar> | NumberArray, options: TensorOption
   const shape = options.shape ?? (ArrayBuffer.isView(data) ? [values.length] : nestedShape(data as Nested<Scalar>));
   checkShape('tensor', shape);
   if (sizeOf(shape) !== values.length) throw tensorError('tensor', [`${values.length} numbers`, `[${shape.join(', ')}]`], 'there must be as many numbers as the shape has elements, and arrays on one level of one length');
-  const own = typedDtype(data as NumberArray, values[0]);
+  const isInteger = options.dtype === 'i64' || options.dtype === 'i32';
+  const own = isInteger && isWhole(values) ? 'i64' : typedDtype(data as NumberArray, values[0]);
   const source = empty(shape, own);
   fillFrom(source, values);
   if (options.dtype === undefined || options.dtype === own) return ready(source, options);
   const converted = copyOf(source, options.dtype);
   source.dispose();
   return ready(converted, options);
+}
+
+/** Whether all are whole numbers: as i64 they are exact, and as f32 only up to 2^24. */
+function isWhole(values: ArrayLike<Scalar>): boolean {
+  for (let index = 0; index < values.length; index++) if (typeof values[index] === 'number' && !Number.isInteger(values[index])) return false;
+  return true;
 }
 
 function nestedShape(data: Nested<Scalar>): number[] {

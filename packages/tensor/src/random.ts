@@ -96,6 +96,29 @@ export class Generator {
 /** What is used where no generator is named. */
 export let defaultGenerator = new Generator(0);
 
+/** Where the default sequence is, to go back there with {@link fromState}. */
+export interface RandomState {
+  readonly generator: Generator;
+  readonly position: number;
+}
+
+export function randomState(): RandomState {
+  return { generator: defaultGenerator, position: defaultGenerator.position };
+}
+
+/** Runs `body` with the default sequence as it was then, and goes on where it is now. */
+export function fromState<T>({ generator, position }: RandomState, body: () => T): T {
+  const [now, was] = [defaultGenerator, generator.position];
+  defaultGenerator = generator;
+  generator.position = position;
+  try {
+    return body();
+  } finally {
+    generator.position = was;
+    defaultGenerator = now;
+  }
+}
+
 /** Begins the default sequence of random numbers, as `torch.manual_seed`. Before it is called the seed is 0. */
 export function manualSeed(seed: number): Generator {
   defaultGenerator = new Generator(seed);

@@ -33,7 +33,8 @@ class Call extends nn.Module {
 }
 
 /** What belongs to training. */
-const REFUSED = new Map([['crossEntropy', /a loss belongs to training/], ['batchNorm', /the batch's own statistics/]]);
+const LOSS = /a loss belongs to training/;
+const REFUSED = new Map([['crossEntropy', LOSS], ['binaryCrossEntropy', LOSS], ['binaryCrossEntropyWeight', LOSS], ['binaryCrossEntropyEdge', LOSS], ['batchNorm', /the batch's own statistics/]]);
 
 for (const call of Object.keys(CALLS)) {
   const cases = CASES.filter((each) => each.call === call);

@@ -59,6 +59,8 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   abs: computed('Abs'),
   exp: computed('Exp'),
   log: computed('Log'),
+  log1p: inF32((site, input) => site.node('Log', [site.node('Add', [input, site.number(1, 'f32')])])),
+  expm1: inF32((site, input) => site.node('Sub', [site.node('Exp', [input]), site.number(1, 'f32')])),
   sqrt: computed('Sqrt'),
   tanh: computed('Tanh'),
   sigmoid: computed('Sigmoid'),
@@ -111,7 +113,15 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
     return triangleOf(site, ones, site.same('diagonal', ({ diagonal }: Triangle) => diagonal));
   },
 
+  scatter: moved('ScatterElements', axisOf),
+  scatterAdd(site) {
+    const dtype = computedIn(site.dtype);
+    return site.result(site.node('ScatterElements', [site.inputIn(0, dtype), site.input(1), site.inputIn(2, dtype)], { ...axisOf(site), reduction: 'add' }), dtype);
+  },
+  maskedSelect: (site) => site.node('Compress', [site.input(0), site.node('Reshape', [site.input(1), site.integers([-1])])]),
+
   crossEntropy: refused(TRAINING_ONLY),
+  binaryCrossEntropy: refused(TRAINING_ONLY),
 };
 
 interface Window {

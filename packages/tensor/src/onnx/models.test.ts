@@ -128,6 +128,29 @@ t.test('weights have their names in the state, once, and what only depends on th
   t.ok(exportOnnx(linear, [zeros([1, 1000])]).length < 4 * linear.parameterCount + 1000);
 });
 
+t.test('every layer answers as here, for any number of examples', async (t) => {
+  manualSeed(5);
+  const rows = (...shape: number[]): Tensor => randn([5, ...shape]);
+  const layers: readonly (readonly [nn.Module, Tensor])[] = [
+    [new nn.Linear(6, 3), rows(6)], [new nn.Linear(6, 3, { bias: false }), rows(4, 6)], [new nn.Embedding(9, 4), randint(0, 9, [5, 3])], [new nn.Flatten(), rows(2, 3)],
+    [new nn.Conv2d(4, 6, [3, 2], { stride: 2, padding: [1, 0], groups: 2 }), rows(4, 8, 7)], [new nn.MaxPool2d(3, { stride: 2, padding: 1 }), rows(2, 9, 8)],
+    [new nn.AvgPool2d(3, { padding: 1, countIncludePad: false }), rows(2, 9, 8)], [new nn.AdaptiveAvgPool2d([3, 2]), rows(2, 7, 5)], [new nn.AdaptiveAvgPool2d(1), rows(2, 7, 5)],
+    [new nn.LayerNorm([3, 4]), rows(2, 3, 4)], [new nn.LayerNorm(4, { affine: false }), rows(4)], [new nn.GroupNorm(2, 4), rows(4, 3, 2)], [new nn.BatchNorm1d(4), rows(4)], [new nn.BatchNorm1d(4), rows(4, 3)],
+    [new nn.BatchNorm2d(4, { affine: false }), rows(4, 3, 2)], [new nn.MultiheadAttention(8, 2), rows(4, 8)], [new nn.MultiheadAttention(8, 4, { isCausal: true, bias: false }), rows(4, 8)],
+    [new nn.Dropout(), rows(3)], [new nn.PReLU(3), rows(3, 2)],
+    ...[new nn.ELU(2), new nn.GELU(), new nn.GELU({ approximate: 'tanh' }), new nn.GLU(), new nn.Hardsigmoid(), new nn.Hardswish(), new nn.Hardtanh({ min: -0.5, max: 2 }), new nn.Identity(), new nn.LeakyReLU(0.2),
+      new nn.LogSigmoid(), new nn.LogSoftmax(1), new nn.Mish(), new nn.ReLU(), new nn.ReLU6(), new nn.SELU(), new nn.Sigmoid(), new nn.SiLU(), new nn.Softmax(1), new nn.Softplus({ beta: 2 }), new nn.Softsign(),
+      new nn.Tanh()].map((layer) => [layer, rows(6)] as const),
+  ];
+  const covered = new Set<unknown>([nn.Module, nn.Sequential, ...layers.map(([layer]) => layer.constructor)]);
+  const all = Object.values(nn).filter((each) => typeof each === 'function' && each.prototype instanceof nn.Module);
+  t.strictSame(all.filter((each) => !covered.has(each)).map(({ name }) => name), [], 'all of nn');
+  for (const [layer, example] of layers) {
+    const [few, one] = [example.slice(0, 0, 3), example.slice(0, 0, 1)];
+    await t.test(layer.constructor.name, async (t) => check(t, { model: layer, example: [example], options: { inputNames: ['x'], dynamicAxes: { x: { 0: 'batch' } } }, runs: [[example], [few], [one]] }));
+  }
+});
+
 t.test('sizes that follow from dynamic ones do so in the file', async (t) => {
   const dynamicAxes = { x: { 0: 'a', 1: 'b' } };
   const programs: Readonly<Record<string, (x: Tensor) => Tensor>> = {

@@ -1,17 +1,19 @@
 /** Activations, softmax and dropout. */
 import { apply, type Operation } from '../autograd/graph.js';
 import type { ActivationName } from '../device/device.js';
-import { isFloating } from '../dtype.js';
+import { DTYPES, INTEGER, isFloating } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
 import { defaultGenerator, type Generator } from '../random.js';
 import { denseOf, empty, viewOf, type Tensor } from '../tensor.js';
-import { mul, where, gt } from './arithmetic.js';
+import { maximum, mul } from './arithmetic.js';
 import { dimensionOf, mapped, reduced, saveDense } from './raw.js';
 import { transpose } from './views.js';
 
 function checkFloating(name: string, input: Tensor): void {
   if (!isFloating(input.dtype)) throw tensorError(name, [input], 'it takes floating point: convert with to()');
 }
+
+const isInteger = ({ dtype }: Tensor): boolean => DTYPES[dtype].category === INTEGER;
 
 /** An activation with a kernel of its own, which is its attribute. */
 function activation(name: string): Operation<ActivationName> {
@@ -39,17 +41,13 @@ const RELU = activation('relu');
 const SILU = activation('silu');
 const GELU = activation('gelu');
 
-export const relu = (input: Tensor): Tensor => apply(RELU, [input], 'relu');
+/** Of integers, too. */
+export const relu = (input: Tensor): Tensor => (isInteger(input) ? maximum(input, 0) : apply(RELU, [input], 'relu'));
 export const silu = (input: Tensor): Tensor => apply(SILU, [input], 'silu');
 
 /** @param approximate 'tanh': with tanh instead of the error function, as GPT-2 does. */
 export function gelu(input: Tensor, { approximate = 'none' }: { readonly approximate?: 'none' | 'tanh' } = {}): Tensor {
   return apply(GELU, [input], approximate === 'tanh' ? 'geluTanh' : 'geluErf');
-}
-
-/** Below 0, times `slope`. */
-export function leakyRelu(input: Tensor, slope = 0.01): Tensor {
-  return where(gt(input, 0), input, mul(input, slope));
 }
 
 const SOFTMAX: Operation<null> = {

@@ -2,8 +2,10 @@
 import { apply, type Operation } from '../autograd/graph.js';
 import type { ConvolutionShape, Images, Pooling } from '../device/device.js';
 import { isFloating } from '../dtype.js';
+import { full } from '../factories.js';
 import { invalid, tensorError } from '../failure.js';
 import { copyOf, denseOf, empty, filled, type Tensor } from '../tensor.js';
+import { maximum } from './arithmetic.js';
 import { cat } from './indexing.js';
 import { reduced, saveDense } from './raw.js';
 import { mean } from './reductions.js';
@@ -155,20 +157,42 @@ function checkImages(name: string, input: Tensor): void {
 }
 
 function windowOf(name: string, input: Tensor, kernelSize: Pair, { stride = kernelSize, padding = 0, dilation = 1 }: MaxPoolOptions): Window {
-  checkImages(name, input);
+  if (input.rank !== 4) throw tensorError(name, [input], 'it takes [examples, channels, height, width]');
   const kernel = pairOf('a window of', kernelSize, 1);
   const margin = pairOf('a padding of', padding, 0);
   if (margin.some((each, side) => each > kernel[side]! / 2)) throw tensorError(name, [input, `a window of ${kernel.join(' x ')} and a padding of ${margin.join(' x ')}`], 'the padding must be at most half of the window');
   return { kernel, stride: pairOf('a stride of', stride, 1), padding: margin, dilation: pairOf('a dilation of', dilation, 1) };
 }
 
-/** The largest number of each window; of equal ones the first has the gradient. */
+/** Less than every integer of the dtype, or as little. */
+const LEAST = { i32: -(2 ** 31), i64: -(2 ** 63) } as const;
+
+/** The same of integers: a tensor for each place of the window. */
+function integerMaxPool(input: Tensor, window: Window): Tensor {
+  const least = LEAST[input.dtype as keyof typeof LEAST];
+  const padded = [2, 3].reduce((image, dimension) => {
+    const margin = full(image.shape.map((extent, each) => (each === dimension ? window.padding[dimension - 2]! : extent)), least, { dtype: input.dtype });
+    return cat([margin, image, margin], dimension);
+  }, input);
+  const size = resultSize('maxPool2d', input, window);
+  const along = (image: Tensor, side: 0 | 1, place: number): Tensor => {
+    const start = place * window.dilation[side];
+    return slice(image, 2 + side, start, start + (size[side] - 1) * window.stride[side] + 1, window.stride[side]);
+  };
+  const places = Array.from({ length: window.kernel[0] * window.kernel[1] }, (_, place) => along(along(padded, 0, Math.floor(place / window.kernel[1])), 1, place % window.kernel[1]));
+  return places.reduce(maximum);
+}
+
+/** The largest number of each window; of equal ones the first has the gradient. Of integers, too. */
 export function maxPool2d(input: Tensor, kernelSize: Pair, options: MaxPoolOptions = {}): Tensor {
+  if (input.dtype === 'i32' || input.dtype === 'i64') return integerMaxPool(input, windowOf('maxPool2d', input, kernelSize, options));
+  checkImages('maxPool2d', input);
   return apply(MAX_POOL, [input], { window: windowOf('maxPool2d', input, kernelSize, options), pooling: 'largest' });
 }
 
 /** The mean of each window. */
 export function avgPool2d(input: Tensor, kernelSize: Pair, { countIncludePad = true, ...options }: AveragePoolOptions = {}): Tensor {
+  checkImages('avgPool2d', input);
   return apply(AVERAGE_POOL, [input], { window: windowOf('avgPool2d', input, kernelSize, options), pooling: countIncludePad ? 'mean-padded' : 'mean' });
 }
 

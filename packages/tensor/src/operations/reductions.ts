@@ -4,7 +4,7 @@ import { isFloating, type Dtype } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { sizeOf, type Shape } from '../shape.js';
 import { numberTensor, viewOf, type Tensor } from '../tensor.js';
-import { abs, add, div, eq, exp, gt, log, mul, ne, sqrt, sub, where } from './arithmetic.js';
+import { abs, add, div, eq, exp, gt, log, mul, ne, sqrt, sub, to, where } from './arithmetic.js';
 import { dimensionOf, keepingDimensions, mapped, reduced, reshapedDense } from './raw.js';
 import { detach, reshape } from './views.js';
 
@@ -117,7 +117,7 @@ function placeOf(name: string, isLargest: boolean): Operation<Reduce> {
     name,
     forward(_, [input], attributes) {
       if (isLargest) return shaped(reduced('argLargest', input!, attributes.dimensions, attributes), input!, attributes);
-      using flipped = mapped('negate', input!.shape, input!.dtype === 'bool' ? 'i32' : input!.dtype, input!);
+      using flipped = mapped('negate', input!.shape, input!.dtype, input!);
       return shaped(reduced('argLargest', flipped, attributes.dimensions, attributes), input!, attributes);
     },
     backward: () => [null],
@@ -130,6 +130,7 @@ const ARGMIN = placeOf('argmin', false);
 function applyPlaceOf(operation: Operation<Reduce>, input: Tensor, dimension: number | undefined, keepDimensions: boolean): Tensor {
   const dimensions = dimensionsOf(operation.name, input, dimension);
   if (input.size === 0) throw tensorError(operation.name, [input], 'of nothing there is no largest or smallest');
+  if (input.dtype === 'bool') throw tensorError(operation.name, [input], 'it takes numbers: convert with to()');
   return noGrad(() => apply(operation, [input], { dimensions, keepDimensions, dtype: 'i64', factor: 1 }));
 }
 
@@ -164,9 +165,10 @@ export function all(input: Tensor, dimensions?: number | readonly number[], opti
 /** The logarithm of the sum of powers of e, along dimensions. */
 export function logsumexp(input: Tensor, dimensions: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
   const own = dimensionsOf('logsumexp', input, dimensions);
-  const largest = amax(detach(input), own, { keepDimensions: true });
+  const numbers = isFloating(input.dtype) ? input : to(input, 'f32');
+  const largest = amax(detach(numbers), own, { keepDimensions: true });
   const shift = where(eq(abs(largest), Infinity), 0, largest);
-  const sums = log(sum(exp(sub(input, shift)), own, { keepDimensions }));
+  const sums = log(sum(exp(sub(numbers, shift)), own, { keepDimensions }));
   return add(sums, keepDimensions ? shift : reshape(shift, ...sums.shape));
 }
 
