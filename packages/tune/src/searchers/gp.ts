@@ -24,7 +24,7 @@ const STARTUP_TRIALS = 10;
 /** A model of more trials would cost a second a suggestion; of more, the best and the latest are taken. */
 const TRIALS_MAX = 400;
 /** How much a fit may cost: a step of it takes n³/2 multiplications. Of many trials a fit goes on with the next trial, from where it was. */
-const FIT_MULTIPLICATIONS = 3e7;
+const FIT_MULTIPLICATIONS = 2.4e7;
 const FIT_EVALUATIONS_MAX = 60;
 const FIT_EVALUATIONS_MIN = 2;
 /** Up to so many trials, hyperparameters are also fitted anew: the likelihood of few has several hills. */
