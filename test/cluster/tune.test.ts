@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { choice, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type SchedulerDefinition, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
+import { choice, pb2, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type SchedulerDefinition, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
 import { shutdown } from '@muster/core';
 import type { ActorRow, ListAnswer } from '@muster/head';
 import t from 'tap';
@@ -153,7 +153,7 @@ t.test('a stopped trial that does not end is ended, whether it waits, works, or 
   t.same(result.trials.map(({ status, metrics }) => [status, metrics['loss']]), [['stopped', 0], ['stopped', 1], ['stopped', 2], ['completed', 5]]);
 });
 
-t.test('population-based training goes on from the checkpoints of others', async (t) => {
+for (const scheduler of [pbt({ intervalEpochs: 3, quantile: 0.5 }), pb2({ intervalEpochs: 3, quantile: 0.5 })]) t.test(`population-based training goes on from the checkpoints of others: ${scheduler.name}`, async (t) => {
   const storage = fresh();
   const result = await tune(async ({ rate }, trial) => {
     let value = (trial.checkpoint as number | null) ?? 0;
@@ -161,7 +161,7 @@ t.test('population-based training goes on from the checkpoints of others', async
       value += rate;
       await trial.report({ value }, { checkpoint: value });
     }
-  }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, resources: { cpus: 0.25 }, scheduler: pbt({ intervalEpochs: 3, quantile: 0.5 }), storage });
+  }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, resources: { cpus: 0.25 }, scheduler, storage });
   const records = [...readExperiment(storage).records];
   const exploits = records.filter((record) => record.kind === 'report' && record.decision.kind === 'exploit');
   t.ok(exploits.length > 0, 'somebody went on from somebody else');

@@ -68,6 +68,7 @@ t.test('what cannot be run or shown is one line of what, and one of what to do',
   const empty = join(root, 'empty.mjs');
   writeFileSync(empty, 'export const options = {};');
   t.match(cluster('run', empty), { status: 1, stderr: /empty\.mjs is not valid.*`trainable`/ });
+  t.match(cluster('run', join(root, 'missing.ts')), { status: 1, stderr: /the program .*missing\.ts is not valid: it must be the path of a module, and there is none/ });
   t.match(cluster('run', empty, '--trials', 'many'), { status: 2, stderr: /--trials many/ });
   t.match(cluster('show', join(root, 'nothing')), { status: 1, stderr: /it has no experiment\.log/ });
   t.end();

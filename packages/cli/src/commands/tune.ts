@@ -1,5 +1,6 @@
 /** `cluster tune`: runs experiments, and shows what they found. */
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { resolve } from 'node:path';
@@ -73,6 +74,7 @@ function numberOf(option: string, text: string | undefined): number | undefined 
 
 /** The program runs in a process of its own, which reads TypeScript. Its exit code becomes this command's. */
 async function runSweep(file: string, options: SweepOptions): Promise<void> {
+  if (!existsSync(file)) throw makeError('INVALID_ARGUMENT', { what: `the program ${file}`, want: 'the path of a module, and there is none' });
   const runner = fileURLToPath(new URL('../tune/sweep-program.js', import.meta.url));
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), runner, resolve(file), JSON.stringify(options)], { stdio: 'inherit' });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);

@@ -12,6 +12,9 @@ export interface Budget {
   readonly plateau: { readonly trials: number; readonly least: number } | null;
 }
 
+/** Where trials have no limit, and so many have failed and none has a result: whoever waits for one would wait for ever. */
+const FAILURES_MAX = 100;
+
 /** Watches a budget, record by record. */
 export class BudgetWatch {
   readonly #budget: Budget;
@@ -48,6 +51,7 @@ export class BudgetWatch {
   /** Why no trial begins any more; null: more may. */
   whyNoMore(table: TrialTable, nowMs: number): string | null {
     if (table.begun >= this.#budget.trials) return `all ${this.#budget.trials} trials have begun`;
+    if (this.#budget.trials === Infinity && table.failed >= FAILURES_MAX && table.failed === table.ended) return `the first ${table.failed} trials have all failed`;
     return this.whyStop(nowMs);
   }
 

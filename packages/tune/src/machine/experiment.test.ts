@@ -207,6 +207,21 @@ t.test('budgets end an experiment, each with its reason', (t) => {
   t.end();
 });
 
+t.test('a budget that can never be used up ends an experiment all the same', (t) => {
+  const endOf = (budget: Partial<Budget>, metrics: Record<string, Json>): [string, string] => {
+    const { experiment } = setUp({ budget });
+    for (let now = 0; now < 10_000; now++) {
+      const next = experiment.next(now);
+      if (next.kind !== 'start') return [next.reason, experiment.table.get('1')!.endReason];
+      experiment.end(next.trial.id, { status: 'completed', metrics }, now);
+    }
+    throw new Error('it goes on');
+  };
+  t.match(endOf({ cost: { metric: 'gpuHours', most: 5 } }, { loss: 1 }), ['the first 100 trials have all failed', "its result lacks the metric 'gpuHours'; it has loss"]);
+  t.match(endOf({ timeMs: 1e9 }, { accuracy: 1 }), ['the first 100 trials have all failed', "its result lacks the metric 'loss'; it has accuracy"]);
+  t.end();
+});
+
 t.test('a log of another searcher is refused, not continued wrongly', (t) => {
   const first = setUp({ searcher: random(), budget: { trials: 5 } });
   runInTurn(first, 2);

@@ -218,8 +218,10 @@ export class Experiment {
     const { id } = row;
     if (outcome.status !== 'completed') return { kind: 'end', id, status: outcome.status, metrics: row.metrics, reason: outcome.reason, atMs };
     const metrics = outcome.metrics ? { ...row.metrics, ...outcome.metrics } : row.metrics;
-    if (this.table.valuesOf(metrics)) return { kind: 'end', id, status: 'completed', metrics, reason: outcome.reason ?? 'it ran to its end', atMs };
-    return { kind: 'end', id, status: 'failed', metrics: row.metrics, reason: whatIsMissing(metrics, this.#plan.objectives), atMs };
+    const { objectives, budget: { cost } } = this.#plan;
+    const needed = [...objectives, ...(cost ? [cost] : [])];
+    if (hasAll(metrics, needed)) return { kind: 'end', id, status: 'completed', metrics, reason: outcome.reason ?? 'it ran to its end', atMs };
+    return { kind: 'end', id, status: 'failed', metrics: row.metrics, reason: whatIsMissing(metrics, needed), atMs };
   }
 
   #tellEnd({ id, status, metrics }: EndRecord): void {
@@ -249,10 +251,17 @@ export class Experiment {
   }
 }
 
+/** A metric that must be a finite number: an objective, or what trials cost. */
+type Needed = Pick<Objective, 'metric'>;
+
+function hasAll(metrics: Metrics | null, needed: readonly Needed[]): boolean {
+  return needed.every(({ metric }) => typeof metrics?.[metric] === 'number' && Number.isFinite(metrics[metric]));
+}
+
 /** What lacks for a result, in a sentence. */
-export function whatIsMissing(metrics: Metrics | null, objectives: readonly Objective[]): string {
-  if (metrics === null) return `it ended without a result: return { ${objectives[0]!.metric} } or call trial.report({ ${objectives[0]!.metric} })`;
-  const { metric } = objectives.find(({ metric }) => !(typeof metrics[metric] === 'number' && Number.isFinite(metrics[metric])))!;
+export function whatIsMissing(metrics: Metrics | null, needed: readonly Needed[]): string {
+  if (metrics === null) return `it ended without a result: return { ${needed[0]!.metric} } or call trial.report({ ${needed[0]!.metric} })`;
+  const { metric } = needed.find((one) => !hasAll(metrics, [one]))!;
   if (metric in metrics) return `its metric '${metric}' is ${String(metrics[metric])}, and must be a finite number`;
   return `its result lacks the metric '${metric}'; it has ${Object.keys(metrics).join(', ') || 'none'}`;
 }

@@ -67,11 +67,12 @@ export function pathsOf(rows: Iterable<TrialRow>, partOf: (row: TrialRow) => Jso
   return [...paths];
 }
 
-/** What lies at a path; undefined where there is nothing. Names may hold dots themselves. */
+/** The leaf at a path; undefined where there is none. Names may hold dots themselves. */
 export function valueAt(value: Json, path: string): Json | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const parts = value as Readonly<Record<string, Json>>;
-  if (Object.hasOwn(parts, path)) return parts[path];
+  const leaf = Object.hasOwn(parts, path) ? parts[path] : undefined;
+  if (leaf !== undefined && (typeof leaf !== 'object' || leaf === null)) return leaf;
   for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
     const found = Object.hasOwn(parts, path.slice(0, dot)) ? valueAt(parts[path.slice(0, dot)]!, path.slice(dot + 1)) : undefined;
     if (found !== undefined) return found;
