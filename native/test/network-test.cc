@@ -2,13 +2,16 @@
 #include "collective/network/accumulation.h"
 #include "collective/network/cost-model.h"
 #include "collective/network/exchange.h"
+#include "collective/network/network-communicator.h"
 #include "collective/network/ring.h"
 #include "collective/network/sha256.h"
 
+#include <chrono>
 #include <thread>
 
 #include "nodes.h"
 #include "random-calls.h"
+#include "slow-link.h"
 
 namespace {
 
@@ -203,6 +206,60 @@ void theModelChoosesByLatencyAndBandwidth() {
   CHECK(wide.lanes(2, 4, std::size_t{4} << 20) == 4);
 }
 
+/** On average: one rank alone may find that what it waits for has come. */
+std::uint64_t allReduceNs(muster::RankEnd& rankEnd, std::size_t bytes) {
+  constexpr int kCalls = 4;
+  std::vector<float> values(bytes / sizeof(float), 1);
+  const auto start = muster::Clock::now();
+  for (int call = 0; call < kCalls; call++) {
+    const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_MAX, 0, values.data(), values.data(), values.size()};
+    CHECK(rankEnd.run({&sum, 1}) == MUSTER_OK);
+  }
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(muster::Clock::now() - start).count()) / kCalls;
+}
+
+/**
+ * 40 ms and 25 Mb/s, which are to each other as 10 ms and 100 Mb/s, and more than what a busy machine adds: what is measured is that, the choice is another
+ * than nearby, and takes the time that the model says.
+ */
+void theModelPredictsASlowLink() {
+  check::SlowLink link(std::chrono::milliseconds(40), 25'000'000 / 8);
+  muster_rank_place places[2];
+  muster::FileDescriptor listeners[2];
+  for (std::uint32_t rank = 0; rank < 2; rank++) {
+    places[rank] = {"127.0.0.1", 0, rank};
+    CHECK(muster::listenOn("127.0.0.1", &listeners[rank], &places[rank].port) == MUSTER_OK);
+  }
+  const std::uint16_t target = std::exchange(places[1].port, link.port());
+  const std::string id = check::communicatorId("slow");
+  auto& done = check::sharedBetweenProcesses<std::atomic<int>>();
+  const std::vector<pid_t> children = check::startRanks(2, [&](std::uint32_t rank) {
+    std::unique_ptr<muster::RankEnd> opened;
+    const muster_communicator_options options{id.c_str(), rank, 2, check::kTimeoutMs, nullptr, nullptr};
+    CHECK(muster::NetworkCommunicator::open(options, {places, {}, false}, std::move(listeners[rank]), &opened) == MUSTER_OK);
+    if (opened != nullptr) {
+      const muster::CostModel& model = static_cast<const muster::NetworkCommunicator&>(*opened).model();
+      CHECK(model.latencyNs > 39'000'000 && model.latencyNs < 80'000'000);
+      CHECK(model.bytePs > 300'000 && model.bytePs < 640'000);
+      constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+      CHECK(model.allReduce(2, kMebibyte) == muster::AllReduceWay::doubling);
+      CHECK((muster::CostModel{7'000, 200, 200}.allReduce(2, kMebibyte)) == muster::AllReduceWay::ring);
+      for (const std::size_t bytes : {std::size_t{1} << 10, kMebibyte}) {
+        const std::uint64_t predictedNs = model.allReduceNs(model.allReduce(2, bytes), 2, bytes);
+        const std::uint64_t measuredNs = allReduceNs(*opened, bytes);
+        const bool isClose = measuredNs < 2 * predictedNs && predictedNs < 2 * measuredNs;
+        CHECK(isClose);
+        if (!isClose) std::fprintf(stderr, "  %zu bytes: %.1f ms, and %.1f were predicted\n", bytes, static_cast<double>(measuredNs) / 1e6, static_cast<double>(predictedNs) / 1e6);
+      }
+    }
+    done++;
+    while (done.load() < 2) std::this_thread::yield();
+  });
+  for (muster::FileDescriptor& each : listeners) each = muster::FileDescriptor();
+  link.run(target, [&] { return done.load() == 2; });
+  for (const int status : check::endRanks(children)) CHECK(status == 0);
+}
+
 /** Messages to ranks of this node and of others in one group, large and small, all at the same time. */
 void messagesPassEachOther(bool usesTls) {
   Nodes nodes({0, 0, 1, 2}, usesTls);
@@ -251,6 +308,7 @@ int main() {
   return check::runAll({
       {"hashes are as published", hashesAsPublished},
       {"the model chooses by latency and bandwidth", theModelChoosesByLatencyAndBandwidth},
+      {"the model predicts a slow link", theModelPredictsASlowLink},
       {"every way gives the reference's result for two to five places", everyWayForEveryNumberOfPlaces},
       {"random calls of one rank a node equal the reference", oneRankANode},
       {"random calls of several ranks a node equal the reference", severalRanksANode},

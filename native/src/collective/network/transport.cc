@@ -276,6 +276,13 @@ muster_code Transport::judgeBroken(std::uint32_t rank) {
   }
 }
 
+void Transport::boundSending(int bytes) const {
+  for (const auto& peer : peers_) {
+    if (peer == nullptr) continue;
+    for (const Line& each : peer->lines) setSendBuffer(each.stream.socket(), bytes);
+  }
+}
+
 void Transport::tell(const News& news) {
   for (const auto& peer : peers_) {
     if (peer == nullptr) continue;
