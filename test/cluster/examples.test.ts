@@ -47,6 +47,13 @@ t.test('a model that is written as ONNX answers as the network did, and serving 
   t.match(output, /\d of 6 settings are beaten by no other one in both:\nlatency .*\n +[\d.]+ ms +\d+ +\d+ +\d+ {3}(sequential|parallel)/);
 });
 
+t.test('a sweep over a convolutional network chooses, and two workers train the best', async (t) => {
+  const output = await run('mnist-sweep', '--trials', '3', '--images', '6400', '--epochs', '1');
+  t.match(output, /best of 3 trials: learning rate 0\.\d+, batch (32|64|128), dropout 0\.\d\d, with \d\d\.\d\d % of the validation images after 8192 images\n/);
+  t.match(output, /training it on 6,400 images with 2 workers/);
+  t.ok(Number(/test accuracy ([\d.]+) %/.exec(output)?.[1]) > 80, output);
+});
+
 t.test('a network that learns digits on two workers learns, and goes on from its checkpoint', async (t) => {
   const storage = `${home}/digits`;
   const first = await run('train-mnist', '--images', '12800', '--epochs', '1', '--storage', storage);
