@@ -2,10 +2,11 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { allocator, crossEntropy, GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
-import { Trainer, dataset, Training, type Dataset, type Rank, type StepRecord, type TrainingOptions } from '@muster/train';
+import { allocator, GradScaler, manualSeed, nn, optim, type Tensor } from '@muster/tensor';
+import { Trainer, Training, type Rank, type StepRecord, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
+import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
@@ -17,19 +18,10 @@ t.teardown(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-const FEATURES = 6;
-const CLASSES = 3;
-const EXAMPLES = 96;
 /** Examples of a step, on however many ranks. */
 const STEP_EXAMPLES = 16;
 
-type Points = { readonly x: Float32Array; readonly y: Uint8Array };
-
-const points: Dataset<Points> = await dataset((() => {
-  const x = Float32Array.from({ length: EXAMPLES * FEATURES }, (_, index) => Math.sin(index * 12.9898) * 1.5);
-  const y = Uint8Array.from({ length: EXAMPLES }, (_, row) => (x[row * FEATURES]! > 0 ? 1 : 0) + (x[row * FEATURES + 1]! + x[row * FEATURES + 2]! > 0.5 ? 1 : 0));
-  return { x, y };
-})(), EXAMPLES);
+const points = await pointsDataset();
 
 /** Of two buckets; its last bias has fewer numbers than there are ranks. */
 class Net extends nn.Module {
@@ -75,7 +67,7 @@ async function learn(rank: Rank, { scaled, half, sgd, ...options }: Variant, zer
     { mesh: rank.mesh, checkpoints: null, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
   const loader = rank.loader(points, { batchSize: STEP_EXAMPLES / rank.size / (options.accumulate ?? 1), seed: 5 });
   for await (const { columns } of training.batches(loader, { epochs: 2 })) {
-    await training.step(() => crossEntropy(model.forward(tensor(columns.x, { dtype: half ? 'bf16' : 'f32' }).reshape(-1, FEATURES)), tensor(BigInt64Array.from(columns.y, BigInt))));
+    await training.step(() => lossOf(model, columns, half ? 'bf16' : 'f32'));
   }
   const bytes = allocator.statistics().usedBytes - before;
   const weights = model.parameters().flatMap((parameter) => Array.from(parameter.toTypedArray() as Float32Array));
@@ -146,7 +138,7 @@ t.test('a checkpoint in shards is gone on from by other ranks, with shards or wi
       const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 0.002 }), ...(zero ? { zero } : {}) });
       let steps = 0;
       for await (const { columns } of training.batches(rank.loader(points, { batchSize: STEP_EXAMPLES / ranks, seed: 5 }), { epochs })) {
-        await training.step(() => crossEntropy(model.forward(tensor(columns.x).reshape(-1, FEATURES)), tensor(BigInt64Array.from(columns.y, BigInt))));
+        await training.step(() => lossOf(model, columns));
         steps++;
       }
       return { weights: model.parameters().flatMap((parameter) => Array.from(parameter.toTypedArray() as Float32Array)), steps };

@@ -2,10 +2,11 @@
 import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { crossEntropy, GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
-import { Trainer, dataset, type Dataset, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
+import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
+import { Trainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
+import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
@@ -19,18 +20,7 @@ t.teardown(async () => {
 let folders = 0;
 const fresh = (): string => join(root, `run-${++folders}`);
 
-const FEATURES = 6;
-const CLASSES = 3;
-const EXAMPLES = 96;
-
-type Points = { readonly x: Float32Array; readonly y: Uint8Array };
-
-/** Points whose class follows from a plane or two. */
-const points: Dataset<Points> = await dataset((() => {
-  const x = Float32Array.from({ length: EXAMPLES * FEATURES }, (_, index) => Math.sin(index * 12.9898) * 1.5);
-  const y = Uint8Array.from({ length: EXAMPLES }, (_, row) => (x[row * FEATURES]! > 0 ? 1 : 0) + (x[row * FEATURES + 1]! + x[row * FEATURES + 2]! > 0.5 ? 1 : 0));
-  return { x, y };
-})(), EXAMPLES);
+const points = await pointsDataset();
 
 class Net extends nn.Module {
   readonly hidden = new nn.Linear(FEATURES, 16);
@@ -40,9 +30,6 @@ class Net extends nn.Module {
     return this.output.forward(this.hidden.forward(x).relu());
   }
 }
-
-const lossOf = (model: nn.Module, { x, y }: Points): Tensor =>
-  crossEntropy(model.forward(tensor(x).reshape(-1, FEATURES)), tensor(BigInt64Array.from(y, BigInt)));
 
 interface Plan {
   /** Of one rank. */

@@ -36,6 +36,8 @@ export interface TrainingResult<R> {
   readonly history: readonly StepRecord[];
   /** How often the ranks started anew. */
   readonly restarts: number;
+  /** What a person should know: checkpoints that were left out, for instance. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -103,9 +105,14 @@ type Members<R> = GangHandle<RankActor<R>>;
 
 async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null): Promise<TrainingResult<R>> {
   const history = new Map<number, StepRecord>();
+  const warnings: string[] = [];
+  const warn = (text: string): void => {
+    warnings.push(text);
+    view?.say(text);
+  };
   const listen = async (): Promise<void> => {
-    const { records, warnings } = await members.members[0]!.news();
-    for (const warning of warnings) view?.say(warning);
+    const { records, warnings: told } = await members.members[0]!.news();
+    told.forEach(warn);
     for (const record of records) history.set(record.step, record);
     view?.records(records);
   };
@@ -121,13 +128,14 @@ async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null
     const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
     if (failures.length === 0) {
       await listen();
-      return { results: outcomes.map((outcome) => (outcome as PromiseFulfilledResult<R>).value), history: [...history.values()].sort((a, b) => a.step - b.step), restarts };
+      return { results: outcomes.map((outcome) => (outcome as PromiseFulfilledResult<R>).value), history: [...history.values()].sort((a, b) => a.step - b.step), restarts, warnings };
     }
+    await listen().catch(() => undefined); // what came before the end, if rank 0 is there to tell
     const own = failures.find((failure) => !isOf(failure, 'ACTOR_UNAVAILABLE') && !isOf(failure, 'COLLECTIVE')); // the others only tell of it
     if (own !== undefined) throw own;
     const restart = failures.find((failure) => isOf(failure, 'ACTOR_UNAVAILABLE'));
     if (restart === undefined) throw failures[0];
-    view?.say(`all ranks start anew: ${(restart as MusterError).message}`);
+    warn(`all ranks start anew: ${(restart as MusterError).message}`);
   }
 }
 

@@ -36,6 +36,8 @@ export interface TrainingOptions extends Trained {
 /** What a step says of itself. Numbers are means over the ranks. */
 export interface StepRecord {
   readonly step: number;
+  /** That the training will have made when its batches end; null where it has none from a loader. */
+  readonly totalSteps: number | null;
   readonly epoch: number;
   readonly loss: number;
   readonly metrics: Readonly<Record<string, number>>;
@@ -101,6 +103,8 @@ export class Training {
   /** Sums over them. */
   #sums = new Map<string, number>();
   #examplesInBatch = 0;
+  #totalSteps: number | null = null;
+  #isStepping = false;
   /** Batches that were stepped. */
   #batchCount = 0;
   /** Since the last step. */
@@ -176,6 +180,7 @@ export class Training {
     const end = epochs * loader.stepsPerEpoch;
     const first = Math.ceil(this.#position.examples / (loader.batchSize * this.#place.mesh.shape.data)); // none of whose examples were taken
     if (first >= end) return;
+    this.#totalSteps = this.#position.step + Math.floor((this.#accumulated + end - first) / this.#options.accumulate);
     const batches = loader.batches(first);
     for (;;) {
       const askedMs = performance.now();
@@ -208,9 +213,19 @@ export class Training {
    */
   async step(compute: Compute): Promise<boolean> {
     const { accumulate } = this.#options;
+    if (this.#isStepping) throw invalidArgument('a step within another', 'begun when the one before has ended: await training.step()');
+    this.#isStepping = true;
+    this.#batchCount++;
+    try {
+      return await this.#step(compute, accumulate);
+    } finally {
+      this.#isStepping = false;
+    }
+  }
+
+  async #step(compute: Compute, accumulate: number): Promise<boolean> {
     await (compute instanceof PipelineBatch ? this.#differentiateParts(compute) : this.#differentiate(compute));
     this.#accumulated++;
-    this.#batchCount++;
     this.#position = { ...this.#position, examples: this.#position.examples + this.#examplesInBatch * this.#place.mesh.shape.data };
     if (this.#accumulated < accumulate) return false;
     const isSkipped = !(await this.#optimize());
@@ -327,7 +342,7 @@ export class Training {
     const nowMs = performance.now();
     const examples = this.#accumulated * this.#examplesInBatch * mesh.shape.data;
     report({
-      step, epoch: this.#epoch, loss, metrics: others, learningRate: this.#options.optimizer.groups[0]!.options.learningRate, scale: this.#options.scaler?.currentScale ?? 1,
+      step, totalSteps: this.#totalSteps, epoch: this.#epoch, loss, metrics: others, learningRate: this.#options.optimizer.groups[0]!.options.learningRate, scale: this.#options.scaler?.currentScale ?? 1,
       isSkipped, examplesPerSecond: (examples / (nowMs - this.#steppedMs)) * 1000, dataWaitMs,
     });
     this.#steppedMs = nowMs;
