@@ -118,8 +118,9 @@ function furthest(a: TrainingResult<Learned>, b: TrainingResult<Learned>): numbe
 }
 
 const one = await learn({});
+const unclipped = await learn({}, { options: () => ({ clipGradNorm: 1e9 }) });
 t.ok(one.history.at(-1)!.loss < 0.6 * one.history[0]!.loss, 'one rank learns');
-t.ok(furthest(await learn({}, { options: () => ({ clipGradNorm: 1e9 }) }), one) > 0.01, 'and something else where gradients are not clipped');
+t.ok(furthest(unclipped, one) > 0.01, 'and something else where gradients are not clipped');
 
 for (const mesh of [{ data: 2, tensor: 2 }, { data: 2, pipeline: 2 }, { tensor: 2, pipeline: 2 }]) {
   t.test(`a mesh of ${Object.entries(mesh).map(([axis, ranks]) => `${axis} ${ranks}`).join(' x ')} learns what one rank does`, async (t) => {
