@@ -1,7 +1,8 @@
-/** Trainings on meshes of real processes: replicas, stages of a pipeline and parts of layers together learn what one rank does, also when one is killed. */
+/** Trainings on meshes of real processes on two nodes: replicas, stages of a pipeline and parts of layers together learn what one rank does, also when one is killed. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { context } from '@muster/core';
 import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
 import {
   ColumnParallelLinear, DataParallelTrainer, dataset, HeadParallelAttention, PipelineParallel, RowParallelLinear, vocabParallelCrossEntropy, VocabParallelEmbedding, type Dataset, type MeshShape,
@@ -13,7 +14,7 @@ import { TestCluster } from '../support/cluster.js';
 t.setTimeout(300_000); // a loaded machine takes its time
 
 const root = mkdtempSync(join(tmpdir(), 'muster-mesh-'));
-const cluster = await TestCluster.start({ nodes: [{ cpus: 2 }] });
+const cluster = await TestCluster.start({ nodes: [{ cpus: 1 }, { cpus: 1 }] });
 await cluster.connect();
 t.teardown(async () => {
   await cluster.stop();
@@ -85,6 +86,7 @@ interface Learned {
   readonly evaluated: number;
   /** Steps that this process made. */
   readonly steps: number;
+  readonly node: number;
 }
 
 const learn = (mesh: Partial<MeshShape>, { epochs = EPOCHS, options, before }: Plan = {}, trainer: Partial<TrainerOptions> = {}): Promise<TrainingResult<Learned>> => new DataParallelTrainer<Learned>(async (rank) => {
@@ -106,7 +108,7 @@ const learn = (mesh: Partial<MeshShape>, { epochs = EPOCHS, options, before }: P
   }
   const whole = await loader.batches(0).next();
   const { loss } = await training.evaluate(batchOf(whole.value));
-  return { evaluated: loss, steps };
+  return { evaluated: loss, steps, node: context().gang!.nodeRank };
 }, { mesh, cpus: 0.5, progress: false, ...trainer }).fit();
 
 /** The largest difference between the losses of two runs, step by step. */
@@ -116,8 +118,9 @@ function furthest(a: TrainingResult<Learned>, b: TrainingResult<Learned>): numbe
 }
 
 const one = await learn({});
+const unclipped = await learn({}, { options: () => ({ clipGradNorm: 1e9 }) });
 t.ok(one.history.at(-1)!.loss < 0.6 * one.history[0]!.loss, 'one rank learns');
-t.ok(furthest(await learn({}, { options: () => ({ clipGradNorm: 1e9 }) }), one) > 0.01, 'and something else where gradients are not clipped');
+t.ok(furthest(unclipped, one) > 0.01, 'and something else where gradients are not clipped');
 
 for (const mesh of [{ data: 2, tensor: 2 }, { data: 2, pipeline: 2 }, { tensor: 2, pipeline: 2 }]) {
   t.test(`a mesh of ${Object.entries(mesh).map(([axis, ranks]) => `${axis} ${ranks}`).join(' x ')} learns what one rank does`, async (t) => {
@@ -125,6 +128,7 @@ for (const mesh of [{ data: 2, tensor: 2 }, { data: 2, pipeline: 2 }, { tensor: 
     t.ok(furthest(learned, one) < 1e-4, `losses within ${furthest(learned, one)}, with gradients clipped by the norm of all ranks`);
     t.equal(learned.results.length, 4);
     t.equal(new Set(learned.results.map(({ evaluated }) => evaluated)).size, 1, 'all hear the same loss');
+    t.strictSame(learned.results.map(({ node }) => node), [0, 0, 1, 1], 'neighbours share a node');
   });
 }
 
@@ -150,9 +154,10 @@ t.test('another mesh goes on where a training stopped', async (t) => {
   const storage = fresh();
   const checkpoint = { everySteps: STEPS / 4 };
   const evaluated: number[] = [];
-  for (const [index, mesh] of [{ tensor: 2, pipeline: 2 }, { data: 2, tensor: 2 }, { pipeline: 3 }, {}].entries()) {
-    const { results } = await learn(mesh, { epochs: index + 1 }, { storage, checkpoint });
-    t.ok(results.every(({ steps }) => steps === STEPS / 4), `${JSON.stringify(mesh)} makes the steps that are left`);
+  const turns: readonly (Partial<MeshShape> & { readonly zero?: 2 })[] = [{ tensor: 2, pipeline: 2 }, { data: 2, tensor: 2, zero: 2 }, { pipeline: 3 }, {}];
+  for (const [index, { zero, ...mesh }] of turns.entries()) {
+    const { results } = await learn(mesh, { epochs: index + 1, options: () => (zero ? { zero } : {}) }, { storage, checkpoint });
+    t.ok(results.every(({ steps }) => steps === STEPS / 4), `${JSON.stringify(turns[index])} makes the steps that are left`);
     evaluated.push(results[0]!.evaluated);
   }
   t.ok(Math.abs(evaluated.at(-1)! - one.results[0]!.evaluated) < 1e-4, `four meshes together have learned what one rank did, within ${Math.abs(evaluated.at(-1)! - one.results[0]!.evaluated)}`);

@@ -67,6 +67,7 @@ export class DataParallelTrainer<R> {
       gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: meshSize(this.#mesh), maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
     } as GangOptions).create(this.#work as never, options);
     const view = progress ? new TrainingProgress() : null;
+    using _ = view && tellsOfInterrupt(view, options.checkpoints?.path ?? null);
     try {
       return await runToTheEnd(members as unknown as Members<R>, view);
     } finally {
@@ -74,6 +75,18 @@ export class DataParallelTrainer<R> {
       await kill(members);
     }
   }
+}
+
+/** Has Ctrl-C leave a whole line behind, and what is to be done next. Then the process ends as it would have, and its cluster, or its job, with it. */
+function tellsOfInterrupt(view: TrainingProgress, storage: string | null): Disposable {
+  const interrupted = (): void => {
+    process.off('SIGINT', interrupted);
+    view.close();
+    view.say(storage === null ? 'interrupted' : `interrupted: begun again, the training goes on from the last checkpoint in ${storage}`);
+    if (process.listenerCount('SIGINT') === 0) process.kill(process.pid, 'SIGINT');
+  };
+  process.on('SIGINT', interrupted);
+  return { [Symbol.dispose]: () => void process.off('SIGINT', interrupted) };
 }
 
 type Members<R> = GangHandle<RankActor<R>>;

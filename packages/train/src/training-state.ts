@@ -2,7 +2,7 @@
  * What a checkpoint holds: files of safetensors, of each part of the model and of each shard of its optimizer's state one. What lies in a file is said by the names of
  * parameters and by which parts of them it has, so that any other mesh finds its own parts there.
  */
-import { fromSafetensors, toSafetensors, zeros, type GradScaler, type nn, type optim, type Tensor } from '@muster/tensor';
+import { defaultGenerator, fromSafetensors, toSafetensors, zeros, type GradScaler, type nn, type optim, type Tensor } from '@muster/tensor';
 import { invalidArgument } from './failure.js';
 import type { MeshShape } from './machine/device-mesh.js';
 import { isComparable, partOf, wholeGrid, type ParameterPart } from './machine/parameter-part.js';
@@ -61,6 +61,8 @@ interface State extends Progress {
   };
   readonly scaler: object | null;
   readonly scheduleSteps: number | null;
+  /** How far the rank's random numbers were. */
+  readonly randomPosition: number;
 }
 
 const MODEL = 'model.';
@@ -80,7 +82,7 @@ export function encodeState(trained: TrainedPart, progress: Progress, { hasModel
   const parameters = Object.fromEntries(stepped.map(({ name, part }, index) => [name, { steps: steps[index]!, part }]));
   const state: State = {
     ...progress, mesh, parts: Object.fromEntries(parts), optimizer: { kind: optimizer.constructor.name, groups, parameters }, scaler: scaler?.state() ?? null,
-    scheduleSteps: schedule?.steps ?? null,
+    scheduleSteps: schedule?.steps ?? null, randomPosition: defaultGenerator.position,
   };
   return toSafetensors(named, { state: JSON.stringify(state) });
 }
@@ -91,6 +93,7 @@ class Restoring {
   readonly #ofModel: Record<string, Tensor> = {};
   readonly #ofOptimizer: readonly Record<string, Tensor>[];
   readonly #steps: (number | undefined)[];
+  #randomPosition = 0;
   #first: State | null = null;
 
   constructor(trained: TrainedPart) {
@@ -103,6 +106,7 @@ class Restoring {
     const { tensors, metadata } = fromSafetensors(file);
     const state = JSON.parse(metadata['state'] ?? '') as State;
     this.#first ??= state;
+    this.#randomPosition = Math.max(this.#randomPosition, state.randomPosition); // so none is drawn again, whatever ranks there were
     this.#takeModel(tensors, state);
     this.#takeOptimizer(tensors, state);
     for (const tensor of Object.values(tensors)) tensor.dispose();
@@ -118,6 +122,7 @@ class Restoring {
     optimizer.loadState({ steps: this.#steps, groups, tensors: this.#ofOptimizer } as unknown as ReturnType<typeof optimizer.state>);
     if (scaler && first.scaler) scaler.restore(first.scaler as ReturnType<GradScaler['state']>);
     if (schedule && first.scheduleSteps !== null) schedule.steps = first.scheduleSteps;
+    defaultGenerator.position = this.#randomPosition;
     for (const tensors of [this.#ofModel, ...this.#ofOptimizer]) for (const tensor of Object.values(tensors)) tensor.dispose();
     return { step, examples, records };
   }

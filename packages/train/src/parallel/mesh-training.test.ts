@@ -1,4 +1,7 @@
 /** Replicas of pipelines of layers in parts: eight ranks learn what one does. Those of fewer, on real processes, are in test/cluster/train-mesh. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
 import type { MeshRun } from '../test-support/mesh-training.js';
 import { onMesh } from '../test-support/ranks.js';
@@ -18,6 +21,16 @@ t.test('two replicas of two stages of layers in two parts learn what one rank do
   t.strictSame(ranks.map(losses), ranks.map(() => losses(ranks[0]!)), 'every rank hears all');
   const sums = ranks.map(({ sum }) => sum);
   t.strictSame([sums[0], sums[1], sums[4], sums[5]], [sums[2], sums[3], sums[6], sums[7]], 'replicas are equal to the bit');
+});
+
+t.test('dropout goes on from a checkpoint with the random numbers that come next', async (t) => {
+  const storage = mkdtempSync(join(tmpdir(), 'muster-mesh-'));
+  t.teardown(() => rmSync(storage, { recursive: true, force: true }));
+  const [whole] = await train({ data: 2 }, { steps: 6, dropout: 0.5 });
+  await train({ data: 2 }, { steps: 3, dropout: 0.5, storage });
+  const [rest] = await train({ data: 2 }, { steps: 6, dropout: 0.5, storage });
+  t.equal(rest!.sum, whole!.sum);
+  t.not(rest!.sum, (await train({ data: 2 }, { steps: 6 }))[0]!.sum);
 });
 
 t.test('an infinity at one rank has all leave the step out', async (t) => {

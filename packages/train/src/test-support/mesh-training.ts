@@ -1,5 +1,6 @@
 /** A training on every rank of a mesh, whose batches a test makes. */
 import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
+import { CheckpointFolder } from '../io/checkpoint-folder.js';
 import type { Mesh } from '../parallel/mesh.js';
 import { vocabParallelCrossEntropy } from '../parallel/cross-entropy.js';
 import { ColumnParallelLinear, VocabParallelEmbedding } from '../parallel/layers.js';
@@ -17,17 +18,27 @@ export interface MeshRun {
   readonly sum: number;
 }
 
-/** Trains; with `infiniteAt`, a rank's gradient is infinite in that step. */
-export async function train(mesh: Mesh, { steps, infiniteAt }: { readonly steps: number; readonly infiniteAt?: { readonly step: number; readonly rank: number } }): Promise<MeshRun> {
+interface Plan {
+  /** Up to which it trains. */
+  readonly steps: number;
+  /** Where a rank's gradient is infinite. */
+  readonly infiniteAt?: { readonly step: number; readonly rank: number };
+  readonly dropout?: number;
+  /** Of checkpoints, after each third step. */
+  readonly storage?: string;
+}
+
+/** Trains, from the last checkpoint on if there is one. */
+export async function train(mesh: Mesh, { steps, infiniteAt, dropout = 0, storage }: Plan): Promise<MeshRun> {
   manualSeed(2);
   const group = mesh.tensor;
-  const modules = [new VocabParallelEmbedding(TOKENS, WIDTH, { group }), new Block(group), new Block(group), new nn.LayerNorm(WIDTH), new ColumnParallelLinear(WIDTH, TOKENS, { group })];
-  const model = new PipelineParallel(modules, { mesh, microBatches: 2, ...(mesh.shape.pipeline === 2 ? { split: [2, 3] } : {}) });
+  const modules = [new VocabParallelEmbedding(TOKENS, WIDTH, { group }), new Block(group), new nn.Dropout(dropout), new Block(group), new nn.LayerNorm(WIDTH), new ColumnParallelLinear(WIDTH, TOKENS, { group })];
+  const model = new PipelineParallel(modules, { mesh, microBatches: 2, ...(mesh.shape.pipeline === 2 ? { split: [3, 3] } : {}) });
   const optimizer = new optim.SGD(model.parameters(), { learningRate: 0.1, momentum: 0.9 });
   const records: StepRecord[] = [];
   using training = await Training.begin({ model, optimizer, clipGradNorm: 0.5, scaler: new GradScaler({ initialScale: 4, growthInterval: 1000 }) },
-    { mesh, checkpoints: null, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
-  let step = 0;
+    { mesh, checkpoints: storage === undefined ? null : { folder: new CheckpointFolder(storage), everySteps: 3, keep: 2 }, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
+  let step = training.stepCount;
   const isSpoiled = (): boolean => infiniteAt !== undefined && infiniteAt.step === step && infiniteAt.rank === mesh.world.rank;
   model.parameters()[0]!.registerHook((gradient) => (isSpoiled() ? gradient.mul(Infinity) : gradient));
   const own = BATCH / mesh.shape.data;
