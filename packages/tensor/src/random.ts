@@ -63,6 +63,11 @@ export class Generator {
     return result;
   }
 
+  /** Whose numbers are drawn: see {@link inStream}. */
+  get stream(): number {
+    return this.#stream;
+  }
+
   /**
    * Runs `body` with the numbers of another stream, `further` from that of the code around it, which begins with 0. How far the sequence is counts on in all of
    * them alike, so that ranks which draw as much, here equal and there different numbers, stay together. There are 2,048 streams.

@@ -8,20 +8,27 @@ import { apply, enableGrad, type Operation } from './graph.js';
 
 type Segment = (...inputs: Tensor[]) => Tensor;
 
-const checkpointed: Operation<{ readonly segment: Segment; readonly randomState: number; readonly cast: ReturnType<typeof autocastState> }> = {
+interface Checkpointed {
+  readonly segment: Segment;
+  /** Where the default generator was. */
+  readonly random: Readonly<Pick<typeof defaultGenerator, 'position' | 'stream'>>;
+  readonly cast: ReturnType<typeof autocastState>;
+}
+
+const checkpointed: Operation<Checkpointed> = {
   name: 'checkpoint',
   forward(context, inputs, { segment }) {
     context.save(...inputs);
     const result = tidy(() => segment(...inputs));
     return inputs.includes(result) ? viewOf(result, result.shape, result.strides) : result;
   },
-  backward({ saved, wants }, gradient, { segment, randomState, cast }) {
+  backward({ saved, wants }, gradient, { segment, random, cast }) {
     const inputs = saved.map((input, index) => detached(input, wants[index]!));  // their gradients outlive the computation
     const before = defaultGenerator.position;
     const castBefore = setAutocastState(cast);
-    defaultGenerator.position = randomState;
+    defaultGenerator.position = random.position;
     try {
-      tidy(() => backward(enableGrad(() => segment(...inputs)), gradient));
+      tidy(() => defaultGenerator.inStream(random.stream - defaultGenerator.stream, () => backward(enableGrad(() => segment(...inputs)), gradient)));
     } finally {
       defaultGenerator.position = before;
       setAutocastState(castBefore);
@@ -43,5 +50,5 @@ function detached(tensor: Tensor, wantsGradient: boolean): Tensor {
  * @example const x = checkpoint((x) => block.forward(x), input);
  */
 export function checkpoint(segment: Segment, ...inputs: Tensor[]): Tensor {
-  return apply(checkpointed, inputs, { segment, randomState: defaultGenerator.position, cast: autocastState() });
+  return apply(checkpointed, inputs, { segment, random: { position: defaultGenerator.position, stream: defaultGenerator.stream }, cast: autocastState() });
 }
