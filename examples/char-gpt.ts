@@ -151,10 +151,7 @@ async function learn(rank: Rank): Promise<number> {
       output.reshape(-1, output.shape.at(-1)!), tensor(columns.run).reshape(-1, context + 1).slice(1, 1).reshape(-1), { group: mesh.tensor, classes: letters.length }),
   };
   const batchSize = batch / mesh.shape.data;
-  for await (const each of run.batches(rank.loader(training, { batchSize, seed: SEED }), { epochs: Infinity })) {
-    await run.step(model.batch(each, work));
-    if (run.stepCount === steps) break;
-  }
+  for await (const each of run.batches(rank.loader(training, { batchSize, seed: SEED }), { steps })) await run.step(model.batch(each, work));
   model.eval();
   let sum = 0;
   for await (const each of rank.loader(validation, { batchSize, seed: 0 }).batches(0)) {

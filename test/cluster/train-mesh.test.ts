@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { context } from '@muster/core';
-import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
+import { GradScaler, linear, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
 import {
-  ColumnParallelLinear, DataParallelTrainer, dataset, HeadParallelAttention, PipelineParallel, RowParallelLinear, vocabParallelCrossEntropy, VocabParallelEmbedding, type Dataset, type MeshShape,
+  ColumnParallelLinear, copyToGroup, DataParallelTrainer, dataset, HeadParallelAttention, PipelineParallel, RowParallelLinear, vocabParallelCrossEntropy, VocabParallelEmbedding, type Dataset, type MeshShape,
   type Rank, type TrainerOptions, type TrainingOptions, type TrainingResult,
 } from '@muster/train';
 import t from 'tap';
@@ -59,18 +59,20 @@ class Block extends nn.Module {
   }
 }
 
-/** The embedding's weights are those of the output, too. */
+/** The logits, with the embedding's weights. */
 class Output extends nn.Module {
   readonly norm = new nn.LayerNorm(WIDTH);
-  readonly output: ColumnParallelLinear;
+  readonly weight: Tensor;
+  readonly #group: Group;
 
   constructor(embedding: VocabParallelEmbedding, group: Group) {
     super();
-    this.output = Object.assign(new ColumnParallelLinear(WIDTH, TOKENS, { bias: false, group }), { weight: embedding.weight });
+    this.weight = embedding.weight;
+    this.#group = group;
   }
 
   forward(input: Tensor): Tensor {
-    return this.output.forward(this.norm.forward(input));
+    return linear(copyToGroup(this.norm.forward(input), this.#group), this.weight);
   }
 }
 

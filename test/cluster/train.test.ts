@@ -34,7 +34,9 @@ class Net extends nn.Module {
 interface Plan {
   /** Of one rank. */
   readonly batchSize: number;
-  readonly epochs: number;
+  readonly epochs?: number;
+  /** Instead of epochs: of the optimizer. */
+  readonly steps?: number;
   readonly options?: (model: Net, rank: Rank) => Partial<TrainingOptions>;
   /** Before each step, with the number of the steps that were made. */
   readonly before?: (rank: Rank, step: number) => void;
@@ -48,13 +50,13 @@ interface Learned {
 
 const weightsOf = (model: nn.Module): Record<string, number[]> => Object.fromEntries(Object.entries(model.stateDict()).map(([name, weights]) => [name, Array.from(weights.toTypedArray() as Float32Array)]));
 
-const trainerOf = ({ batchSize, epochs, options, before }: Plan, trainer: Partial<TrainerOptions>): DataParallelTrainer<Learned> => new DataParallelTrainer<Learned>(async (rank) => {
+const trainerOf = ({ batchSize, epochs = 1, steps: stepsMax, options, before }: Plan, trainer: Partial<TrainerOptions>): DataParallelTrainer<Learned> => new DataParallelTrainer<Learned>(async (rank) => {
   manualSeed(rank.rank); // other weights at each rank: those of rank 0 count
   const model = new Net();
   const loader = rank.loader(points, { batchSize, seed: 5 });
   const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 0.02 }), ...options?.(model, rank) });
   let steps = 0;
-  for await (const { columns } of training.batches(loader, { epochs })) {
+  for await (const { columns } of training.batches(loader, stepsMax === undefined ? { epochs } : { steps: stepsMax })) {
     before?.(rank, training.stepCount);
     if (await training.step(() => lossOf(model, columns))) steps++;
   }
@@ -82,7 +84,7 @@ t.test('two ranks learn what one does from batches twice as large', async (t) =>
 });
 
 t.test('gradients of several batches make one step', async (t) => {
-  const { results: [first], history } = await learn({ batchSize: 4, epochs: 4, options: () => ({ accumulate: 2 }) });
+  const { results: [first], history } = await learn({ batchSize: 4, steps: 24, options: () => ({ accumulate: 2 }) });
   t.ok(distance(first!.weights, one.results[0]!.weights) < 1e-5);
   t.equal(history.length, 24);
 });

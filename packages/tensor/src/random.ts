@@ -63,6 +63,11 @@ export class Generator {
     return result;
   }
 
+  /** Whose numbers are drawn: see {@link inStream}. */
+  get stream(): number {
+    return this.#stream;
+  }
+
   /**
    * Runs `body` with the numbers of another stream, `further` from that of the code around it, which begins with 0. How far the sequence is counts on in all of
    * them alike, so that ranks which draw as much, here equal and there different numbers, stay together. There are 2,048 streams.
@@ -100,19 +105,21 @@ export let defaultGenerator = new Generator(0);
 export interface RandomState {
   readonly generator: Generator;
   readonly position: number;
+  readonly stream: number;
 }
 
 export function randomState(): RandomState {
-  return { generator: defaultGenerator, position: defaultGenerator.position };
+  const { position, stream } = defaultGenerator;
+  return { generator: defaultGenerator, position, stream };
 }
 
 /** Runs `body` with the default sequence as it was then, and goes on where it is now. */
-export function fromState<T>({ generator, position }: RandomState, body: () => T): T {
+export function fromState<T>({ generator, position, stream }: RandomState, body: () => T): T {
   const [now, was] = [defaultGenerator, generator.position];
   defaultGenerator = generator;
   generator.position = position;
   try {
-    return body();
+    return generator.inStream(stream - generator.stream, body);
   } finally {
     generator.position = was;
     defaultGenerator = now;
