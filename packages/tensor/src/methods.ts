@@ -32,8 +32,8 @@ type Method<F> = F extends (input: Tensor, ...rest: infer Rest) => infer Result 
 type Methods = { readonly [Name in keyof typeof METHODS]: Method<(typeof METHODS)[Name]> };
 
 declare module './tensor.js' {
-  // The documentation of each is at its function.
-  interface Tensor extends Methods {}
+  // The documentation of each is at its function. Disposable is named again because the compiler may come here before the class's own [Symbol.dispose].
+  interface Tensor extends Methods, Disposable {}
 }
 
 /**
