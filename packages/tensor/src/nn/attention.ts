@@ -2,7 +2,7 @@
 import { invalid } from '../failure.js';
 import { linear } from '../operations/products.js';
 import { scaledDotProductAttention } from '../operations/attention.js';
-import { narrow, permute, reshape } from '../operations/views.js';
+import { flatten, narrow, permute, reshape } from '../operations/views.js';
 import type { Tensor } from '../tensor.js';
 import { constantParameter, uniformParameter } from './initialization.js';
 import { Linear } from './layers.js';
@@ -15,7 +15,7 @@ export interface AttentionModuleOptions {
   readonly isCausal?: boolean;
 }
 
-/** Self-attention of [examples, places, width]: PyTorch's MultiheadAttention with its parameters, batch first and with one input. */
+/** Attention among [examples, places, width]: PyTorch's MultiheadAttention with its parameters, batch first and of one width. */
 export class MultiheadAttention extends Module {
   /** Of queries, keys and values, one below the other: [3 * width, width]. */
   readonly inProjWeight: Tensor;
@@ -37,11 +37,34 @@ export class MultiheadAttention extends Module {
     if (bias) (this.outProj.bias!.memory() as Float32Array).fill(0);
   }
 
-  forward(input: Tensor): Tensor {
-    const [examples, places, width] = input.shape as readonly [number, number, number];
-    const projected = reshape(linear(input, this.inProjWeight, this.inProjBias), examples, places, 3, this.#heads, width / this.#heads);
-    const [query, key, value] = [0, 1, 2].map((part) => permute(reshape(narrow(projected, 2, part, 1), examples, places, this.#heads, width / this.#heads), 0, 2, 1, 3));
-    const attended = scaledDotProductAttention(query!, key!, value!, { isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0 });
-    return this.outProj.forward(reshape(permute(attended, 0, 2, 1, 3), examples, places, width));
+  /**
+   * Without keys and values, self-attention. The mask says which keys are seen, as {@link scaledDotProductAttention}'s does (PyTorch's module takes its opposite); it
+   * broadcasts to [examples, heads, queries, keys].
+   */
+  forward(query: Tensor, key: Tensor = query, value: Tensor = key, mask: Tensor | null = null): Tensor {
+    const isSelf = key === query && value === query;
+    const [queries, keys, values] = isSelf ? this.#ownHeads(query) : [this.#headsOf(query, 0), this.#headsOf(key, 1), this.#headsOf(value, 2)] as const;
+    const attended = scaledDotProductAttention(queries, keys, values, { mask, isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0 });
+    return this.outProj.forward(flatten(permute(attended, 0, 2, 1, 3), 2));
+  }
+
+  /** All three of one input, in one product. */
+  #ownHeads(input: Tensor): readonly [Tensor, Tensor, Tensor] {
+    const projected = linear(input, this.inProjWeight, this.inProjBias);
+    const width = input.shape.at(-1)!;
+    return [0, 1, 2].map((part) => this.#split(narrow(projected, 2, part * width, width))) as unknown as readonly [Tensor, Tensor, Tensor];
+  }
+
+  /** The queries, keys or values of an input. */
+  #headsOf(input: Tensor, part: number): Tensor {
+    const width = this.outProj.weight.shape[1]!;
+    const bias = this.inProjBias === null ? null : narrow(this.inProjBias, 0, part * width, width);
+    return this.#split(linear(input, narrow(this.inProjWeight, 0, part * width, width), bias));
+  }
+
+  /** [examples, heads, places, width of a head] */
+  #split(projected: Tensor): Tensor {
+    const [examples, places, width] = projected.shape as readonly [number, number, number];
+    return permute(reshape(projected, examples, places, this.#heads, width / this.#heads), 0, 2, 1, 3);
   }
 }

@@ -16,6 +16,7 @@ export interface Options {
   readonly step: number;
   readonly index: number;
   readonly groups: number;
+  readonly heads: number;
   readonly kernelSize: m.Pair;
   readonly outputSize: m.Pair;
   readonly dtype: m.Dtype;
@@ -72,5 +73,12 @@ export const CALLS: Readonly<Record<string, Call>> = {
   elu: plain((x) => m.elu(x!)), selu: plain(m.selu as never), softplus: plain((x) => m.softplus(x!)), mish: plain(m.mish as never), logSigmoid: plain(m.logSigmoid as never),
   hardtanh: plain((x) => m.hardtanh(x!)), relu6: plain(m.relu6 as never), hardsigmoid: plain(m.hardsigmoid as never), hardswish: plain(m.hardswish as never), softsign: plain(m.softsign as never),
   log1p: plain(m.log1p as never), expm1: plain(m.expm1 as never), prelu: plain(m.prelu as never), glu: plain((x) => m.glu(x!)),
+  embeddingPadding: ([weight, tokens], { index }) => m.embedding(weight!, tokens!, { paddingIndex: index }),
+  multiheadAttention: ([query, key, value, weight, bias, outWeight, outBias, mask], { heads }) => {
+    const attention = new m.nn.MultiheadAttention(query!.shape[2]!, heads);
+    Object.assign(attention, { inProjWeight: weight, inProjBias: bias });
+    Object.assign(attention.outProj, { weight: outWeight, bias: outBias });
+    return attention.forward(query!, key, value, mask ?? null);
+  },
   adaptiveAvgPool2d: ([x], { outputSize }) => m.adaptiveAvgPool2d(x!, outputSize),
 };
