@@ -186,6 +186,22 @@ t.test('a training step in a scope takes no new memory', async (t) => {
   t.equal(allocator.statistics().freshBlocks, freshBlocks);
 });
 
+t.test('nor does one with a checkpoint', async (t) => {
+  const [inner, outer] = [new nn.Linear(64, 64), new nn.Linear(64, 1)];
+  const x = randn([32, 64]);
+  const step = (): void => tidy(() => {
+    const hidden = inner.forward(x);
+    outer.forward(checkpoint((input) => input.tanh().mul(input), hidden)).sum().backward();
+    inner.zeroGrad();
+    outer.zeroGrad();
+  });
+  for (let warm = 0; warm < 3; warm++) step();
+  const { freshBlocks, usedBytes } = allocator.statistics();
+  for (let again = 0; again < 10; again++) step();
+  t.equal(allocator.statistics().freshBlocks, freshBlocks);
+  t.equal(allocator.statistics().usedBytes, usedBytes);
+});
+
 t.test('without a scope the collector frees tensors', async (t) => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;

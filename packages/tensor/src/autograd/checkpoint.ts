@@ -23,6 +23,7 @@ const checkpointed: Operation<{ readonly segment: Segment; readonly random: Rand
     } finally {
       setAutocastState(castBefore);
     }
+    for (const input of inputs) input.dispose();
     return inputs.map((input) => input.grad);
   },
 };
