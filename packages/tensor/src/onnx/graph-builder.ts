@@ -235,8 +235,17 @@ export class Site {
   }
 
   node(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}): string {
+    return this.#builder.node({ name: this.#nodeName, opType, inputs, attributes });
+  }
+
+  /** The second output of a node that has two. */
+  secondOutput(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>>): string {
+    return this.#builder.node({ name: this.#nodeName, opType, inputs, attributes, unused: this.#builder.unique(`${this.#nodeName}/unused`) });
+  }
+
+  get #nodeName(): string {
     const { name, path } = this.operation;
-    return this.#builder.node({ name: path === '' ? name : `${path}/${name}`, opType, inputs, attributes });
+    return path === '' ? name : `${path}/${name}`;
   }
 
   cast(name: string, from: Dtype, to: Dtype): string {

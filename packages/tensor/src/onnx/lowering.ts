@@ -101,6 +101,10 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   amin: extreme('ReduceMin'),
   argmax: placeOf('ArgMax'),
   argmin: placeOf('ArgMin'),
+  argsort(site) {
+    const largest = site.same('order', ({ descending }: Order) => descending) ? 1 : 0;
+    return site.secondOutput('TopK', [site.inputIn(0, computedIn(site.inputDtype(0))), site.sizes([site.each(({ count }: Order) => count)])], { axis: -1, largest, sorted: 1 });
+  },
 
   gather: moved('GatherElements', axisOf),
   indexSelect: moved('Gather', axisOf),
@@ -145,6 +149,11 @@ interface Triangle {
   readonly rows: number;
   readonly columns: number;
   readonly diagonal: number;
+}
+
+interface Order {
+  readonly descending: boolean;
+  readonly count: number;
 }
 
 interface Along {
