@@ -29,7 +29,8 @@ type Methods = { readonly [Name in keyof typeof METHODS]: Method<(typeof METHODS
 
 declare module './tensor.js' {
   // The documentation of each is at its function.
-  interface Tensor extends Methods {}
+  // Named again, because `using` may be checked while the class's own members are still being put together.
+  interface Tensor extends Methods, Disposable {}
 }
 
 /**

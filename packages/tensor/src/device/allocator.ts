@@ -1,6 +1,6 @@
 /**
- * Memory for tensors. Fresh memory costs more than most operations (the kernel has to supply and clear its pages), so blocks that come back are kept by
- * size and handed out again. What nobody gives back is the collector's, as any ArrayBuffer.
+ * Memory for tensors. Fresh memory costs more than most operations (on the CPU the kernel has to supply and clear its pages, a GPU waits), so blocks that come back are kept by
+ * size and handed out again. What nobody gives back is the collector's.
  */
 import { makeError } from '@muster/base';
 
@@ -9,9 +9,6 @@ const BLOCK_MIN_BYTES = 64;
 
 /** Blocks are cut to 4 sizes between two powers of two: at most a fifth of one is unused. */
 const STEPS = 4;
-
-/** What is kept for later, at most: enough for a training step of the models that a CPU trains, and no more than a small machine can spare. */
-export const CACHED_BYTES_MAX = 2 ** 30;
 
 /** What an allocator has given out and kept. */
 export interface MemoryStatistics {
@@ -22,14 +19,33 @@ export interface MemoryStatistics {
   readonly freshBlocks: number;
 }
 
-export class Allocator {
-  readonly #free = new Map<number, ArrayBuffer[]>();
+/** Where blocks come from. */
+export interface BlockSource<Block> {
+  /** Throws where there is no memory. */
+  make(sizeBytes: number): Block;
+  sizeOf(block: Block): number;
+  /** Gives it up for good. */
+  free(block: Block): void;
+  /** What holds the memory, for messages. */
+  usage(): string;
+}
+
+export class Allocator<Block> {
+  readonly #source: BlockSource<Block>;
+  readonly #cachedBytesMax: number;
+  readonly #free = new Map<number, Block[]>();
   #cachedBytes = 0;
   #reusedBlocks = 0;
   #freshBlocks = 0;
 
+  /** @param cachedBytesMax what is kept for later, at most */
+  constructor(source: BlockSource<Block>, cachedBytesMax: number) {
+    this.#source = source;
+    this.#cachedBytesMax = cachedBytesMax;
+  }
+
   /** A block of at least so many bytes, aligned for every dtype, holding anything. @throws OutOfMemoryError */
-  allocate(sizeBytes: number): ArrayBuffer {
+  allocate(sizeBytes: number): Block {
     const blockBytes = blockSize(sizeBytes);
     const block = this.#free.get(blockBytes)?.pop();
     if (block !== undefined) {
@@ -39,28 +55,30 @@ export class Allocator {
     }
     this.#freshBlocks++;
     try {
-      return new ArrayBuffer(blockBytes);
+      return this.#source.make(blockBytes);
     } catch {
       this.clear();  // what is kept may be what is lacking
     }
     try {
-      return new ArrayBuffer(blockBytes);
+      return this.#source.make(blockBytes);
     } catch (cause) {
-      throw makeError('OUT_OF_MEMORY', { size: `${blockBytes} bytes`, used: `the process uses ${process.memoryUsage().arrayBuffers} bytes of buffers` }, { cause });
+      throw makeError('OUT_OF_MEMORY', { size: `${blockBytes} bytes`, used: this.#source.usage() }, { cause });
     }
   }
 
   /** Takes a block back that nobody uses any more. */
-  release(block: ArrayBuffer): void {
-    if (this.#cachedBytes + block.byteLength > CACHED_BYTES_MAX) return;
-    this.#cachedBytes += block.byteLength;
-    const blocks = this.#free.get(block.byteLength);
-    if (blocks === undefined) this.#free.set(block.byteLength, [block]);
+  release(block: Block): void {
+    const blockBytes = this.#source.sizeOf(block);
+    if (this.#cachedBytes + blockBytes > this.#cachedBytesMax) return this.#source.free(block);
+    this.#cachedBytes += blockBytes;
+    const blocks = this.#free.get(blockBytes);
+    if (blocks === undefined) this.#free.set(blockBytes, [block]);
     else blocks.push(block);
   }
 
-  /** Gives all that is kept to the collector. */
+  /** Gives up all that is kept. */
   clear(): void {
+    for (const blocks of this.#free.values()) for (const block of blocks) this.#source.free(block);
     this.#free.clear();
     this.#cachedBytes = 0;
   }

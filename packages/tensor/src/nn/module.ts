@@ -3,8 +3,9 @@ import { tensorError, invalid } from '../failure.js';
 import { noGrad } from '../autograd/graph.js';
 import { outsideScopes } from '../scope.js';
 import { isSameShape } from '../shape.js';
-import { isFloating, type Dtype } from '../dtype.js';
-import { copyOf, Tensor } from '../tensor.js';
+import { deviceNamed, type DeviceName } from '../device/devices.js';
+import { isDtype, isFloating, type Dtype } from '../dtype.js';
+import { copyOf, placedOn, Tensor } from '../tensor.js';
 
 /** Tensors by their names in a state: PyTorch's, so that weights go back and forth. */
 export type StateDict = Readonly<Record<string, Tensor>>;
@@ -99,22 +100,31 @@ export abstract class Module {
       if (!isSameShape(tensor.shape, state[name]!.shape)) throw tensorError(`loadStateDict of '${name}'`, [tensor, state[name]!], 'the shapes must be equal');
     }
     for (const [name, tensor] of Object.entries(own)) {
-      tensor.device.map('copy', tensor, state[name]!);
+      const given = state[name]!;
+      const placed = given.device === tensor.device ? given : placedOn(given, tensor.device);
+      tensor.device.map('copy', tensor, placed);
+      if (placed !== given) placed.dispose();
       tensor.storage.version++;
     }
   }
 
-  /** Has floating-point parameters and buffers in another dtype, in new tensors: before an optimizer is made. @returns this */
-  to(dtype: Dtype): this {
+  /**
+   * Has floating-point parameters and buffers in another dtype, or all of them on another device ('cpu', 'cuda', 'cuda:1'), in new tensors: before an optimizer is made.
+   * @returns this. @throws MusterError INVALID_ARGUMENT for a device that is not there
+   */
+  to(where: Dtype | DeviceName): this {
+    const device = isDtype(where) ? null : deviceNamed(where);
     outsideScopes(() => noGrad(() => {
       for (const [name, value] of Object.entries(this)) {
-        if (!(value instanceof Tensor) || !isFloating(value.dtype) || value.dtype === dtype) continue;
-        const converted = copyOf(value, dtype).keep();
-        converted.requiresGrad = value.requiresGrad;
-        (this as Record<string, unknown>)[name] = converted;
+        if (!(value instanceof Tensor)) continue;
+        const stays = device === null ? !isFloating(value.dtype) || value.dtype === where : value.device === device;
+        if (stays) continue;
+        const moved = (device === null ? copyOf(value, where as Dtype) : placedOn(value, device)).keep();
+        moved.requiresGrad = value.requiresGrad;
+        (this as Record<string, unknown>)[name] = moved;
       }
     }));
-    for (const [, child] of this.children()) child.to(dtype);
+    for (const [, child] of this.children()) child.to(where);
     return this;
   }
 }
