@@ -13,7 +13,7 @@
  * cuda.free(buffer);
  */
 import { fileURLToPath } from 'node:url';
-import { openCudaLibrary } from './index.js';
+import { openCudaLibrary, type TensorKernels } from './index.js';
 
 export interface CudaDevice {
   readonly name: string;
@@ -55,6 +55,10 @@ export interface CudaLibrary {
   write(buffer: CudaBuffer, offset: number, source: Uint8Array, stream: CudaStream): Promise<void>;
   /** Copies from `offset` of the buffer, after what is in the stream. Resolves when the target is filled. @throws as {@link write} */
   read(buffer: CudaBuffer, offset: number, target: Uint8Array, stream: CudaStream): Promise<void>;
+  /** As {@link write}, on this thread, which waits for the stream. */
+  writeNow(buffer: CudaBuffer, offset: number, source: Uint8Array, stream: CudaStream): void;
+  /** As {@link read}, on this thread, which waits for the stream: for ten minutes at most. */
+  readNow(buffer: CudaBuffer, offset: number, target: Uint8Array, stream: CudaStream): void;
   /** Sets every byte, in the stream's order. */
   fill(buffer: CudaBuffer, value: number, stream: CudaStream): void;
 
@@ -62,6 +66,12 @@ export interface CudaLibrary {
   destroyStream(stream: CudaStream): void;
   /** Resolves when all that is in the stream by now is done. @throws CudaError ERR_RANK_TIMED_OUT after `timeoutMs`; the work goes on. */
   waitForStream(stream: CudaStream, timeoutMs: number): Promise<void>;
+
+  /**
+   * The kernels of tensors, on buffers of the stream's device. Their work goes into the stream, and nothing waits for it but what returns a number. Kept until the process ends: one for each
+   * stream.
+   */
+  kernels(stream: CudaStream): TensorKernels<CudaBuffer>;
 
   createEvent(): CudaEvent;
   destroyEvent(event: CudaEvent): void;

@@ -196,7 +196,7 @@ interface Addon {
   readonly Communicator: CommunicatorClass;
   readonly kernels: Kernels;
   readonly tensorKernels: TensorKernels;
-  openCuda(path: string): Cuda;
+  openCuda(path: string, isEmulated?: boolean): Cuda;
   readonly SEGMENT_BYTES: number;
   readonly VIEW_LIMIT: number;
   readonly VIEW_MAX_BYTES: number;
@@ -251,5 +251,8 @@ export const dieWithParent: (parentPid: number) => void = addon.dieWithParent;
  */
 export const memcpy: (target: Uint8Array, source: Uint8Array) => void = addon.memcpy;
 
-/** Loads libmuster_cuda.so from a path: cuda.ts alone knows it. */
-export const openCudaLibrary: (path: string) => Cuda = addon.openCuda;
+/**
+ * Loads libmuster_cuda.so from a path: cuda.ts alone knows it. The first one that is there is the process's.
+ * @param isEmulated the library is that of cuda/emulator, whose device is the host: for tests.
+ */
+export const openCudaLibrary: (path: string, isEmulated?: boolean) => Cuda = addon.openCuda;

@@ -4,7 +4,7 @@ set -u
 folder=$(cd "$(dirname "$0")" && pwd)
 build=${1:-"$folder/../build/cuda"}
 log=$build/check.log
-tests='memory-bound layers gemm collective'
+tests='memory-bound layers tensors images gemm collective'
 
 mkdir -p "$build" && : > "$log" || exit 1
 if ! { cmake -S "$folder" -B "$build" && cmake --build "$build" --parallel "$(nproc)"; } >> "$log" 2>&1; then
@@ -25,7 +25,7 @@ if grep -q '^no GPU' "$build/output"; then
 fi
 
 if command -v compute-sanitizer > /dev/null; then
-  for test in memory-bound layers gemm; do
+  for test in memory-bound layers tensors images gemm; do
     for tool in memcheck racecheck synccheck; do
       if compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/cuda-$test-test" >> "$log" 2>&1; then echo "  ok - $test under $tool"; else
         echo "  not ok - $test under $tool (see $log)"

@@ -1,16 +1,7 @@
-/**
- * Calls with arguments drawn at random: wrong lengths and dtypes, addresses that are null or not aligned, ranges that overlap, sizes that no memory has,
- * numbers that are not finite. Whatever it is, a call does what it says, and writes nothing but its results, or refuses and writes nothing at all.
- * All tensors of a round lie in one block from malloc, so that the address sanitizer (sanitize.sh) sees each byte read beyond it.
- */
-#include <algorithm>
-#include <bit>
-#include <cstring>
-#include <limits>
+/** Calls of lists and layers, and of a communicator, with arguments drawn at random (fuzz.h). */
 #include <memory>
-#include <random>
 
-#include "dtype.h"
+#include "fuzz.h"
 #include "muster/convert.h"
 #include "muster/gradients.h"
 #include "muster/layers.h"
@@ -19,87 +10,8 @@
 
 namespace {
 
-constexpr std::size_t kBlockBytes = 1000;
-constexpr int kRounds = 4000;
-/** Of every operation at least this part of the rounds must be accepted: else nothing is tested but refusals. */
-constexpr int kAcceptedMin = kRounds / 50;
-
-class Round {
- public:
-  explicit Round(std::uint32_t seed) : random_(seed), block_(new std::byte[kBlockBytes]) {
-    for (std::size_t at = 0; at < kBlockBytes; at++) block_[at] = static_cast<std::byte>(random_());
-    std::memcpy(before_, block_.get(), kBlockBytes);
-  }
-
-  std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
-  bool oneIn(std::uint64_t rounds) { return below(rounds) == 0; }
-
-  /** Mostly one of f32, f16 and bf16; sometimes any number. */
-  muster_dtype dtype() { return static_cast<muster_dtype>(oneIn(20) ? below(12) : below(3)); }
-  std::uint64_t size() { return oneIn(30) ? ~std::uint64_t{0} - below(8) : below(12); }
-  std::uint32_t threads() { return oneIn(50) ? 300 : static_cast<std::uint32_t>(below(3)); }
-  double number() { return oneIn(20) ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(below(100)) / (oneIn(2) ? 100 : 1) - (oneIn(20) ? 200 : 0); }
-  /** Sometimes a number that has no name: of those that an enumeration may hold, which are the ones below the next power of two. */
-  template <class Enum>
-  Enum oneOf(unsigned count) {
-    return static_cast<Enum>(below(oneIn(30) ? std::bit_ceil(count) : count));
-  }
-
-  /** Mostly in a place of its own, and as it is wanted; but never said to be larger than the block is, unless larger than any memory. */
-  muster_tensor tensor(muster_dtype dtype, std::uint64_t elements) {
-    if (oneIn(40)) dtype = this->dtype();
-    if (oneIn(40)) elements = size();
-    const std::size_t bytes = muster::isDtype(dtype) ? muster::elementBytes(dtype) : 1;
-    const bool isPossible = elements <= kBlockBytes / bytes;
-    const std::size_t needed = isPossible ? elements * bytes : 0;
-    if (oneIn(40)) return {nullptr, elements, dtype};
-    std::size_t start = (next_ + 7) / 8 * 8;
-    if (oneIn(40)) start = below(kBlockBytes);
-    if (isPossible && start + needed > kBlockBytes) elements = start < kBlockBytes ? (kBlockBytes - start) / bytes : 0;
-    next_ = std::min(start + needed, kBlockBytes);
-    return {block_.get() + std::min(start, kBlockBytes), elements, dtype};
-  }
-
-  /** The results of the call that follows. */
-  void writes(const muster_tensor& tensor) { written_.push_back(tensor); }
-
-  /** @returns whether the call was accepted */
-  bool check(muster_code code) {
-    if (code != MUSTER_OK) {
-      CHECK(code == MUSTER_OUT_OF_RANGE && muster_last_failure()->message[0] != '\0');
-      CHECK(std::memcmp(before_, block_.get(), kBlockBytes) == 0);
-      return false;
-    }
-    for (const muster_tensor& tensor : written_) {
-      const std::size_t bytes = tensor.elements * muster::elementBytes(tensor.dtype);
-      if (bytes > 0) std::memcpy(before_ + (static_cast<std::byte*>(tensor.data) - block_.get()), tensor.data, bytes);
-    }
-    CHECK(std::memcmp(before_, block_.get(), kBlockBytes) == 0);
-    return true;
-  }
-
- private:
-  std::mt19937 random_;
-  std::unique_ptr<std::byte[]> block_;
-  std::byte before_[kBlockBytes];
-  std::size_t next_ = 0;
-  std::vector<muster_tensor> written_;
-};
-
-/** Makes a call whose arguments `make` draws. */
-using Make = muster_code (*)(Round& round);
-
-void fuzz(const char* name, Make make) {
-  int accepted = 0;
-  for (std::uint32_t seed = 0; seed < kRounds; seed++) {
-    const int before = check::failures;
-    Round round(seed);
-    accepted += round.check(make(round));
-    if (check::failures > before) std::fprintf(stderr, "  (%s, seed %u)\n", name, seed);
-  }
-  CHECK(accepted >= kAcceptedMin);
-  if (accepted < kAcceptedMin) std::fprintf(stderr, "  (%s: %d of %d rounds accepted)\n", name, accepted, kRounds);
-}
+using fuzz::kBlockBytes;
+using fuzz::Round;
 
 muster_code convert(Round& round) {
   const std::uint64_t elements = round.below(60);
@@ -291,7 +203,7 @@ muster_code collective(Round& round) {
 
 void aCommunicatorGoesOn() {
   alone = check::openCommunicator(check::communicatorId("fuzz"), 0, 1);
-  fuzz("a collective call", collective);
+  fuzz::run("a collective call", collective, false);
   float value = 3;
   const muster_call call{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, &value, &value, 1};
   CHECK(muster_communicator_run(alone, &call, 1) == MUSTER_OK && value == 3);
@@ -302,12 +214,12 @@ void aCommunicatorGoesOn() {
 
 int main() {
   return check::runAll({
-      {"conversions", [] { fuzz("convert", convert); }},
-      {"gradients", [] { fuzz("unscale", unscale), fuzz("norm", norm), fuzz("clip", clip); }},
-      {"optimizers", [] { fuzz("sgd", sgd), fuzz("adam", adam); }},
-      {"matrix products", [] { fuzz("gemm", gemm); }},
-      {"layers", [] { fuzz("combine", combine), fuzz("softmax", softmax), fuzz("layer norm", layerNorm), fuzz("cross entropy", crossEntropy); }},
-      {"embeddings and summaries", [] { fuzz("embedding", embedding), fuzz("summarize", summarize); }},
+      {"conversions", [] { fuzz::run("convert", convert); }},
+      {"gradients", [] { fuzz::run("unscale", unscale), fuzz::run("norm", norm), fuzz::run("clip", clip); }},
+      {"optimizers", [] { fuzz::run("sgd", sgd), fuzz::run("adam", adam); }},
+      {"matrix products", [] { fuzz::run("gemm", gemm); }},
+      {"layers", [] { fuzz::run("combine", combine), fuzz::run("softmax", softmax), fuzz::run("layer norm", layerNorm), fuzz::run("cross entropy", crossEntropy); }},
+      {"embeddings and summaries", [] { fuzz::run("embedding", embedding), fuzz::run("summarize", summarize); }},
       {"collective calls, after which the communicator goes on", aCommunicatorGoesOn},
   });
 }

@@ -1,5 +1,5 @@
 /**
- * The kernels of convert.h, gradients.h, optimizer.h, layers.h and gemm.h on a GPU: the same calls with a stream in place of threads, and tensors, targets,
+ * The kernels of convert.h, gradients.h, optimizer.h, layers.h, gemm.h, strided.h, convolution.h and attention.h on a GPU: the same calls with a stream in place of threads, and tensors, targets,
  * tokens and results in device memory. Those headers say what each computes; here is only what differs. Lists, calls and options are read
  * before the call returns.
  *
@@ -14,11 +14,14 @@
 #ifndef MUSTER_CUDA_KERNELS_H
 #define MUSTER_CUDA_KERNELS_H
 
+#include "muster/attention.h"
 #include "muster/convert.h"
+#include "muster/convolution.h"
 #include "muster/cuda.h"
 #include "muster/gradients.h"
 #include "muster/layers.h"
 #include "muster/optimizer.h"
+#include "muster/strided.h"
 
 #pragma GCC visibility push(default)
 #ifdef __cplusplus
@@ -105,6 +108,27 @@ muster_code muster_cuda_gemm(const muster_gemm_call* call, muster_cuda_gemm_algo
 
 /** The algorithm that `MUSTER_CUDA_GEMM_BEST` takes for a call on this thread's device. */
 muster_code muster_cuda_gemm_choose(const muster_gemm_call* call, muster_cuda_gemm_algorithm* algorithm);
+
+muster_code muster_cuda_map(const muster_map_call* call, muster_cuda_stream stream);
+muster_code muster_cuda_reduce(const muster_reduce_call* call, muster_cuda_stream stream);
+/** An index outside its dimension picks NaN, or of integers 0: the host cannot look at it without waiting. */
+muster_code muster_cuda_gather(const muster_index_call* call, muster_cuda_stream stream);
+/** What has an index outside its dimension is left out. */
+muster_code muster_cuda_scatter_add(const muster_index_call* call, muster_cuda_stream stream);
+/** The CPU's numbers; of the normal distribution but for their last place. */
+muster_code muster_cuda_random(const muster_random_call* call, muster_cuda_stream stream);
+
+muster_code muster_cuda_convolve(const muster_convolution* shape, const muster_tensor* input, const muster_tensor* weight, const muster_tensor* bias, const muster_tensor* result, muster_cuda_stream stream);
+muster_code muster_cuda_convolve_backward_input(const muster_convolution* shape, const muster_tensor* gradient, const muster_tensor* weight, const muster_tensor* input_gradient, muster_cuda_stream stream);
+muster_code muster_cuda_convolve_backward_weight(const muster_convolution* shape, const muster_tensor* input, const muster_tensor* gradient, const muster_tensor* weight_gradient,
+                                                 const muster_tensor* bias_gradient, muster_cuda_stream stream);
+muster_code muster_cuda_pool(const muster_images* shape, muster_pooling pooling, const muster_tensor* input, const muster_tensor* result, int32_t* places, muster_cuda_stream stream);
+/** A place outside the image has no gradient. */
+muster_code muster_cuda_pool_backward(const muster_images* shape, muster_pooling pooling, const muster_tensor* gradient, const int32_t* places, const muster_tensor* input_gradient, muster_cuda_stream stream);
+
+/** Vectors have at most 3072 numbers. */
+muster_code muster_cuda_attention(const muster_attention_call* call, muster_cuda_stream stream);
+muster_code muster_cuda_attention_backward(const muster_attention_backward_call* call, muster_cuda_stream stream);
 
 #ifdef __cplusplus
 }

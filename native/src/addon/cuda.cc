@@ -1,99 +1,16 @@
 #include "addon/cuda.h"
 
-#include <dlfcn.h>
-
 #include <functional>
 #include <initializer_list>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "addon/cuda-kernels.h"
+#include "addon/cuda-library.h"
 #include "addon/failure.h"
-#include "muster/cuda.h"
 
 namespace muster::addon {
 namespace {
-
-/** The functions of the library, loaded once and never unloaded: streams may still run its code. */
-class Library {
- public:
-  explicit Library(const std::string& path) {
-    // Asked first, so that the answer names what is missing; the runtime in the library finds the driver by itself.
-    void* const driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (driver == nullptr) {
-      reason_ = "there is no driver of NVIDIA's on this machine: libcuda.so.1 cannot be loaded";
-      return;
-    }
-    ::dlclose(driver);
-    handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (handle_ == nullptr) reason_ = std::string("the CUDA library is not there: ") + ::dlerror() + ". It is built by `npm run build` where nvcc is found";
-  }
-
-  const std::string& reason() const { return reason_; }
-  bool isThere() const { return handle_ != nullptr; }
-
-  /** A function by its name in muster/cuda.h. */
-  template <class Function>
-  Function* find(const char* name) const {
-    return reinterpret_cast<Function*>(::dlsym(handle_, name));
-  }
-
- private:
-  void* handle_ = nullptr;
-  std::string reason_;
-};
-
-const Library& libraryAt(const std::string& path) {
-  static const Library library(path);
-  return library;
-}
-
-/** The one that is open: whoever holds one of its objects has opened it. */
-const Library& library() { return libraryAt({}); }
-
-#define MUSTER_CUDA_FUNCTION(name) library().find<decltype(name)>(#name)
-
-/** The library has failures of its own, of the thread that made the call. */
-muster_failure lastFailure() { return *MUSTER_CUDA_FUNCTION(muster_cuda_last_failure)(); }
-
-void checkCuda(Napi::Env env, muster_code code) {
-  if (code != MUSTER_OK) throw failureError(env, lastFailure());
-}
-
-/** What an object of JavaScript stands for; null once it was given back. */
-struct Held {
-  void* address;
-  std::uint64_t sizeBytes;
-  /** Calls under way that use it. */
-  unsigned users = 0;
-};
-
-constexpr napi_type_tag kBufferTag{0x6d75737465720001, 1};
-constexpr napi_type_tag kStreamTag{0x6d75737465720001, 2};
-constexpr napi_type_tag kEventTag{0x6d75737465720001, 3};
-
-Napi::Value hold(Napi::Env env, const napi_type_tag& tag, void* address, std::uint64_t sizeBytes = 0) {
-  auto external = Napi::External<Held>::New(env, new Held{address, sizeBytes, 0}, [](Napi::Env, Held* held) { delete held; });
-  external.TypeTag(&tag);
-  return external;
-}
-
-Held& held(const Napi::Value& value, const napi_type_tag& tag, const char* name) {
-  if (!value.IsExternal() || !value.As<Napi::External<Held>>().CheckTypeTag(&tag)) throw Napi::TypeError::New(value.Env(), std::string(name) + " is no " + name);
-  Held& found = *value.As<Napi::External<Held>>().Data();
-  if (found.address == nullptr) throw Napi::TypeError::New(value.Env(), std::string("the ") + name + " was given back");
-  return found;
-}
-
-/** Takes it away from its object. @throws TypeError while a call uses it */
-void* giveBack(const Napi::Value& value, const napi_type_tag& tag, const char* name) {
-  Held& found = held(value, tag, name);
-  if (found.users != 0) throw Napi::TypeError::New(value.Env(), std::string("the ") + name + " is in use: wait for the calls that have it");
-  return std::exchange(found.address, nullptr);
-}
-
-muster_cuda_stream streamOf(const Napi::Value& value) { return static_cast<muster_cuda_stream>(held(value, kStreamTag, "stream").address); }
-muster_cuda_event eventOf(const Napi::Value& value) { return static_cast<muster_cuda_event>(held(value, kEventTag, "event").address); }
 
 /** Work that may wait for the device, on a thread of libuv's pool; `used` are the objects that it uses, and `memory` an array or undefined. */
 class CudaWork : public Napi::AsyncWorker {
@@ -113,7 +30,7 @@ class CudaWork : public Napi::AsyncWorker {
  protected:
   void Execute() override {
     code_ = run_();
-    if (code_ != MUSTER_OK) failure_ = lastFailure();
+    if (code_ != MUSTER_OK) failure_ = lastCudaFailure();
   }
 
   void OnOK() override {
@@ -160,21 +77,48 @@ Napi::Value free(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** write(buffer, offset, source, stream) and read(buffer, offset, target, stream) */
-template <bool isWrite>
-Napi::Value copy(const Napi::CallbackInfo& info) {
+struct CopyCall {
+  void* device;
+  Bytes memory;
+  muster_cuda_stream stream;
+};
+
+/** (buffer, offset, memory, stream) */
+CopyCall copyCall(const Napi::CallbackInfo& info, const char* name) {
   const Held& buffer = held(info[0], kBufferTag, "buffer");
   const std::uint64_t offset = safeInteger(info[1], "offset");
-  const Bytes memory = bytes(info[2], isWrite ? "source" : "target");
+  const Bytes memory = bytes(info[2], name);
   const muster_cuda_stream stream = streamOf(info[3]);
   if (offset > buffer.sizeBytes || memory.sizeBytes > buffer.sizeBytes - offset) {
     throw rangeError(info.Env(), std::to_string(memory.sizeBytes) + " bytes at " + std::to_string(offset) + " are beyond the end of a buffer of " + std::to_string(buffer.sizeBytes));
   }
-  void* const device = static_cast<unsigned char*>(buffer.address) + offset;
+  return {static_cast<unsigned char*>(buffer.address) + offset, memory, stream};
+}
+
+/** write(buffer, offset, source, stream) and read(buffer, offset, target, stream) */
+template <bool isWrite>
+Napi::Value copy(const Napi::CallbackInfo& info) {
+  const CopyCall call = copyCall(info, isWrite ? "source" : "target");
   return CudaWork::start(
       info.Env(),
-      [=] { return isWrite ? MUSTER_CUDA_FUNCTION(muster_cuda_copy)(device, memory.data, memory.sizeBytes, stream) : MUSTER_CUDA_FUNCTION(muster_cuda_copy)(memory.data, device, memory.sizeBytes, stream); },
+      [=] {
+        return isWrite ? MUSTER_CUDA_FUNCTION(muster_cuda_copy)(call.device, call.memory.data, call.memory.sizeBytes, call.stream)
+                       : MUSTER_CUDA_FUNCTION(muster_cuda_copy)(call.memory.data, call.device, call.memory.sizeBytes, call.stream);
+      },
       {info[0], info[3]}, info[2]);
+}
+
+/** How long a thread waits for what it wants to read, at most. */
+constexpr std::uint32_t kReadTimeoutMs = 600'000;
+
+/** writeNow(buffer, offset, source, stream) and readNow(buffer, offset, target, stream), on this thread. */
+template <bool isWrite>
+Napi::Value copyNow(const Napi::CallbackInfo& info) {
+  const CopyCall call = copyCall(info, isWrite ? "source" : "target");
+  checkCuda(info.Env(), isWrite ? MUSTER_CUDA_FUNCTION(muster_cuda_copy)(call.device, call.memory.data, call.memory.sizeBytes, call.stream)
+                                : MUSTER_CUDA_FUNCTION(muster_cuda_copy)(call.memory.data, call.device, call.memory.sizeBytes, call.stream));
+  checkCuda(info.Env(), MUSTER_CUDA_FUNCTION(muster_cuda_stream_wait)(call.stream, kReadTimeoutMs));
+  return info.Env().Undefined();
 }
 
 Napi::Value fill(const Napi::CallbackInfo& info) {
@@ -252,10 +196,10 @@ Napi::Object describe(Napi::Env env, const muster_cuda_device& device) {
 
 Napi::Value openCuda(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const Library& opened = libraryAt(path(info[0]));
+  const CudaLibrary& opened = openCudaLibrary(path(info[0]), info[1].IsBoolean() && info[1].As<Napi::Boolean>());
   if (!opened.isThere()) return unavailable(env, opened.reason());
   std::uint32_t count = 0;
-  if (MUSTER_CUDA_FUNCTION(muster_cuda_device_count)(&count) != MUSTER_OK) return unavailable(env, lastFailure().message);
+  if (MUSTER_CUDA_FUNCTION(muster_cuda_device_count)(&count) != MUSTER_OK) return unavailable(env, lastCudaFailure().message);
   if (count == 0) return unavailable(env, "this process sees no GPU");
   Napi::Array devices = Napi::Array::New(env, count);
   for (std::uint32_t index = 0; index < count; index++) {
@@ -272,6 +216,9 @@ Napi::Value openCuda(const Napi::CallbackInfo& info) {
   object["free"] = Napi::Function::New<free>(env, "free");
   object["write"] = Napi::Function::New<copy<true>>(env, "write");
   object["read"] = Napi::Function::New<copy<false>>(env, "read");
+  object["writeNow"] = Napi::Function::New<copyNow<true>>(env, "writeNow");
+  object["readNow"] = Napi::Function::New<copyNow<false>>(env, "readNow");
+  object["kernels"] = Napi::Function::New<cudaKernels>(env, "kernels");
   object["fill"] = Napi::Function::New<fill>(env, "fill");
   object["createStream"] = Napi::Function::New<createStream>(env, "createStream");
   object["destroyStream"] = Napi::Function::New<destroyStream>(env, "destroyStream");

@@ -20,7 +20,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cinttypes>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -28,6 +27,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/layer-calls.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
 #include "kernels/workspace.h"
@@ -301,136 +301,6 @@ muster_code forEachUnit(std::uint32_t threads, std::size_t units, Body body) {
   return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for a block of attention");
 }
 
-muster_code checkShape(const muster_attention_shape& shape, std::uint32_t threads) {
-  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (!std::isfinite(shape.scale)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a scale of %g for scores: it must be finite", static_cast<double>(shape.scale));
-  if (shape.width == 0 || shape.keys == 0) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there are %" PRIu64 " keys of %" PRIu64 " numbers: each must be 1 or more", shape.keys, shape.width);
-  if (shape.causal == 0 || shape.keys >= shape.queries) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%" PRIu64 " queries cannot see up to their own place among %" PRIu64 " keys", shape.queries, shape.keys);
-}
-
-/** The elements from the first to the last that the heads use. @returns false when that overflows. */
-bool reachOf(const muster_heads& heads, const muster_attention_shape& shape, std::uint64_t rows, std::uint64_t& elements) {
-  elements = shape.width;
-  if (shape.batches == 0 || shape.heads == 0 || rows == 0) {
-    elements = 0;
-    return true;
-  }
-  const auto reach = [&](std::uint64_t count, std::uint64_t stride) {
-    std::uint64_t steps;
-    return !__builtin_mul_overflow(count - 1, stride, &steps) && !__builtin_add_overflow(elements, steps, &elements);
-  };
-  return reach(shape.batches, heads.batch_stride) && reach(shape.heads, heads.head_stride) && reach(rows, heads.row_stride);
-}
-
-/** Whether the vectors of written heads are apart from each other: each stride, from the smallest on, leaps over all that the ones before reach. */
-bool areApart(const muster_heads& heads, const muster_attention_shape& shape, std::uint64_t rows) {
-  std::pair<std::uint64_t, std::uint64_t> steps[] = {{heads.batch_stride, shape.batches}, {heads.head_stride, shape.heads}, {heads.row_stride, rows}};
-  std::sort(std::begin(steps), std::end(steps));
-  std::uint64_t reach = shape.width;
-  for (const auto& [stride, count] : steps) {
-    if (count <= 1) continue;
-    if (stride < reach) return false;
-    reach += (count - 1) * stride;
-  }
-  return true;
-}
-
-/** Whether the vectors of one lie between those of the other, as queries, keys and values do that one product has made. */
-bool interleave(const muster_heads& first, const muster_heads& second, const muster_attention_shape& shape) {
-  if (first.batch_stride != second.batch_stride || first.head_stride != second.head_stride || first.row_stride != second.row_stride) return false;
-  const auto a = reinterpret_cast<std::uintptr_t>(first.tensor.data);
-  const auto b = reinterpret_cast<std::uintptr_t>(second.tensor.data);
-  const std::uint64_t bytes = elementBytes(first.tensor.dtype);
-  const std::uint64_t distance = (a < b ? b - a : a - b) / bytes;
-  const std::uint64_t rowReach = (shape.heads - 1) * first.head_stride + shape.width;
-  return distance >= rowReach && distance + rowReach <= first.row_stride;
-}
-
-/** Collects what a call reads and writes. */
-class HeadsCheck {
- public:
-  explicit HeadsCheck(const muster_attention_shape& shape) : shape_(shape) {}
-
-  void reads(const muster_heads& heads, const char* name, std::uint64_t rows) {
-    if (add(heads, name, rows)) check_.reads(used(heads, rows), name, kTrainingDtypes);
-  }
-
-  void writes(const muster_heads& heads, const char* name, std::uint64_t rows) {
-    if (!add(heads, name, rows)) return;
-    if (!areApart(heads, shape_, rows)) {
-      code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the strides of %" PRIu64 ", %" PRIu64 " and %" PRIu64 " make the vectors of the %s overlap", heads.batch_stride, heads.head_stride,
-                          heads.row_stride, name);
-      return;
-    }
-    written_.push_back({heads, name, rows});
-  }
-
-  void logSums(const muster_tensor& tensor, bool isWritten) {
-    if (isWritten) {
-      check_.writes(tensor, "log sums", setOf(MUSTER_F32));
-    } else {
-      check_.reads(tensor, "log sums", setOf(MUSTER_F32));
-    }
-    check_.hasElements(tensor, "log sums", shape_.batches * shape_.heads * shape_.queries, "the heads have queries");
-  }
-
-  muster_code code() {
-    if (code_ == MUSTER_OK) code_ = check_.code();
-    if (code_ != MUSTER_OK) return code_;
-    // Written vectors that lie between each other are one piece of memory to the others.
-    for (std::size_t index = 0; index < written_.size(); index++) {
-      muster_tensor whole = used(written_[index].heads, written_[index].rows);
-      bool isPart = false;
-      for (std::size_t other = 0; other < written_.size(); other++) {
-        if (other == index || !interleave(written_[index].heads, written_[other].heads, shape_)) continue;
-        isPart = isPart || other < index;
-        whole = joined(whole, used(written_[other].heads, written_[other].rows));
-      }
-      if (!isPart) check_.writes(whole, written_[index].name, kTrainingDtypes);
-    }
-    return check_.code();
-  }
-
- private:
-  struct Written {
-    muster_heads heads;
-    const char* name;
-    std::uint64_t rows;
-  };
-
-  bool add(const muster_heads& heads, const char* name, std::uint64_t rows) {
-    if (code_ != MUSTER_OK) return false;
-    if (dtype_ == MUSTER_DTYPE_COUNT) dtype_ = heads.tensor.dtype;
-    check_.hasDtype(heads.tensor, name, static_cast<muster_dtype>(dtype_));
-    if (!isDtype(static_cast<muster_dtype>(dtype_)) || (kTrainingDtypes & setOf(static_cast<muster_dtype>(dtype_))) == 0) return true;  // which `check_` says
-    std::uint64_t elements;
-    if (reachOf(heads, shape_, rows, elements) && elements <= heads.tensor.elements) return true;
-    code_ = MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s has %" PRIu64 " elements, too few for %" PRIu64 " x %" PRIu64 " x %" PRIu64 " vectors of %" PRIu64 " with strides of %" PRIu64 ", %" PRIu64 " and %" PRIu64,
-                        name, heads.tensor.elements, shape_.batches, shape_.heads, rows, shape_.width, heads.batch_stride, heads.head_stride, heads.row_stride);
-    return false;
-  }
-
-  muster_tensor used(const muster_heads& heads, std::uint64_t rows) const {
-    std::uint64_t elements = 0;
-    reachOf(heads, shape_, rows, elements);
-    return {heads.tensor.data, elements, heads.tensor.dtype};
-  }
-
-  static muster_tensor joined(const muster_tensor& first, const muster_tensor& second) {
-    const muster_tensor& low = first.data < second.data ? first : second;
-    const muster_tensor& high = first.data < second.data ? second : first;
-    const auto distance = static_cast<std::uint64_t>(static_cast<const std::byte*>(high.data) - static_cast<const std::byte*>(low.data)) / elementBytes(low.dtype);
-    return {low.data, std::max(low.elements, distance + high.elements), low.dtype};
-  }
-
-  const muster_attention_shape& shape_;
-  TensorCheck check_;
-  std::vector<Written> written_;
-  std::uint32_t dtype_ = MUSTER_DTYPE_COUNT;
-  muster_code code_ = MUSTER_OK;
-};
-
 }  // namespace
 }  // namespace muster::kernels
 
@@ -438,14 +308,8 @@ using namespace muster::kernels;
 
 muster_code muster_attention(const muster_attention_call* call, uint32_t threads) {
   const muster_attention_shape& shape = call->shape;
-  if (const muster_code code = checkShape(shape, threads); code != MUSTER_OK) return code;
-  HeadsCheck check(shape);
-  check.reads(call->query, "query", shape.queries);
-  check.reads(call->key, "key", shape.keys);
-  check.reads(call->value, "value", shape.keys);
-  check.writes(call->result, "result", shape.queries);
-  check.logSums(call->log_sums, true);
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkAttention(*call); code != MUSTER_OK) return code;
   const std::size_t blocks = ceilDivide(shape.queries, kBlockQueries);
   return forEachUnit(threads, shape.batches * shape.heads * blocks, [&](std::size_t unit) {
     const std::size_t head = unit / blocks;
@@ -459,18 +323,8 @@ muster_code muster_attention(const muster_attention_call* call, uint32_t threads
 
 muster_code muster_attention_backward(const muster_attention_backward_call* call, uint32_t threads) {
   const muster_attention_shape& shape = call->shape;
-  if (const muster_code code = checkShape(shape, threads); code != MUSTER_OK) return code;
-  HeadsCheck check(shape);
-  check.reads(call->query, "query", shape.queries);
-  check.reads(call->key, "key", shape.keys);
-  check.reads(call->value, "value", shape.keys);
-  check.reads(call->result, "result", shape.queries);
-  check.reads(call->gradient, "gradient", shape.queries);
-  check.logSums(call->log_sums, false);
-  check.writes(call->query_gradient, "query gradient", shape.queries);
-  check.writes(call->key_gradient, "key gradient", shape.keys);
-  check.writes(call->value_gradient, "value gradient", shape.keys);
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkAttentionBackward(*call); code != MUSTER_OK) return code;
   return forEachUnit(threads, shape.batches * shape.heads, [&](std::size_t head) {
     const auto vectors = [&](const muster_heads& heads, std::size_t rows) { return Vectors(heads, shape, head, rows); };
     return attendBackward(shape, {vectors(call->query, shape.queries), vectors(call->key, shape.keys), vectors(call->value, shape.keys), vectors(call->result, shape.queries),

@@ -22,11 +22,11 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cinttypes>
 #include <cstring>
 
 #include "kernels/caches.h"
 #include "kernels/check.h"
+#include "kernels/layer-calls.h"
 #include "kernels/images.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
@@ -308,36 +308,6 @@ void addBiasGradient(const Shape& shape, const muster_tensor& gradient, const mu
   });
 }
 
-muster_code checkConvolution(const muster_convolution& convolution, std::uint32_t threads) {
-  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (const muster_code code = checkImages(convolution.images); code != MUSTER_OK) return code;
-  const std::uint64_t channels = convolution.images.channels;
-  if (channels == 0 || convolution.result_channels == 0 || convolution.groups == 0 || channels % convolution.groups != 0 || convolution.result_channels % convolution.groups != 0) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%" PRIu64 " channels cannot be convolved into %" PRIu64 " in %" PRIu64 " groups: each must be 1 or more, and both whole groups", channels,
-                       convolution.result_channels, convolution.groups);
-  }
-  const Positions positions(convolution.images);
-  std::uint64_t elements;
-  const std::uint64_t window = convolution.images.vertical.kernel * convolution.images.horizontal.kernel;
-  if (productOf(elements, convolution.result_channels, channels / convolution.groups, window) &&
-      productOf(elements, convolution.images.batches, convolution.result_channels, positions.rows, positions.columns)) {
-    return MUSTER_OK;
-  }
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a convolution into %" PRIu64 " channels is too large", convolution.result_channels);
-}
-
-/** How many elements each tensor of a convolution has. */
-struct Sizes {
-  explicit Sizes(const muster_convolution& convolution)
-      : input(convolution.images.batches * convolution.images.channels * convolution.images.rows * convolution.images.columns),
-        weight(convolution.result_channels * (convolution.images.channels / convolution.groups) * convolution.images.vertical.kernel * convolution.images.horizontal.kernel),
-        result(convolution.images.batches * convolution.result_channels * Positions(convolution.images).count()) {}
-
-  std::uint64_t input;
-  std::uint64_t weight;
-  std::uint64_t result;
-};
-
 }  // namespace
 }  // namespace muster::kernels
 
@@ -345,22 +315,9 @@ using namespace muster::kernels;
 
 muster_code muster_convolve(const muster_convolution* convolution, const muster_tensor* input, const muster_tensor* weight, const muster_tensor* bias, const muster_tensor* result,
                             uint32_t threads) {
-  if (const muster_code code = checkConvolution(*convolution, threads); code != MUSTER_OK) return code;
-  const Sizes sizes(*convolution);
-  TensorCheck check;
-  check.reads(*input, "input", kTrainingDtypes);
-  check.reads(*weight, "weight", kTrainingDtypes);
-  check.writes(*result, "result", kTrainingDtypes);
-  check.hasDtype(*weight, "weight", input->dtype);
-  check.hasDtype(*result, "result", input->dtype);
-  check.hasElements(*input, "input", sizes.input, "the images");
-  check.hasElements(*weight, "weight", sizes.weight, "the windows have for all result channels");
-  check.hasElements(*result, "result", sizes.result, "the windows have positions");
-  if (bias->elements != 0) {
-    check.reads(*bias, "bias", setOf(MUSTER_F32));
-    check.hasElements(*bias, "bias", convolution->result_channels, "the result has channels");
-  }
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkConvolve(*convolution, *input, *weight, *bias, *result); code != MUSTER_OK) return code;
+  if (convolution->images.batches == 0) return MUSTER_OK;  // whose windows may have more positions than can be counted
   const Shape shape(*convolution);
   const std::size_t length = shape.strip(shape.taps());
   const std::size_t strips = ceilDivide(shape.positions.count(), length);
@@ -373,18 +330,9 @@ muster_code muster_convolve(const muster_convolution* convolution, const muster_
 
 muster_code muster_convolve_backward_input(const muster_convolution* convolution, const muster_tensor* gradient, const muster_tensor* weight, const muster_tensor* input_gradient,
                                            uint32_t threads) {
-  if (const muster_code code = checkConvolution(*convolution, threads); code != MUSTER_OK) return code;
-  const Sizes sizes(*convolution);
-  TensorCheck check;
-  check.reads(*gradient, "gradient", kTrainingDtypes);
-  check.reads(*weight, "weight", kTrainingDtypes);
-  check.writes(*input_gradient, "input gradient", kTrainingDtypes);
-  check.hasDtype(*weight, "weight", gradient->dtype);
-  check.hasDtype(*input_gradient, "input gradient", gradient->dtype);
-  check.hasElements(*gradient, "gradient", sizes.result, "the windows have positions");
-  check.hasElements(*weight, "weight", sizes.weight, "the windows have for all result channels");
-  check.hasElements(*input_gradient, "input gradient", sizes.input, "the images");
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkConvolveBackwardInput(*convolution, *gradient, *weight, *input_gradient); code != MUSTER_OK) return code;
+  if (convolution->images.batches == 0) return MUSTER_OK;
   const Shape shape(*convolution);
   return forEachUnit(threads, shape.images.batches * shape.groups * shape.blocks(), [&](std::size_t unit) {
     const std::size_t first = unit % shape.blocks() * shape.blockChannels();
@@ -395,23 +343,10 @@ muster_code muster_convolve_backward_input(const muster_convolution* convolution
 
 muster_code muster_convolve_backward_weight(const muster_convolution* convolution, const muster_tensor* input, const muster_tensor* gradient, const muster_tensor* weight_gradient,
                                             const muster_tensor* bias_gradient, uint32_t threads) {
-  if (const muster_code code = checkConvolution(*convolution, threads); code != MUSTER_OK) return code;
-  const Sizes sizes(*convolution);
-  TensorCheck check;
-  check.reads(*input, "input", kTrainingDtypes);
-  check.reads(*gradient, "gradient", kTrainingDtypes);
-  check.writes(*weight_gradient, "weight gradient", setOf(MUSTER_F32));
-  check.hasDtype(*gradient, "gradient", input->dtype);
-  check.hasElements(*input, "input", sizes.input, "the images");
-  check.hasElements(*gradient, "gradient", sizes.result, "the windows have positions");
-  check.hasElements(*weight_gradient, "weight gradient", sizes.weight, "the windows have for all result channels");
-  if (bias_gradient->elements != 0) {
-    check.writes(*bias_gradient, "bias gradient", setOf(MUSTER_F32));
-    check.hasElements(*bias_gradient, "bias gradient", convolution->result_channels, "the result has channels");
-  }
-  if (const muster_code code = check.code(); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkConvolveBackwardWeight(*convolution, *input, *gradient, *weight_gradient, *bias_gradient); code != MUSTER_OK) return code;
+  if (convolution->images.batches == 0) return MUSTER_OK;
   const Shape shape(*convolution);
-  if (shape.images.batches == 0) return MUSTER_OK;
   if (bias_gradient->elements != 0) addBiasGradient(shape, *gradient, *bias_gradient, threads);
   return addWeightGradients(shape, *input, *gradient, *weight_gradient, threads);
 }

@@ -21,11 +21,13 @@ void forEachPiece(const muster_tensor& tensor, std::uint32_t threads, Body body)
   parallelFor(threadCount(threads), pieces.size(), [&](std::size_t item) { body(pieces[item].offset, pieces[item].elements); });
 }
 
+bool isRow(std::int32_t token, std::uint64_t rows) { return token >= 0 && static_cast<std::uint64_t>(token) < rows; }
+
 /** That each token is a row of the table. */
 muster_code checkTokens(const std::int32_t* tokens, std::uint64_t count, std::uint64_t rows) {
   if (count > 0 && tokens == nullptr) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there are no tokens for %llu rows", static_cast<unsigned long long>(count));
   for (std::uint64_t index = 0; index < count; index++) {
-    if (tokens[index] >= 0 && static_cast<std::uint64_t>(tokens[index]) < rows) continue;
+    if (isRow(tokens[index], rows)) continue;
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "token %llu is %d, and the table has %llu rows", static_cast<unsigned long long>(index), tokens[index], static_cast<unsigned long long>(rows));
   }
   return MUSTER_OK;
@@ -88,7 +90,9 @@ muster_code muster_embedding(const muster_tensor* weights, uint64_t columns, con
   if (const muster_code code = checkEmbedding(*weights, columns, *result); code != MUSTER_OK) return code;
   if (const muster_code code = checkTokens(tokens, result->elements / columns, weights->elements / columns); code != MUSTER_OK) return code;
   parallelFor(threadCount(threads), result->elements / columns, [&](std::size_t row) {
-    std::memcpy(elementAt(*result, row * columns), elementAt(*weights, static_cast<std::size_t>(tokens[row]) * columns), columns * muster::elementBytes(weights->dtype));
+    const std::int32_t token = tokens[row];
+    if (!isRow(token, weights->elements / columns)) return;  // once more: another thread may have written there
+    std::memcpy(elementAt(*result, row * columns), elementAt(*weights, static_cast<std::size_t>(token) * columns), columns * muster::elementBytes(weights->dtype));
   });
   return MUSTER_OK;
 }
@@ -103,7 +107,9 @@ muster_code muster_embedding_backward(const muster_tensor* gradient, uint64_t co
     const std::size_t first = strip * kStripColumns;
     const std::size_t width = std::min<std::size_t>(kStripColumns, columns - first);
     for (std::size_t row = 0; row < gradient->elements / columns; row++) {
-      auto* const sums = static_cast<float*>(elementAt(*table_gradient, static_cast<std::size_t>(tokens[row]) * columns + first));
+      const std::int32_t token = tokens[row];
+      if (!isRow(token, table_gradient->elements / columns)) continue;
+      auto* const sums = static_cast<float*>(elementAt(*table_gradient, static_cast<std::size_t>(token) * columns + first));
       table().layers[gradient->dtype].addTo(sums, elementAt(*gradient, row * columns + first), width);
     }
   });

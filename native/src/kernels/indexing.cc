@@ -18,20 +18,18 @@ std::uint64_t placeOf(const muster_strided& tensor, std::uint64_t i, std::uint64
   return tensor.offset + i * tensor.strides[0] + j * tensor.strides[1] + k * tensor.strides[2];
 }
 
-/** That all lies in memory and every index in its dimension. */
-muster_code checkIndexing(const muster_index_call& call) {
-  const std::uint64_t indexed[3] = {call.shape[0], call.extent, call.shape[2]};
-  if (const muster_code code = checkStrided(call.index, "the index", 3, call.shape); code != MUSTER_OK) return code;
-  if (call.index.dtype != MUSTER_I64 && call.index.dtype != MUSTER_I32) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the index must be i64 or i32");
-  if (const muster_code code = checkStrided(call.picked, "what is picked", 3, call.shape); code != MUSTER_OK) return code;
-  if (const muster_code code = checkStrided(call.indexed, "what is indexed", 3, indexed); code != MUSTER_OK) return code;
-  if (call.picked.dtype != call.indexed.dtype) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "what is picked and what is indexed have different dtypes");
+bool isInside(std::int64_t index, std::uint64_t extent) { return index >= 0 && static_cast<std::uint64_t>(index) < extent; }
+
+bool isEmpty(const muster_index_call& call) { return call.shape[0] == 0 || call.shape[1] == 0 || call.shape[2] == 0; }
+
+/** That every index is in its dimension. */
+muster_code checkIndices(const muster_index_call& call) {
+  if (isEmpty(call)) return MUSTER_OK;
   for (std::uint64_t i = 0; i < call.shape[0]; i++) {
     for (std::uint64_t j = 0; j < call.shape[1]; j++) {
       for (std::uint64_t k = 0; k < call.shape[2]; k++) {
-        const std::int64_t index = indexAt(call.index, placeOf(call.index, i, j, k));
-        if (index >= 0 && static_cast<std::uint64_t>(index) < call.extent) continue;
-        return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the index %" PRId64 " is outside a dimension of %" PRIu64, index, call.extent);
+        const std::int64_t at = indexAt(call.index, placeOf(call.index, i, j, k));
+        if (!isInside(at, call.extent)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the index %" PRId64 " is outside a dimension of %" PRIu64, at, call.extent);
       }
     }
   }
@@ -40,13 +38,15 @@ muster_code checkIndexing(const muster_index_call& call) {
 
 template <class Element, class Each>
 void forEachIndexed(const muster_index_call& call, std::uint32_t threads, Each each) {
+  if (isEmpty(call)) return;
   auto* indexed = static_cast<Element*>(call.indexed.data);
   auto* picked = static_cast<Element*>(call.picked.data);
   parallelFor(threadCount(threads), call.shape[0], [&](std::size_t i) {
     for (std::uint64_t j = 0; j < call.shape[1]; j++) {
       for (std::uint64_t k = 0; k < call.shape[2]; k++) {
-        const auto index = static_cast<std::uint64_t>(indexAt(call.index, placeOf(call.index, i, j, k)));
-        each(indexed[placeOf(call.indexed, i, index, k)], picked[placeOf(call.picked, i, j, k)]);
+        const std::int64_t index = indexAt(call.index, placeOf(call.index, i, j, k));
+        if (!isInside(index, call.extent)) continue;  // once more: another thread may have written there
+        each(indexed[placeOf(call.indexed, i, static_cast<std::uint64_t>(index), k)], picked[placeOf(call.picked, i, j, k)]);
       }
     }
   });
@@ -64,8 +64,8 @@ using namespace muster::kernels;
 
 muster_code muster_gather(const muster_index_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (const muster_code code = checkIndexing(*call); code != MUSTER_OK) return code;
-  if (const muster_code code = checkApart(call->picked, "what is picked", 3, call->shape); code != MUSTER_OK) return code;
+  if (const muster_code code = checkIndexing(*call, false); code != MUSTER_OK) return code;
+  if (const muster_code code = checkIndices(*call); code != MUSTER_OK) return code;
   switch (muster::elementBytes(call->indexed.dtype)) {
     case 8: gatherAll<std::uint64_t>(*call, threads); break;
     case 4: gatherAll<std::uint32_t>(*call, threads); break;
@@ -77,10 +77,8 @@ muster_code muster_gather(const muster_index_call* call, uint32_t threads) {
 
 muster_code muster_scatter_add(const muster_index_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (const muster_code code = checkIndexing(*call); code != MUSTER_OK) return code;
-  const std::uint64_t indexed[3] = {call->shape[0], call->extent, call->shape[2]};
-  if (const muster_code code = checkApart(call->indexed, "what is indexed", 3, indexed); code != MUSTER_OK) return code;
-  if (call->indexed.dtype != MUSTER_F32) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "only f32 is added to");
+  if (const muster_code code = checkIndexing(*call, true); code != MUSTER_OK) return code;
+  if (const muster_code code = checkIndices(*call); code != MUSTER_OK) return code;
   forEachIndexed<float>(*call, threads, [](float& sum, const float& addend) { sum += addend; });
   return MUSTER_OK;
 }

@@ -8,7 +8,9 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 
+#include "kernels/device.h"
 #include "muster/strided.h"
 
 namespace muster::kernels {
@@ -24,7 +26,7 @@ struct MapTile {
 
 namespace reference {
 
-inline float mapOne(muster_map_operation operation, float f, float s, float t) {
+MUSTER_ON_EVERY_DEVICE inline float mapOne(muster_map_operation operation, float f, float s, float t) {
   switch (operation) {
     case MUSTER_MAP_COPY: return f;
     case MUSTER_MAP_NEGATE: return -f;
@@ -51,6 +53,28 @@ inline float mapOne(muster_map_operation operation, float f, float s, float t) {
     case MUSTER_MAP_MULTIPLY_ADD: return f * s + t;
   }
   return f;
+}
+
+/** Of integers, what wraps around does so. @returns false where integers have no such operation */
+MUSTER_ON_EVERY_DEVICE inline bool mapInteger(muster_map_operation operation, std::int64_t f, std::int64_t s, std::int64_t t, std::int64_t& result) {
+  const auto u = static_cast<std::uint64_t>(f), v = static_cast<std::uint64_t>(s);
+  switch (operation) {
+    case MUSTER_MAP_COPY: result = f; return true;
+    case MUSTER_MAP_NEGATE: result = static_cast<std::int64_t>(0 - u); return true;
+    case MUSTER_MAP_ABSOLUTE: result = f < 0 ? static_cast<std::int64_t>(0 - u) : f; return true;
+    case MUSTER_MAP_ADD: result = static_cast<std::int64_t>(u + v); return true;
+    case MUSTER_MAP_SUBTRACT: result = static_cast<std::int64_t>(u - v); return true;
+    case MUSTER_MAP_MULTIPLY: result = static_cast<std::int64_t>(u * v); return true;
+    case MUSTER_MAP_MAXIMUM: result = f > s ? f : s; return true;
+    case MUSTER_MAP_MINIMUM: result = f < s ? f : s; return true;
+    case MUSTER_MAP_EQUAL: result = f == s; return true;
+    case MUSTER_MAP_NOT_EQUAL: result = f != s; return true;
+    case MUSTER_MAP_LESS: result = f < s; return true;
+    case MUSTER_MAP_LESS_EQUAL: result = f <= s; return true;
+    case MUSTER_MAP_WHERE: result = f != 0 ? s : t; return true;
+    case MUSTER_MAP_MULTIPLY_ADD: result = static_cast<std::int64_t>(u * v + static_cast<std::uint64_t>(t)); return true;
+    default: return false;
+  }
 }
 
 inline void map(muster_map_operation operation, const MapTile& tile) {

@@ -6,12 +6,12 @@
  */
 #include <atomic>
 #include <cerrno>
-#include <cinttypes>
 #include <cmath>
 #include <limits>
 
 #include "kernels/check.h"
 #include "kernels/images.h"
+#include "kernels/layer-calls.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
 #include "kernels/workspace.h"
@@ -120,45 +120,15 @@ muster_code forEachPlane(std::size_t count, std::size_t read, std::size_t writte
   return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for an image in f32");
 }
 
-muster_code checkPooling(const muster_images& images, muster_pooling pooling, const std::int32_t* places, std::uint32_t threads) {
-  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (static_cast<std::uint32_t>(pooling) >= MUSTER_POOLINGS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no pooling %d", static_cast<int>(pooling));
-  if (const muster_code code = checkImages(images); code != MUSTER_OK) return code;
-  const bool hasResults = images.batches > 0 && images.channels > 0;
-  if (pooling == MUSTER_POOL_LARGEST ? hasResults && places == nullptr : places != nullptr) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "places belong to the largest numbers of windows, and to nothing else");
-  }
-  for (const muster_window* window : {&images.vertical, &images.horizontal}) {
-    if (2 * window->padding <= window->kernel && (window->dilation == 1 || window->padding == 0)) continue;
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a padding of %" PRIu64 " is more than half of a window of %" PRIu64 ", or the window is dilated: one might lie outside of the image", window->padding,
-                       window->kernel);
-  }
-  return MUSTER_OK;
-}
-
-/** One for each result. */
-muster_tensor placesOf(const std::int32_t* places, const muster_tensor& results) { return {const_cast<std::int32_t*>(places), results.elements, MUSTER_I32}; }
-
-/** Of the tensor with the size of the images, and the one with that of the windows' positions. */
-muster_code checkPooled(TensorCheck& check, const muster_images& images, const muster_tensor& whole, const char* wholeName, const muster_tensor& pooled, const char* pooledName) {
-  check.hasDtype(pooled, pooledName, whole.dtype);
-  check.hasElements(whole, wholeName, images.batches * images.channels * images.rows * images.columns, "the images");
-  check.hasElements(pooled, pooledName, images.batches * images.channels * Positions(images).count(), "the windows have positions");
-  return check.code();
-}
-
 }  // namespace
 }  // namespace muster::kernels
 
 using namespace muster::kernels;
 
 muster_code muster_pool(const muster_images* images, muster_pooling pooling, const muster_tensor* input, const muster_tensor* result, int32_t* places, uint32_t threads) {
-  if (const muster_code code = checkPooling(*images, pooling, places, threads); code != MUSTER_OK) return code;
-  TensorCheck check;
-  check.reads(*input, "input", kTrainingDtypes);
-  check.writes(*result, "result", kTrainingDtypes);
-  if (places != nullptr) check.writes(placesOf(places, *result), "places", setOf(MUSTER_I32));
-  if (const muster_code code = checkPooled(check, *images, *input, "input", *result, "result"); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkPool(*images, pooling, *input, *result, places); code != MUSTER_OK) return code;
+  if (result->elements == 0) return MUSTER_OK;
   const Positions positions(*images);
   const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
   return forEachPlane(images->batches * images->channels, images->rows * images->columns, positions.count(), *input, *result, threads, [&](std::size_t plane, const float* from, float* to) {
@@ -172,12 +142,9 @@ muster_code muster_pool(const muster_images* images, muster_pooling pooling, con
 
 muster_code muster_pool_backward(const muster_images* images, muster_pooling pooling, const muster_tensor* gradient, const int32_t* places, const muster_tensor* input_gradient,
                                  uint32_t threads) {
-  if (const muster_code code = checkPooling(*images, pooling, places, threads); code != MUSTER_OK) return code;
-  TensorCheck check;
-  check.reads(*gradient, "gradient", kTrainingDtypes);
-  check.writes(*input_gradient, "input gradient", kTrainingDtypes);
-  if (places != nullptr) check.reads(placesOf(places, *gradient), "places", setOf(MUSTER_I32));
-  if (const muster_code code = checkPooled(check, *images, *input_gradient, "input gradient", *gradient, "gradient"); code != MUSTER_OK) return code;
+  if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
+  if (const muster_code code = checkPoolBackward(*images, pooling, *gradient, places, *input_gradient); code != MUSTER_OK) return code;
+  if (gradient->elements == 0) return MUSTER_OK;
   const Positions positions(*images);
   const std::size_t pixels = images->rows * images->columns;
   for (std::size_t index = 0; places != nullptr && index < gradient->elements; index++) {

@@ -89,13 +89,6 @@ void fill(const muster_random_call& call, const Space& space, const Operand& res
   storeFloats(space, result, position, count, numbers);
 }
 
-muster_code checkCall(const muster_random_call& call) {
-  if (static_cast<std::uint32_t>(call.kind) >= MUSTER_RANDOM_KINDS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there are no random numbers of kind %d", static_cast<int>(call.kind));
-  if (const muster_code code = checkStrided(call.result, "the result", 1, &call.count); code != MUSTER_OK) return code;
-  if (call.kind == MUSTER_RANDOM_BITS ? call.result.dtype == MUSTER_I32 : isFloating(call.result.dtype)) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "random bits are i32, and other random numbers f32, f16 or bf16");
-}
-
 }  // namespace
 }  // namespace muster::kernels
 
@@ -103,9 +96,8 @@ using namespace muster::kernels;
 
 muster_code muster_random(const muster_random_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  muster_random_call own = *call;
-  own.result.strides[0] = 1;
-  if (const muster_code code = checkCall(own); code != MUSTER_OK) return code;
+  const muster_random_call own = inOnePiece(*call);
+  if (const muster_code code = checkRandom(own); code != MUSTER_OK) return code;
   Operand result;
   const Space space = collapse(&own.count, 0, 1, {{&own.result, &result}});
   const auto pieces = piecesOf(1, [&](std::size_t) { return own.count; });

@@ -12,6 +12,7 @@
 #include "kernels/pieces.h"
 #include "kernels/strided.h"
 #include "kernels/table.h"
+#include "kernels/workspace.h"
 #include "status.h"
 
 namespace muster::kernels {
@@ -20,6 +21,8 @@ namespace {
 /** Rows whose sum is made in f32 before it goes into an f64. */
 constexpr std::size_t kRowsInF32 = 64;
 constexpr std::size_t kChunkRows = 512;
+/** Chunks of one result, at most: their sums take memory, and an input that repeats (a stride of 0) may have more elements than any memory. */
+constexpr std::uint64_t kChunksMax = 1024;
 /** Narrower rows are not worth going through as such. */
 constexpr std::size_t kRowMinElements = 8;
 
@@ -33,6 +36,9 @@ struct Reduction {
   /** The input along the reduced dimensions, from the first of them. */
   Operand along;
 };
+
+/** Elements of each chunk of `elements`: so many, or as many as keep the chunks few. */
+std::uint64_t chunkOf(std::uint64_t elements, std::uint64_t usual) { return std::max(usual, elements / kChunksMax + 1); }
 
 /** What some of the numbers amount to. */
 struct Partial {
@@ -107,10 +113,11 @@ Partial reduceAlong(const Reduction& reduction, std::uint64_t position, std::uin
 }
 
 void reduceOneByOne(const Reduction& reduction, unsigned threads) {
-  const std::uint64_t chunks = std::max<std::uint64_t>(1, (reduction.reduced.elements + kPieceElements - 1) / kPieceElements);
+  const std::uint64_t chunkElements = chunkOf(reduction.reduced.elements, kPieceElements);
+  const std::uint64_t chunks = std::max<std::uint64_t>(1, ceilDivide(reduction.reduced.elements, chunkElements));
   const std::uint64_t results = reduction.kept.elements;
   const auto reduceChunk = [&](std::uint64_t position, std::uint64_t chunk) {
-    return reduceAlong(reduction, position, chunk * kPieceElements, std::min<std::uint64_t>(reduction.reduced.elements, (chunk + 1) * kPieceElements));
+    return reduceAlong(reduction, position, chunk * chunkElements, std::min<std::uint64_t>(reduction.reduced.elements, (chunk + 1) * chunkElements));
   };
   if (chunks == 1) {
     const std::uint64_t together = std::clamp<std::uint64_t>(kPieceElements / std::max<std::uint64_t>(1, reduction.reduced.elements), 1, kTileElements);
@@ -165,12 +172,13 @@ void reduceRows(const Reduction& reduction, std::uint64_t position, std::size_t 
 void reduceRowByRow(const Reduction& reduction, unsigned threads) {
   const std::uint64_t row = reduction.kept.shape[reduction.kept.rank - 1];
   const std::uint64_t tiles = (row + kTileElements - 1) / kTileElements;
-  const std::uint64_t chunks = std::max<std::uint64_t>(1, (reduction.reduced.elements + kChunkRows - 1) / kChunkRows);
+  const std::uint64_t chunkRows = chunkOf(reduction.reduced.elements, kChunkRows);
+  const std::uint64_t chunks = std::max<std::uint64_t>(1, ceilDivide(reduction.reduced.elements, chunkRows));
   const std::uint64_t outer = reduction.kept.elements / row;
   const auto reduceTile = [&](std::uint64_t tile, std::uint64_t chunk, Partial* partials) {
     const std::uint64_t column = tile % tiles * kTileElements;
-    reduceRows(reduction, tile / tiles * row + column, std::min<std::uint64_t>(kTileElements, row - column), chunk * kChunkRows,
-               std::min<std::uint64_t>(reduction.reduced.elements, (chunk + 1) * kChunkRows), partials);
+    reduceRows(reduction, tile / tiles * row + column, std::min<std::uint64_t>(kTileElements, row - column), chunk * chunkRows,
+               std::min<std::uint64_t>(reduction.reduced.elements, (chunk + 1) * chunkRows), partials);
   };
   const auto storeTile = [&](std::uint64_t tile, const Partial* partials) {
     const std::uint64_t column = tile % tiles * kTileElements;
@@ -222,22 +230,6 @@ std::int64_t reduceIntegersAlong(const Reduction& reduction, std::uint64_t posit
   return reduction.operation == MUSTER_REDUCE_ARG_LARGEST ? static_cast<std::int64_t>(where) : best;
 }
 
-muster_code checkCall(const muster_reduce_call& call) {
-  if (static_cast<std::uint32_t>(call.operation) >= MUSTER_REDUCE_OPERATIONS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no reduction %d", static_cast<int>(call.operation));
-  if (const muster_code code = checkRank(call.rank); code != MUSTER_OK) return code;
-  if (call.kept > call.rank) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%u of %u dimensions cannot be kept", call.kept, call.rank);
-  if (const muster_code code = checkStrided(call.input, "the input", call.rank, call.shape); code != MUSTER_OK) return code;
-  if (const muster_code code = checkStrided(call.result, "the result", call.kept, call.shape); code != MUSTER_OK) return code;
-  if (const muster_code code = checkApart(call.result, "the result", call.kept, call.shape); code != MUSTER_OK) return code;
-  if (call.operation == MUSTER_REDUCE_ARG_LARGEST && call.result.dtype != MUSTER_I64) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "indices are i64");
-  if (!isFloating(call.input.dtype) && call.operation == MUSTER_REDUCE_SQUARES) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "squares of integers are not summed");
-  if (!isFloating(call.input.dtype) && isFloating(call.result.dtype)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "integers are reduced to integers");
-  std::uint64_t reduced = 1;
-  for (std::uint32_t dimension = call.kept; dimension < call.rank; dimension++) reduced *= call.shape[dimension] == 0 ? 0 : 1;
-  if (reduced == 0 && call.operation >= MUSTER_REDUCE_LARGEST) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "of nothing there is no largest or smallest");
-  return MUSTER_OK;
-}
-
 }  // namespace
 }  // namespace muster::kernels
 
@@ -245,7 +237,7 @@ using namespace muster::kernels;
 
 muster_code muster_reduce(const muster_reduce_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
-  if (const muster_code code = checkCall(*call); code != MUSTER_OK) return code;
+  if (const muster_code code = checkReduce(*call); code != MUSTER_OK) return code;
   Reduction reduction{call->operation, call->factor, {}, {}, {}, {}, {}};
   reduction.kept = collapse(call->shape, 0, call->kept, {{&call->input, &reduction.input}, {&call->result, &reduction.result}});
   reduction.reduced = collapse(call->shape, call->kept, call->rank, {{&call->input, &reduction.along}});

@@ -103,8 +103,9 @@ muster_code muster_cross_entropy(const muster_cross_entropy_call* call, uint32_t
     const std::uint64_t at = row * call->columns;
     void* const gradient = call->gradient.elements == 0 ? nullptr : elementAt(call->gradient, at);
     float& loss = static_cast<float*>(call->losses.data)[row];
-    if (call->targets[row] >= 0) {
-      loss = table().layers[call->logits.dtype].crossEntropy(elementAt(call->logits, at), static_cast<std::size_t>(call->targets[row]), gradient, call->gradient_scale, call->columns);
+    const std::int32_t target = call->targets[row];
+    if (target >= 0 && static_cast<std::uint64_t>(target) < call->columns) {  // once more: another thread may have written there
+      loss = table().layers[call->logits.dtype].crossEntropy(elementAt(call->logits, at), static_cast<std::size_t>(target), gradient, call->gradient_scale, call->columns);
       return;
     }
     loss = 0;

@@ -13,6 +13,7 @@ target_sources(muster_core PRIVATE
   ${kernels}/gradients.cc
   ${kernels}/images.cc
   ${kernels}/indexing.cc
+  ${kernels}/layer-calls.cc
   ${kernels}/level.cc
   ${kernels}/map.cc
   ${kernels}/optimizer.cc
@@ -20,12 +21,16 @@ target_sources(muster_core PRIVATE
   ${kernels}/random.cc
   ${kernels}/reduce.cc
   ${kernels}/rows.cc
+  ${kernels}/strided-calls.cc
   ${kernels}/strided.cc
   ${kernels}/threads.cc)
 target_link_libraries(muster_core PUBLIC Threads::Threads)
 
 # GCC 12 warns of the undefined registers in its own AVX-512 headers (its bug 105593).
 set(MUSTER_LEVEL_OPTIONS -O3 -ffp-contract=off -Wno-maybe-uninitialized -Wno-uninitialized)
+if("${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_RELEASE}" MATCHES "-fsanitize")
+  list(TRANSFORM MUSTER_LEVEL_OPTIONS REPLACE "-O3" "-O1")  # which would take minutes a file
+endif()
 set(MUSTER_AVX2_OPTIONS -mavx2 -mfma -mf16c)
 set(MUSTER_AVX512_OPTIONS ${MUSTER_AVX2_OPTIONS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
 
@@ -43,5 +48,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   add_level(neon)
 endif()
 
-set(MUSTER_KERNEL_TESTS kernels-attention-test kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test kernels-strided-test)
+set(MUSTER_KERNEL_TESTS kernels-attention-test kernels-convert-test kernels-convolution-test kernels-gemm-test kernels-layers-test kernels-optimizer-test kernels-strided-test kernels-threads-test)
 set(MUSTER_KERNEL_BENCHES kernels-gemm kernels-memory)

@@ -1,12 +1,10 @@
 #include "kernels/strided.h"
 
 #include <algorithm>
-#include <cinttypes>
 #include <cstring>
 #include <limits>
 
 #include "kernels/table.h"
-#include "status.h"
 
 namespace muster::kernels {
 namespace {
@@ -98,70 +96,6 @@ void storeConverted(const Space& space, const Operand& operand, std::uint64_t po
 }
 
 }  // namespace
-
-bool isFloating(muster_dtype dtype) { return dtype == MUSTER_F32 || dtype == MUSTER_F16 || dtype == MUSTER_BF16; }
-
-muster_code checkRank(std::uint32_t rank) {
-  if (rank <= MUSTER_RANK_MAX) return MUSTER_OK;
-  return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%" PRIu32 " dimensions are more than the %d that a call may have", rank, MUSTER_RANK_MAX);
-}
-
-muster_code checkStrided(const muster_strided& tensor, const char* name, std::uint32_t rank, const std::uint64_t* shape) {
-  const bool isKnown = isFloating(tensor.dtype) || tensor.dtype == MUSTER_I64 || tensor.dtype == MUSTER_I32 || tensor.dtype == MUSTER_U8;
-  if (!isKnown) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s is of %s; this call takes f32, f16, bf16, i64, i32 and u8", name, dtypeName(tensor.dtype));
-  std::uint64_t last = tensor.offset;
-  bool overflows = false;
-  for (std::uint32_t dimension = 0; dimension < rank; dimension++) {
-    if (shape[dimension] == 0) return MUSTER_OK;
-    std::uint64_t steps;
-    overflows = overflows || __builtin_mul_overflow(shape[dimension] - 1, tensor.strides[dimension], &steps) || __builtin_add_overflow(last, steps, &last);
-  }
-  if (overflows || last >= tensor.elements) {
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s reaches beyond the %" PRIu64 " elements of its memory", name, tensor.elements);
-  }
-  if (reinterpret_cast<std::uintptr_t>(tensor.data) % elementBytes(tensor.dtype) != 0) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s is not aligned to its elements", name);
-  return MUSTER_OK;
-}
-
-muster_code checkApart(const muster_strided& tensor, const char* name, std::uint32_t rank, const std::uint64_t* shape) {
-  std::uint32_t order[MUSTER_RANK_MAX];  // dimensions by their strides, the smallest first
-  std::uint32_t count = 0;
-  for (std::uint32_t dimension = 0; dimension < rank; dimension++) {
-    if (shape[dimension] <= 1) continue;
-    std::uint32_t place = count++;
-    for (; place > 0 && tensor.strides[order[place - 1]] > tensor.strides[dimension]; place--) order[place] = order[place - 1];
-    order[place] = dimension;
-  }
-  std::uint64_t reach = 0;  // how far the dimensions so far go
-  for (std::uint32_t index = 0; index < count; index++) {
-    const std::uint64_t stride = tensor.strides[order[index]];
-    if (stride <= reach) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "%s overlaps itself, and is written", name);
-    reach += (shape[order[index]] - 1) * stride;
-  }
-  return MUSTER_OK;
-}
-
-Space collapse(const std::uint64_t* shape, std::uint32_t first, std::uint32_t end, std::initializer_list<Tensors> tensors) {
-  Space space;
-  for (const Tensors& each : tensors) {
-    each.operand->data = static_cast<std::byte*>(each.tensor->data) + each.tensor->offset * elementBytes(each.tensor->dtype);
-    each.operand->dtype = each.tensor->dtype;
-  }
-  for (std::uint32_t dimension = first; dimension < end; dimension++) {
-    space.elements *= shape[dimension];
-    if (shape[dimension] == 1) continue;
-    const bool joins = space.rank > 0 && std::all_of(tensors.begin(), tensors.end(), [&](const Tensors& each) {
-      return each.operand->strides[space.rank - 1] == each.tensor->strides[dimension] * shape[dimension];
-    });
-    if (joins) {
-      space.shape[space.rank - 1] *= shape[dimension];
-    } else {
-      space.shape[space.rank++] = shape[dimension];
-    }
-    for (const Tensors& each : tensors) each.operand->strides[space.rank - 1] = each.tensor->strides[dimension];
-  }
-  return space;
-}
 
 std::uint64_t offsetAt(const Space& space, const Operand& operand, std::uint64_t position) {
   std::uint64_t offset = 0;

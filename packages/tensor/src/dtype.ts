@@ -27,6 +27,10 @@ export const DTYPES: Readonly<Record<Dtype, DtypeInfo>> = {
   bool: { bytes: 1, category: BOOLEAN, number: DTYPE_NUMBERS.u8, Memory: Uint8Array },
 };
 
+export function isDtype(name: string): name is Dtype {
+  return Object.hasOwn(DTYPES, name);
+}
+
 export function isFloating(dtype: Dtype): boolean {
   return DTYPES[dtype].category === FLOATING;
 }

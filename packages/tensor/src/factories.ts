@@ -1,14 +1,18 @@
 /** Tensors from numbers, and back. */
 import { apply, currentTracer, type Operation } from './autograd/graph.js';
+import type { DeviceName } from './device/device.js';
+import { deviceNamed } from './device/devices.js';
 import { DTYPES, isFloating, type Dtype } from './dtype.js';
 import { invalid, tensorError } from './failure.js';
 import { defaultGenerator, type Generator } from './random.js';
 import { RANK_MAX, sizeOf, type Shape } from './shape.js';
-import { copyOf, denseOf, empty, filled, Tensor } from './tensor.js';
+import { copyOf, denseOf, empty, filled, placedOn, Tensor } from './tensor.js';
 
 export interface TensorOptions {
   readonly dtype?: Dtype;
   readonly requiresGrad?: boolean;
+  /** Where it lies: 'cpu', unless told otherwise, 'cuda' or 'cuda:1'. */
+  readonly device?: DeviceName;
 }
 
 /** Numbers in arrays in arrays. */
@@ -16,7 +20,9 @@ export type Nested<T> = T | readonly Nested<T>[];
 type Scalar = number | bigint | boolean;
 type NumberArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 
-function ready(tensor: Tensor, { requiresGrad = false }: TensorOptions): Tensor {
+function ready(made: Tensor, { requiresGrad = false, device }: TensorOptions): Tensor {
+  const tensor = device === undefined || deviceNamed(device) === made.device ? made : placedOn(made, deviceNamed(device));
+  if (tensor !== made) made.dispose();
   if (requiresGrad) tensor.requiresGrad = true;
   return tensor;
 }
@@ -164,7 +170,7 @@ export function toTypedArray(input: Tensor): Float32Array | Int32Array | BigInt6
   if (input.isDisposed) throw tensorError('toTypedArray', [input], 'it was disposed of');
   currentTracer()?.read(input);
   const dense = denseOf(input, isFloating(input.dtype) ? 'f32' : input.dtype);
-  const copy = dense.memory().slice() as Float32Array;
+  const copy = (input.size === 0 ? dense.device.read(dense) : dense.device.read(dense).slice()) as Float32Array;
   if (dense !== input) dense.dispose();
   return copy;
 }

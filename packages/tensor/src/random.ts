@@ -1,6 +1,5 @@
 /** Random numbers that are the same for the same seed, wherever and with however many threads they are made. */
 import { cpu } from './device/cpu.js';
-import type { Device } from './device/device.js';
 import { invalid } from './failure.js';
 import type { Shape } from './shape.js';
 import { empty, type Tensor } from './tensor.js';
@@ -26,13 +25,13 @@ export class Generator {
   }
 
   /** Evenly from [low, high). */
-  uniform(shape: Shape, { low = 0, high = 1, dtype = 'f32' as Dtype } = {}): Tensor {
-    return this.fill(empty(shape, dtype), 'uniform', low, high);
+  uniform(shape: Shape, { low = 0, high = 1, dtype = 'f32' as Dtype, device = cpu } = {}): Tensor {
+    return this.fill(empty(shape, dtype, device), 'uniform', low, high);
   }
 
   /** Of the normal distribution. */
-  normal(shape: Shape, { mean = 0, deviation = 1, dtype = 'f32' as Dtype } = {}): Tensor {
-    return this.fill(empty(shape, dtype), 'normal', mean, deviation);
+  normal(shape: Shape, { mean = 0, deviation = 1, dtype = 'f32' as Dtype, device = cpu } = {}): Tensor {
+    return this.fill(empty(shape, dtype, device), 'normal', mean, deviation);
   }
 
   /** Whole numbers from [low, high), i64. */
@@ -57,8 +56,8 @@ export class Generator {
   }
 
   /** Fills a dense tensor: from [first, second), with mean and deviation, or with `second` at the probability `first`, else 0. @returns it */
-  fill(result: Tensor, kind: 'uniform' | 'normal' | 'bernoulli', first: number, second: number, device: Device = cpu): Tensor {
-    device.random(result, { kind, seed: this.#key, counter: this.position, first, second });
+  fill(result: Tensor, kind: 'uniform' | 'normal' | 'bernoulli', first: number, second: number): Tensor {
+    result.device.random(result, { kind, seed: this.#key, counter: this.position, first, second });
     this.position += Math.ceil(result.size / 4);
     return result;
   }

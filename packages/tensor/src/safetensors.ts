@@ -46,7 +46,7 @@ export function toSafetensors(tensors: Readonly<Record<string, Tensor>>, metadat
   file.set(text, LENGTH_BYTES);
   for (const [name, tensor] of sorted) {
     const dense = denseOf(tensor);
-    const memory = dense.memory();
+    const memory = dense.device.read(dense);
     file.set(new Uint8Array(memory.buffer, memory.byteOffset, memory.byteLength), LENGTH_BYTES + headerBytes + (entries[name] as Entry).data_offsets[0]);
     if (dense !== tensor) dense.dispose();
   }

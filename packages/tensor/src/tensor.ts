@@ -106,10 +106,11 @@ export class Tensor implements Strided, Owned {
 
   /**
    * The elements where they lie, in a typed array of theirs: for collectives and files. Valid until the tensor is disposed of; f16 and bf16 are 16 bits each.
-   * @throws TensorError unless it is dense
+   * @throws TensorError unless it is dense, and on the CPU
    */
   memory(): Storage['memory'] {
     if (this.#isDisposed) throw tensorError('memory', [this], 'it was disposed of');
+    if (this.device !== cpu) throw tensorError('memory', [this], `it is on ${this.device.name}: take to('cpu') of it, or toTypedArray()`);
     if (!this.isDense) throw tensorError('memory', [this], 'its elements do not lie one behind the other: take contiguous() of it');
     return this.storage.memory.subarray(this.offset, this.offset + this.size) as Storage['memory'];
   }
@@ -123,27 +124,20 @@ export function empty(shape: Shape, dtype: Dtype, device: Device = cpu): Tensor 
 /** A dense tensor of one number. */
 export function filled(shape: Shape, value: number, dtype: Dtype, device: Device = cpu): Tensor {
   const tensor = empty(shape, dtype, device);
-  const { memory } = tensor.storage;
-  if (memory instanceof BigInt64Array) memory.fill(BigInt(Math.trunc(value)));
-  else if (memory instanceof Float32Array || memory instanceof Int32Array) memory.fill(value);
-  else if (value === 0 || dtype === 'bool') memory.fill(value === 0 ? 0 : 1);
-  else fillHalf(tensor, value);
+  device.fill(tensor, value);
   return tensor;
-}
-
-/** 16 bits, of which JavaScript knows nothing. */
-function fillHalf(tensor: Tensor, value: number): void {
-  const one = numberTensor(value);
-  tensor.device.map('copy', tensor, one);
-  one.dispose();
 }
 
 /** A number as an operand: f32, or i64 of whole numbers where only integers take part. */
 export function numberTensor(value: number, dtype: 'f32' | 'i64' = 'f32', device: Device = cpu): Tensor {
   const tensor = new Tensor(device.allocate(dtype, 1), [], []);
-  if (dtype === 'i64') (tensor.storage.memory as BigInt64Array)[0] = BigInt(value);
-  else (tensor.storage.memory as Float32Array)[0] = value;
+  device.fill(tensor, value);
   return tensor;
+}
+
+/** The first number of a dense tensor, for which its device is waited for. */
+export function firstNumber(tensor: Tensor): number {
+  return Number(tensor.device.read(tensor)[0]);
 }
 
 /** The same elements in another shape. */
@@ -161,6 +155,16 @@ export function copyOf(tensor: Tensor, dtype: Dtype = tensor.dtype): Tensor {
 /** The tensor, or a dense copy of it; outside the graph. */
 export function denseOf(tensor: Tensor, dtype: Dtype = tensor.dtype): Tensor {
   return tensor.dtype === dtype && tensor.isDense ? tensor : copyOf(tensor, dtype);
+}
+
+/** A dense copy on a device; outside the graph. */
+export function placedOn(tensor: Tensor, device: Device): Tensor {
+  if (tensor.device === device) return copyOf(tensor);
+  const dense = denseOf(tensor);
+  const placed = empty(tensor.shape, tensor.dtype, device);
+  if (tensor.size > 0) device.write(placed, dense.device.read(dense));
+  if (dense !== tensor) dense.dispose();
+  return placed;
 }
 
 /** Bytes of its elements. */

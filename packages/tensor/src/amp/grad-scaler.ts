@@ -1,11 +1,9 @@
 /** torch.amp.GradScaler: gradients of 16 bits are kept from vanishing by a factor on the loss. Its rule is native's LossScaler; here are the tensors. */
-import { kernels } from '@muster/native';
 import { LossScaler, type LossScalerOptions, type LossScalerState } from '@muster/native/loss-scaler';
-import { threadCount } from '../device/cpu.js';
 import { mul } from '../operations/arithmetic.js';
 import { tensorError } from '../failure.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import { trainingTensor } from '../optim/memory.js';
+import { byDevice, steppable } from '../optim/memory.js';
 import type { Tensor } from '../tensor.js';
 
 export interface GradScalerOptions extends LossScalerOptions {
@@ -90,7 +88,8 @@ export class GradScaler {
   #check(optimizer: Optimizer): boolean {
     const gradients = optimizer.parameters.flatMap(({ grad }) => (grad === null ? [] : [grad]));
     if (gradients.length === 0) throw tensorError('unscale', ['an optimizer'], 'none of its parameters has a gradient: call backward() first');
-    const found = kernels.unscale(gradients.map(trainingTensor), this.#scaler.scale, threadCount());
+    let found = false;
+    for (const [device, own] of byDevice(gradients.map(steppable))) found = device.unscale(own, this.#scaler.scale) || found;
     for (const { storage } of gradients) storage.version++;
     return found;
   }

@@ -150,9 +150,20 @@ export class GraphNode implements Context, SavedContext {
   }
 }
 
+/** That all are on one device; a single number of the CPU is anywhere. @throws TensorError */
+function checkDevices(name: string, tensors: readonly Tensor[]): void {
+  const placed = tensors.filter(({ rank, device }) => rank > 0 || device.name !== 'cpu');
+  const [first] = placed;
+  const other = placed.find(({ device }) => device !== first?.device);
+  if (other !== undefined) throw tensorError(name, tensors, `they are on ${first!.device.name} and ${other.device.name}, and must be on one device: move one with to()`);
+}
+
 /** Does an operation, and records it where gradients are wanted. */
 export function apply<Attributes>(operation: Operation<Attributes>, given: readonly Tensor[], attributes: Attributes): Tensor {
-  for (const tensor of given) if (tensor.isDisposed) throw tensorError(operation.name, given, 'it was disposed of, by itself or with its scope');
+  for (const tensor of given) {
+    if (tensor.isDisposed) throw tensorError(operation.name, given, 'it was disposed of, by itself or with its scope');
+    if (tensor.device !== given[0]!.device) checkDevices(operation.name, given);
+  }
   const inputs = operation.autocast === undefined ? given : autocastInputs(operation.autocast, given);
   const records = isRecording && inputs.some((input) => input.requiresGrad);
   const before = isRecording;

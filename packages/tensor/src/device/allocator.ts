@@ -1,8 +1,7 @@
 /**
- * Memory for tensors. Fresh memory costs more than most operations (the kernel has to supply and clear its pages), so blocks that come back are kept by
- * size and handed out again. What nobody gives back is the collector's, as any ArrayBuffer.
+ * Memory for tensors. Fresh memory costs more than most operations (on the CPU the kernel has to supply and clear its pages, a GPU waits), so blocks that come back
+ * are kept by size and handed out again. What nobody gives back is the collector's.
  */
-import { totalmem } from 'node:os';
 import { makeError } from '@muster/base';
 import { atCallersLine } from '../failure.js';
 
@@ -11,9 +10,6 @@ const BLOCK_MIN_BYTES = 64;
 
 /** Blocks are cut to 4 sizes between two powers of two: at most a fifth of one is unused. */
 const STEPS = 4;
-
-/** What is kept for later, at most: enough for a training step of the models that a CPU trains, and no more than a small machine can spare. */
-export const CACHED_BYTES_MAX = 2 ** 30;
 
 /** What an allocator has given out and kept. */
 export interface MemoryStatistics {
@@ -28,16 +24,21 @@ export interface MemoryStatistics {
   readonly freshBlocks: number;
 }
 
-/** What the machine has, or the part of it that this process may use. */
-function machineBytes(): number {
-  const constrained = process.constrainedMemory();
-  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+/** Where blocks come from. */
+export interface BlockSource<Block> {
+  /** What there is in all. */
+  memoryBytes(): number;
+  /** Throws where there is no memory. */
+  make(sizeBytes: number): Block;
+  sizeOf(block: Block): number;
+  /** Gives it up for good. */
+  free(block: Block): void;
 }
 
-export class Allocator {
-  readonly #free = new Map<number, ArrayBuffer[]>();
-  /** Blocks that went with a tensor which nobody disposed of are not used any more. */
-  readonly #collected = new FinalizationRegistry<number>((blockBytes) => { this.#usedBytes -= blockBytes; });
+export class Allocator<Block> {
+  readonly #source: BlockSource<Block>;
+  readonly #cachedBytesMax: number;
+  readonly #free = new Map<number, Block[]>();
   #limitBytes: number | null = null;
   #usedBytes = 0;
   #peakBytes = 0;
@@ -45,9 +46,15 @@ export class Allocator {
   #reusedBlocks = 0;
   #freshBlocks = 0;
 
-  /** The most bytes that may be used: what the machine has, until it is set. Beyond it the kernel would end the process, without a word. */
+  /** @param cachedBytesMax what is kept for later, at most */
+  constructor(source: BlockSource<Block>, cachedBytesMax: number) {
+    this.#source = source;
+    this.#cachedBytesMax = cachedBytesMax;
+  }
+
+  /** The most bytes that may be used: what there is, until it is set. */
   get limitBytes(): number {
-    return this.#limitBytes ??= machineBytes();
+    return this.#limitBytes ??= this.#source.memoryBytes();
   }
 
   set limitBytes(limitBytes: number) {
@@ -55,7 +62,7 @@ export class Allocator {
   }
 
   /** A block of at least so many bytes, aligned for every dtype, holding anything. @throws OutOfMemoryError */
-  allocate(sizeBytes: number): ArrayBuffer {
+  allocate(sizeBytes: number): Block {
     const blockBytes = blockSize(sizeBytes);
     const block = this.#free.get(blockBytes)?.pop();
     if (block !== undefined) {
@@ -69,21 +76,24 @@ export class Allocator {
   }
 
   /** Takes a block back that nobody uses any more. */
-  release(block: ArrayBuffer): void {
-    this.#usedBytes -= block.byteLength;
-    if (this.#cachedBytes + block.byteLength > CACHED_BYTES_MAX) {
-      this.#collected.unregister(block);
-      return;
-    }
-    this.#cachedBytes += block.byteLength;
-    const blocks = this.#free.get(block.byteLength);
-    if (blocks === undefined) this.#free.set(block.byteLength, [block]);
+  release(block: Block): void {
+    const blockBytes = this.#source.sizeOf(block);
+    this.#usedBytes -= blockBytes;
+    if (this.#cachedBytes + blockBytes > this.#cachedBytesMax) return this.#source.free(block);
+    this.#cachedBytes += blockBytes;
+    const blocks = this.#free.get(blockBytes);
+    if (blocks === undefined) this.#free.set(blockBytes, [block]);
     else blocks.push(block);
   }
 
-  /** Gives all that is kept to the collector. */
+  /** A block has gone with its last reference, and was not given back. */
+  collected(blockBytes: number): void {
+    this.#usedBytes -= blockBytes;
+  }
+
+  /** Gives up all that is kept. */
   clear(): void {
-    for (const blocks of this.#free.values()) for (const block of blocks) this.#collected.unregister(block);
+    for (const blocks of this.#free.values()) for (const block of blocks) this.#source.free(block);
     this.#free.clear();
     this.#cachedBytes = 0;
   }
@@ -93,36 +103,28 @@ export class Allocator {
     this.#peakBytes = this.#usedBytes;
   }
 
-  #fresh(blockBytes: number, sizeBytes: number): ArrayBuffer {
-    if (this.#usedBytes + this.#cachedBytes + blockBytes > this.limitBytes) this.clear();  // what is kept may be what is lacking
-    if (this.#usedBytes + blockBytes > this.limitBytes) throw this.#lacking(sizeBytes);
-    this.#freshBlocks++;
-    const block = tryAllocate(blockBytes) ?? this.#retried(blockBytes);
-    if (block === null) throw this.#lacking(sizeBytes);
-    this.#collected.register(block, blockBytes, block);
-    return block;
-  }
-
-  #retried(blockBytes: number): ArrayBuffer | null {
-    this.clear();
-    return tryAllocate(blockBytes);
-  }
-
-  #lacking(sizeBytes: number): Error {
-    return atCallersLine(makeError('OUT_OF_MEMORY', { size: `${sizeBytes} bytes`, used: `tensors hold ${this.#usedBytes} of ${this.limitBytes} bytes` }));
-  }
-
   statistics(): MemoryStatistics {
     return { usedBytes: this.#usedBytes, peakBytes: this.#peakBytes, cachedBytes: this.#cachedBytes, reusedBlocks: this.#reusedBlocks, freshBlocks: this.#freshBlocks };
   }
-}
 
-/** Null where the machine has none. */
-function tryAllocate(blockBytes: number): ArrayBuffer | null {
-  try {
-    return new ArrayBuffer(blockBytes);
-  } catch {
-    return null;
+  #fresh(blockBytes: number, sizeBytes: number): Block {
+    if (this.#usedBytes + this.#cachedBytes + blockBytes > this.limitBytes) this.clear();  // what is kept may be what is lacking
+    if (this.#usedBytes + blockBytes > this.limitBytes) throw this.#lacking(sizeBytes);
+    this.#freshBlocks++;
+    try {
+      return this.#source.make(blockBytes);
+    } catch {
+      this.clear();
+    }
+    try {
+      return this.#source.make(blockBytes);
+    } catch (cause) {
+      throw this.#lacking(sizeBytes, cause);
+    }
+  }
+
+  #lacking(sizeBytes: number, cause?: unknown): Error {
+    return atCallersLine(makeError('OUT_OF_MEMORY', { size: `${sizeBytes} bytes`, used: `tensors hold ${this.#usedBytes} of ${this.limitBytes} bytes` }, { cause }));
   }
 }
 

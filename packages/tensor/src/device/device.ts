@@ -1,6 +1,7 @@
 /**
  * What a device does for tensors: memory, and the kernels that every operation is made of. A kernel writes into memory that its caller allocated and checked;
- * it knows of no gradient. The CPU's is cpu.ts; another device implements the same.
+ * it knows of no gradient. cpu.ts and cuda.ts are the devices; nothing outside them touches memory. What returns nothing may still be under way when it returns: a device does what it is
+ * told in order.
  */
 import type { ACTIVATIONS, AttentionShape, ConvolutionShape, Images, MAPS, Pooling, RANDOM_KINDS, REDUCTIONS, TensorMemory } from '@muster/native';
 import type { Dtype } from '../dtype.js';
@@ -10,8 +11,8 @@ import type { Shape } from '../shape.js';
 export interface Storage {
   readonly device: Device;
   readonly dtype: Dtype;
-  /** The elements, while there are any references. On devices whose memory Node cannot see: a stand-in. */
-  memory: TensorMemory;
+  /** The elements, while there are any references; the CPU's alone. @throws TensorError where Node cannot see them */
+  readonly memory: TensorMemory;
   /** How many tensors use it; without any, its memory is somebody else's. */
   references: number;
   /** Grows when it is written to in place: what was saved for a backward pass must not have changed. */
@@ -73,13 +74,23 @@ export interface RandomOptions {
   readonly second: number;
 }
 
+/** 'cuda' is the first GPU. */
+export type DeviceName = 'cpu' | 'cuda' | `cuda:${number}`;
+
 /** "Dense": elements one behind the other. Unless a kernel says otherwise its tensors are dense and floating point of one dtype. */
 export interface Device {
-  readonly name: string;
+  /** 'cpu', 'cuda:0' */
+  readonly name: DeviceName;
   /** Memory that holds anything. @throws OutOfMemoryError */
   allocate(dtype: Dtype, size: number): Storage;
   /** Called when the last reference is gone. */
   release(storage: Storage): void;
+  /** The elements on the host: where they lie, or a copy, for which it waits. */
+  read(tensor: Strided): TensorMemory;
+  /** Copies from the host: as many elements as the tensor has. */
+  write(tensor: Strided, source: TensorMemory): void;
+  /** One number for all. */
+  fill(tensor: Strided, value: number): void;
 
   /** Number by number, of any strides and dtypes; inputs of smaller shapes are repeated. */
   map(map: MapName, result: Strided, first: Strided, second?: Strided, third?: Strided): void;
@@ -117,6 +128,55 @@ export interface Device {
   embedding(result: Strided, table: Strided, tokens: Strided): void;
   /** Adds to the table's gradient, f32. */
   embeddingBackward(tableGradient: Strided, gradient: Strided, tokens: Strided): void;
+
+  /** Multiplies gradients of any floating dtypes by 1 / scale. @returns whether one was infinite or NaN, for which it waits */
+  unscale(gradients: readonly Strided[], scale: number): boolean;
+  /** The length of all gradients taken as one vector, for which it waits. */
+  gradientNorm(gradients: readonly Strided[]): number;
+  /** Has that length be `normMax` at most. @returns what it was, for which it waits */
+  clipGradients(gradients: readonly Strided[], normMax: number): number;
+  /** One step of torch.optim.SGD. */
+  sgd(parameters: readonly SgdTensors[], options: SgdCall): void;
+  /** One step of torch.optim.Adam or AdamW. */
+  adam(parameters: readonly AdamTensors[], options: AdamCall): void;
+}
+
+/** What an optimizer steps: f32 weights, from gradients of any floating dtype, and a copy of 16 bits that gets their rounding. */
+export interface SteppedTensors {
+  readonly weights: Strided;
+  readonly gradient: Strided;
+  readonly copy: Strided | null;
+}
+
+/** Null: there is no momentum. */
+export interface SgdTensors extends SteppedTensors {
+  readonly momentum: Strided | null;
+}
+
+export interface AdamTensors extends SteppedTensors {
+  readonly firstMoment: Strided;
+  readonly secondMoment: Strided;
+}
+
+export interface SgdCall {
+  readonly learningRate: number;
+  readonly momentum: number;
+  readonly dampening: number;
+  readonly weightDecay: number;
+  readonly nesterov: boolean;
+  /** The first step fills the momentum with the gradient. */
+  readonly isFirstStep: boolean;
+}
+
+export interface AdamCall {
+  readonly learningRate: number;
+  readonly betas: readonly [number, number];
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** From 1 on. */
+  readonly step: number;
+  /** Whether weights decay by themselves. */
+  readonly isDecoupled: boolean;
 }
 
 export interface AttentionTensors {

@@ -55,7 +55,7 @@ export class MultiheadAttention extends Module {
     this.inProjWeight = uniformParameter([3 * width, width], Math.sqrt(6 / (4 * width)));  // xavier_uniform
     this.inProjBias = bias ? constantParameter([3 * width], 0) : null;
     this.outProj = new Linear(width, width, { bias });
-    if (bias) (this.outProj.bias!.memory() as Float32Array).fill(0);
+    if (bias) this.outProj.bias!.device.fill(this.outProj.bias!, 0);
   }
 
   /**

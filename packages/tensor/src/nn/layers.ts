@@ -149,7 +149,7 @@ abstract class BatchNorm extends Module {
     this.checkRank(input);
     const options = { weight: this.weight, bias: this.bias, epsilon: this.#epsilon };
     if (!this.training) return batchNorm(input, { ...options, running: { mean: this.runningMean, variance: this.runningVar } });
-    const seen = { mean: filled(this.runningMean.shape, 0, 'f32'), variance: filled(this.runningVar.shape, 0, 'f32') };
+    const seen = { mean: filled(this.runningMean.shape, 0, 'f32', input.device), variance: filled(this.runningVar.shape, 0, 'f32', input.device) };
     const result = batchNorm(input, { ...options, seen });
     this.#learn(seen, input.size / this.runningMean.size);
     return result;

@@ -3,8 +3,10 @@ import { tensorError, invalid } from '../failure.js';
 import { noGrad } from '../autograd/graph.js';
 import { outsideScopes } from '../scope.js';
 import { isSameShape } from '../shape.js';
-import { isFloating, type Dtype } from '../dtype.js';
-import { copyOf, Tensor } from '../tensor.js';
+import type { Device, DeviceName } from '../device/device.js';
+import { deviceNamed } from '../device/devices.js';
+import { isDtype, isFloating, type Dtype } from '../dtype.js';
+import { copyOf, placedOn, Tensor } from '../tensor.js';
 
 /** Tensors by their names in a state: PyTorch's, so that weights go back and forth. */
 export type StateDict = Readonly<Record<string, Tensor>>;
@@ -99,28 +101,39 @@ export abstract class Module {
       if (!isSameShape(tensor.shape, state[name]!.shape)) throw tensorError(`loadStateDict of '${name}'`, [tensor, state[name]!], 'the shapes must be equal');
     }
     for (const [name, tensor] of Object.entries(own)) {
-      tensor.device.map('copy', tensor, state[name]!);
+      const given = state[name]!;
+      const placed = given.device === tensor.device ? given : placedOn(given, tensor.device);
+      tensor.device.map('copy', tensor, placed);
+      if (placed !== given) placed.dispose();
       tensor.storage.version++;
     }
   }
 
-  /** Has floating-point parameters and buffers in another dtype, in new tensors, and ends the old ones: before an optimizer is made. @returns this */
-  to(dtype: Dtype): this {
-    const converted = new Map<Tensor, Tensor>();
-    outsideScopes(() => noGrad(() => convert(this, dtype, converted)));
-    for (const before of converted.keys()) before.dispose();
+  /**
+   * Has floating-point parameters and buffers in another dtype, or all of them on another device ('cpu', 'cuda', 'cuda:1'), in new tensors, and ends the old ones: before
+   * an optimizer is made.
+   * @returns this. @throws MusterError INVALID_ARGUMENT for a device that is not there
+   */
+  to(where: Dtype | DeviceName): this {
+    const moved = new Map<Tensor, Tensor>();
+    outsideScopes(() => noGrad(() => move(this, isDtype(where) ? where : deviceNamed(where), moved)));
+    for (const before of moved.keys()) before.dispose();
     return this;
   }
 }
 
 /** A tensor that is there in several places stays one. */
-function convert(module: Module, dtype: Dtype, converted: Map<Tensor, Tensor>): void {
+function move(module: Module, where: Dtype | Device, moved: Map<Tensor, Tensor>): void {
   for (const [name, value] of Object.entries(module)) {
-    if (!(value instanceof Tensor) || !isFloating(value.dtype) || value.dtype === dtype) continue;
-    const copy = converted.get(value) ?? copyOf(value, dtype).keep();
+    if (!(value instanceof Tensor) || isAt(value, where)) continue;
+    const copy = moved.get(value) ?? (typeof where === 'string' ? copyOf(value, where) : placedOn(value, where)).keep();
     copy.requiresGrad = value.requiresGrad;
-    converted.set(value, copy);
+    moved.set(value, copy);
     (module as unknown as Record<string, unknown>)[name] = copy;
   }
-  for (const [, child] of module.children()) convert(child, dtype, converted);
+  for (const [, child] of module.children()) move(child, where, moved);
+}
+
+function isAt(tensor: Tensor, where: Dtype | Device): boolean {
+  return typeof where === 'string' ? !isFloating(tensor.dtype) || tensor.dtype === where : tensor.device === where;
 }

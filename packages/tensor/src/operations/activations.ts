@@ -118,7 +118,7 @@ const DROPOUT: Operation<Dropout> = {
   name: 'dropout',
   forward(context, [input], { probability, generator }) {
     const mask = empty(input!.shape, input!.dtype, input!.device);
-    generator.fill(mask, 'bernoulli', 1 - probability, 1 / (1 - probability), input!.device);
+    generator.fill(mask, 'bernoulli', 1 - probability, 1 / (1 - probability));
     const result = mapped('multiply', input!.shape, input!.dtype, input!, mask);
     context.saveOwn(mask);
     return result;

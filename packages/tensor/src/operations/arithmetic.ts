@@ -1,9 +1,10 @@
 /** Number by number: sums, products, powers, comparisons, choices. Shapes broadcast, dtypes are promoted by PyTorch's rules. */
 import { apply, noGrad, type Operation, type SavedContext } from '../autograd/graph.js';
-import type { MapName } from '../device/device.js';
-import { DTYPES, FLOATING, isFloating, promote, promoteWithNumber, type Dtype } from '../dtype.js';
+import type { Device, DeviceName, MapName } from '../device/device.js';
+import { deviceNamed, isDeviceName } from '../device/devices.js';
+import { DTYPES, FLOATING, isDtype, isFloating, promote, promoteWithNumber, type Dtype } from '../dtype.js';
 import { tensorError } from '../failure.js';
-import { numberTensor, Tensor } from '../tensor.js';
+import { numberTensor, placedOn, Tensor } from '../tensor.js';
 import { broadcastShape, gradientOf, gradientOfOwn, mapped } from './raw.js';
 
 /** A tensor, or a number that stands for one of any shape. A whole number does not change a tensor's dtype; another makes integers f32. */
@@ -246,9 +247,20 @@ const CAST: Operation<Typed> = {
   backward: ({ inputs }, gradient) => [gradientOf(inputs[0]!, gradient)],
 };
 
-/** In another dtype; the tensor itself where it has it. */
-export function to(input: Tensor, dtype: Dtype): Tensor {
-  if (!(dtype in DTYPES)) throw tensorError('to', [input], `there is no dtype '${String(dtype)}': it must be one of ${Object.keys(DTYPES).join(', ')}`);
+const MOVE: Operation<{ readonly from: Device; readonly to: Device }> = {
+  name: 'to',
+  forward: (_, [input], { to: device }) => placedOn(input!, device),
+  backward: (_, gradient, { from }) => [placedOn(gradient, from)],
+};
+
+/** In another dtype, or on another device ('cpu', 'cuda', 'cuda:1'); the tensor itself where that is so. @throws TensorError, MusterError INVALID_ARGUMENT for a device that is not there */
+export function to(input: Tensor, where: Dtype | DeviceName): Tensor {
+  if (isDeviceName(where)) {
+    const device = deviceNamed(where);
+    return input.device === device ? input : apply(MOVE, [input], { from: input.device, to: device });
+  }
+  const dtype = where;
+  if (!isDtype(dtype)) throw tensorError('to', [input], `there is no dtype or device '${String(dtype)}': it must be one of ${Object.keys(DTYPES).join(', ')}, cpu and cuda`);
   if (input.dtype === dtype) return input;
   return isFloating(dtype) ? apply(CAST, [input], { dtype }) : noGrad(() => apply(CAST, [input], { dtype }));
 }

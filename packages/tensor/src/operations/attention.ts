@@ -112,7 +112,7 @@ export function scaledDotProductAttention(query: Tensor, key: Tensor, value: Ten
   if (isCausal && mask !== null) throw tensorError('scaledDotProductAttention', [query, mask], 'it takes a mask, or is causal');
   if (mask === null && probability === 0 && isFused(query, key, value, isCausal)) return apply(ATTENTION, [query, key, value], { scale, isCausal });
   const scores = mul(matmul(query, transpose(key)), scale);
-  const seen = isCausal ? lowerTriangle(scores.shape.at(-2)!, scores.shape.at(-1)!) : mask;
+  const seen = isCausal ? lowerTriangle(scores.shape.at(-2)!, scores.shape.at(-1)!, { device: scores.device }) : mask;
   if (seen === null) return matmul(dropout(softmax(scores, -1), { probability }), value);
   const masked = seen.dtype === 'bool' ? where(seen, scores, -Infinity) : add(scores, seen);
   // A query that sees no key has no shares: its result is 0.

@@ -1,6 +1,7 @@
 /** Picking by index, and putting together. */
 import { apply, type Operation } from '../autograd/graph.js';
-import type { IndexedView } from '../device/device.js';
+import { cpu } from '../device/cpu.js';
+import type { Device, IndexedView } from '../device/device.js';
 import { isFloating, promote } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { isSameShape, sizeOf, type Shape } from '../shape.js';
@@ -176,33 +177,35 @@ export function stack(tensors: readonly Tensor[], dimension = 0): Tensor {
 /** Numbers on and below the diagonal of the last two dimensions (or the `diagonal`-th above it), and zeros. */
 export function tril(input: Tensor, diagonal = 0): Tensor {
   if (input.rank < 2) throw tensorError('tril', [input], 'it takes 2 dimensions at least');
-  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, diagonal), input, filled([], 0, input.dtype));
+  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, { diagonal, device: input.device }), input, filled([], 0, input.dtype));
 }
 
 /** Numbers on and above the diagonal of the last two dimensions (or the `diagonal`-th above it), and zeros. */
 export function triu(input: Tensor, diagonal = 0): Tensor {
   if (input.rank < 2) throw tensorError('triu', [input], 'it takes 2 dimensions at least');
-  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, diagonal - 1), filled([], 0, input.dtype), input);
+  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, { diagonal: diagonal - 1, device: input.device }), filled([], 0, input.dtype), input);
 }
 
 interface Triangle {
   readonly rows: number;
   readonly columns: number;
   readonly diagonal: number;
+  readonly device: Device;
 }
 
 const LOWER_TRIANGLE: Operation<Triangle> = {
   name: 'tril',
-  forward(_, __, { rows, columns, diagonal }) {
-    const mask = filled([rows, columns], 0, 'bool');
-    const memory = mask.storage.memory as Uint8Array;
-    for (let row = 0; row < rows; row++) memory.fill(1, row * columns, row * columns + Math.max(0, Math.min(columns, row + 1 + diagonal)));
+  forward(_, __, { rows, columns, diagonal, device }) {
+    const mask = empty([rows, columns], 'bool', device);
+    const truths = new Uint8Array(rows * columns);
+    for (let row = 0; row < rows; row++) truths.fill(1, row * columns, row * columns + Math.max(0, Math.min(columns, row + 1 + diagonal)));
+    device.write(mask, truths);
     return mask;
   },
   backward: () => [],
 };
 
 /** A bool: whether a column is at most `diagonal` right of the diagonal. */
-export function lowerTriangle(rows: number, columns: number, diagonal = 0): Tensor {
-  return apply(LOWER_TRIANGLE, [], { rows, columns, diagonal });
+export function lowerTriangle(rows: number, columns: number, { diagonal = 0, device = cpu }: { readonly diagonal?: number; readonly device?: Device } = {}): Tensor {
+  return apply(LOWER_TRIANGLE, [], { rows, columns, diagonal, device });
 }

@@ -4,7 +4,7 @@ import { apply, type Operation } from '../autograd/graph.js';
 import { isFloating } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
 import { isSameShape } from '../shape.js';
-import { copyOf, denseOf, empty, numberTensor, viewOf, type Tensor } from '../tensor.js';
+import { copyOf, denseOf, empty, firstNumber, numberTensor, viewOf, type Tensor } from '../tensor.js';
 import { abs, add, div, eq, exp, log, lt, maximum, mul, ne, neg, sub, to, where } from './arithmetic.js';
 import { logSoftmax } from './activations.js';
 import { gather, indexSelect } from './indexing.js';
@@ -45,11 +45,11 @@ function countedTargets(targets: Tensor, ignoreIndex: number): { readonly counte
   using zero = numberTensor(0, 'i64');
   using right = mapped('where', targets.shape, 'i64', isCounted, targets, zero);
   using least = targets.size > 0 ? reduced('smallest', right, [0]) : zero;
-  const smallest = Number((least.memory() as BigInt64Array)[0]);
+  const smallest = firstNumber(least);
   if (smallest < 0) throw tensorError('crossEntropy', [targets], `one of them is ${smallest}: a target must be a class, or ignoreIndex, which is ${ignoreIndex}`);
   const counted = mapped('where', targets.shape, 'i32', isCounted, targets, none);
   using total = reduced('sum', isCounted, [0], { dtype: 'i64' });
-  return { counted, count: Number((total.memory() as BigInt64Array)[0]) };
+  return { counted, count: firstNumber(total) };
 }
 
 const CROSS_ENTROPY: Operation<CrossEntropy> = {
@@ -72,7 +72,7 @@ const CROSS_ENTROPY: Operation<CrossEntropy> = {
     const slope = empty(logits!.shape, logits!.dtype, logits!.device);
     using losses = empty([rows], 'f32', logits!.device);
     using upper = copyOf(gradient, 'f32');
-    const whole = reduction === 'none' ? 1 : (upper.memory() as Float32Array)[0]!;
+    const whole = reduction === 'none' ? 1 : firstNumber(upper);
     const gradientScale = reduction === 'mean' ? whole / countOf(targets!) : whole;
     if (rows > 0) slope.device.crossEntropy(losses, slope, { logits: logits!, targets: targets!, columns, gradientScale });
     if (reduction === 'none') {
@@ -84,7 +84,7 @@ const CROSS_ENTROPY: Operation<CrossEntropy> = {
 };
 
 function countOf(targets: Tensor): number {
-  return (targets.memory() as Int32Array).reduce((count, target) => count + (target === -1 ? 0 : 1), 0);
+  return (targets.device.read(targets) as Int32Array).reduce((count, target) => count + (target === -1 ? 0 : 1), 0);
 }
 
 export interface CrossEntropyOptions extends LossOptions {

@@ -1,6 +1,7 @@
 /** What forward and backward passes are written with: kernels into fresh tensors. Nothing here is recorded. */
 import type { Context } from '../autograd/graph.js';
-import type { MapName, ReductionName } from '../device/device.js';
+import { cpu } from '../device/cpu.js';
+import type { Device, MapName, ReductionName } from '../device/device.js';
 import type { Dtype } from '../dtype.js';
 import { tensorError, type Described } from '../failure.js';
 import { broadcast, denseStrides, isSameShape, type Shape } from '../shape.js';
@@ -8,9 +9,14 @@ import { empty, viewOf, type Tensor } from '../tensor.js';
 
 /** A map of tensors that broadcast to `shape`. */
 export function mapped(map: MapName, shape: Shape, dtype: Dtype, first: Tensor, second?: Tensor, third?: Tensor): Tensor {
-  const result = empty(shape, dtype, first.device);
+  const result = empty(shape, dtype, deviceOf([first, second, third]));
   result.device.map(map, result, first, second, third);
   return result;
+}
+
+/** Where tensors are computed on: single numbers of the CPU go wherever the others are. */
+export function deviceOf(tensors: readonly (Tensor | undefined)[]): Device {
+  return (tensors.find((tensor) => tensor !== undefined && tensor.rank > 0) ?? tensors.find((tensor) => tensor !== undefined && tensor.device !== cpu))?.device ?? cpu;
 }
 
 /** Keeps what `denseOf(given)` was, which is the operation's own where it is a copy. */

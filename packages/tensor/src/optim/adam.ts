@@ -1,8 +1,6 @@
 /** torch.optim.Adam and AdamW, without amsgrad, in one pass over memory. */
-import { kernels } from '@muster/native';
-import { threadCount } from '../device/cpu.js';
+import type { Device } from '../device/device.js';
 import type { Tensor } from '../tensor.js';
-import { trainingTensor } from './memory.js';
 import { checkOption, Optimizer, type OptimizerOptions, type ParameterGroup } from './optimizer.js';
 
 export interface AdamOptions extends OptimizerOptions {
@@ -33,13 +31,10 @@ export class Adam extends Optimizer<AdamOptions> {
     checkOption('weight decay', weightDecay, weightDecay >= 0, '0 or more');
   }
 
-  protected stepGroup(parameters: readonly Tensor[], { learningRate, betas: [beta1, beta2], epsilon, weightDecay }: AdamOptions, step: number): void {
-    kernels.adam(parameters.map((parameter) => ({
-      ...this.weightsOf(parameter),
-      gradient: trainingTensor(parameter.grad!),
-      firstMoment: this.memoryOf(parameter, 'firstMoment'),
-      secondMoment: this.memoryOf(parameter, 'secondMoment'),
-    })), { learningRate, beta1, beta2, epsilon, weightDecay, gradientFactor: 1, step, decoupled: this.isDecoupled }, threadCount());
+  protected stepGroup(device: Device, parameters: readonly Tensor[], options: AdamOptions, step: number): void {
+    device.adam(parameters.map((parameter) => ({
+      ...this.steppedOf(parameter), firstMoment: this.memoryOf(parameter, 'firstMoment'), secondMoment: this.memoryOf(parameter, 'secondMoment'),
+    })), { ...options, step, isDecoupled: this.isDecoupled });
   }
 }
 

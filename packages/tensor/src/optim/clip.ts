@@ -1,8 +1,7 @@
 /** Clipping of gradients before a step. */
-import { kernels } from '@muster/native';
-import { threadCount } from '../device/cpu.js';
+import { tensorError } from '../failure.js';
 import { numberTensor, type Tensor } from '../tensor.js';
-import { trainingTensor } from './memory.js';
+import { byDevice, steppable } from './memory.js';
 import { checkOption } from './optimizer.js';
 
 /** PyTorch's: keeps the factor finite. */
@@ -10,10 +9,17 @@ const EPSILON = 1e-6;
 
 const gradientsOf = (parameters: Iterable<Tensor>): Tensor[] => [...parameters].flatMap(({ grad }) => (grad === null ? [] : [grad]));
 
+/** The first of them, if there is one. @throws TensorError for what is not dense and floating point, or on several devices */
+function onOneDevice(gradients: readonly Tensor[]): Tensor | undefined {
+  const devices = [...byDevice(gradients.map(steppable)).keys()];
+  if (devices.length > 1) throw tensorError('the norm of gradients', devices.map(({ name }) => name), 'the gradients must be on one device');
+  return gradients[0];
+}
+
 /** As torch.nn.utils.clip_grad_norm_: all gradients, taken as one vector, become no longer than `normMax`. @returns the length before */
 export function clipGradNorm(parameters: Iterable<Tensor>, normMax: number): number {
   const gradients = gradientsOf(parameters);
-  const norm = kernels.clipGradients(gradients.map(trainingTensor), normMax, threadCount());
+  const norm = onOneDevice(gradients)?.device.clipGradients(gradients, normMax) ?? 0;
   for (const { storage } of gradients) storage.version++;
   return norm;
 }
@@ -32,7 +38,8 @@ export function clipGradsWithNorm(parameters: Iterable<Tensor>, normMax: number,
 
 /** The length of all gradients, taken as one vector. */
 export function gradNorm(parameters: Iterable<Tensor>): number {
-  return kernels.gradientNorm(gradientsOf(parameters).map(trainingTensor), threadCount());
+  const gradients = gradientsOf(parameters);
+  return onOneDevice(gradients)?.device.gradientNorm(gradients) ?? 0;
 }
 
 /** As torch.nn.utils.clip_grad_value_: each number of each gradient becomes no further from 0 than `valueMax`. */

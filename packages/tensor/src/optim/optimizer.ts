@@ -1,9 +1,9 @@
 /** What optimizers share: groups of parameters with options of their own, their state, and how parameters of 16 bits are stepped. */
-import type { HalfTensor } from '@muster/native';
 import { invalid, tensorError } from '../failure.js';
 import { outsideScopes } from '../scope.js';
-import { copyOf, filled, type Tensor } from '../tensor.js';
-import { trainingTensor } from './memory.js';
+import { copyOf, filled, placedOn, type Tensor } from '../tensor.js';
+import type { Device } from '../device/device.js';
+import { byDevice, steppable } from './memory.js';
 
 /** Parameters that are stepped alike. Options that are left out are the optimizer's. */
 export type ParameterGroup<Options> = { readonly parameters: readonly Tensor[] } & Partial<Options>;
@@ -74,7 +74,9 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     outsideScopes(() => {
       for (const { parameters, options } of this.groups) {
         const ready = parameters.filter(({ grad }) => grad !== null);
-        for (const [step, together] of this.#countSteps(ready)) this.stepGroup(together, options, step);
+        for (const [step, together] of this.#countSteps(ready)) {
+          for (const [device, own] of byDevice(together)) this.stepGroup(device, own, options, step);
+        }
         for (const { storage } of ready) storage.version++;
       }
     });
@@ -104,31 +106,33 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
       const parameter = parameters[index]!;
       for (const [name, tensor] of Object.entries(tensors)) {
         if (tensor.size !== parameter.size || tensor.dtype !== 'f32') throw tensorError('loadState', [parameter, tensor], `the state '${name}' of parameter ${index} must be f32 of its shape`);
-        this.#stateOf(parameter).set(name, copyOf(tensor).keep());
+        this.#stateOf(parameter).set(name, placedOn(tensor, parameter.device).keep());
       }
     }));
   }
 
   /** @throws MusterError INVALID_ARGUMENT for options that cannot be stepped with */
   protected abstract check(options: Options): void;
-  /** Steps parameters that have gradients. @param step the number of this step, of each of them; the first is 1 */
-  protected abstract stepGroup(parameters: readonly Tensor[], options: Options, step: number): void;
+  /** Steps parameters of one device that have gradients. @param step the number of this step, of each of them; the first is 1 */
+  protected abstract stepGroup(device: Device, parameters: readonly Tensor[], options: Options, step: number): void;
 
   /** A tensor of the parameter's state, zeros at first. */
-  protected memoryOf(parameter: Tensor, name: string): Float32Array {
+  protected memoryOf(parameter: Tensor, name: string): Tensor {
     const state = this.#stateOf(parameter);
     let tensor = state.get(name);
-    if (tensor === undefined) state.set(name, tensor = filled(parameter.shape, 0, 'f32').keep());
-    return tensor.memory() as Float32Array;
+    if (tensor === undefined) state.set(name, tensor = filled(parameter.shape, 0, 'f32', parameter.device).keep());
+    return tensor;
   }
 
   /** What is stepped, f32, and what gets its rounding. */
-  protected weightsOf(parameter: Tensor): { readonly weights: Float32Array; readonly copy: HalfTensor | null } {
-    const own = trainingTensor(parameter);
-    if (own.dtype === 'f32') return { weights: own.data, copy: null };
+  protected steppedOf(parameter: Tensor): { readonly weights: Tensor; readonly gradient: Tensor; readonly copy: Tensor | null } {
+    const own = steppable(parameter);
+    const gradient = steppable(parameter.grad!);
+    if (gradient.device !== own.device) throw tensorError('an optimizer', [own, gradient], `the parameter is on ${own.device.name}, and its gradient on ${gradient.device.name}`);
+    if (own.dtype === 'f32') return { weights: own, gradient, copy: null };
     const state = this.#stateOf(parameter);
     if (!state.has('master')) state.set('master', copyOf(parameter, 'f32').keep());
-    return { weights: state.get('master')!.memory() as Float32Array, copy: own };
+    return { weights: state.get('master')!, gradient, copy: own };
   }
 
   /** Counts a step of each, and puts together those that were stepped as often. */

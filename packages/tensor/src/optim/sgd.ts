@@ -1,8 +1,6 @@
 /** torch.optim.SGD, in one pass over memory. */
-import { kernels, type SgdParameter } from '@muster/native';
-import { threadCount } from '../device/cpu.js';
+import type { Device } from '../device/device.js';
 import type { Tensor } from '../tensor.js';
-import { trainingTensor } from './memory.js';
 import { checkOption, Optimizer, type OptimizerOptions, type ParameterGroup } from './optimizer.js';
 
 export interface SGDOptions extends OptimizerOptions {
@@ -27,11 +25,8 @@ export class SGD extends Optimizer<SGDOptions> {
     checkOption('momentum', momentum, !nesterov || (momentum > 0 && dampening === 0), 'above 0, without dampening, for Nesterov\'s');
   }
 
-  protected stepGroup(parameters: readonly Tensor[], options: SGDOptions, step: number): void {
-    kernels.sgd(parameters.map((parameter) => this.#parameter(parameter, options)), { ...options, gradientFactor: 1, firstStep: step === 1 }, threadCount());
-  }
-
-  #parameter(parameter: Tensor, { momentum }: SGDOptions): SgdParameter {
-    return { ...this.weightsOf(parameter), gradient: trainingTensor(parameter.grad!), momentum: momentum === 0 ? null : this.memoryOf(parameter, 'momentum') };
+  protected stepGroup(device: Device, parameters: readonly Tensor[], options: SGDOptions, step: number): void {
+    device.sgd(parameters.map((parameter) => ({ ...this.steppedOf(parameter), momentum: options.momentum === 0 ? null : this.memoryOf(parameter, 'momentum') })),
+      { ...options, isFirstStep: step === 1 });
   }
 }

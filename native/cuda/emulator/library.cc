@@ -1,0 +1,1 @@
+/** The emulated library has no code of its own: it is what it links. */

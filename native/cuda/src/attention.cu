@@ -1,0 +1,214 @@
+/**
+ * Attention without its matrix of scores. A warp for each query goes through the keys that it sees, with the exponentials against the largest score so far, by which what was summed
+ * before is corrected; backward a warp for each query makes the query's gradient, and then one for each key those of key and value, which computes the shares again: no atomics.
+ * 4 FLOPs for each visible score and number of a vector forward, 14 backward. Keys and values are read once for each query, from the second cache where a head fits it.
+ * Versions: this, on plain multiply-adds; tiles of queries and keys on tensor cores (FlashAttention-2) would read keys once for 64 queries.
+ * CPU reference: src/kernels/attention.cc.
+ */
+#include "kernels/layer-calls.h"
+#include "launch.h"
+#include "muster/cuda-kernels.h"
+#include "reduce.cuh"
+#include "strided.cuh"
+
+namespace muster::cuda {
+namespace {
+
+/** Warps of a block: each has vectors of its own in shared memory. */
+constexpr unsigned kWarps = 4;
+/** Shared memory that every device has without being asked. */
+constexpr std::uint64_t kSharedBytes = 48 * 1024;
+
+template <class Format>
+struct Vectors {
+  typename Format::Element* data;
+  std::uint64_t batchStride, headStride, rowStride;
+
+  /** Of one head. */
+  __device__ __forceinline__ typename Format::Element* row(const muster_attention_shape& shape, std::uint64_t head, std::uint64_t row) const {
+    return data + head / shape.heads * batchStride + head % shape.heads * headStride + row * rowStride;
+  }
+};
+
+template <class Format>
+Vectors<Format> vectorsOf(const muster_heads& heads) {
+  return {static_cast<typename Format::Element*>(heads.tensor.data), heads.batch_stride, heads.head_stride, heads.row_stride};
+}
+
+/** This warp's number in the grid, and what it has of shared memory: `vectors` of the shape's width. */
+__device__ __forceinline__ std::uint64_t warpOfGrid() { return std::uint64_t{blockIdx.x} * (blockDim.x / kWarp) + threadIdx.x / kWarp; }
+__device__ __forceinline__ float* sharedOf(const muster_attention_shape& shape, unsigned vectors) { return reinterpret_cast<float*>(dynamicShared()) + threadIdx.x / kWarp * vectors * shape.width; }
+
+/** Calls body(index) for the numbers of a vector that are this lane's. */
+template <class Body>
+__device__ __forceinline__ void forEachOwn(const muster_attention_shape& shape, Body body) {
+  for (std::uint64_t index = threadIdx.x % kWarp; index < shape.width; index += kWarp) body(index);
+}
+
+template <class Format>
+__device__ __forceinline__ float numberAt(const typename Format::Element* row, std::uint64_t index) {
+  float one[1];
+  load<Format>(row + index, one);
+  return one[0];
+}
+
+/** Of a vector in shared memory, each number of which its lane has written, and a row. All lanes get it. */
+template <class Format>
+__device__ __forceinline__ float productOf(const muster_attention_shape& shape, const float* vector, const typename Format::Element* row) {
+  float sum = 0;
+  forEachOwn(shape, [&](std::uint64_t index) { sum += vector[index] * numberAt<Format>(row, index); });
+  return reduceWarp(sum, Add());
+}
+
+__device__ __forceinline__ std::uint64_t visibleKeys(const muster_attention_shape& shape, std::uint64_t query) { return shape.causal != 0 ? query + 1 + (shape.keys - shape.queries) : shape.keys; }
+
+template <class Format>
+struct Attention {
+  muster_attention_shape shape;
+  Vectors<Format> query, key, value, result;
+  float* logSums;
+};
+
+template <class Format>
+__global__ void __launch_bounds__(kWarps * kWarp) attentionKernel(Attention<Format> call) {
+  const muster_attention_shape& shape = call.shape;
+  const std::uint64_t unit = warpOfGrid();
+  if (unit >= shape.batches * shape.heads * shape.queries) return;
+  const std::uint64_t head = unit / shape.queries, query = unit % shape.queries;
+  float* const own = sharedOf(shape, 2);
+  float* const sums = own + shape.width;
+  const auto* const queryRow = call.query.row(shape, head, query);
+  forEachOwn(shape, [&](std::uint64_t index) { own[index] = numberAt<Format>(queryRow, index), sums[index] = 0; });
+  float largest = -floatOf(kInfinity);
+  float total = 0;
+  for (std::uint64_t key = 0; key < visibleKeys(shape, query); key++) {
+    const float score = productOf<Format>(shape, own, call.key.row(shape, head, key)) * shape.scale;
+    const float most = Larger()(largest, score);
+    const float correction = largest == most ? 1 : expf(largest - most);
+    const float power = expf(score - most);
+    total = total * correction + power;
+    largest = most;
+    const auto* const valueRow = call.value.row(shape, head, key);
+    forEachOwn(shape, [&](std::uint64_t index) { sums[index] = sums[index] * correction + power * numberAt<Format>(valueRow, index); });
+  }
+  auto* const to = call.result.row(shape, head, query);
+  forEachOwn(shape, [&](std::uint64_t index) { store<Format>(to + index, {sums[index] / total}); });
+  if (threadIdx.x % kWarp == 0) call.logSums[unit] = largest + logf(total);
+}
+
+template <class Format>
+struct AttentionBackward {
+  muster_attention_shape shape;
+  Vectors<Format> query, key, value, result, gradient, queryGradient, keyGradient, valueGradient;
+  const float* logSums;
+  /** Of each query: the product of its result and gradient. */
+  float* products;
+};
+
+template <class Format>
+__global__ void __launch_bounds__(kWarps * kWarp) queryGradientKernel(AttentionBackward<Format> call) {
+  const muster_attention_shape& shape = call.shape;
+  const std::uint64_t unit = warpOfGrid();
+  if (unit >= shape.batches * shape.heads * shape.queries) return;
+  const std::uint64_t head = unit / shape.queries, query = unit % shape.queries;
+  float* const own = sharedOf(shape, 3);
+  float* const upper = own + shape.width;
+  float* const sums = upper + shape.width;
+  const auto* const queryRow = call.query.row(shape, head, query);
+  const auto* const upperRow = call.gradient.row(shape, head, query);
+  forEachOwn(shape, [&](std::uint64_t index) { own[index] = numberAt<Format>(queryRow, index), upper[index] = numberAt<Format>(upperRow, index), sums[index] = 0; });
+  const float product = productOf<Format>(shape, upper, call.result.row(shape, head, query));
+  for (std::uint64_t key = 0; key < visibleKeys(shape, query); key++) {
+    const auto* const keyRow = call.key.row(shape, head, key);
+    const float share = expf(productOf<Format>(shape, own, keyRow) * shape.scale - call.logSums[unit]);
+    const float slope = share * (productOf<Format>(shape, upper, call.value.row(shape, head, key)) - product) * shape.scale;
+    forEachOwn(shape, [&](std::uint64_t index) { sums[index] += slope * numberAt<Format>(keyRow, index); });
+  }
+  auto* const to = call.queryGradient.row(shape, head, query);
+  forEachOwn(shape, [&](std::uint64_t index) { store<Format>(to + index, {sums[index]}); });
+  if (threadIdx.x % kWarp == 0) call.products[unit] = product;
+}
+
+template <class Format>
+__global__ void __launch_bounds__(kWarps * kWarp) keyGradientKernel(AttentionBackward<Format> call) {
+  const muster_attention_shape& shape = call.shape;
+  const std::uint64_t unit = warpOfGrid();
+  if (unit >= shape.batches * shape.heads * shape.keys) return;
+  const std::uint64_t head = unit / shape.keys, key = unit % shape.keys;
+  float* const own = sharedOf(shape, 4);
+  float* const value = own + shape.width;
+  float* const keySums = value + shape.width;
+  float* const valueSums = keySums + shape.width;
+  const auto* const keyRow = call.key.row(shape, head, key);
+  const auto* const valueRow = call.value.row(shape, head, key);
+  forEachOwn(shape, [&](std::uint64_t index) { own[index] = numberAt<Format>(keyRow, index), value[index] = numberAt<Format>(valueRow, index), keySums[index] = valueSums[index] = 0; });
+  const std::uint64_t hidden = shape.causal != 0 && key + shape.queries > shape.keys ? key + shape.queries - shape.keys : 0;
+  for (std::uint64_t query = hidden; query < shape.queries; query++) {
+    const std::uint64_t row = head * shape.queries + query;
+    const auto* const queryRow = call.query.row(shape, head, query);
+    const auto* const upperRow = call.gradient.row(shape, head, query);
+    const float share = expf(productOf<Format>(shape, own, queryRow) * shape.scale - call.logSums[row]);
+    const float slope = share * (productOf<Format>(shape, value, upperRow) - call.products[row]) * shape.scale;
+    forEachOwn(shape, [&](std::uint64_t index) { keySums[index] += slope * numberAt<Format>(queryRow, index), valueSums[index] += share * numberAt<Format>(upperRow, index); });
+  }
+  auto* const toKey = call.keyGradient.row(shape, head, key);
+  auto* const toValue = call.valueGradient.row(shape, head, key);
+  forEachOwn(shape, [&](std::uint64_t index) { store<Format>(toKey + index, {keySums[index]}), store<Format>(toValue + index, {valueSums[index]}); });
+}
+
+/** How a kernel with `vectors` of shared memory a warp is started for so many units. */
+struct Launch {
+  unsigned blocks;
+  unsigned threads;
+  std::size_t sharedBytes;
+};
+
+muster_code launchOf(const muster_attention_shape& shape, std::uint64_t units, unsigned vectors, Launch& launch) {
+  const std::uint64_t warpBytes = vectors * shape.width * sizeof(float);
+  const std::uint64_t warps = warpBytes == 0 ? kWarps : kSharedBytes / warpBytes < kWarps ? kSharedBytes / warpBytes : kWarps;
+  if (warps == 0) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "vectors of %llu numbers are longer than attention on a GPU takes", static_cast<unsigned long long>(shape.width));
+  const std::uint64_t blocks = (units + warps - 1) / warps;
+  if (blocks >= std::uint64_t{1} << 31) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "attention of %llu vectors is more than a call can take", static_cast<unsigned long long>(units));
+  launch = {static_cast<unsigned>(blocks), static_cast<unsigned>(warps) * kWarp, warps * warpBytes};
+  return MUSTER_OK;
+}
+
+}  // namespace
+}  // namespace muster::cuda
+
+using namespace muster::cuda;
+
+muster_code muster_cuda_attention(const muster_attention_call* call, muster_cuda_stream stream) {
+  if (const muster_code code = muster::kernels::checkAttention(*call); code != MUSTER_OK) return code;
+  const std::uint64_t units = call->shape.batches * call->shape.heads * call->shape.queries;
+  if (units == 0) return MUSTER_OK;
+  Launch size{};
+  if (const muster_code code = launchOf(call->shape, units, 2, size); code != MUSTER_OK) return code;
+  return withTrainingFormat(call->query.tensor.dtype, [&](auto kind) {
+    using Format = decltype(kind);
+    const Attention<Format> attention{call->shape, vectorsOf<Format>(call->query), vectorsOf<Format>(call->key), vectorsOf<Format>(call->value), vectorsOf<Format>(call->result),
+                                      static_cast<float*>(call->log_sums.data)};
+    return launch(attentionKernel<Format>, size.blocks, size.threads, size.sharedBytes, stream, attention);
+  });
+}
+
+muster_code muster_cuda_attention_backward(const muster_attention_backward_call* call, muster_cuda_stream stream) {
+  if (const muster_code code = muster::kernels::checkAttentionBackward(*call); code != MUSTER_OK) return code;
+  const std::uint64_t heads = call->shape.batches * call->shape.heads;
+  if (heads == 0) return MUSTER_OK;
+  Launch queries{}, keys{};
+  if (const muster_code code = launchOf(call->shape, heads * call->shape.queries, 3, queries); code != MUSTER_OK) return code;
+  if (const muster_code code = launchOf(call->shape, heads * call->shape.keys, 4, keys); code != MUSTER_OK) return code;
+  StreamMemory products(stream);
+  if (const muster_code code = products.reserve((heads * call->shape.queries + 1) * sizeof(float)); code != MUSTER_OK) return code;
+  return withTrainingFormat(call->query.tensor.dtype, [&](auto kind) {
+    using Format = decltype(kind);
+    const auto vectors = [](const muster_heads& of) { return vectorsOf<Format>(of); };
+    const AttentionBackward<Format> backward{call->shape, vectors(call->query), vectors(call->key), vectors(call->value), vectors(call->result), vectors(call->gradient), vectors(call->query_gradient),
+                                             vectors(call->key_gradient), vectors(call->value_gradient), static_cast<const float*>(call->log_sums.data), static_cast<float*>(products.data())};
+    if (queries.blocks > 0) {
+      if (const muster_code code = launch(queryGradientKernel<Format>, queries.blocks, queries.threads, queries.sharedBytes, stream, backward); code != MUSTER_OK) return code;
+    }
+    return launch(keyGradientKernel<Format>, keys.blocks, keys.threads, keys.sharedBytes, stream, backward);
+  });
+}
