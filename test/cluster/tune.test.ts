@@ -189,6 +189,17 @@ t.test('a time budget stops trials that report and those that do not; an aborted
   await t.rejects(tune(({ x }) => x, { ...options, resume: false }), { code: 'EXPERIMENT_EXISTS' });
 });
 
+t.test('budgets of cost and of a plateau end an experiment, and one that counts what nobody reports does not go on for ever', async (t) => {
+  const options = { ...QUIET, maxConcurrent: 1 } as const;
+  const cost = await tune(({ x }) => ({ loss: x, gpuHours: 2 }), { ...options, costBudget: { metric: 'gpuHours', most: 9 } });
+  t.match(cost, { reason: /gpuHours comes to 10, and its limit is 9/ });
+  t.equal(cost.trials.length, 5);
+  const plateau = await tune(() => 1, { ...options, plateau: { trials: 4 } });
+  t.match(plateau, { reason: /4 trials have ended since the best became better/ });
+  t.equal(plateau.trials.length, 5);
+  await t.rejects(tune(({ x }) => x, { ...QUIET, costBudget: { metric: 'gpuHours', most: 9 } }), { code: 'EXPERIMENT_FAILED', message: /lacks the metric 'gpuHours'; it has loss/ });
+});
+
 t.test('two experiments in one folder: the second is refused while the first runs, and loses it nothing', async (t) => {
   const storage = fresh();
   let second: Promise<unknown> | null = null;

@@ -99,9 +99,9 @@ function history({ experiment: { begin }, metric, done }: Findings): string {
 
 const importance = ({ paths, shares, done }: Findings): string => (done.length < 8 ? '' : bars(paths.map((name) => ({ name, share: shares.get(name)! }))));
 
-function parallel({ metric, done, paths }: Findings): string {
+function parallel({ experiment: { begin }, metric, done, paths }: Findings): string {
   if (done.length === 0) return '';
-  const columns = [...paths.slice(0, SLICES_MAX).map((path) => ({ name: path, of: (row: TrialRow) => valueAt(row.config, path) })), { name: metric, of: (row: TrialRow) => row.metrics?.[metric] }];
+  const columns = [...paths.slice(0, SLICES_MAX).map((path) => ({ name: path, of: (row: TrialRow) => valueAt(row.config, path) })), ...begin.objectives.map(({ metric: name }) => ({ name, of: (row: TrialRow) => row.metrics?.[name] }))];
   const axes = columns.map(({ name, of }) => axisOf(name, done.map(({ row }) => of(row))));
   return parallelCoordinates(axes, done.map(({ row, shade }) => ({ shade, title: titleOf(row, metric), places: axes.map((axis, index) => axis.place(columns[index]!.of(row))) })));
 }
