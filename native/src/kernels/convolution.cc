@@ -59,7 +59,9 @@ struct Shape {
         resultChannels(convolution.result_channels),
         groupResults(convolution.result_channels / convolution.groups),
         windowTaps(images.vertical.kernel * images.horizontal.kernel),
-        isPointwise(isOne(images.vertical) && isOne(images.horizontal)) {}
+        isPointwise(isOne(images.vertical) && isOne(images.horizontal)),
+        rowRanges(images.vertical, images.rows, positions.rows),
+        columnRanges(images.horizontal, images.columns, positions.columns) {}
 
   static bool isOne(const muster_window& window) { return window.kernel == 1 && window.stride == 1 && window.padding == 0; }
 
@@ -81,6 +83,9 @@ struct Shape {
   std::size_t groupResults;
   std::size_t windowTaps;
   bool isPointwise;
+  /** Which positions have each tap inside the image. */
+  TapRanges rowRanges;
+  TapRanges columnRanges;
 };
 
 /** Some channels of one group, [first, first + count). */
@@ -104,17 +109,19 @@ void forEachRun(const Shape& shape, std::size_t channels, Strip strip, Inside in
   const muster_window& vertical = shape.images.vertical;
   const muster_window& horizontal = shape.images.horizontal;
   const std::size_t width = shape.positions.columns;
+  const std::size_t firstRow = strip.first / width;
+  const std::size_t firstColumn = strip.first % width;
   std::size_t patch = 0;
   for (std::size_t line = 0; line < channels * shape.windowTaps; line++) {
     const std::size_t tapRow = line % shape.windowTaps / horizontal.kernel;
     const std::size_t tapColumn = line % horizontal.kernel;
     const std::size_t plane = line / shape.windowTaps * shape.pixels();
-    const InsideRange rows(vertical, shape.images.rows, tapRow, shape.positions.rows);
-    const InsideRange columns(horizontal, shape.images.columns, tapColumn, width);
-    for (std::size_t position = strip.first; position < strip.first + strip.count;) {
-      const std::size_t row = position / width;
-      const std::size_t begin = position % width;
-      const std::size_t end = std::min(width, begin + strip.first + strip.count - position);
+    const InsideRange rows = shape.rowRanges[tapRow];
+    const InsideRange columns = shape.columnRanges[tapColumn];
+    std::size_t left = strip.count;
+    std::size_t begin = firstColumn;
+    for (std::size_t row = firstRow; left > 0; row++) {
+      const std::size_t end = std::min(width, begin + left);
       const bool isInside = row >= rows.begin && row < rows.end;
       const std::size_t from = isInside ? std::clamp<std::size_t>(columns.begin, begin, end) : end;
       const std::size_t to = isInside ? std::clamp<std::size_t>(columns.end, from, end) : end;
@@ -122,7 +129,8 @@ void forEachRun(const Shape& shape, std::size_t channels, Strip strip, Inside in
       if (to > from) inside(patch + from - begin, plane + indexOf(vertical, row, tapRow) * shape.images.columns + indexOf(horizontal, from, tapColumn), to - from);
       if (end > to) outside(patch + to - begin, end - to);
       patch += end - begin;
-      position += end - begin;
+      left -= end - begin;
+      begin = 0;
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "muster/convolution.h"
 
@@ -38,6 +39,24 @@ struct InsideRange {
   }
   std::uint64_t begin;
   std::uint64_t end;
+};
+
+/** Those of all taps along one side. The first ones are worked out once: their divisions take longer than a short row. */
+class TapRanges {
+ public:
+  TapRanges(const muster_window& window, std::uint64_t size, std::uint64_t positions) : window_(window), size_(size), positions_(positions) {
+    for (std::uint64_t tap = 0; tap < std::min(window.kernel, kKept); tap++) kept_.emplace_back(window, size, tap, positions);
+  }
+  InsideRange operator[](std::uint64_t tap) const { return tap < kept_.size() ? kept_[tap] : InsideRange(window_, size_, tap, positions_); }
+
+ private:
+  /** More than windows have, but for those that someone makes up. */
+  static constexpr std::uint64_t kKept = 64;
+
+  muster_window window_;
+  std::uint64_t size_;
+  std::uint64_t positions_;
+  std::vector<InsideRange> kept_;
 };
 
 /** The index in the image of the number at `tap` of the window at `position`, which is inside. */

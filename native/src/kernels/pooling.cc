@@ -5,6 +5,7 @@
  * first, and results rounded once. Windows are gone through tap by tap, so that the innermost loop runs along a row.
  */
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cmath>
 #include <limits>
@@ -24,36 +25,53 @@ namespace {
 /** A thread's images in f32, where their dtype is another: that of the input, then that of the results. */
 thread_local Workspace planes;
 
-/** Calls `body(results, pixels, count, pixelStride)` for each tap and row: `count` results from the first on, and the pixels under them. */
+/** The windows of a call. */
+struct Windows {
+  explicit Windows(const muster_images& of)
+      : images(of), positions(of), rows(of.vertical, of.rows, positions.rows), columns(of.horizontal, of.columns, positions.columns) {}
+
+  const muster_images& images;
+  Positions positions;
+  /** Which positions have each tap inside the image. */
+  TapRanges rows;
+  TapRanges columns;
+};
+
+/** Calls `body(results, pixels, count)` for each tap and row: `count` results from the first on, and the pixels under them, a stride apart. */
 template <class Body>
-void forEachTap(const muster_images& images, const Positions& positions, Body body) {
+void forEachTap(const Windows& windows, Body body) {
+  const auto& [images, positions, rowRanges, columnRanges] = windows;
   const muster_window& vertical = images.vertical;
   const muster_window& horizontal = images.horizontal;
   for (std::size_t row = 0; row < positions.rows; row++) {
     for (std::size_t tapRow = 0; tapRow < vertical.kernel; tapRow++) {
-      const InsideRange rows(vertical, images.rows, tapRow, positions.rows);
+      const InsideRange rows = rowRanges[tapRow];
       if (row < rows.begin || row >= rows.end) continue;
       const std::size_t line = indexOf(vertical, row, tapRow) * images.columns;
       for (std::size_t tapColumn = 0; tapColumn < horizontal.kernel; tapColumn++) {
-        const InsideRange columns(horizontal, images.columns, tapColumn, positions.columns);
+        const InsideRange columns = columnRanges[tapColumn];
         if (columns.end > columns.begin) body(row * positions.columns + columns.begin, line + indexOf(horizontal, columns.begin, tapColumn), columns.end - columns.begin);
       }
     }
   }
 }
 
-void poolLargest(const muster_images& images, const Positions& positions, const float* image, float* results, std::int32_t* places) {
-  std::fill_n(results, positions.count(), -std::numeric_limits<float>::infinity());
-  std::fill_n(places, positions.count(), -1);
-  const std::size_t stride = images.horizontal.stride;
-  forEachTap(images, positions, [&](std::size_t first, std::size_t pixel, std::size_t count) {
+/** Without branches, which random numbers would lead astray half of the time: what is larger takes the place by a mask. */
+void poolLargest(const Windows& windows, const float* image, float* results, std::int32_t* places) {
+  std::fill_n(results, windows.positions.count(), -std::numeric_limits<float>::infinity());
+  std::fill_n(places, windows.positions.count(), -1);
+  const std::size_t stride = windows.images.horizontal.stride;
+  forEachTap(windows, [&](std::size_t first, std::size_t pixel, std::size_t count) {
     for (std::size_t index = 0; index < count; index++) {
       const float value = image[pixel + index * stride];
-      float& largest = results[first + index];
-      std::int32_t& place = places[first + index];
-      const bool isLarger = place < 0 || value > largest || (value != value && largest == largest);
-      largest = isLarger ? value : largest;
-      place = isLarger ? static_cast<std::int32_t>(pixel + index * stride) : place;
+      const float largest = results[first + index];
+      const std::int32_t place = places[first + index];
+      const std::uint32_t isLarger = static_cast<std::uint32_t>(place < 0) | static_cast<std::uint32_t>(value > largest) |
+                                     (static_cast<std::uint32_t>(value != value) & static_cast<std::uint32_t>(largest == largest));
+      const std::uint32_t mask = 0u - isLarger;
+      const auto select = [&](std::uint32_t taken, std::uint32_t kept) { return (taken & mask) | (kept & ~mask); };
+      results[first + index] = std::bit_cast<float>(select(std::bit_cast<std::uint32_t>(value), std::bit_cast<std::uint32_t>(largest)));
+      places[first + index] = static_cast<std::int32_t>(select(static_cast<std::uint32_t>(pixel + index * stride), static_cast<std::uint32_t>(place)));
     }
   });
 }
@@ -80,18 +98,18 @@ std::vector<float> shares(const muster_images& images, const Positions& position
   return result;
 }
 
-void poolMean(const muster_images& images, const Positions& positions, const float* image, const std::vector<float>& share, float* results) {
-  std::fill_n(results, positions.count(), 0.0f);
-  const std::size_t stride = images.horizontal.stride;
-  forEachTap(images, positions, [&](std::size_t first, std::size_t pixel, std::size_t count) {
+void poolMean(const Windows& windows, const float* image, const std::vector<float>& share, float* results) {
+  std::fill_n(results, windows.positions.count(), 0.0f);
+  const std::size_t stride = windows.images.horizontal.stride;
+  forEachTap(windows, [&](std::size_t first, std::size_t pixel, std::size_t count) {
     for (std::size_t index = 0; index < count; index++) results[first + index] += image[pixel + index * stride];
   });
-  for (std::size_t index = 0; index < positions.count(); index++) results[index] *= share[index];
+  for (std::size_t index = 0; index < windows.positions.count(); index++) results[index] *= share[index];
 }
 
-void spreadMean(const muster_images& images, const Positions& positions, const float* gradient, const std::vector<float>& share, float* image) {
-  const std::size_t stride = images.horizontal.stride;
-  forEachTap(images, positions, [&](std::size_t first, std::size_t pixel, std::size_t count) {
+void spreadMean(const Windows& windows, const float* gradient, const std::vector<float>& share, float* image) {
+  const std::size_t stride = windows.images.horizontal.stride;
+  forEachTap(windows, [&](std::size_t first, std::size_t pixel, std::size_t count) {
     for (std::size_t index = 0; index < count; index++) image[pixel + index * stride] += gradient[first + index] * share[first + index];
   });
 }
@@ -103,7 +121,7 @@ void spreadMean(const muster_images& images, const Positions& positions, const f
 template <class Body>
 muster_code forEachPlane(std::size_t count, std::size_t read, std::size_t written, const muster_tensor& source, const muster_tensor& target, std::uint32_t threads, Body body) {
   std::atomic<bool> done = true;
-  parallelFor(threadCount(threads), count, [&](std::size_t plane) {
+  const auto one = [&](std::size_t plane) {
     if (source.dtype == MUSTER_F32) {
       body(plane, static_cast<const float*>(elementAt(source, plane * read)), static_cast<float*>(elementAt(target, plane * written)));
       return;
@@ -116,6 +134,11 @@ muster_code forEachPlane(std::size_t count, std::size_t read, std::size_t writte
     table().convert[source.dtype][MUSTER_F32](elementAt(source, plane * read), from, read, false);
     body(plane, static_cast<const float*>(from), from + read);
     table().convert[MUSTER_F32][target.dtype](from + read, elementAt(target, plane * written), written, false);
+  };
+  // Small images share an item: taking one costs more than they do.
+  const std::size_t together = std::max<std::size_t>(1, kPieceElements / (read + written));
+  parallelFor(threadCount(threads), ceilDivide(count, together), [&](std::size_t item) {
+    for (std::size_t plane = item * together; plane < std::min(count, (item + 1) * together); plane++) one(plane);
   });
   return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for an image in f32");
 }
@@ -129,13 +152,14 @@ muster_code muster_pool(const muster_images* images, muster_pooling pooling, con
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkPool(*images, pooling, *input, *result, places); code != MUSTER_OK) return code;
   if (result->elements == 0) return MUSTER_OK;
-  const Positions positions(*images);
+  const Windows windows(*images);
+  const Positions& positions = windows.positions;
   const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
   return forEachPlane(images->batches * images->channels, images->rows * images->columns, positions.count(), *input, *result, threads, [&](std::size_t plane, const float* from, float* to) {
     if (places != nullptr) {
-      poolLargest(*images, positions, from, to, places + plane * positions.count());
+      poolLargest(windows, from, to, places + plane * positions.count());
     } else {
-      poolMean(*images, positions, from, share, to);
+      poolMean(windows, from, share, to);
     }
   });
 }
@@ -145,7 +169,8 @@ muster_code muster_pool_backward(const muster_images* images, muster_pooling poo
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkPoolBackward(*images, pooling, *gradient, places, *input_gradient); code != MUSTER_OK) return code;
   if (gradient->elements == 0) return MUSTER_OK;
-  const Positions positions(*images);
+  const Windows windows(*images);
+  const Positions& positions = windows.positions;
   const std::size_t pixels = images->rows * images->columns;
   for (std::size_t index = 0; places != nullptr && index < gradient->elements; index++) {
     if (places[index] >= 0 && static_cast<std::size_t>(places[index]) < pixels) continue;
@@ -154,7 +179,7 @@ muster_code muster_pool_backward(const muster_images* images, muster_pooling poo
   const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
   return forEachPlane(images->batches * images->channels, positions.count(), pixels, *gradient, *input_gradient, threads, [&](std::size_t plane, const float* from, float* to) {
     std::fill_n(to, pixels, 0.0f);
-    if (places == nullptr) return spreadMean(*images, positions, from, share, to);
+    if (places == nullptr) return spreadMean(windows, from, share, to);
     for (std::size_t index = 0; index < positions.count(); index++) {
       const auto place = static_cast<std::size_t>(places[plane * positions.count() + index]);
       if (place < pixels) to[place] += from[index];  // once more: another thread may have written there
