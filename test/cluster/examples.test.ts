@@ -39,6 +39,13 @@ t.test('a sweep over a classifier of digits stops what learns too slowly, and le
   t.ok(Number(/test accuracy\s+([\d.]+) %/.exec(output)?.[1]) > 50, output);
 });
 
+t.test('a convolutional network that goes out as ONNX answers there as here', async (t) => {
+  const output = await run('export-onnx', '--images', '3200');
+  const [, inRuntime, here, apart] = /test accuracy ([\d.]+) % in ONNX Runtime, ([\d.]+) % here; logits at most (\S+) apart/.exec(output)!;
+  t.ok(Math.abs(Number(inRuntime) - Number(here)) < 0.05 && Number(here) > 85, output);
+  t.ok(Number(apart) < 1e-4, output);
+});
+
 t.test('a model that is written as ONNX answers as the network did, and serving it has a Pareto front', async (t) => {
   const output = await run('tune-onnx', '--trials', '6', '--units', '32', '--seconds', '0.03');
   const [, asOnnx, before] = /^test accuracy ([\d.]+) % as ONNX, ([\d.]+) % before$/m.exec(output)!;

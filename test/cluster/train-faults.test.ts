@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manualSeed, nn, optim, zeros, type Tensor } from '@muster/tensor';
-import { DataLoader, streamedDataset, Trainer, type Rank, type TrainerOptions, type Training, type TrainingOptions } from '@muster/train';
+import { DataLoader, streamedDataset, DataParallelTrainer, type Rank, type TrainerOptions, type Training, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset, type Points } from '../support/points.js';
@@ -37,7 +37,7 @@ interface Plan {
 const model = (): nn.Module => new nn.Sequential(new nn.Linear(FEATURES, 16), new nn.ReLU(), new nn.Linear(16, CLASSES));
 
 /** Trains, and returns the steps that the last start made. */
-const train = async ({ ranks = 1, epochs = 2, trainer, options, loader, step }: Plan) => new Trainer(async (rank) => {
+const train = async ({ ranks = 1, epochs = 2, trainer, options, loader, step }: Plan) => new DataParallelTrainer(async (rank) => {
   manualSeed(1);
   const net = model();
   const training = await rank.train({ model: net, optimizer: new optim.AdamW(net.parameters(), { learningRate: 0.02 }), ...options?.(net) });

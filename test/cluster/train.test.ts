@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
-import { Trainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
+import { DataParallelTrainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
@@ -34,7 +34,9 @@ class Net extends nn.Module {
 interface Plan {
   /** Of one rank. */
   readonly batchSize: number;
-  readonly epochs: number;
+  readonly epochs?: number;
+  /** Instead of epochs: of the optimizer. */
+  readonly steps?: number;
   readonly options?: (model: Net, rank: Rank) => Partial<TrainingOptions>;
   /** Before each step, with the number of the steps that were made. */
   readonly before?: (rank: Rank, step: number) => void;
@@ -48,13 +50,13 @@ interface Learned {
 
 const weightsOf = (model: nn.Module): Record<string, number[]> => Object.fromEntries(Object.entries(model.stateDict()).map(([name, weights]) => [name, Array.from(weights.toTypedArray() as Float32Array)]));
 
-const trainerOf = ({ batchSize, epochs, options, before }: Plan, trainer: Partial<TrainerOptions>): Trainer<Learned> => new Trainer<Learned>(async (rank) => {
+const trainerOf = ({ batchSize, epochs = 1, steps: stepsMax, options, before }: Plan, trainer: Partial<TrainerOptions>): DataParallelTrainer<Learned> => new DataParallelTrainer<Learned>(async (rank) => {
   manualSeed(rank.rank); // other weights at each rank: those of rank 0 count
   const model = new Net();
   const loader = rank.loader(points, { batchSize, seed: 5 });
   const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 0.02 }), ...options?.(model, rank) });
   let steps = 0;
-  for await (const { columns } of training.batches(loader, { epochs })) {
+  for await (const { columns } of training.batches(loader, stepsMax === undefined ? { epochs } : { steps: stepsMax })) {
     before?.(rank, training.stepCount);
     if (await training.step(() => lossOf(model, columns))) steps++;
   }
@@ -66,7 +68,7 @@ function distance(a: Record<string, number[]>, b: Record<string, number[]>): num
   return Math.max(...Object.entries(a).map(([name, weights]) => Math.max(...weights.map((weight, index) => Math.abs(weight - b[name]![index]!)))));
 }
 
-const learn = async (plan: Plan, trainer: Partial<TrainerOptions> = {}): Promise<Awaited<ReturnType<Trainer<Learned>['fit']>>> => trainerOf(plan, trainer).fit();
+const learn = async (plan: Plan, trainer: Partial<TrainerOptions> = {}): Promise<Awaited<ReturnType<DataParallelTrainer<Learned>['fit']>>> => trainerOf(plan, trainer).fit();
 
 const one = await learn({ batchSize: 16, epochs: 4 }, { ranks: 1 });
 
@@ -82,7 +84,7 @@ t.test('two ranks learn what one does from batches twice as large', async (t) =>
 });
 
 t.test('gradients of several batches make one step', async (t) => {
-  const { results: [first], history } = await learn({ batchSize: 4, epochs: 4, options: () => ({ accumulate: 2 }) });
+  const { results: [first], history } = await learn({ batchSize: 4, steps: 24, options: () => ({ accumulate: 2 }) });
   t.ok(distance(first!.weights, one.results[0]!.weights) < 1e-5);
   t.equal(history.length, 24);
 });
@@ -126,12 +128,12 @@ t.test('what cannot be trained ends at every rank, with the cause', async (t) =>
   await t.rejects(learn({ batchSize: 80, epochs: 1 }), { code: 'INVALID_ARGUMENT', message: /96 examples.*at least 160/ });
   await t.rejects(learn({ batchSize: 8, epochs: 1, options: (model, rank) => (rank.rank === 1 ? { model: new nn.Linear(FEATURES, 2) } : {}) }), { code: 'INVALID_ARGUMENT', message: /model of rank 1, with 2 tensors, beside that of rank 0 with 4/ });
   await t.rejects(learn({ batchSize: 8, epochs: 4, options: (model) => ({ optimizer: new optim.SGD(model.parameters(), { learningRate: 1e30 }) }) }), { code: 'TRAINING', message: /step \d+ of the training failed: its loss is/ });
-  const unused = new Trainer(async (rank) => {
+  const unused = new DataParallelTrainer(async (rank) => {
     const model = new Net();
     const training = await rank.train({ model, optimizer: new optim.SGD(model.parameters(), { learningRate: 0.1 }) });
     for await (const { columns } of training.batches(rank.loader(points, { batchSize: 8, seed: 1 }), { epochs: 1 })) await training.step(() => model.hidden.forward(tensor(columns.x).reshape(-1, FEATURES)).mean());
   }, { ranks: 2, cpus: 0.5, progress: false });
   await t.rejects(unused.fit(), { code: 'INVALID_ARGUMENT', message: /does not depend on output.weight, output.bias/ });
-  t.throws(() => new Trainer(async () => 1, { ranks: 0 }), { code: 'INVALID_ARGUMENT' });
-  t.throws(() => new Trainer(async () => 1, { ranks: 1, checkpoint: { everySteps: 5 } }), { code: 'INVALID_ARGUMENT', message: /storage/ });
+  t.throws(() => new DataParallelTrainer(async () => 1, { ranks: 0 }), { code: 'INVALID_ARGUMENT' });
+  t.throws(() => new DataParallelTrainer(async () => 1, { ranks: 1, checkpoint: { everySteps: 5 } }), { code: 'INVALID_ARGUMENT', message: /storage/ });
 });

@@ -65,6 +65,9 @@ export interface TrainingPlace {
 /** What the forward pass of a batch computes: the loss, and what else is worth knowing. */
 export type Computed = Tensor | { readonly loss: Tensor; readonly metrics: Readonly<Record<string, number>> };
 
+/** How long a training is: how often it goes through its examples, or how many steps its optimizer makes. */
+export type Until = { readonly epochs: number } | { readonly steps: number };
+
 /** A batch to compute: what its forward pass computes, or with a pipeline its way through that. */
 export type Compute = (() => Computed) | PipelineBatch;
 
@@ -175,10 +178,10 @@ export class Training {
    * least. Every rank calls it.
    * @throws MusterError INVALID_ARGUMENT when a batch was taken without a step; what {@link DataLoader.batches} does
    */
-  async *batches<C extends Columns>(loader: DataLoader<C>, { epochs }: { readonly epochs: number }): AsyncGenerator<Batch<C>, void, undefined> {
+  async *batches<C extends Columns>(loader: DataLoader<C>, until: Until): AsyncGenerator<Batch<C>, void, undefined> {
     await this.#shareSteps(loader);
-    const end = epochs * loader.stepsPerEpoch;
     const first = Math.ceil(this.#position.examples / (loader.batchSize * this.#place.mesh.shape.data)); // none of whose examples were taken
+    const end = 'epochs' in until ? until.epochs * loader.stepsPerEpoch : first + (until.steps - this.#position.step) * this.#options.accumulate - this.#accumulated;
     if (first >= end) return;
     this.#totalSteps = this.#position.step + Math.floor((this.#accumulated + end - first) / this.#options.accumulate);
     const batches = loader.batches(first);

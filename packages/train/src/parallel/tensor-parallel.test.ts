@@ -41,6 +41,12 @@ t.test('a block takes two all-reduces forward and two backward', async (t) => {
   t.strictSame(two!.allReduces, [4 + 1 + 2, 4 + 1], 'and beside those the embedding one, the loss two, and the logits one on the way back');
 });
 
+t.test('blocks that are computed again on the way back learn the same', async (t) => {
+  const [[kept], [again]] = await Promise.all([learn(2, { blocks: 2, steps: 6 }), learn(2, { blocks: 2, steps: 6, isCheckpointed: true })]);
+  t.strictSame(again!.losses, kept!.losses);
+  t.strictSame(again!.allReduces, [kept!.allReduces[0], kept!.allReduces[1] + 4], 'with the all-reduces of the second time');
+});
+
 t.test('each layer is the one that it is a part of', async (t) => {
   for (const ranks of [1, 2, 4]) {
     for (const differences of await onMesh<number[]>({ tensor: ranks }, MODULE, 'compareLayers')) t.ok(differences.every((difference) => difference < 1e-6), `${ranks} ranks: ${differences}`);

@@ -1,6 +1,6 @@
 /** A small language model in parts, and what the ranks of a test do with it. */
 import type { Communicator } from '@muster/collective';
-import { autocast, embedding, manualSeed, nn, optim, tensor, tidy, dropout, ones, zeros, type Tensor } from '@muster/tensor';
+import { autocast, checkpoint, embedding, manualSeed, nn, optim, tensor, tidy, dropout, ones, zeros, type Tensor } from '@muster/tensor';
 import { gridSize, partOf } from '../machine/parameter-part.js';
 import type { Mesh } from '../parallel/mesh.js';
 import { vocabParallelCrossEntropy } from '../parallel/cross-entropy.js';
@@ -41,15 +41,19 @@ class Model extends nn.Module {
   readonly norm = new nn.LayerNorm(WIDTH);
   readonly output: ColumnParallelLinear;
 
-  constructor(group: Communicator, blocks: number) {
+  /** Whether blocks are computed again on the way back. */
+  readonly #isCheckpointed: boolean;
+
+  constructor(group: Communicator, blocks: number, isCheckpointed: boolean) {
     super();
+    this.#isCheckpointed = isCheckpointed;
     this.tokens = new VocabParallelEmbedding(TOKENS, WIDTH, { group });
     this.blocks = Array.from({ length: blocks }, () => new Block(group));
     this.output = new ColumnParallelLinear(WIDTH, TOKENS, { group });
   }
 
   forward(tokens: Tensor): Tensor {
-    return this.output.forward(this.norm.forward(this.blocks.reduce((x, block) => block.forward(x), this.tokens.forward(tokens))));
+    return this.output.forward(this.norm.forward(this.blocks.reduce((x, block) => (this.#isCheckpointed ? checkpoint((input) => block.forward(input), x) : block.forward(x)), this.tokens.forward(tokens))));
   }
 }
 
@@ -86,9 +90,9 @@ export interface LearnedParts {
 }
 
 /** Trains for some steps. */
-export async function learn({ tensor: group }: Mesh, { blocks, steps, dtype }: { readonly blocks: number; readonly steps: number; readonly dtype?: 'bf16' }): Promise<LearnedParts> {
+export async function learn({ tensor: group }: Mesh, { blocks, steps, dtype, isCheckpointed = false }: { readonly blocks: number; readonly steps: number; readonly dtype?: 'bf16'; readonly isCheckpointed?: boolean }): Promise<LearnedParts> {
   manualSeed(5);
-  const model = new Model(group, blocks);
+  const model = new Model(group, blocks, isCheckpointed);
   const optimizer = new optim.SGD(model.parameters(), { learningRate: 0.05, momentum: 0.9 }); // Adam would make much of keys' biases, whose gradients are rounding errors
   const counted = countAllReduces(group);
   let allReduces: [number, number] = [0, 0];
