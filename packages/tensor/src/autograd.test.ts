@@ -134,8 +134,30 @@ t.test('a scope ends what was made in it, and keeps what it is told to', async (
   t.throws(() => inner.add(1), { code: 'TENSOR', message: /disposed/ });
   const { sum, parts } = tidy(() => ({ sum: x.sum(), parts: [x.mul(3), x.mul(4)] }));
   t.strictSame([sum.item(), parts[1]!.toArray()], [3, [4, 8]], 'tidy keeps what it returns');
-  const late = tidy(() => x.exp().sum());
-  t.throws(() => late.backward(), { code: 'TENSOR', message: /call backward\(\) within its scope/ });
+});
+
+t.test('what a backward pass needs outlives the scope it was made in, and ends with the last that could begin one', async (t) => {
+  const x = randn([256, 256], { requiresGrad: true });
+  const used = (): number => allocator.statistics().usedBytes;
+  const loss = tidy(() => x.exp().mul(x.exp()).tanh().sum());
+  loss.backward();
+  const wanted = randn([256, 256], { generator: new Generator(0) });
+  t.equal(x.grad!.shape.join(), wanted.shape.join());
+  x.zeroGrad();
+  const before = used();
+  const kept = tidy(() => x.exp().exp().sum());
+  t.ok(used() - before >= 2 * 2 ** 18, 'both results are saved');
+  const further = tidy(() => kept.mul(2));
+  kept.dispose();
+  t.ok(used() - before >= 2 * 2 ** 18, 'another one could still go back');
+  further.dispose();
+  t.ok(used() - before < 2 ** 12, `${used() - before} bytes are left`);
+  tidy(() => { for (let index = 0; index < 4; index++) x.exp().exp().sum(); });
+  t.throws(() => tidy(() => x.exp().matmul(ones([3, 3]))));
+  t.ok(used() - before < 2 ** 12, 'nor are there after passes that nobody goes back through');
+  tidy(() => x.exp().exp().sum().backward());
+  x.zeroGrad();
+  t.ok(used() - before < 2 ** 12);
 });
 
 t.test('views share memory, which is given back with the last of them', async (t) => {
@@ -162,6 +184,22 @@ t.test('a training step in a scope takes no new memory', async (t) => {
   const { freshBlocks } = allocator.statistics();
   for (let again = 0; again < 10; again++) step();
   t.equal(allocator.statistics().freshBlocks, freshBlocks);
+});
+
+t.test('nor does one with a checkpoint', async (t) => {
+  const [inner, outer] = [new nn.Linear(64, 64), new nn.Linear(64, 1)];
+  const x = randn([32, 64]);
+  const step = (): void => tidy(() => {
+    const hidden = inner.forward(x);
+    outer.forward(checkpoint((input) => input.tanh().mul(input), hidden)).sum().backward();
+    inner.zeroGrad();
+    outer.zeroGrad();
+  });
+  for (let warm = 0; warm < 3; warm++) step();
+  const { freshBlocks, usedBytes } = allocator.statistics();
+  for (let again = 0; again < 10; again++) step();
+  t.equal(allocator.statistics().freshBlocks, freshBlocks);
+  t.equal(allocator.statistics().usedBytes, usedBytes);
 });
 
 t.test('without a scope the collector frees tensors', async (t) => {

@@ -25,7 +25,8 @@ const PAIRS: Readonly<Record<string, (a: Tensor, b: Tensor) => Tensor>> = {
 const SINGLES: Readonly<Record<string, (a: Tensor) => Tensor>> = {
   neg: m.neg, abs: m.abs, exp: m.exp, log: m.log, sqrt: m.sqrt, tanh: m.tanh, sigmoid: m.sigmoid, log1p: m.log1p, expm1: m.expm1, relu: m.relu, silu: m.silu, gelu: (a) => m.gelu(a), elu: (a) => m.elu(a),
   softplus: (a) => m.softplus(a), hardtanh: (a) => m.hardtanh(a), softmax: (a) => a.softmax(0), logSoftmax: (a) => a.logSoftmax(0), sum: (a) => a.sum(), mean: (a) => a.mean(), amax: (a) => a.amax(), amin: (a) => a.amin(),
-  argmax: (a) => a.argmax(), argmin: (a) => a.argmin(), variance: (a) => a.variance(), std: (a) => a.std(), logsumexp: (a) => a.logsumexp(0), any: (a) => a.any(), all: (a) => a.all(), tril: (a) => m.tril(a),
+  argmax: (a) => a.argmax(), argmin: (a) => a.argmin(), variance: (a) => a.variance(), std: (a) => a.std(), logsumexp: (a) => a.logsumexp(0), any: (a) => a.any(), all: (a) => a.all(),
+  prod: (a) => a.prod(), cumsum: (a) => a.cumsum(0), norm: (a) => a.norm(), sort: (a) => a.sort(0).values, argsort: (a) => a.argsort(0), tril: (a) => m.tril(a),
   clamp: (a) => a.clamp({ min: 0, max: 1 }), reshape: (a) => a.reshape(4), transpose: (a) => a.transpose(), slice: (a) => a.slice(1, 0, 2, 2), gather: (a) => a.gather(0, everyFirst()), indexSelect: (a) => a.indexSelect(0, first()),
   scatter: (a) => a.scatter(0, everyFirst(), a), scatterAdd: (a) => a.scatterAdd(0, everyFirst(), a), maskedSelect: (a) => a.maskedSelect(seen()), maskedFill: (a) => a.maskedFill(seen(), 1),
   embedding: (a) => m.embedding(a, first()), layerNorm: (a) => m.layerNorm(a, [2]), maxPool2d: (a) => m.maxPool2d(a.reshape(1, 1, 2, 2), 2), dropout: (a) => m.dropout(a),

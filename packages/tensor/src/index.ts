@@ -28,8 +28,9 @@ export {
 } from './operations/losses.js';
 export { expm1, log1p } from './operations/logarithms.js';
 export { batchNorm, groupNorm, layerNorm, type BatchNormOptions, type BatchStatistics, type LayerNormOptions } from './operations/normalization.js';
+export { argsort, cumsum, prod, sort, topk, type SortOptions } from './operations/ordering.js';
 export { linear, matmul } from './operations/products.js';
-export { all, amax, amin, any, argmax, argmin, logsumexp, mean, std, sum, variance, type ReduceOptions } from './operations/reductions.js';
+export { all, amax, amin, any, argmax, argmin, logsumexp, mean, norm, std, sum, variance, type ReduceOptions } from './operations/reductions.js';
 export { maskedFill, maskedSelect, scatter, scatterAdd } from './operations/scatter.js';
 export { autocast, type AutocastOptions } from './amp/autocast.js';
 export { GradScaler, type GradScalerOptions } from './amp/grad-scaler.js';

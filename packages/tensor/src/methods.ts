@@ -5,6 +5,7 @@ import * as activations from './operations/activations.js';
 import * as arithmetic from './operations/arithmetic.js';
 import * as indexing from './operations/indexing.js';
 import * as logarithms from './operations/logarithms.js';
+import * as ordering from './operations/ordering.js';
 import * as products from './operations/products.js';
 import * as reductions from './operations/reductions.js';
 import * as scattering from './operations/scatter.js';
@@ -20,7 +21,8 @@ const METHODS = {
   contiguous: views.contiguous, clone: views.clone, detach: views.detach, reshape: views.reshape, flatten: views.flatten, permute: views.permute, transpose: views.transpose,
   expand: views.expand, squeeze: views.squeeze, unsqueeze: views.unsqueeze, slice: views.slice, narrow: views.narrow, select: views.select, split: views.split, chunk: views.chunk,
   sum: reductions.sum, mean: reductions.mean, amax: reductions.amax, amin: reductions.amin, argmax: reductions.argmax, argmin: reductions.argmin, variance: reductions.variance,
-  std: reductions.std, logsumexp: reductions.logsumexp, any: reductions.any, all: reductions.all,
+  std: reductions.std, logsumexp: reductions.logsumexp, norm: reductions.norm, any: reductions.any, all: reductions.all,
+  prod: ordering.prod, cumsum: ordering.cumsum, sort: ordering.sort, argsort: ordering.argsort, topk: ordering.topk,
   matmul: products.matmul, relu: activations.relu, gelu: activations.gelu, silu: activations.silu, softmax: activations.softmax, logSoftmax: activations.logSoftmax,
   log1p: logarithms.log1p, expm1: logarithms.expm1,
   scatter: scattering.scatter, scatterAdd: scattering.scatterAdd, maskedSelect: scattering.maskedSelect, maskedFill: scattering.maskedFill, gather: indexing.gather, indexSelect: indexing.indexSelect, tril: indexing.tril, triu: indexing.triu,
@@ -32,8 +34,8 @@ type Method<F> = F extends (input: Tensor, ...rest: infer Rest) => infer Result 
 type Methods = { readonly [Name in keyof typeof METHODS]: Method<(typeof METHODS)[Name]> };
 
 declare module './tensor.js' {
-  // The documentation of each is at its function.
-  interface Tensor extends Methods {}
+  // The documentation of each is at its function. Disposable is named again because the compiler may come here before the class's own [Symbol.dispose].
+  interface Tensor extends Methods, Disposable {}
 }
 
 /**

@@ -90,6 +90,7 @@ export class Tensor implements Strided, Owned {
   dispose(): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
+    this.node?.release();
     if (--this.storage.references === 0) this.storage.device.release(this.storage);
   }
 

@@ -8,6 +8,7 @@ interface Training {
   readonly schedules: Readonly<Record<string, readonly number[]>>;
   readonly scaler: readonly { readonly options: object; readonly steps: readonly ScalerStep[] }[];
   readonly modules: readonly ModuleRun[];
+  readonly twoOptimizers: readonly { readonly infinite: readonly [boolean, boolean]; readonly scale: number; readonly growthTracker: number; readonly parameters: readonly [Recorded, Recorded] }[];
   readonly clipping: { readonly gradients: readonly Recorded[]; readonly value: Clipped; readonly norm: Clipped };
 }
 
@@ -62,6 +63,21 @@ t.test('gradients are clipped by the norm of a vector of which they are a part',
   t.strictSame(clipped([3, 4], 5 - 1e-6), [0.6000000238418579, 0.800000011920929]);
   t.strictSame(clipped([3, 4], 10 - 1e-6), [0.30000001192092896, 0.4000000059604645], 'the rest is elsewhere');
   t.strictSame(clipped([0.25, 0.5], 0.75), [0.25, 0.5], 'a short one stays');
+});
+
+t.test('of two optimizers the one with an infinity is skipped, and the scale shrinks for both', async (t) => {
+  const parameters = [nn.parameter(tensor([1, -2])), nn.parameter(tensor([0.5]))] as const;
+  const optimizers = parameters.map((parameter) => new optim.SGD([parameter], { learningRate: 0.125 }));
+  const scaler = new GradScaler({ initialScale: 256, growthInterval: 2 });
+  for (const [index, step] of TRAINING.twoOptimizers.entries()) {
+    for (const optimizer of optimizers) optimizer.zeroGrad();
+    const [first, second] = parameters.map((parameter, each) => parameter.mul(step.infinite[each] ? Infinity : 0.5).sum()) as [Tensor, Tensor];
+    scaler.scale(first.add(second)).backward();
+    t.strictSame(optimizers.map((optimizer) => scaler.step(optimizer)), step.infinite.map((infinite) => !infinite), `step ${index}`);
+    scaler.update();
+    t.strictSame(scaler.state(), { scale: step.scale, growthTracker: step.growthTracker }, `the scale after step ${index}`);
+    parameters.forEach((parameter, each) => t.equal(difference(parameter, step.parameters[each]!), null, `parameter ${each} after step ${index}`));
+  }
 });
 
 t.test('an optimizer goes on from its state as if it had never stopped', async (t) => {

@@ -23,6 +23,7 @@ const checkpointed: Operation<{ readonly segment: Segment; readonly random: Rand
     } finally {
       setAutocastState(castBefore);
     }
+    for (const input of inputs) input.dispose();
     return inputs.map((input) => input.grad);
   },
 };
@@ -40,6 +41,6 @@ function detached(tensor: Tensor, wantsGradient: boolean): Tensor {
  * @example const x = checkpoint((x) => block.forward(x), input);
  */
 export function checkpoint(segment: Segment, ...inputs: Tensor[]): Tensor {
-  if (!isGradEnabled()) return segment(...inputs);  // nothing would be kept
+  if (!isGradEnabled()) return tidy(() => segment(...inputs));  // nothing is kept anyway
   return apply(checkpointed, inputs, { segment, random: randomState(), cast: autocastState() });
 }

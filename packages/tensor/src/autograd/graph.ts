@@ -6,7 +6,7 @@ import { autocastInputs, type AutocastRule } from '../amp/policy.js';
 import type { Dtype } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import type { Shape } from '../shape.js';
-import type { GradientHook, Tensor } from '../tensor.js';
+import { viewOf, type GradientHook, type Tensor } from '../tensor.js';
 
 /** What an operation is: one row of the table that operations/ makes up. */
 export interface Operation<Attributes> {
@@ -23,7 +23,7 @@ export interface Operation<Attributes> {
   backward(context: SavedContext, gradient: Tensor, attributes: Attributes): readonly (Tensor | null)[];
 }
 
-/** What a forward pass leaves for the backward pass. */
+/** What a forward pass leaves for the backward pass. It outlives scopes: it ends with the backward pass, or when nothing is left that could begin one. */
 export interface Context {
   /** Whether there will be a backward pass; else saving does nothing. */
   readonly records: boolean;
@@ -31,7 +31,7 @@ export interface Context {
   readonly wants: readonly boolean[];
   /** Keeps inputs and results. */
   save(...tensors: (Tensor | null)[]): void;
-  /** Keeps what nobody else has a use for: it is disposed of after the backward pass. */
+  /** Keeps what nobody else has a use for, and takes it over. */
   saveOwn(...tensors: (Tensor | null)[]): void;
 }
 
@@ -44,9 +44,9 @@ export interface SavedContext {
 }
 
 interface Saved {
+  /** A view of what was saved, which keeps its memory. */
   readonly tensor: Tensor | null;
   readonly version: number;
-  readonly isOwn: boolean;
 }
 
 const NOT_RECORDED: Context = { records: false, wants: [], save() {}, saveOwn(...tensors) { for (const tensor of tensors) tensor?.dispose(); } };
@@ -79,7 +79,7 @@ export function withTracer<T>(next: Tracer, body: () => T): T {
   }
 }
 
-/** One operation that was done. */
+/** One operation that was done. It counts who could lead a backward pass to it: the tensor that it made, and nodes that took that. */
 export class GraphNode implements Context, SavedContext {
   readonly number = ++lastNumber;
   readonly records = true;
@@ -94,6 +94,10 @@ export class GraphNode implements Context, SavedContext {
   readonly #operation: Operation<unknown>;
   readonly #attributes: unknown;
   #saved: Saved[] | null = [];
+  /** The nodes among the edges. */
+  readonly #makers: readonly GraphNode[];
+  /** The result that is yet to be made, at first. */
+  #references = 1;
 
   constructor(operation: Operation<unknown>, inputs: readonly Tensor[], attributes: unknown) {
     this.#operation = operation;
@@ -101,6 +105,8 @@ export class GraphNode implements Context, SavedContext {
     this.wants = inputs.map((input) => input.requiresGrad);
     this.inputs = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
     this.edges = inputs.map((input) => (input.requiresGrad ? input.node ?? input : null));
+    this.#makers = inputs.flatMap(({ node }) => (node === null ? [] : [node]));
+    for (const maker of this.#makers) maker.#references++;
   }
 
   get name(): string {
@@ -108,17 +114,16 @@ export class GraphNode implements Context, SavedContext {
   }
 
   save(...tensors: (Tensor | null)[]): void {
-    for (const tensor of tensors) this.#saved!.push({ tensor, version: tensor?.storage.version ?? 0, isOwn: false });
+    this.saveOwn(...tensors.map((tensor) => (tensor === null ? null : viewOf(tensor, tensor.shape, tensor.strides))));
   }
 
   saveOwn(...tensors: (Tensor | null)[]): void {
-    for (const tensor of tensors) this.#saved!.push({ tensor: tensor?.keep() ?? null, version: tensor?.storage.version ?? 0, isOwn: true });
+    for (const tensor of tensors) this.#saved!.push({ tensor: tensor?.keep() ?? null, version: tensor?.storage.version ?? 0 });
   }
 
   get saved(): readonly Tensor[] {
     if (this.#saved === null) throw tensorError('backward', [`the graph of ${this.name}`], 'it was gone through before, and freed: pass retainGraph: true to the first backward()');
     return this.#saved.map(({ tensor, version }) => {
-      if (tensor?.isDisposed) throw tensorError('backward', [tensor], `${this.name} needs it, and it was disposed of: call backward() within its scope`);
       if (tensor !== null && tensor.storage.version !== version) throw tensorError('backward', [tensor], `${this.name} needs it as it was, and it was changed in place since`);
       return tensor as Tensor;
     });
@@ -130,8 +135,18 @@ export class GraphNode implements Context, SavedContext {
 
   /** The backward pass is over: there will be no other. */
   free(): void {
-    for (const { tensor, isOwn } of this.#saved ?? []) if (isOwn) tensor?.dispose();
+    for (const { tensor } of this.#saved ?? []) tensor?.dispose();
     this.#saved = null;
+  }
+
+  /** What it made is gone. Where that was the last that led here, so is what was saved, and all that only this led to. */
+  release(): void {
+    const left: GraphNode[] = [this];
+    for (const node of left) {  // grows on the way
+      if (--node.#references > 0) continue;
+      node.free();
+      left.push(...node.#makers);
+    }
   }
 }
 
@@ -144,12 +159,21 @@ export function apply<Attributes>(operation: Operation<Attributes>, given: reado
   isRecording = false;
   try {
     const node = records ? new GraphNode(operation as Operation<unknown>, inputs, attributes) : null;
-    const result = operation.forward(node ?? NOT_RECORDED, inputs, attributes);
+    const result = forward(operation, node, inputs, attributes);
     result.node = node;
     tracer?.applied(operation.name, inputs, attributes, result);
     return result;
   } finally {
     isRecording = before;
+  }
+}
+
+function forward<Attributes>(operation: Operation<Attributes>, node: GraphNode | null, inputs: readonly Tensor[], attributes: Attributes): Tensor {
+  try {
+    return operation.forward(node ?? NOT_RECORDED, inputs, attributes);
+  } catch (error) {
+    node?.release();
+    throw error;
   }
 }
 

@@ -2,7 +2,7 @@
 import { invalid } from '../failure.js';
 import { linear } from '../operations/products.js';
 import { scaledDotProductAttention } from '../operations/attention.js';
-import { narrow, permute, reshape } from '../operations/views.js';
+import { flatten, narrow, permute, reshape } from '../operations/views.js';
 import type { Tensor } from '../tensor.js';
 import { constantParameter, uniformParameter } from './initialization.js';
 import { Linear } from './layers.js';
@@ -17,19 +17,26 @@ export interface AttentionModuleOptions {
 
 export interface HeadsOptions extends Pick<AttentionModuleOptions, 'dropout' | 'isCausal'> {
   readonly heads: number;
+  /** Which keys are seen: see {@link scaledDotProductAttention}. */
+  readonly mask?: Tensor | null;
 }
 
 /** Attention in several heads, of queries, keys and values side by side: from [examples, places, 3 * width] to [examples, places, width]. */
-export function attendInHeads(projected: Tensor, { heads, dropout = 0, isCausal = false }: HeadsOptions): Tensor {
-  const [examples, places, three] = projected.shape as readonly [number, number, number];
-  const width = three / 3;
-  const parts = reshape(projected, examples, places, 3, heads, width / heads);
-  const [query, key, value] = [0, 1, 2].map((part) => permute(reshape(narrow(parts, 2, part, 1), examples, places, heads, width / heads), 0, 2, 1, 3));
-  const attended = scaledDotProductAttention(query!, key!, value!, { isCausal, dropout });
-  return reshape(permute(attended, 0, 2, 1, 3), examples, places, width);
+export function attendInHeads(projected: Tensor, options: HeadsOptions): Tensor {
+  const width = projected.shape[2]! / 3;
+  return attend([0, 1, 2].map((part) => narrow(projected, 2, part * width, width)), options);
 }
 
-/** Self-attention of [examples, places, width]: PyTorch's MultiheadAttention with its parameters, batch first and with one input. */
+/** Of queries, keys and values, each [examples, places, width]. */
+function attend(parts: readonly Tensor[], { heads, mask = null, dropout = 0, isCausal = false }: HeadsOptions): Tensor {
+  const [queries, keys, values] = parts.map((part) => {
+    const [examples, places, width] = part.shape as readonly [number, number, number];
+    return permute(reshape(part, examples, places, heads, width / heads), 0, 2, 1, 3);
+  });
+  return flatten(permute(scaledDotProductAttention(queries!, keys!, values!, { mask, isCausal, dropout }), 0, 2, 1, 3), 2);
+}
+
+/** Attention among [examples, places, width]: PyTorch's MultiheadAttention with its parameters, batch first and of one width. */
 export class MultiheadAttention extends Module {
   /** Of queries, keys and values, one below the other: [3 * width, width]. */
   readonly inProjWeight: Tensor;
@@ -51,8 +58,21 @@ export class MultiheadAttention extends Module {
     if (bias) (this.outProj.bias!.memory() as Float32Array).fill(0);
   }
 
-  forward(input: Tensor): Tensor {
-    const projected = linear(input, this.inProjWeight, this.inProjBias);
-    return this.outProj.forward(attendInHeads(projected, { heads: this.#heads, isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0 }));
+  /**
+   * Without keys and values, self-attention, whose three projections are one product. The mask says which keys are seen, as {@link scaledDotProductAttention}'s does
+   * (PyTorch's module takes its opposite); it broadcasts to [examples, heads, queries, keys].
+   */
+  forward(query: Tensor, key: Tensor = query, value: Tensor = key, mask: Tensor | null = null): Tensor {
+    const options = { heads: this.#heads, mask, isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0 };
+    const isSelf = key === query && value === query;
+    return this.outProj.forward(isSelf ? attendInHeads(linear(query, this.inProjWeight, this.inProjBias), options)
+      : attend([query, key, value].map((input, part) => this.#projected(input, part)), options));
+  }
+
+  /** The queries, keys or values of an input. */
+  #projected(input: Tensor, part: number): Tensor {
+    const width = this.outProj.weight.shape[1]!;
+    const bias = this.inProjBias === null ? null : narrow(this.inProjBias, 0, part * width, width);
+    return linear(input, narrow(this.inProjWeight, 0, part * width, width), bias);
   }
 }

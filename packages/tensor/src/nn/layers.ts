@@ -53,19 +53,22 @@ export class Conv2d extends Module {
   }
 }
 
-/** A vector for each token. */
+/** A vector for each token. That of the padding begins as zeros, and stays so. */
 export class Embedding extends Module {
   /** [tokens, width] */
   readonly weight: Tensor;
+  readonly #paddingIndex: number | null;
 
-  constructor(tokens: number, width: number) {
+  constructor(tokens: number, width: number, { paddingIndex = null }: { readonly paddingIndex?: number | null } = {}) {
     super();
     checkCounts('Embedding', { tokens, width });
+    this.#paddingIndex = paddingIndex;
     this.weight = normalParameter([tokens, width], 1);
+    if (paddingIndex !== null) (this.weight.memory() as Float32Array).fill(0, paddingIndex * width, (paddingIndex + 1) * width);
   }
 
   forward(tokens: Tensor): Tensor {
-    return embedding(this.weight, tokens);
+    return embedding(this.weight, tokens, { paddingIndex: this.#paddingIndex });
   }
 }
 

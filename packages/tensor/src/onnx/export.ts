@@ -28,8 +28,8 @@ export interface OnnxOptions {
  * A model as the bytes of an ONNX file, of operator set 18, as it is in use: without dropout, with what batch normalisation has learned. Weights have the
  * names of its state. Computing in 16 bits is done in f32 and rounded, as here.
  *
- * forward() is run with the example, in its `dynamicAxes` with other sizes too, and what it applies to the inputs is what the file does. What the program itself
- * computes becomes constant: a forward() that reads numbers of a tensor, or takes another way with another size, is refused.
+ * forward() is run with the example twice, or with `dynamicAxes` three times in other sizes, and what it applies to the inputs is what the file does. What the program
+ * itself computes becomes constant: a forward() that reads numbers of a tensor, draws some, or takes another way the next time, is refused.
  * @throws TensorError for what ONNX or this file's writer has no way to say, with the operation and the path of its module
  * @throws MusterError INVALID_ARGUMENT for names and axes that fit no input
  * @example
@@ -95,7 +95,7 @@ function checkSameWay(traces: readonly Trace[]): void {
     const differs = waysOf(other).findIndex((step, index) => step !== way[index]);
     if (differs < 0) continue;
     const place = placeOf(first.operations[differs] ?? first.operations.at(-1) ?? { name: 'forward', path: '' });
-    throw invalid(`an export of a model that takes another way with another size of a dynamic axis, from ${place} on,`, 'of a model that applies the same operations whatever the size');
+    throw invalid(`an export of a model that takes another way when it is run again, from ${place} on,`, 'of a model that applies the same operations each time and whatever the sizes of its dynamic axes');
   }
 }
 

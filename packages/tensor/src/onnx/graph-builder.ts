@@ -8,7 +8,7 @@ import { tensorError } from '../failure.js';
 import type { Shape } from '../shape.js';
 import { isSameShape } from '../shape.js';
 import { copyOf, denseOf, type Tensor } from '../tensor.js';
-import { tensor } from '../factories.js';
+import { item, tensor } from '../factories.js';
 import { DATA_TYPES, type Attribute, type OnnxNode } from './model-file.js';
 import { formulaOf, isSame, type DynamicSize } from './sizes.js';
 import { placeOf, type Source, type Trace, type TracedInput, type TracedOperation } from './trace.js';
@@ -88,7 +88,7 @@ export class GraphBuilder {
       case 'result': return this.#results.get(source.index) ?? this.#folded(source.index);
       case 'constant': {
         const tensors = sources.map((each) => (each as typeof source).tensor);
-        if (!tensors.every((each) => isEqual(each, tensors[0]!))) site.refuse('one of its inputs is made outside of operations and differs from run to run: it is random, or depends on a dynamic axis in a way that operations do not show');
+        if (!tensors.every((each) => isEqual(each, tensors[0]!))) return site.sizeNumber(tensors) ?? site.refuse('one of its inputs is made outside of operations and differs from run to run: it is random, or depends on a dynamic axis in a way that operations do not show');
         return this.constant(tensors[0]!);
       }
     }
@@ -235,8 +235,17 @@ export class Site {
   }
 
   node(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}): string {
+    return this.#builder.node({ name: this.#nodeName, opType, inputs, attributes });
+  }
+
+  /** The second output of a node that has two. */
+  secondOutput(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>>): string {
+    return this.#builder.node({ name: this.#nodeName, opType, inputs, attributes, unused: this.#builder.unique(`${this.#nodeName}/unused`) });
+  }
+
+  get #nodeName(): string {
     const { name, path } = this.operation;
-    return this.#builder.node({ name: path === '' ? name : `${path}/${name}`, opType, inputs, attributes });
+    return path === '' ? name : `${path}/${name}`;
   }
 
   cast(name: string, from: Dtype, to: Dtype): string {
@@ -257,6 +266,23 @@ export class Site {
     if (rows.every(isSame)) return this.integers(rows.map(([value]) => value!));
     const parts = rows.map((values) => (isSame(values) ? this.integers([values[0]!]) : this.#size(values)));
     return parts.length === 1 ? parts[0]! : this.node('Concat', parts, { axis: 0 });
+  }
+
+  /** A number that is a size in truth, or one over a size, as a count or a mean is; null where no formula says so. */
+  sizeNumber(tensors: readonly Tensor[]): string | null {
+    const { dtype, rank } = tensors[0]!;
+    if (rank !== 0 || dtype === 'bool') return null;
+    const values = tensors.map(item);
+    if (this.#builder.formulaOf(values) !== null) return this.cast(this.#scalar(values), 'i64', dtype);
+    const counts = values.map((value) => Math.round(1 / value));
+    const isShare = values.every((value, run) => value === Math.fround(1 / counts[run]!));
+    if (!isShare || this.#builder.formulaOf(counts) === null) return null;
+    return this.cast(this.node('Reciprocal', [this.cast(this.#scalar(counts), 'i64', 'f32')]), 'f32', dtype);
+  }
+
+  /** A size without dimensions. */
+  #scalar(values: readonly number[]): string {
+    return this.node('Reshape', [this.#size(values), this.integers([])]);
   }
 
   refuse(rule: string): never {

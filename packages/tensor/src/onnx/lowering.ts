@@ -101,6 +101,10 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   amin: extreme('ReduceMin'),
   argmax: placeOf('ArgMax'),
   argmin: placeOf('ArgMin'),
+  argsort(site) {
+    const largest = site.same('order', ({ descending }: Order) => descending) ? 1 : 0;
+    return site.secondOutput('TopK', [site.inputIn(0, computedIn(site.inputDtype(0))), site.sizes([site.each(({ count }: Order) => count)])], { axis: -1, largest, sorted: 1 });
+  },
 
   gather: moved('GatherElements', axisOf),
   indexSelect: moved('Gather', axisOf),
@@ -147,6 +151,11 @@ interface Triangle {
   readonly diagonal: number;
 }
 
+interface Order {
+  readonly descending: boolean;
+  readonly count: number;
+}
+
 interface Along {
   readonly dimension: number;
 }
@@ -177,6 +186,7 @@ function averageWindowOf(site: Site): Attributes {
 function reshape(site: Site): string {
   const shapes = site.each((shape: readonly number[]) => shape);
   if (!isSame(shapes.map(({ length }) => length))) site.refuse('its number of dimensions depends on a dynamic axis');
+  if (shapes.some((shape) => shape.includes(0))) site.refuse('it has no elements: a size of 0 means another thing in ONNX');
   const rows = shapes[0]!.map((_, dimension) => shapes.map((shape) => shape[dimension]!));
   let isLeft = false;
   const wanted = rows.map((values, dimension) => {
@@ -250,7 +260,8 @@ function linear(site: Site): string {
 
 /** softmax(query * key^T * scale, with what lies ahead masked) * value */
 function attention(site: Site): string {
-  const { scale, isCausal } = site.each((attributes: { readonly scale: number; readonly isCausal: boolean }) => attributes)[0]!;
+  const scale = site.same('scale', (attributes: { readonly scale: number }) => attributes.scale);
+  const isCausal = site.same('causality', (attributes: { readonly isCausal: boolean }) => attributes.isCausal);
   const [query, key, value] = [site.inputIn(0, 'f32'), site.inputIn(1, 'f32'), site.inputIn(2, 'f32')];
   const order = site.inputShape(1).map((_, dimension) => dimension);
   order.push(order.splice(-2, 1)[0]!);
@@ -282,7 +293,9 @@ function sum(site: Site): string {
   const { axes, attributes } = reducing(site);
   const factors = site.each(({ factor }: Reduce) => factor);
   const counts = site.each(({ dimensions }: Reduce) => dimensions).map((dimensions, run) => dimensions.reduce((count, dimension) => count * site.inputSizes(0, dimension)[run]!, 1));
-  const isMean = factors.every((factor, run) => factor === 1 / counts[run]!) && !factors.every((factor) => factor === 1);
+  const isSum = factors.every((factor) => factor === 1);
+  const isMean = !isSum && factors.every((factor, run) => factor === 1 / counts[run]!);
+  if (!isSum && !isMean) site.refuse(`it is a sum times ${factors.join(', ')}, which is no mean`);
   const reduced = site.node(isMean ? 'ReduceMean' : 'ReduceSum', [site.inputIn(0, dtype), axes], attributes);
   return site.result(reduced, dtype);
 }
@@ -299,7 +312,7 @@ function extreme(opType: string): Lowering {
 function placeOf(opType: string): Lowering {
   return (site) => {
     const [{ dimensions, keepDimensions }] = site.each((attributes: Reduce) => attributes) as readonly [Reduce];
-    const dtype: Dtype = site.inputDtype(0) === 'i32' ? 'i32' : 'f32';
+    const dtype = computedIn(site.inputDtype(0));
     const input = site.inputIn(0, dtype);
     if (dimensions.length === 1) return site.node(opType, [input], { axis: dimensions[0]!, keepdims: keepDimensions ? 1 : 0 });
     const place = site.node(opType, [site.node('Reshape', [input, site.integers([-1])])], { axis: 0, keepdims: 0 });

@@ -27,6 +27,8 @@ export interface OnnxNode {
   readonly opType: string;
   readonly inputs: readonly string[];
   readonly output: string;
+  /** A first output that is made and not used, if there is one. */
+  readonly unused?: string;
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
@@ -64,8 +66,8 @@ function valueOf({ name, dtype, shape }: OnnxValue): object {
   return { name, type: { tensorType: { elemType: DATA_TYPES[dtype], shape: { dim } } } };
 }
 
-function nodeOf({ name, opType, inputs, output, attributes }: OnnxNode): object {
-  return { name, opType, input: inputs, output: [output], attribute: Object.entries(attributes).map(([attribute, value]) => ({ name: attribute, ...attributeOf(value) })) };
+function nodeOf({ name, opType, inputs, output, unused, attributes }: OnnxNode): object {
+  return { name, opType, input: inputs, output: unused === undefined ? [output] : [unused, output], attribute: Object.entries(attributes).map(([attribute, value]) => ({ name: attribute, ...attributeOf(value) })) };
 }
 
 function attributeOf(value: Attribute): object {

@@ -7,8 +7,8 @@ import { invalid } from '../failure.js';
 /** Names of dimensions by the names of inputs: `{ images: { 0: 'batch' } }`. What has one name has one size. */
 export type DynamicAxes = Readonly<Record<string, Readonly<Record<number, string>>>>;
 
-/** How often a model with dynamic axes is run: a size that depends on one of them on a line needs two points, and a third that proves it. */
-const RUNS = 3;
+/** How often a model is run: twice shows what is random. A size that lies on a line over a dynamic one needs two points, and a third that proves it. */
+const STATIC_RUNS = 2, DYNAMIC_RUNS = 3;
 
 /** A name, with where it is found first and the sizes it has in the runs. */
 export interface DynamicSize {
@@ -50,8 +50,7 @@ export function dynamicSizes(inputNames: readonly string[], shapes: readonly (re
   });
 }
 
-/** One run is enough where nothing is dynamic. */
-export const runsOf = (sizes: readonly DynamicSize[]): number => (sizes.length === 0 ? 1 : RUNS);
+export const runsOf = (sizes: readonly DynamicSize[]): number => (sizes.length === 0 ? STATIC_RUNS : DYNAMIC_RUNS);
 
 /** What a number that differs between runs depends on; null where no formula says it. */
 export function formulaOf(values: readonly number[], sizes: readonly DynamicSize[]): SizeFormula | null {

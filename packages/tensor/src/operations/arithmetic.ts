@@ -1,5 +1,5 @@
 /** Number by number: sums, products, powers, comparisons, choices. Shapes broadcast, dtypes are promoted by PyTorch's rules. */
-import { apply, type Operation, type SavedContext } from '../autograd/graph.js';
+import { apply, noGrad, type Operation, type SavedContext } from '../autograd/graph.js';
 import type { MapName } from '../device/device.js';
 import { DTYPES, FLOATING, isFloating, promote, promoteWithNumber, type Dtype } from '../dtype.js';
 import { tensorError } from '../failure.js';
@@ -165,11 +165,7 @@ function comparison(name: string, map: MapName): (first: Operand, second: Operan
     forward: (_, [first, second]) => mapped(map, broadcastShape(name, first!, second!), 'bool', first!, second!),
     backward: () => [null, null],
   };
-  return (first, second) => {
-    const result = apply(operation, operands(name, first, second).pair, null);
-    result.node = null;  // a step function: constant
-    return result;
-  };
+  return (first, second) => noGrad(() => apply(operation, operands(name, first, second).pair, null));  // a step function: constant
 }
 
 export const eq = comparison('eq', 'equal');
@@ -254,7 +250,5 @@ const CAST: Operation<Typed> = {
 export function to(input: Tensor, dtype: Dtype): Tensor {
   if (!(dtype in DTYPES)) throw tensorError('to', [input], `there is no dtype '${String(dtype)}': it must be one of ${Object.keys(DTYPES).join(', ')}`);
   if (input.dtype === dtype) return input;
-  const result = apply(CAST, [input], { dtype });
-  if (!isFloating(dtype)) result.node = null;
-  return result;
+  return isFloating(dtype) ? apply(CAST, [input], { dtype }) : noGrad(() => apply(CAST, [input], { dtype }));
 }

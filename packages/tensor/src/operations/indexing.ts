@@ -95,7 +95,7 @@ export function indexSelect(input: Tensor, dimension: number, index: Tensor): Te
   return apply(INDEX_SELECT, [input, index], { dimension: dimensionOf('indexSelect', input, dimension) });
 }
 
-const EMBEDDING: Operation<null> = {
+const EMBEDDING: Operation<{ readonly paddingIndex: number | null }> = {
   name: 'embedding',
   forward(context, [weight, tokens]) {
     const [table, rows] = [denseOf(weight!), denseOf(tokens!, 'i32')];
@@ -105,21 +105,28 @@ const EMBEDDING: Operation<null> = {
     if (table !== weight) table.dispose();
     return result;
   },
-  backward({ saved: [tokens], inputs: [weight] }, gradient) {
+  backward({ saved: [tokens], inputs: [weight] }, gradient, { paddingIndex }) {
     const sums = filled(weight!.shape, 0, 'f32', gradient.device);
     const upper = denseOf(gradient);
     sums.device.embeddingBackward(sums, upper, tokens!);
     if (upper !== gradient) upper.dispose();
+    if (paddingIndex !== null) {
+      using row = viewOf(sums, [weight!.shape[1]!], [1], paddingIndex * weight!.shape[1]!);
+      using zero = filled([], 0, 'f32', gradient.device);
+      sums.device.map('copy', row, zero);
+    }
     return [inDtype(sums, weight!.dtype), null];
   },
 };
 
-/** Row tokens[...] of the weight, [tokens, columns]. */
-export function embedding(weight: Tensor, tokens: Tensor): Tensor {
+/** Row tokens[...] of the weight, [tokens, columns]. The row at `paddingIndex` has no gradient. */
+export function embedding(weight: Tensor, tokens: Tensor, { paddingIndex = null }: { readonly paddingIndex?: number | null } = {}): Tensor {
   checkIndex('embedding', weight, tokens);
   if (weight.rank !== 2) throw tensorError('embedding', [weight, tokens], 'the weight must have 2 dimensions');
   if (!isFloating(weight.dtype)) return reshape(indexSelect(weight, 0, reshape(tokens, -1)), ...tokens.shape, weight.shape[1]!);
-  return apply(EMBEDDING, [weight, tokens], null);
+  const rows = weight.shape[0]!;
+  if (paddingIndex !== null && !(Number.isInteger(paddingIndex) && paddingIndex >= 0 && paddingIndex < rows)) throw tensorError('embedding', [weight, String(paddingIndex)], `the padding must be one of its ${rows} rows`);
+  return apply(EMBEDDING, [weight, tokens], { paddingIndex });
 }
 
 const CAT: Operation<Along> = {

@@ -16,6 +16,10 @@ export interface Options {
   readonly step: number;
   readonly index: number;
   readonly groups: number;
+  readonly heads: number;
+  readonly k: number;
+  readonly largest: boolean;
+  readonly descending: boolean;
   readonly kernelSize: m.Pair;
   readonly outputSize: m.Pair;
   readonly dtype: m.Dtype;
@@ -72,5 +76,15 @@ export const CALLS: Readonly<Record<string, Call>> = {
   elu: plain((x) => m.elu(x!)), selu: plain(m.selu as never), softplus: plain((x) => m.softplus(x!)), mish: plain(m.mish as never), logSigmoid: plain(m.logSigmoid as never),
   hardtanh: plain((x) => m.hardtanh(x!)), relu6: plain(m.relu6 as never), hardsigmoid: plain(m.hardsigmoid as never), hardswish: plain(m.hardswish as never), softsign: plain(m.softsign as never),
   log1p: plain(m.log1p as never), expm1: plain(m.expm1 as never), prelu: plain(m.prelu as never), glu: plain((x) => m.glu(x!)),
+  prod: ([x], { dimension }) => x!.prod(dimension), cumsum: ([x], { dimension }) => x!.cumsum(dimension), norm: ([x], { dimensions }) => x!.norm(dimensions),
+  topk: ([x], { k, dimension, largest }) => x!.topk(k, dimension, { largest }).values, topkPlaces: ([x], { k, dimension, largest }) => x!.topk(k, dimension, { largest }).indices,
+  sort: ([x], { dimension, descending }) => x!.sort(dimension, { descending }).values, argsort: ([x], { dimension, descending }) => x!.argsort(dimension, { descending }),
+  embeddingPadding: ([weight, tokens], { index }) => m.embedding(weight!, tokens!, { paddingIndex: index }),
+  multiheadAttention: ([query, key, value, weight, bias, outWeight, outBias, mask], { heads }) => {
+    const attention = new m.nn.MultiheadAttention(query!.shape[2]!, heads);
+    Object.assign(attention, { inProjWeight: weight, inProjBias: bias });
+    Object.assign(attention.outProj, { weight: outWeight, bias: outBias });
+    return attention.forward(query!, key, value, mask ?? null);
+  },
   adaptiveAvgPool2d: ([x], { outputSize }) => m.adaptiveAvgPool2d(x!, outputSize),
 };

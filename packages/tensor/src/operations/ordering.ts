@@ -1,0 +1,105 @@
+/** Numbers in order along a dimension: sorted, the largest, and running sums and products. */
+import { apply, noGrad, type Operation } from '../autograd/graph.js';
+import { isFloating } from '../dtype.js';
+import { ones, zeros } from '../factories.js';
+import { tensorError } from '../failure.js';
+import { denseOf, empty, type Tensor } from '../tensor.js';
+import { add, mul, to } from './arithmetic.js';
+import { cat, gather } from './indexing.js';
+import { dimensionOf } from './raw.js';
+import { narrow, squeeze, transpose } from './views.js';
+
+interface Order {
+  readonly descending: boolean;
+  /** How many places are wanted. */
+  readonly count: number;
+}
+
+/** A NaN is larger than all numbers. */
+function compare(first: number | bigint, second: number | bigint): number {
+  if (first === second) return 0;
+  const [isFirst, isSecond] = [Number.isNaN(first), Number.isNaN(second)];
+  if (isFirst || isSecond) return Number(isFirst) - Number(isSecond);
+  return first < second ? -1 : 1;
+}
+
+/** Along the last dimension; on the host. Equal numbers keep their order. */
+const ORDER: Operation<Order> = {
+  name: 'argsort',
+  forward(_, [input], { descending, count }) {
+    const dense = denseOf(input!, isFloating(input!.dtype) ? 'f32' : input!.dtype);
+    const numbers = dense.memory() as Float32Array | BigInt64Array;
+    const extent = input!.shape.at(-1)!;
+    const places = empty([...input!.shape.slice(0, -1), count], 'i64', input!.device);
+    const found = places.storage.memory as BigInt64Array;
+    const order = Array.from({ length: extent }, (_place, index) => index);
+    for (let row = 0; row * count < places.size; row++) {
+      const at = row * extent;
+      const sorted = [...order].sort((first, second) => (descending ? compare(numbers[at + second]!, numbers[at + first]!) : compare(numbers[at + first]!, numbers[at + second]!)));
+      for (let place = 0; place < count; place++) found[row * count + place] = BigInt(sorted[place]!);
+    }
+    if (dense !== input) dense.dispose();
+    return places;
+  },
+  backward: () => [null],
+};
+
+function orderAlong(name: string, input: Tensor, dimension: number, order: (extent: number) => Order): Tensor {
+  if (input.rank === 0) throw tensorError(name, [input], 'it must have a dimension');
+  const own = dimensionOf(name, input, dimension);
+  const places = noGrad(() => apply(ORDER, [transpose(input, own, -1)], order(input.shape[own]!)));
+  return transpose(places, own, -1);
+}
+
+export interface SortOptions {
+  readonly descending?: boolean;
+}
+
+/** Which places the numbers of a dimension come from when they are sorted, i64; equal ones keep their order. */
+export function argsort(input: Tensor, dimension = -1, { descending = false }: SortOptions = {}): Tensor {
+  return orderAlong('argsort', input, dimension, (count) => ({ descending, count }));
+}
+
+/** The numbers of a dimension in order, and where each was. */
+export function sort(input: Tensor, dimension = -1, options: SortOptions = {}): { readonly values: Tensor; readonly indices: Tensor } {
+  const indices = argsort(input, dimension, options);
+  return { values: gather(input, dimension, indices), indices };
+}
+
+/** The `count` largest numbers of a dimension, or smallest, the first of them first, and where each was. */
+export function topk(input: Tensor, count: number, dimension = -1, { largest = true }: { readonly largest?: boolean } = {}): { readonly values: Tensor; readonly indices: Tensor } {
+  const extent = input.shape[dimensionOf('topk', input, dimension)]!;
+  if (!Number.isInteger(count) || count < 0 || count > extent) throw tensorError('topk', [input], `${count} numbers cannot be taken of ${extent}`);
+  const indices = orderAlong('topk', input, dimension, () => ({ descending: largest, count }));
+  return { values: gather(input, dimension, indices), indices };
+}
+
+/** Sums and products of integers and bools are i64. */
+const summed = (input: Tensor): Tensor => (isFloating(input.dtype) ? input : to(input, 'i64'));
+
+/** Result i is the sum of numbers 0 to i of a dimension. Source: Hillis and Steele 1986: so many additions as the length has bits. */
+export function cumsum(input: Tensor, dimension: number): Tensor {
+  const own = dimensionOf('cumsum', input, dimension);
+  const extent = input.shape[own]!;
+  let sums = summed(input);
+  for (let distance = 1; distance < extent; distance *= 2) {
+    const before = zeros(sums.shape.map((size, each) => (each === own ? distance : size)), { dtype: sums.dtype });
+    sums = add(sums, cat([before, narrow(sums, own, 0, extent - distance)], own));
+  }
+  return sums;
+}
+
+/** The product of the numbers of a dimension, or of all: half of them times the other half, again and again. */
+export function prod(input: Tensor, dimension?: number): Tensor {
+  if (dimension === undefined) return input.rank === 0 ? summed(input) : input.shape.reduce((product) => prod(product, 0), input);
+  const own = dimensionOf('prod', input, dimension);
+  let products = summed(input);
+  if (products.shape[own] === 0) return ones(products.shape.filter((_, each) => each !== own), { dtype: products.dtype });
+  while (products.shape[own]! > 1) {
+    const extent = products.shape[own]!;
+    const half = Math.floor(extent / 2);
+    const paired = mul(narrow(products, own, 0, half), narrow(products, own, half, half));
+    products = extent % 2 === 0 ? paired : cat([paired, narrow(products, own, 2 * half, 1)], own);
+  }
+  return squeeze(products, own);
+}
