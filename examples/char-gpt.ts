@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util';
 import { init, shutdown } from '@muster/core';
 import { Generator, manualSeed, nn, noGrad, optim, tensor, tidy, type Tensor } from '@muster/tensor';
 import {
-  ColumnParallelLinear, dataset, HeadParallelAttention, PipelineParallel, RowParallelLinear, Trainer, vocabParallelCrossEntropy, VocabParallelEmbedding, type Mesh, type MeshShape, type Rank,
+  ColumnParallelLinear, dataset, HeadParallelAttention, PipelineParallel, RowParallelLinear, DataParallelTrainer, vocabParallelCrossEntropy, VocabParallelEmbedding, type Mesh, type MeshShape, type Rank,
 } from '@muster/train';
 
 const HEADS = 4;
@@ -186,7 +186,7 @@ try {
   for (const axis of meshes) {
     const mesh: Partial<MeshShape> = { [axis]: 2 };
     const begunMs = performance.now();
-    const { results: [loss], history } = await new Trainer(learn, { mesh, name: `${axis}-parallel`, storage: join(storage, axis), checkpoint: { everySteps: steps, keep: 1 } }).fit();
+    const { results: [loss], history } = await new DataParallelTrainer(learn, { mesh, name: `${axis}-parallel`, storage: join(storage, axis), checkpoint: { everySteps: steps, keep: 1 } }).fit();
     losses.push(loss!);
     const tokens = (history.length * batch * context) / ((performance.now() - begunMs) / 1000);
     console.log(`${axis}-parallel: ${history.length} steps of ${batch * context} letters, ${Math.round(tokens).toLocaleString('en')} letters/s; training loss ${history.at(-1)!.loss.toFixed(3)}, validation loss ${loss!.toFixed(3)}`);
@@ -194,7 +194,7 @@ try {
   const apart = Math.max(...losses) - Math.min(...losses);
   console.log(`validation losses are ${apart.toFixed(4)} apart, and at most ${TOLERANCE} is expected`);
   if (apart > TOLERANCE) process.exitCode = 1;
-  const { results: [written] } = await new Trainer(write, { mesh: {}, name: 'write', storage: join(storage, meshes.at(-1)!), progress: false }).fit();
+  const { results: [written] } = await new DataParallelTrainer(write, { mesh: {}, name: 'write', storage: join(storage, meshes.at(-1)!), progress: false }).fit();
   console.log(written);
 } finally {
   rmSync(storage, { recursive: true, force: true });

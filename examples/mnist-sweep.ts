@@ -10,7 +10,7 @@
 import { parseArgs } from 'node:util';
 import { init, shutdown } from '@muster/core';
 import { manualSeed, optim, setThreads, tidy } from '@muster/tensor';
-import { DataLoader, dataset, Trainer } from '@muster/train';
+import { DataLoader, dataset, DataParallelTrainer } from '@muster/train';
 import { asha, choice, loguniform, tpe, tune, uniform, type InferConfig, type Trial } from '@muster/tune';
 import { accuracyOf, DigitNet, lossOf } from './mnist-cnn.js';
 import { percent, PIXELS, readDigits, TEST, TRAINING, VALIDATION, type ImageSet } from './mnist.js';
@@ -63,7 +63,7 @@ const described = `learning rate ${rate.toPrecision(3)}, batch ${batch}, dropout
 console.log(`best of ${trials} trials: ${described}, with ${percent(sweep.best.metrics['accuracy'] as number)} of the validation images after ${ROUNDS * ROUND_IMAGES} images`);
 console.log(`training it on ${images.toLocaleString('en')} images with ${ranks} workers, each with a batch of ${batch}`);
 
-const trainer = new Trainer(async (rank) => {
+const trainer = new DataParallelTrainer(async (rank) => {
   manualSeed(1);
   const model = new DigitNet({ dropout });
   const loader = rank.loader(training, { batchSize: batch, seed: 1 });

@@ -9,7 +9,7 @@
 import { parseArgs } from 'node:util';
 import { init, shutdown } from '@muster/core';
 import { manualSeed, optim } from '@muster/tensor';
-import { Trainer, dataset } from '@muster/train';
+import { DataParallelTrainer, dataset } from '@muster/train';
 import { accuracyOf, DigitNet, lossOf } from './mnist-cnn.js';
 import { percent, PIXELS, readDigits, TEST } from './mnist.js';
 
@@ -31,7 +31,7 @@ const { pixels, labels } = readDigits();
 const training = await dataset({ pixels: pixels.subarray(0, images * PIXELS), labels: labels.subarray(0, images) }, images);
 const test = await dataset({ pixels: pixels.subarray(TEST.first * PIXELS), labels: labels.subarray(TEST.first) }, TEST.end - TEST.first);
 
-const trainer = new Trainer(async (rank) => {
+const trainer = new DataParallelTrainer(async (rank) => {
   manualSeed(rank.rank);
   const model = new DigitNet();
   const loader = rank.loader(training, { batchSize: BATCH / ranks, seed: 1 });

@@ -10,10 +10,10 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { get, init, put, shutdown } from '@muster/core';
+import { exportOnnx, nn, tensor, zeros } from '@muster/tensor';
 import { choice, int, logint, nsga2, tune, type InferConfig, type SteppedTrial, type TrialStep } from '@muster/tune';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { accuracyOf, CLASSES, makeNetwork, percent, PIXELS, randomNumbers, readDigits, TEST, trainEpoch, type Digits } from './mnist.js';
-import { onnxModel } from './onnx-model.js';
+import { accuracyOf, CLASSES, makeNetwork, percent, PIXELS, randomNumbers, readDigits, TEST, trainEpoch, type Digits, type Network } from './mnist.js';
 
 const TRAINING = { first: 0, end: 4_000 };
 /** Each trial is measured so often; the last word is the mean. */
@@ -35,6 +35,19 @@ const [trials, units, seconds] = [Number(flags.trials), Number(flags.units), Num
 if (!Number.isInteger(trials) || trials < 1 || !Number.isInteger(units) || units < 1 || !(seconds > 0)) {
   console.error('usage: tune-onnx [--trials N] [--units N] [--seconds S]');
   process.exit(1);
+}
+
+/** A network as a model of `pixels` (images x 784, 0 to 1), which gives `chances` (images x 10). */
+function onnxModel({ hidden, output }: Network): Uint8Array {
+  const model = new nn.Sequential(new nn.Linear(PIXELS, units), new nn.ReLU(), new nn.Linear(units, CLASSES), new nn.Softmax(1));
+  model.loadStateDict({ ...layerOf('0', hidden, PIXELS, units), ...layerOf('2', output, units, CLASSES) });
+  return exportOnnx(model, [zeros([1, PIXELS])], { inputNames: ['pixels'], outputNames: ['chances'], dynamicAxes: { pixels: { 0: 'images' } } });
+}
+
+/** A layer of a network, inputs x outputs and then its biases, as a linear layer's state. */
+function layerOf(name: string, values: Float32Array, inputs: number, outputs: number) {
+  const weight = tensor(values.subarray(0, inputs * outputs), { shape: [inputs, outputs] }).transpose();
+  return { [`${name}.weight`]: weight, [`${name}.bias`]: tensor(values.subarray(inputs * outputs)) };
 }
 
 await init();

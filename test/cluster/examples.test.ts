@@ -39,12 +39,26 @@ t.test('a sweep over a classifier of digits stops what learns too slowly, and le
   t.ok(Number(/test accuracy\s+([\d.]+) %/.exec(output)?.[1]) > 50, output);
 });
 
+t.test('a convolutional network that goes out as ONNX answers there as here', async (t) => {
+  const output = await run('export-onnx', '--images', '3200');
+  const [, inRuntime, here, apart] = /test accuracy ([\d.]+) % in ONNX Runtime, ([\d.]+) % here; logits at most (\S+) apart/.exec(output)!;
+  t.ok(Math.abs(Number(inRuntime) - Number(here)) < 0.05 && Number(here) > 85, output);
+  t.ok(Number(apart) < 1e-4, output);
+});
+
 t.test('a model that is written as ONNX answers as the network did, and serving it has a Pareto front', async (t) => {
   const output = await run('tune-onnx', '--trials', '6', '--units', '32', '--seconds', '0.03');
   const [, asOnnx, before] = /^test accuracy ([\d.]+) % as ONNX, ([\d.]+) % before$/m.exec(output)!;
   t.equal(asOnnx, before);
   t.ok(Number(asOnnx) > 80, output);
   t.match(output, /\d of 6 settings are beaten by no other one in both:\nlatency .*\n +[\d.]+ ms +\d+ +\d+ +\d+ {3}(sequential|parallel)/);
+});
+
+t.test('a sweep over a convolutional network chooses, and two workers train the best', async (t) => {
+  const output = await run('mnist-sweep', '--trials', '3', '--images', '6400', '--epochs', '1');
+  t.match(output, /best of 3 trials: learning rate 0\.\d+, batch (32|64|128), dropout 0\.\d\d, with \d\d\.\d\d % of the validation images after 8192 images\n/);
+  t.match(output, /training it on 6,400 images with 2 workers/);
+  t.ok(Number(/test accuracy ([\d.]+) %/.exec(output)?.[1]) > 80, output);
 });
 
 t.test('a network that learns digits on two workers learns, and goes on from its checkpoint', async (t) => {

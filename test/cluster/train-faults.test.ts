@@ -1,9 +1,12 @@
 /** What ends a training, what does not, and what is said of it: bad loops, data that differ, damaged checkpoints, a full disk, no memory. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { manualSeed, nn, optim, zeros, type Tensor } from '@muster/tensor';
-import { DataLoader, streamedDataset, Trainer, type Rank, type TrainerOptions, type Training, type TrainingOptions } from '@muster/train';
+import { DataLoader, streamedDataset, DataParallelTrainer, type Rank, type TrainerOptions, type Training, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset, type Points } from '../support/points.js';
@@ -17,6 +20,7 @@ t.teardown(async () => {
   await cluster.stop();
   rmSync(root, { recursive: true, force: true });
 });
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const points = await pointsDataset();
 const fewer = await pointsDataset(40);
 
@@ -33,7 +37,7 @@ interface Plan {
 const model = (): nn.Module => new nn.Sequential(new nn.Linear(FEATURES, 16), new nn.ReLU(), new nn.Linear(16, CLASSES));
 
 /** Trains, and returns the steps that the last start made. */
-const train = async ({ ranks = 1, epochs = 2, trainer, options, loader, step }: Plan) => new Trainer(async (rank) => {
+const train = async ({ ranks = 1, epochs = 2, trainer, options, loader, step }: Plan) => new DataParallelTrainer(async (rank) => {
   manualSeed(1);
   const net = model();
   const training = await rank.train({ model: net, optimizer: new optim.AdamW(net.parameters(), { learningRate: 0.02 }), ...options?.(net) });
@@ -136,6 +140,22 @@ t.test('a full disk ends the training, and the checkpoint before stays', async (
   t.strictSame(readdirSync(storage), ['step-3'], 'and nothing of it is left');
   t.ok(existsSync('/dev/full'));
   t.strictSame((await train({ ranks: 2, trainer, options: () => ({ zero: 2 }) })).results, [9, 9], 'from there a training goes on');
+});
+
+t.test('Ctrl-C ends a training with its workers, and says how it goes on', async (t) => {
+  const storage = join(root, 'interrupted');
+  const { MUSTER_ADDRESS: _, ...env } = process.env;
+  const child = spawn(process.execPath, ['--import', 'tsx', 'examples/train-mnist.ts', '--images', '2560', '--epochs', '400', '--storage', storage], { cwd: ROOT, env: { ...env, MUSTER_HOME: join(root, 'home') }, stdio: ['ignore', 'ignore', 'pipe'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    const isFirst = !said.includes('step');
+    said += text;
+    if (isFirst && said.includes('step')) child.kill('SIGINT');
+  });
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null]; // its workers have its stderr, too
+  t.strictSame([code, signal], [null, 'SIGINT']);
+  t.match(said, new RegExp(`step \\d+ of 8,000 .*\ninterrupted: begun again, the training goes on from the last checkpoint in ${storage}\n$`));
 });
 
 /** Makes weights infinite in its fourth step. */

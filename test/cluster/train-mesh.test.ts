@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { context } from '@muster/core';
 import { GradScaler, linear, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
 import {
-  ColumnParallelLinear, copyToGroup, Trainer, dataset, HeadParallelAttention, PipelineParallel, RowParallelLinear, vocabParallelCrossEntropy, VocabParallelEmbedding, type Dataset, type MeshShape,
+  ColumnParallelLinear, copyToGroup, DataParallelTrainer, dataset, HeadParallelAttention, PipelineParallel, RowParallelLinear, vocabParallelCrossEntropy, VocabParallelEmbedding, type Dataset, type MeshShape,
   type Rank, type TrainerOptions, type TrainingOptions, type TrainingResult,
 } from '@muster/train';
 import t from 'tap';
@@ -91,7 +91,7 @@ interface Learned {
   readonly node: number;
 }
 
-const learn = (mesh: Partial<MeshShape>, { epochs = EPOCHS, options, before }: Plan = {}, trainer: Partial<TrainerOptions> = {}): Promise<TrainingResult<Learned>> => new Trainer<Learned>(async (rank) => {
+const learn = (mesh: Partial<MeshShape>, { epochs = EPOCHS, options, before }: Plan = {}, trainer: Partial<TrainerOptions> = {}): Promise<TrainingResult<Learned>> => new DataParallelTrainer<Learned>(async (rank) => {
   manualSeed(7);
   const group = rank.mesh.tensor;
   const embedding = new VocabParallelEmbedding(TOKENS, WIDTH, { group });
@@ -167,11 +167,11 @@ t.test('another mesh goes on where a training stopped', async (t) => {
     const model = new nn.Linear(2, 2);
     return rank.train({ model, optimizer: new optim.SGD(model.parameters(), { learningRate: 0.1 }) });
   };
-  await t.rejects(new Trainer(other, { mesh: { data: 2 }, cpus: 0.5, progress: false, storage }).fit(), { code: 'INVALID_ARGUMENT', message: /mesh pipeline 1 x data 1 x tensor 1.*weight.*mesh pipeline 1 x data 2 x tensor 1/ });
+  await t.rejects(new DataParallelTrainer(other, { mesh: { data: 2 }, cpus: 0.5, progress: false, storage }).fit(), { code: 'INVALID_ARGUMENT', message: /mesh pipeline 1 x data 1 x tensor 1.*weight.*mesh pipeline 1 x data 2 x tensor 1/ });
 });
 
 t.test('what no mesh can train is refused', async (t) => {
-  const plain = (mesh: Partial<MeshShape>, trainer: Partial<TrainerOptions> = {}): Trainer<void> => new Trainer(async (rank) => {
+  const plain = (mesh: Partial<MeshShape>, trainer: Partial<TrainerOptions> = {}): DataParallelTrainer<void> => new DataParallelTrainer(async (rank) => {
     const model = new nn.Linear(2, 2);
     await rank.train({ model, optimizer: new optim.SGD(model.parameters(), { learningRate: 0.1 }) });
   }, { mesh, cpus: 0.5, progress: false, ...trainer });

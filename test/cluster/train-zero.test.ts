@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { allocator, GradScaler, manualSeed, nn, optim, type Tensor } from '@muster/tensor';
-import { Trainer, Training, type Rank, type StepRecord, type TrainingOptions } from '@muster/train';
+import { DataParallelTrainer, Training, type Rank, type StepRecord, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
@@ -80,7 +80,7 @@ type Learnt = Readonly<Record<string, readonly Learned[]>>;
 
 /** Every variant without ZeRO, in its stage 1 and in its stage 2, at rank 0; ranks that do not agree fail. */
 async function learnAll(ranks: number): Promise<Learnt> {
-  const { results: [first] } = await new Trainer(async (rank) => {
+  const { results: [first] } = await new DataParallelTrainer(async (rank) => {
     const learnt: Record<string, Learned[]> = {};
     for (const [name, variant] of Object.entries(VARIANTS)) {
       learnt[name] = [];
@@ -132,7 +132,7 @@ t.test('other numbers of ranks learn what one does', async (t) => {
 t.test('a checkpoint in shards is gone on from by other ranks, with shards or without', async (t) => {
   const storage = join(root, 'shards');
   const train = async (ranks: number, epochs: number, zero: Zero): Promise<{ readonly weights: readonly number[]; readonly steps: number }> => {
-    const { results } = await new Trainer(async (rank) => {
+    const { results } = await new DataParallelTrainer(async (rank) => {
       manualSeed(1);
       const model = new Net();
       const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 0.002 }), ...(zero ? { zero } : {}) });

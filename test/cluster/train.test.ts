@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
-import { Trainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
+import { DataParallelTrainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
@@ -50,7 +50,7 @@ interface Learned {
 
 const weightsOf = (model: nn.Module): Record<string, number[]> => Object.fromEntries(Object.entries(model.stateDict()).map(([name, weights]) => [name, Array.from(weights.toTypedArray() as Float32Array)]));
 
-const trainerOf = ({ batchSize, epochs = 1, steps: stepsMax, options, before }: Plan, trainer: Partial<TrainerOptions>): Trainer<Learned> => new Trainer<Learned>(async (rank) => {
+const trainerOf = ({ batchSize, epochs = 1, steps: stepsMax, options, before }: Plan, trainer: Partial<TrainerOptions>): DataParallelTrainer<Learned> => new DataParallelTrainer<Learned>(async (rank) => {
   manualSeed(rank.rank); // other weights at each rank: those of rank 0 count
   const model = new Net();
   const loader = rank.loader(points, { batchSize, seed: 5 });
@@ -68,7 +68,7 @@ function distance(a: Record<string, number[]>, b: Record<string, number[]>): num
   return Math.max(...Object.entries(a).map(([name, weights]) => Math.max(...weights.map((weight, index) => Math.abs(weight - b[name]![index]!)))));
 }
 
-const learn = async (plan: Plan, trainer: Partial<TrainerOptions> = {}): Promise<Awaited<ReturnType<Trainer<Learned>['fit']>>> => trainerOf(plan, trainer).fit();
+const learn = async (plan: Plan, trainer: Partial<TrainerOptions> = {}): Promise<Awaited<ReturnType<DataParallelTrainer<Learned>['fit']>>> => trainerOf(plan, trainer).fit();
 
 const one = await learn({ batchSize: 16, epochs: 4 }, { ranks: 1 });
 
@@ -128,12 +128,12 @@ t.test('what cannot be trained ends at every rank, with the cause', async (t) =>
   await t.rejects(learn({ batchSize: 80, epochs: 1 }), { code: 'INVALID_ARGUMENT', message: /96 examples.*at least 160/ });
   await t.rejects(learn({ batchSize: 8, epochs: 1, options: (model, rank) => (rank.rank === 1 ? { model: new nn.Linear(FEATURES, 2) } : {}) }), { code: 'INVALID_ARGUMENT', message: /model of rank 1, with 2 tensors, beside that of rank 0 with 4/ });
   await t.rejects(learn({ batchSize: 8, epochs: 4, options: (model) => ({ optimizer: new optim.SGD(model.parameters(), { learningRate: 1e30 }) }) }), { code: 'TRAINING', message: /step \d+ of the training failed: its loss is/ });
-  const unused = new Trainer(async (rank) => {
+  const unused = new DataParallelTrainer(async (rank) => {
     const model = new Net();
     const training = await rank.train({ model, optimizer: new optim.SGD(model.parameters(), { learningRate: 0.1 }) });
     for await (const { columns } of training.batches(rank.loader(points, { batchSize: 8, seed: 1 }), { epochs: 1 })) await training.step(() => model.hidden.forward(tensor(columns.x).reshape(-1, FEATURES)).mean());
   }, { ranks: 2, cpus: 0.5, progress: false });
   await t.rejects(unused.fit(), { code: 'INVALID_ARGUMENT', message: /does not depend on output.weight, output.bias/ });
-  t.throws(() => new Trainer(async () => 1, { ranks: 0 }), { code: 'INVALID_ARGUMENT' });
-  t.throws(() => new Trainer(async () => 1, { ranks: 1, checkpoint: { everySteps: 5 } }), { code: 'INVALID_ARGUMENT', message: /storage/ });
+  t.throws(() => new DataParallelTrainer(async () => 1, { ranks: 0 }), { code: 'INVALID_ARGUMENT' });
+  t.throws(() => new DataParallelTrainer(async () => 1, { ranks: 1, checkpoint: { everySteps: 5 } }), { code: 'INVALID_ARGUMENT', message: /storage/ });
 });

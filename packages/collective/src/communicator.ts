@@ -131,6 +131,7 @@ class BlockingOnThread extends Calls<void> {
  */
 export class Communicator extends Calls<Promise<void>> {
   readonly #native: NativeCommunicator;
+  readonly #onClose: () => void;
   readonly id: string;
   readonly rank: number;
   readonly size: number;
@@ -139,10 +140,11 @@ export class Communicator extends Calls<Promise<void>> {
   readonly blocking: BlockingCalls;
 
   /** Use createCommunicator or collective. */
-  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }) {
+  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }, onClose = (): void => {}) {
     super();
     this.blocking = new BlockingOnThread(native, { id, rank, size, debug });
     this.#native = native;
+    this.#onClose = onClose;
     this.id = id;
     this.rank = rank;
     this.size = size;
@@ -182,6 +184,7 @@ export class Communicator extends Calls<Promise<void>> {
 
   /** Leaves: the last call of every rank. What is pending fails at all ranks. Closing twice is fine. */
   close(): void {
+    this.#onClose();
     this.#native.close();
   }
 

@@ -25,6 +25,8 @@ export interface CommunicatorOptions {
   readonly timeoutMs?: number;
   /** As {@link CollectiveOptions.interfaces} */
   readonly interfaces?: readonly string[];
+  /** As {@link CollectiveOptions.tls} */
+  readonly tls?: boolean;
   /** Has the message about ranks that make different calls name both places in users' code; costs about 20 us a call. False unless told otherwise. */
   readonly debug?: boolean;
 }
@@ -52,6 +54,11 @@ export interface CollectiveOptions {
    * counts. Default: the address by which the node talks to the head.
    */
   readonly interfaces?: readonly string[];
+  /**
+   * Whether connections between nodes are encrypted, with TLS 1.3 and keys made from the cluster's token; false unless told otherwise. The same at all
+   * ranks. Inside a node there are no connections.
+   */
+  readonly tls?: boolean;
   /** As {@link CommunicatorOptions.debug} */
   readonly debug?: boolean;
 }
@@ -60,14 +67,16 @@ export interface CollectiveOptions {
  * A communicator of ranks that have agreed on an id. Resolves when all of them are there.
  * @throws MusterError INVALID_ARGUMENT; CollectiveError when a rank does not come in time, comes twice or dies.
  */
-export async function createCommunicator({ id, rank, size, node, timeoutMs = TIMEOUT_MS, interfaces, debug = false }: CommunicatorOptions): Promise<Communicator> {
+export async function createCommunicator({ id, rank, size, node, timeoutMs = TIMEOUT_MS, interfaces, tls = false, debug = false }: CommunicatorOptions): Promise<Communicator> {
   if (typeof id !== 'string' || !ID.test(id)) throw invalid(`the communicator's id '${String(id)}'`, '1 to 128 letters, digits, dots, hyphens and underscores');
   if (!isIntegerIn(size, 1, SIZE_MAX)) throw invalid(`the size ${String(size)}`, `an integer from 1 to ${SIZE_MAX}`);
   if (!isIntegerIn(rank, 0, size - 1)) throw invalid(`the rank ${String(rank)}`, `an integer from 0 to ${size - 1}`);
+  if (typeof tls !== 'boolean') throw invalid(`tls: ${String(tls)}`, 'true or false');
   if (!isIntegerIn(timeoutMs, 1, TIMEOUT_MAX_MS)) throw invalid(`the timeoutMs ${String(timeoutMs)}`, 'an integer from 1 to 2^31 - 1');
   try {
-    const native = node === undefined ? NativeCommunicator.open(id, rank, size, timeoutMs) : meet({ id, rank, size, timeoutMs, node, interfaces });
-    return new Communicator(await native, { id, rank, size, debug });
+    if (node === undefined) return new Communicator(await NativeCommunicator.open(id, rank, size, timeoutMs), { id, rank, size, debug });
+    const { communicator, leave } = await meet({ id, rank, size, timeoutMs, node, interfaces, tls });
+    return new Communicator(communicator, { id, rank, size, debug }, leave);
   } catch (error) {
     throw userError(error, id);
   }
@@ -77,10 +86,10 @@ export async function createCommunicator({ id, rank, size, node, timeoutMs = TIM
  * The communicator of a gang's members, or of some of them, which all call this, on however many nodes they are. Once per name and start of the gang.
  * @throws as {@link createCommunicator}; MusterError INVALID_ARGUMENT outside of a gang, and of `ranks`.
  */
-export async function collective(gang: GangPlace | undefined, { name = 'default', ranks, timeoutMs, interfaces, debug }: CollectiveOptions = {}): Promise<Communicator> {
+export async function collective(gang: GangPlace | undefined, { name = 'default', ranks, timeoutMs, interfaces, tls, debug }: CollectiveOptions = {}): Promise<Communicator> {
   if (gang === undefined) throw invalid('the gang of a communicator', 'context().gang of a member: this code runs in none');
   const { rank, size } = ranks === undefined ? gang : placeAmong(ranks, gang);
-  const place = gang.nodeCount === 1 ? {} : { node: String(gang.nodeRank), interfaces };
+  const place = gang.nodeCount === 1 ? {} : { node: String(gang.nodeRank), interfaces, tls };
   return createCommunicator({ id: `${gang.gangId}.${gang.incarnation}.${name}`, rank, size, timeoutMs, debug, ...place });
 }
 

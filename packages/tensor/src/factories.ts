@@ -1,4 +1,5 @@
 /** Tensors from numbers, and back. */
+import { apply, currentTracer, type Operation } from './autograd/graph.js';
 import { DTYPES, isFloating, type Dtype } from './dtype.js';
 import { invalid, tensorError } from './failure.js';
 import { defaultGenerator, type Generator } from './random.js';
@@ -37,13 +38,20 @@ export function tensor(data: Nested<Scalar> | NumberArray, options: TensorOption
   const shape = options.shape ?? (ArrayBuffer.isView(data) ? [values.length] : nestedShape(data as Nested<Scalar>));
   checkShape('tensor', shape);
   if (sizeOf(shape) !== values.length) throw tensorError('tensor', [`${values.length} numbers`, `[${shape.join(', ')}]`], 'there must be as many numbers as the shape has elements, and arrays on one level of one length');
-  const own = typedDtype(data as NumberArray, values[0]);
+  const isInteger = options.dtype === 'i64' || options.dtype === 'i32';
+  const own = isInteger && isWhole(values) ? 'i64' : typedDtype(data as NumberArray, values[0]);
   const source = empty(shape, own);
   fillFrom(source, values);
   if (options.dtype === undefined || options.dtype === own) return ready(source, options);
   const converted = copyOf(source, options.dtype);
   source.dispose();
   return ready(converted, options);
+}
+
+/** Whether all are whole numbers: as i64 they are exact, and as f32 only up to 2^24. */
+function isWhole(values: ArrayLike<Scalar>): boolean {
+  for (let index = 0; index < values.length; index++) if (typeof values[index] === 'number' && !Number.isInteger(values[index])) return false;
+  return true;
 }
 
 function nestedShape(data: Nested<Scalar>): number[] {
@@ -80,22 +88,45 @@ export function fromMemory(memory: Tensor['storage']['memory'], shape: Shape, dt
   return result;
 }
 
+interface Full {
+  readonly shape: Shape;
+  readonly value: number;
+  readonly dtype: Dtype;
+}
+
+const FULL: Operation<Full> = { name: 'full', forward: (_, __, { shape, value, dtype }) => filled(shape, value, dtype), backward: () => [] };
+
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
   checkShape('full', shape);
-  return ready(filled(shape, value, options.dtype ?? 'f32'), options);
+  return ready(apply(FULL, [], { shape, value, dtype: options.dtype ?? 'f32' }), options);
 }
 
 export const zeros = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 0, options);
 export const ones = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 1, options);
+
+interface Range {
+  readonly from: number;
+  readonly step: number;
+  readonly count: number;
+  readonly dtype: Dtype;
+}
+
+const ARANGE: Operation<Range> = {
+  name: 'arange',
+  forward(_, __, { from, step, count, dtype }) {
+    const values = Array.from({ length: count }, (_value, index) => from + index * step);
+    return tensor([from, step].every(Number.isSafeInteger) ? values.map(BigInt) : values, { shape: [count], dtype });
+  },
+  backward: () => [],
+};
 
 /** 0 to `end` - 1, or `start` to below `end` in steps; i64 where all are whole numbers, else f32. */
 export function arange(start: number, end?: number, step = 1, options: TensorOptions = {}): Tensor {
   const [from, to] = end === undefined ? [0, start] : [start, end];
   if (step === 0 || ![from, to, step].every(Number.isFinite)) throw invalid(`a range from ${from} to ${to} in steps of ${step}`, 'finite, with a step that is not 0');
   const count = Math.max(0, Math.ceil((to - from) / step));
-  const isWhole = [from, to, step].every(Number.isSafeInteger);
-  const values = Array.from({ length: count }, (_, index) => from + index * step);
-  return tensor(isWhole ? values.map(BigInt) : values, { shape: [count], dtype: isWhole ? 'i64' : 'f32', ...options });
+  const { dtype = [from, to, step].every(Number.isSafeInteger) ? 'i64' : 'f32' } = options;
+  return ready(apply(ARANGE, [], { from, step, count, dtype }), options);
 }
 
 /** Ones on the diagonal. */
@@ -131,6 +162,7 @@ export function randint(low: number, high: number, shape: Shape, { generator = d
 /** The elements, copied: f16 and bf16 as f32, bool as Uint8Array. */
 export function toTypedArray(input: Tensor): Float32Array | Int32Array | BigInt64Array | Uint8Array {
   if (input.isDisposed) throw tensorError('toTypedArray', [input], 'it was disposed of');
+  currentTracer()?.read(input);
   const dense = denseOf(input, isFloating(input.dtype) ? 'f32' : input.dtype);
   const copy = dense.memory().slice() as Float32Array;
   if (dense !== input) dense.dispose();

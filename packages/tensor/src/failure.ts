@@ -1,4 +1,5 @@
 /** Errors of tensors: each names the operation, what it was given and the rule that this breaks, at the line that called it. */
+import { fileURLToPath } from 'node:url';
 import { makeError, MusterError } from '@muster/base';
 
 /** What an error says of a tensor. */
@@ -15,16 +16,35 @@ export function describe(tensor: Described): string {
 /** A TensorError. `rule` is what would be right. */
 export function tensorError(operation: string, operands: readonly (Described | string)[], rule: string): MusterError {
   const given = operands.map((operand) => (typeof operand === 'string' ? operand : describe(operand))).join(' and ');
-  return makeError('TENSOR', { operation, operands: given, rule });
+  return atCallersLine(makeError('TENSOR', { operation, operands: given, rule }));
 }
 
 /** For options that no call can have. */
 export function invalid(what: string, want: string): MusterError {
-  return makeError('INVALID_ARGUMENT', { what, want });
+  return atCallersLine(makeError('INVALID_ARGUMENT', { what, want }));
 }
 
 /** What the native kernels throw, as users see it. */
 export function nativeError(operation: string, error: unknown): Error {
   if (!(error instanceof RangeError)) return error as Error;
-  return makeError('TENSOR', { operation, operands: 'this', rule: error.message }, { cause: error });
+  return atCallersLine(makeError('TENSOR', { operation, operands: 'this', rule: error.message }, { cause: error }));
+}
+
+/** Where this package lies. Its frames say nothing to its callers; those of its tests are callers'. */
+const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
+const OWN_CALLERS = /\.test\.|test-support/;
+/** Enough to leave this package from anywhere within it: models of models are a few frames deep for each. */
+const FRAMES_MAX = 100;
+
+/** Has the error's stack begin where this package was called: what is wrong is there. */
+export function atCallersLine<E extends Error>(error: E): E {
+  const shown = Error.stackTraceLimit;
+  Error.stackTraceLimit = FRAMES_MAX;
+  Error.captureStackTrace(error);
+  Error.stackTraceLimit = shown;
+  const [message, ...frames] = error.stack!.split('\n    at ') as [string, ...string[]];
+  const isInside = (frame: string): boolean => (frame.includes(PACKAGE) && !OWN_CALLERS.test(frame)) || frame.endsWith('(<anonymous>)');  // or V8's, as Array.map
+  const first = frames.findIndex((frame) => !isInside(frame));
+  error.stack = [message, ...frames.slice(Math.max(first, 0), Math.max(first, 0) + shown)].join('\n    at ');
+  return error;
 }

@@ -4,8 +4,10 @@ import * as factories from './factories.js';
 import * as activations from './operations/activations.js';
 import * as arithmetic from './operations/arithmetic.js';
 import * as indexing from './operations/indexing.js';
+import * as logarithms from './operations/logarithms.js';
 import * as products from './operations/products.js';
 import * as reductions from './operations/reductions.js';
+import * as scattering from './operations/scatter.js';
 import * as views from './operations/views.js';
 import { tensorError } from './failure.js';
 import { Tensor, type GradientHook } from './tensor.js';
@@ -17,9 +19,11 @@ const METHODS = {
   neg: arithmetic.neg, exp: arithmetic.exp, log: arithmetic.log, sqrt: arithmetic.sqrt, abs: arithmetic.abs, tanh: arithmetic.tanh, sigmoid: arithmetic.sigmoid, to: arithmetic.to,
   contiguous: views.contiguous, clone: views.clone, detach: views.detach, reshape: views.reshape, flatten: views.flatten, permute: views.permute, transpose: views.transpose,
   expand: views.expand, squeeze: views.squeeze, unsqueeze: views.unsqueeze, slice: views.slice, narrow: views.narrow, select: views.select, split: views.split, chunk: views.chunk,
-  sum: reductions.sum, mean: reductions.mean, amax: reductions.amax, amin: reductions.amin, argmax: reductions.argmax, variance: reductions.variance, any: reductions.any,
+  sum: reductions.sum, mean: reductions.mean, amax: reductions.amax, amin: reductions.amin, argmax: reductions.argmax, argmin: reductions.argmin, variance: reductions.variance,
+  std: reductions.std, logsumexp: reductions.logsumexp, any: reductions.any, all: reductions.all,
   matmul: products.matmul, relu: activations.relu, gelu: activations.gelu, silu: activations.silu, softmax: activations.softmax, logSoftmax: activations.logSoftmax,
-  gather: indexing.gather, indexSelect: indexing.indexSelect, tril: indexing.tril,
+  log1p: logarithms.log1p, expm1: logarithms.expm1,
+  scatter: scattering.scatter, scatterAdd: scattering.scatterAdd, maskedSelect: scattering.maskedSelect, maskedFill: scattering.maskedFill, gather: indexing.gather, indexSelect: indexing.indexSelect, tril: indexing.tril, triu: indexing.triu,
   toTypedArray: factories.toTypedArray, toArray: factories.toArray, item: factories.item, backward, registerHook, onGradient, retainGrad, zeroGrad,
 } as const;
 

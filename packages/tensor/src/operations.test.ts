@@ -55,7 +55,7 @@ for (const call of Object.keys(CALLS)) {
 const STEP = 2 ** -7;
 
 /** Where a slope jumps, or there is none, a difference says nothing. */
-const HAS_JUMPS = new Set(['abs', 'relu', 'leakyRelu', 'maximum', 'minimum', 'clamp', 'amax', 'amin', 'maxPool2d', 'l1Loss', 'huberLoss', 'to']);
+const HAS_JUMPS = new Set(['abs', 'relu', 'leakyRelu', 'maximum', 'minimum', 'clamp', 'amax', 'amin', 'maxPool2d', 'l1Loss', 'huberLoss', 'smoothL1Loss', 'to', 'elu', 'selu', 'hardtanh', 'relu6', 'hardsigmoid', 'hardswish', 'prelu', 'binaryCrossEntropyEdge']);
 
 /** The sum of the result's products with fixed numbers: one number of which every input has a gradient. */
 function weighed(recorded: Case, inputs: readonly Tensor[], weights: Tensor): Tensor {

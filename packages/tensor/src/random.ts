@@ -101,6 +101,31 @@ export class Generator {
 /** What is used where no generator is named. */
 export let defaultGenerator = new Generator(0);
 
+/** Where the default sequence is, to go back there with {@link fromState}. */
+export interface RandomState {
+  readonly generator: Generator;
+  readonly position: number;
+  readonly stream: number;
+}
+
+export function randomState(): RandomState {
+  const { position, stream } = defaultGenerator;
+  return { generator: defaultGenerator, position, stream };
+}
+
+/** Runs `body` with the default sequence as it was then, and goes on where it is now. */
+export function fromState<T>({ generator, position, stream }: RandomState, body: () => T): T {
+  const [now, was] = [defaultGenerator, generator.position];
+  defaultGenerator = generator;
+  generator.position = position;
+  try {
+    return generator.inStream(stream - generator.stream, body);
+  } finally {
+    generator.position = was;
+    defaultGenerator = now;
+  }
+}
+
 /** Begins the default sequence of random numbers, as `torch.manual_seed`. Before it is called the seed is 0. */
 export function manualSeed(seed: number): Generator {
   defaultGenerator = new Generator(seed);

@@ -1,9 +1,6 @@
-/** Optimizers, schedules, models, autocast and the scaler of gradients step by step as PyTorch recorded them. */
+/** Optimizers, schedules, models and the scaler of gradients step by step as PyTorch recorded them. */
 import t from 'tap';
-import {
-  autocast, cat, clipGradsWithNorm, conv2d, crossEntropy, embedding, gelu, GradScaler, groupNorm, huberLoss, avgPool2d, binaryCrossEntropyWithLogits, klDivergence, l1Loss, layerNorm, linear, maxPool2d,
-  mseLoss, nllLoss, nn, ones, optim, scaledDotProductAttention, stack, tensor, tidy, type Dtype, type Tensor,
-} from './index.js';
+import { autocast, clipGradNorm, clipGradsWithNorm, clipGradValue, crossEntropy, GradScaler, nn, optim, tensor, tidy, zeros, type Tensor } from './index.js';
 import { difference, fixture, recordedTensor, type Recorded } from './test-support/recorded.js';
 
 interface Training {
@@ -11,6 +8,12 @@ interface Training {
   readonly schedules: Readonly<Record<string, readonly number[]>>;
   readonly scaler: readonly { readonly options: object; readonly steps: readonly ScalerStep[] }[];
   readonly modules: readonly ModuleRun[];
+  readonly clipping: { readonly gradients: readonly Recorded[]; readonly value: Clipped; readonly norm: Clipped };
+}
+
+interface Clipped {
+  readonly total: number | null;
+  readonly gradients: readonly Recorded[];
 }
 
 interface OptimizerStep {
@@ -96,6 +99,8 @@ t.test('schedules go as PyTorch\'s', async (t) => {
   const schedules: Readonly<Record<string, optim.Schedule>> = {
     stepLR: optim.stepLR(3, 0.5), multiStepLR: optim.multiStepLR([2, 7], 0.5), exponentialLR: optim.exponentialLR(0.9),
     linearLR: optim.linearLR(5, { start: 0.25 }), cosineAnnealingLR: optim.cosineAnnealingLR(11),
+    constantLR: optim.constantLR(4, 0.5), polynomialLR: optim.polynomialLR(8, 2), cosineAnnealingWarmRestarts: optim.cosineAnnealingWarmRestarts(3, { multiplier: 2 }), oneCycleLR: optim.oneCycleLR(12),
+    sequentialLR: optim.sequentialLR([optim.linearLR(4, { start: 0.25 }), optim.cosineAnnealingLR(8)], [4]),
   };
   for (const [name, rates] of Object.entries(TRAINING.schedules)) {
     const optimizer = new optim.SGD([nn.parameter(tensor([0]))], { learningRate: 0.5 });
@@ -105,6 +110,18 @@ t.test('schedules go as PyTorch\'s', async (t) => {
       scheduler.step();
     }
   }
+});
+
+t.test('gradients are clipped as PyTorch\'s, by value and by norm', async (t) => {
+  const { gradients, value, norm } = TRAINING.clipping;
+  const parameters = gradients.map(({ shape }) => nn.parameter(zeros(shape)));
+  for (const [name, clip, wanted] of [['value', clipGradValue, value], ['norm', clipGradNorm, norm]] as const) {
+    parameters.forEach((parameter, index) => { parameter.grad = recordedTensor(gradients[index]!); });
+    const total = clip(parameters, name === 'value' ? 0.75 : 1.5);
+    if (wanted.total !== null) t.ok(Math.abs(total! - wanted.total) < 1e-6 * wanted.total);
+    parameters.forEach((parameter, index) => t.equal(difference(parameter.grad!, wanted.gradients[index]!), null, `${name} of gradient ${index}`));
+  }
+  t.throws(() => clipGradValue(parameters, -1), { code: 'INVALID_ARGUMENT' });
 });
 
 for (const { options, steps } of TRAINING.scaler) {
@@ -124,26 +141,6 @@ for (const { options, steps } of TRAINING.scaler) {
     t.equal(scaler.skippedSteps, steps.filter(({ infinite }) => infinite).length);
   });
 }
-
-t.test('autocast computes in the dtypes that PyTorch does', async (t) => {
-  const classes = tensor([0, 1], { dtype: 'i64' });
-  const square = (dtype: Dtype, ...shape: number[]): Tensor => ones(shape.length === 0 ? [2] : shape, { dtype });
-  const calls: Readonly<Record<string, (first: Dtype, second: Dtype) => Tensor>> = {
-    matmul: (a, b) => square(a, 2, 2).matmul(square(b, 2, 2)), linear: (a, b) => linear(square(a, 2, 2), square(b, 2, 2)), conv2d: (a, b) => conv2d(square(a, 1, 1, 2, 2), square(b, 1, 1, 1, 1)),
-    scaledDotProductAttention: (a, b) => scaledDotProductAttention(square(a, 1, 2, 4, 4), square(b, 1, 2, 4, 4), square(b, 1, 2, 4, 4)),
-    cat: (a, b) => cat([square(a), square(b)]), stack: (a, b) => stack([square(a), square(b)]), add: (a, b) => square(a).add(square(b)), mul: (a, b) => square(a).mul(square(b)),
-    mseLoss: (a, b) => mseLoss(square(a), square(b)), l1Loss: (a, b) => l1Loss(square(a), square(b)), huberLoss: (a, b) => huberLoss(square(a), square(b)),
-    binaryCrossEntropyWithLogits: (a, b) => binaryCrossEntropyWithLogits(square(a), square(b)), klDivergence: (a, b) => klDivergence(square(a), square(b)),
-    crossEntropy: (a) => crossEntropy(square(a, 2, 2), classes), nllLoss: (a) => nllLoss(square(a, 2, 2), classes), softmax: (a) => square(a).softmax(0), logSoftmax: (a) => square(a).logSoftmax(0),
-    gelu: (a) => gelu(square(a)), relu: (a) => square(a).relu(), exp: (a) => square(a).exp(), sum: (a) => square(a).sum(), mean: (a) => square(a).mean(),
-    layerNorm: (a) => layerNorm(square(a, 2, 2), [2], { weight: ones([2]), bias: ones([2]) }), groupNorm: (a) => groupNorm(square(a, 2, 2, 2), 1, { weight: ones([2]), bias: ones([2]) }),
-    maxPool2d: (a) => maxPool2d(square(a, 1, 1, 2, 2), 2), avgPool2d: (a) => avgPool2d(square(a, 1, 1, 2, 2), 2), embedding: (a) => embedding(square(a, 2, 2), classes),
-  };
-  for (const recorded of fixture<readonly { name: string; lower: 'f16' | 'bf16'; first: Dtype; second: Dtype; result: Dtype }[]>('autocast')) {
-    const { dtype } = autocast(() => calls[recorded.name]!(recorded.first, recorded.second), { dtype: recorded.lower });
-    t.equal(dtype, recorded.result, `${recorded.name} of ${recorded.first} and ${recorded.second} under ${recorded.lower}`);
-  }
-});
 
 class Block extends nn.Module {
   readonly tokenEmbedding = new nn.Embedding(7, 8);

@@ -86,6 +86,7 @@ export abstract class GradientReducer implements Disposable {
   #ready(gradient: number): void {
     this.arrived(gradient);
     if (!this.reducesBatch) return;
+    if (this.#line.hasBegun(gradient)) throw invalidArgument(`the parameter ${this.parameters[gradient]![0]}, whose gradient grew after it had been reduced,`, 'used by one segment of checkpoint() only, or outside of them');
     const begun = this.#line.ready(gradient);
     while (this.#reductions.length < begun) {
       const reduction = this.reduce(this.#reductions.length);

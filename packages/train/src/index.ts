@@ -2,7 +2,9 @@
 export { collective } from '@muster/collective';
 export { dataset, streamedDataset, type ColumnArray, type Columns, type Dataset, type ReadExamples, type StreamOptions } from './data/dataset.js';
 export { DataLoader, type Batch, type LoaderOptions } from './data/data-loader.js';
-export { Trainer, type TrainerOptions, type TrainingResult } from './trainer.js';
+export { joinTraining, type JoinOptions } from './join-training.js';
+export type { CheckpointOptions } from './checkpoint-plan.js';
+export { DataParallelTrainer, type TrainerOptions, type TrainingResult } from './trainer.js';
 export type { Rank, RankFunction } from './rank.js';
 export type { MeshAxis, MeshPlace, MeshShape } from './machine/device-mesh.js';
 export { Mesh } from './parallel/mesh.js';

@@ -24,17 +24,17 @@ t.test('a line says how far a training is', async (t) => {
 });
 
 t.test('a terminal has a bar that is drawn over itself, with words in between', async (t) => {
-  const text = shown(60, (progress) => {
+  const text = shown(90, (progress) => {
     progress.records([record(1)]);
-    progress.records([record(1599, { isSkipped: true }), record(1600)]);
+    progress.records([record(1599, { isSkipped: true, examplesPerSecond: 100 }), record(1600, { examplesPerSecond: 300 })]);
     progress.say('all ranks start anew');
     progress.records([record(1601)]);
     progress.close();
   });
   const [first, second, third, end] = text.split('\r\x1b[2K').slice(1);
   t.match(first, /^─{20}\s+0 %  step 1 of/);
-  t.match(second, /^━{8}─{12}\s+40 %  step 1,600 of 4,000/);
-  t.ok([first!, second!].every((line) => line.length < 60), 'no line wraps');
+  t.match(second, /^━{8}─{12}\s+40 %  step 1,600 of 4,000  epoch 2  loss 0.07315  150 examples\/s/, 'as fast as the steps were together');
+  t.ok([first!, second!].every((line) => line.length < 90), 'no line wraps');
   t.equal(third, 'all ranks start anew\n');
   t.match(end, /step 1,601.*\n$/, 'the last stays');
 });

@@ -64,7 +64,8 @@ export class TrainingProgress {
     this.#skipped += records.filter(({ isSkipped }) => isSkipped).length;
     const paceMs = (nowMs - this.#lastMs) / records.length;
     if (this.#last !== null) this.#msPerStep = this.#msPerStep === null ? paceMs : this.#msPerStep + PACE_SHARE * (paceMs - this.#msPerStep); // the first began with the workers
-    this.#last = records.at(-1)!;
+    const examplesPerSecond = records.length / records.reduce((sum, record) => sum + 1 / record.examplesPerSecond, 0); // of all: steps have as many examples
+    this.#last = { ...records.at(-1)!, examplesPerSecond };
     this.#lastMs = nowMs;
     this.#isShown = false;
     if (this.#stream.isTTY || nowMs - this.#shownMs >= LINE_INTERVAL_MS) this.#show();

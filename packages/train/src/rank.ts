@@ -39,12 +39,50 @@ export interface RankOptions {
   readonly checkpoints: { readonly path: string; readonly everySteps: number; readonly keep: number } | null;
   /** That native kernels of one rank use. */
   readonly threads: number;
+  /** Tells the trainings of one start of a gang apart. */
+  readonly name: string;
 }
 
 /** What happened on rank 0 since it was last asked. */
 export interface RankNews {
   readonly records: readonly StepRecord[];
   readonly warnings: readonly string[];
+}
+
+/** Who hears of a training on one rank. */
+export interface RankListener {
+  /** Called after every step; numbers are means over the ranks. */
+  readonly report: (record: StepRecord) => void;
+  /** Reported steps that nobody knows of yet: a checkpoint keeps them. */
+  readonly unfetched: () => readonly StepRecord[];
+  /** Something that a person should read. */
+  readonly warn: (text: string) => void;
+}
+
+/** Trains on this member of a gang, from the last checkpoint to the end. When it fails here it fails at every rank. @throws what the function throws */
+export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoints, threads, name }: RankOptions, listener: RankListener): Promise<R> {
+  const gang = context().gang!;
+  setThreads(threads);
+  const mesh = await Mesh.open(gang, shape, name);
+  const place: TrainingPlace = { ...listener, mesh, checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) } };
+  let training: Training | null = null;
+  const rank: Rank = {
+    rank: gang.rank, size: gang.size, incarnation: gang.incarnation, mesh, communicator: mesh.world,
+    loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: mesh.place.data, ranks: mesh.shape.data }),
+    train: async (options) => {
+      if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
+      return (training = await Training.begin(options, place));
+    },
+  };
+  try {
+    return await work(rank);
+  } catch (error) {
+    mesh.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);
+    throw error;
+  } finally {
+    (training as Training | null)?.[Symbol.dispose]();
+    mesh.close();
+  }
 }
 
 /** A member of a trainer's gang. */
@@ -59,29 +97,17 @@ export class RankActor<R> {
     this.#options = options;
   }
 
-  /** Trains from the last checkpoint to the end. When it fails here it fails at every rank. */
-  async run(): Promise<R> {
-    const gang = context().gang!;
-    setThreads(this.#options.threads);
-    const mesh = await Mesh.open(gang, this.#options.mesh);
-    let training: Training | null = null;
-    const rank: Rank = {
-      rank: gang.rank, size: gang.size, incarnation: gang.incarnation, mesh, communicator: mesh.world,
-      loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: mesh.place.data, ranks: mesh.shape.data }),
-      train: async (options) => {
-        if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
-        return (training = await Training.begin(options, this.#place(mesh)));
+  run(): Promise<R> {
+    const isFirst = context().gang!.rank === 0;
+    return runRank(this.#work, this.#options, {
+      report: (record) => {
+        if (!isFirst) return;
+        if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
+        this.#records.push(record);
       },
-    };
-    try {
-      return await this.#work(rank);
-    } catch (error) {
-      mesh.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);
-      throw error;
-    } finally {
-      (training as Training | null)?.[Symbol.dispose]();
-      mesh.close();
-    }
+      unfetched: () => this.#records,
+      warn: (text) => this.#warnings.push(text),
+    });
   }
 
   news(): RankNews {
@@ -89,20 +115,5 @@ export class RankActor<R> {
     this.#records = [];
     this.#warnings = [];
     return news;
-  }
-
-  #place(mesh: Mesh): TrainingPlace {
-    const { checkpoints } = this.#options;
-    return {
-      mesh,
-      checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) },
-      report: (record) => {
-        if (mesh.world.rank !== 0) return;
-        if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
-        this.#records.push(record);
-      },
-      unfetched: () => this.#records,
-      warn: (text) => this.#warnings.push(text),
-    };
   }
 }

@@ -1,7 +1,8 @@
-/** What stage 2 of ZeRO holds while a backward pass is under way. */
+/** What reducers of gradients hold, and refuse, while a backward pass is under way. */
 import { createCommunicator } from '@muster/collective';
-import { allocator, nn, ones, optim, tidy } from '@muster/tensor';
+import { allocator, checkpoint, nn, ones, optim, tidy } from '@muster/tensor';
 import t from 'tap';
+import { GradientAverager } from './gradient-reducer.js';
 import { ShardedStep } from './sharded-step.js';
 
 const WIDTH = 256;
@@ -25,4 +26,16 @@ t.test('gradients are let go of while the backward pass goes on', async (t) => {
   }
   t.ok(optimizer.parameters.every(({ grad }) => grad !== null));
   t.throws(() => { optimizer.step(); optimizer.replaceParameters((parameter) => parameter); }, { code: 'INVALID_ARGUMENT', message: /has stepped/ });
+});
+
+t.test('a gradient that grows after it was reduced is refused, and not lost', async (t) => {
+  using communicator = await createCommunicator({ id: `grows-${process.pid}`, rank: 0, size: 1 });
+  const layer = new nn.Linear(4, 4);
+  using reducer = new GradientAverager(layer.namedParameters(), communicator);
+  const input = nn.parameter(ones([2, 4]));
+  const segment = (x: typeof input): typeof input => checkpoint((each) => layer.forward(each), x);
+  reducer.beginBatch({ isFirst: true, isLast: true });
+  tidy(() => segment(input).sum().backward());
+  await reducer.endBatch();
+  t.throws(() => tidy(() => segment(segment(input)).sum().backward()), { code: 'INVALID_ARGUMENT', message: /the parameter (weight|bias), whose gradient grew after it had been reduced/ });
 });

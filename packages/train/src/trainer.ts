@@ -1,28 +1,15 @@
 /** A training from the driver's side: the gang, its restarts, and what is heard of it. */
 import { gang, get, kill, MusterError, type GangHandle, type GangOptions } from '@muster/core';
-import { resolve } from 'node:path';
-import { invalidArgument } from './failure.js';
+import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
 import { meshSize, type MeshShape } from './machine/device-mesh.js';
-import { meshShape } from './parallel/mesh.js';
+import { shapeOf, type MeshOptions } from './parallel/mesh.js';
 import { TrainingProgress } from './progress.js';
 import { RankActor, type RankFunction, type RankOptions } from './rank.js';
 import type { StepRecord } from './training.js';
 
 const NEWS_INTERVAL_MS = 250;
-const CHECKPOINTS_KEPT = 2;
 
-export interface TrainerOptions extends Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
-  /** How many workers train together, each with a replica of the model; those of `mesh`, if that is told. */
-  readonly ranks?: number;
-  /**
-   * How the workers share the work: how many replicas of the model there are along `data`, how many stages a replica has along `pipeline`, and how many parts a
-   * layer has along `tensor`; 1 each unless told otherwise. Parts of layers are neighbours, and so share a node where that goes.
-   */
-  readonly mesh?: Partial<MeshShape>;
-  /** The folder of the checkpoints, which every rank must reach under this path; a training that is begun again goes on from the last one there. None: a restart begins anew. */
-  readonly storage?: string;
-  /** When one is written, and how many are kept: 2 unless told otherwise. Default: after every 100th step. */
-  readonly checkpoint?: { readonly everySteps: number; readonly keep?: number };
+export interface TrainerOptions extends MeshOptions, CheckpointOptions, Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
   /** Threads that one rank computes with; its cpus, at least one, unless told otherwise. */
   readonly threads?: number;
   /** False: nothing is shown. Default: a line in the terminal. */
@@ -46,7 +33,7 @@ export interface TrainingResult<R> {
  * {@link ColumnParallelLinear} and {@link PipelineParallel}.
  *
  * @example
- * const trainer = new Trainer(async (rank) => {
+ * const trainer = new DataParallelTrainer(async (rank) => {
  *   const model = new Net();
  *   const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters()) });
  *   const loader = rank.loader(digits, { batchSize: 64, seed: 1 });
@@ -55,16 +42,16 @@ export interface TrainingResult<R> {
  * }, { ranks: 2, storage: './runs/digits' });
  * const { results } = await trainer.fit();
  */
-export class Trainer<R> {
+export class DataParallelTrainer<R> {
   readonly #work: RankFunction<R>;
   readonly #options: TrainerOptions;
+  readonly #mesh: MeshShape;
+  readonly #checkpoints: RankOptions['checkpoints'];
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(work: RankFunction<R>, options: TrainerOptions) {
-    const { checkpoint: { everySteps = 1, keep = 1 } = {}, storage, checkpoint } = options;
-    shapeOf(options);
-    if (!Number.isInteger(everySteps) || everySteps < 1 || !Number.isInteger(keep) || keep < 1) throw invalidArgument('checkpoint', 'everySteps and keep of one or more');
-    if (checkpoint && storage === undefined) throw invalidArgument('checkpoint without storage', 'with the folder that checkpoints go to');
+    this.#mesh = shapeOf(options);
+    this.#checkpoints = checkpointPlan(options);
     this.#work = work;
     this.#options = options;
   }
@@ -74,18 +61,14 @@ export class Trainer<R> {
    * @throws what the function throws at a rank; UnschedulableError, GangDiedError, CollectiveError; MusterError TRAINING, STORAGE
    */
   async fit(): Promise<TrainingResult<R>> {
-    const { storage, checkpoint, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
-    const mesh = shapeOf(this.#options);
-    const options: RankOptions = {
-      mesh,
-      checkpoints: storage === undefined ? null : { path: resolve(storage), everySteps: checkpoint?.everySteps ?? 100, keep: checkpoint?.keep ?? CHECKPOINTS_KEPT },
-      threads: threads ?? Math.max(1, Math.floor(cpus)),
-    };
+    const { threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
+    const options: RankOptions = { mesh: this.#mesh, checkpoints: this.#checkpoints, threads: threads ?? Math.max(1, Math.floor(cpus)), name: 'train' };
     const { gpus, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
     const members = await gang(RankActor<R>, {
-      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: meshSize(mesh), maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
+      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: meshSize(this.#mesh), maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
     } as GangOptions).create(this.#work as never, options);
     const view = progress ? new TrainingProgress() : null;
+    using _ = view && tellsOfInterrupt(view, options.checkpoints?.path ?? null);
     try {
       return await runToTheEnd(members as unknown as Members<R>, view);
     } finally {
@@ -95,11 +78,16 @@ export class Trainer<R> {
   }
 }
 
-/** @throws MusterError INVALID_ARGUMENT */
-function shapeOf({ ranks, mesh }: TrainerOptions): MeshShape {
-  if (ranks !== undefined && mesh !== undefined) throw invalidArgument('a training of ranks and a mesh', 'of one of them: ranks is short for mesh: { data: ranks }');
-  if (mesh === undefined && (!Number.isInteger(ranks) || ranks! < 1)) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
-  return meshShape(mesh ?? { data: ranks! });
+/** Has Ctrl-C leave a whole line behind, and what is to be done next. Then the process ends as it would have, and its cluster, or its job, with it. */
+function tellsOfInterrupt(view: TrainingProgress, storage: string | null): Disposable {
+  const interrupted = (): void => {
+    process.off('SIGINT', interrupted);
+    view.close();
+    view.say(storage === null ? 'interrupted' : `interrupted: begun again, the training goes on from the last checkpoint in ${storage}`);
+    if (process.listenerCount('SIGINT') === 0) process.kill(process.pid, 'SIGINT');
+  };
+  process.on('SIGINT', interrupted);
+  return { [Symbol.dispose]: () => void process.off('SIGINT', interrupted) };
 }
 
 type Members<R> = GangHandle<RankActor<R>>;

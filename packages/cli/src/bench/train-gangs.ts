@@ -1,7 +1,7 @@
 /** Trainings on gangs: what a second rank on a second core brings, and what it costs when one is killed. */
 import { context, init, shutdown } from '@muster/core';
 import { manualSeed, optim } from '@muster/tensor';
-import { Mesh, Trainer, Training } from '@muster/train';
+import { Mesh, DataParallelTrainer, Training } from '@muster/train';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ export async function runGangBench(report: (record: BenchRecord) => void): Promi
 
 /** The time of a step of one rank alone to that of a step of two, each with a batch of its own: the median of rounds in which the two take turns. */
 async function scalingEfficiency(name: ModelName): Promise<number> {
-  const trainer = new Trainer(async (rank) => {
+  const trainer = new DataParallelTrainer(async (rank) => {
     using mesh = await Mesh.open({ ...context().gang!, gangId: `alone-${process.pid}`, rank: 0, size: 1, nodeCount: 1 }, { pipeline: 1, data: 1, tensor: 1 });
     const alone = rank.rank === 0 ? await stepper(name, mesh) : null;
     const together = await stepper(name, rank.mesh);
@@ -67,7 +67,7 @@ async function lostToKill(): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'muster-bench-train-'));
   const file = join(folder, 'killed-ms');
   try {
-    const trainer = new Trainer(async (rank) => {
+    const trainer = new DataParallelTrainer(async (rank) => {
       manualSeed(1);
       const model = WORKLOADS.mlp.make();
       const given = WORKLOADS.mlp.batch();

@@ -124,6 +124,7 @@ function passThrough(node: GraphNode, whole: Tensor, gradients: Gradients): read
  * @throws TensorError
  */
 export function backward(root: Tensor, gradient?: Tensor, { retainGraph = false }: BackwardOptions = {}): void {
+  if (root.isDisposed) throw tensorError('backward', [root], 'it was disposed of, by itself or with its scope');
   if (!root.requiresGrad) throw tensorError('backward', [root], 'nothing that it was computed from requires a gradient');
   if (gradient === undefined && root.size !== 1) throw tensorError('backward', [root], 'only of one number the gradient may be left out: pass one, or take mean() or sum() first');
   if (gradient !== undefined && !isSameShape(gradient.shape, root.shape)) throw tensorError('backward', [root, gradient], 'the gradient must have the shape of what it is the gradient of');

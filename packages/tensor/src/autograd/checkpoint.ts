@@ -1,21 +1,14 @@
 /** Gradient checkpointing: activations are computed a second time instead of being kept. Source: Chen et al. 2016; torch.utils.checkpoint. */
 import { autocastState, setAutocastState } from '../amp/policy.js';
-import { defaultGenerator } from '../random.js';
+import { fromState, randomState, type RandomState } from '../random.js';
 import { tidy } from '../scope.js';
 import { viewOf, type Tensor } from '../tensor.js';
 import { backward } from './backward.js';
-import { apply, enableGrad, type Operation } from './graph.js';
+import { apply, enableGrad, isGradEnabled, type Operation } from './graph.js';
 
 type Segment = (...inputs: Tensor[]) => Tensor;
 
-interface Checkpointed {
-  readonly segment: Segment;
-  /** Where the default generator was. */
-  readonly random: Readonly<Pick<typeof defaultGenerator, 'position' | 'stream'>>;
-  readonly cast: ReturnType<typeof autocastState>;
-}
-
-const checkpointed: Operation<Checkpointed> = {
+const checkpointed: Operation<{ readonly segment: Segment; readonly random: RandomState; readonly cast: ReturnType<typeof autocastState> }> = {
   name: 'checkpoint',
   forward(context, inputs, { segment }) {
     context.save(...inputs);
@@ -24,13 +17,10 @@ const checkpointed: Operation<Checkpointed> = {
   },
   backward({ saved, wants }, gradient, { segment, random, cast }) {
     const inputs = saved.map((input, index) => detached(input, wants[index]!));  // their gradients outlive the computation
-    const before = defaultGenerator.position;
     const castBefore = setAutocastState(cast);
-    defaultGenerator.position = random.position;
     try {
-      tidy(() => defaultGenerator.inStream(random.stream - defaultGenerator.stream, () => backward(enableGrad(() => segment(...inputs)), gradient)));
+      tidy(() => backward(enableGrad(() => fromState(random, () => segment(...inputs))), gradient));
     } finally {
-      defaultGenerator.position = before;
       setAutocastState(castBefore);
     }
     return inputs.map((input) => input.grad);
@@ -50,5 +40,6 @@ function detached(tensor: Tensor, wantsGradient: boolean): Tensor {
  * @example const x = checkpoint((x) => block.forward(x), input);
  */
 export function checkpoint(segment: Segment, ...inputs: Tensor[]): Tensor {
-  return apply(checkpointed, inputs, { segment, random: { position: defaultGenerator.position, stream: defaultGenerator.stream }, cast: autocastState() });
+  if (!isGradEnabled()) return segment(...inputs);  // nothing would be kept
+  return apply(checkpointed, inputs, { segment, random: randomState(), cast: autocastState() });
 }

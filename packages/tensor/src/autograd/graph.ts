@@ -54,6 +54,31 @@ const NOT_RECORDED: Context = { records: false, wants: [], save() {}, saveOwn(..
 let lastNumber = 0;
 let isRecording = true;
 
+/** Sees what is applied, recorded for a backward pass or not: what a model is exported with. */
+export interface Tracer {
+  applied(operation: string, inputs: readonly Tensor[], attributes: unknown, result: Tensor): void;
+  /** The program looks at the numbers of a tensor, and may go on as they say. */
+  read(tensor: Tensor): void;
+}
+
+let tracer: Tracer | null = null;
+
+/** Who is watching, if anybody. */
+export function currentTracer(): Tracer | null {
+  return tracer;
+}
+
+/** Has it see what `body` applies. */
+export function withTracer<T>(next: Tracer, body: () => T): T {
+  const before = tracer;
+  tracer = next;
+  try {
+    return body();
+  } finally {
+    tracer = before;
+  }
+}
+
 /** One operation that was done. */
 export class GraphNode implements Context, SavedContext {
   readonly number = ++lastNumber;
@@ -118,10 +143,10 @@ export function apply<Attributes>(operation: Operation<Attributes>, given: reado
   const before = isRecording;
   isRecording = false;
   try {
-    if (!records) return operation.forward(NOT_RECORDED, inputs, attributes);
-    const node = new GraphNode(operation as Operation<unknown>, inputs, attributes);
-    const result = operation.forward(node, inputs, attributes);
+    const node = records ? new GraphNode(operation as Operation<unknown>, inputs, attributes) : null;
+    const result = operation.forward(node ?? NOT_RECORDED, inputs, attributes);
     result.node = node;
+    tracer?.applied(operation.name, inputs, attributes, result);
     return result;
   } finally {
     isRecording = before;

@@ -2,7 +2,9 @@
  * Memory for tensors. Fresh memory costs more than most operations (the kernel has to supply and clear its pages), so blocks that come back are kept by
  * size and handed out again. What nobody gives back is the collector's, as any ArrayBuffer.
  */
+import { totalmem } from 'node:os';
 import { makeError } from '@muster/base';
+import { atCallersLine } from '../failure.js';
 
 /** Smaller blocks share a size: a cache line. */
 const BLOCK_MIN_BYTES = 64;
@@ -15,9 +17,9 @@ export const CACHED_BYTES_MAX = 2 ** 30;
 
 /** What an allocator has given out and kept. */
 export interface MemoryStatistics {
-  /** Given out and not given back, whole blocks: as torch.cuda.memory_allocated. What the collector ended without dispose() counts on. */
+  /** Given out, and neither given back nor collected. */
   readonly usedBytes: number;
-  /** The most that was used at a time since the start, or since {@link Allocator.resetPeak}. */
+  /** The most that it ever was, or since {@link Allocator.resetPeak}. */
   readonly peakBytes: number;
   /** Kept for later. */
   readonly cachedBytes: number;
@@ -26,13 +28,31 @@ export interface MemoryStatistics {
   readonly freshBlocks: number;
 }
 
+/** What the machine has, or the part of it that this process may use. */
+function machineBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+}
+
 export class Allocator {
   readonly #free = new Map<number, ArrayBuffer[]>();
+  /** Blocks that went with a tensor which nobody disposed of are not used any more. */
+  readonly #collected = new FinalizationRegistry<number>((blockBytes) => { this.#usedBytes -= blockBytes; });
+  #limitBytes: number | null = null;
   #usedBytes = 0;
   #peakBytes = 0;
   #cachedBytes = 0;
   #reusedBlocks = 0;
   #freshBlocks = 0;
+
+  /** The most bytes that may be used: what the machine has, until it is set. Beyond it the kernel would end the process, without a word. */
+  get limitBytes(): number {
+    return this.#limitBytes ??= machineBytes();
+  }
+
+  set limitBytes(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
 
   /** A block of at least so many bytes, aligned for every dtype, holding anything. @throws OutOfMemoryError */
   allocate(sizeBytes: number): ArrayBuffer {
@@ -41,25 +61,20 @@ export class Allocator {
     if (block !== undefined) {
       this.#cachedBytes -= blockBytes;
       this.#reusedBlocks++;
-      return this.#use(block);
     }
-    this.#freshBlocks++;
-    try {
-      return this.#use(new ArrayBuffer(blockBytes));
-    } catch {
-      this.clear();  // what is kept may be what is lacking
-    }
-    try {
-      return this.#use(new ArrayBuffer(blockBytes));
-    } catch (cause) {
-      throw makeError('OUT_OF_MEMORY', { size: `${blockBytes} bytes`, used: `the process uses ${process.memoryUsage().arrayBuffers} bytes of buffers` }, { cause });
-    }
+    const given = block ?? this.#fresh(blockBytes, sizeBytes);
+    this.#usedBytes += blockBytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#usedBytes);
+    return given;
   }
 
   /** Takes a block back that nobody uses any more. */
   release(block: ArrayBuffer): void {
     this.#usedBytes -= block.byteLength;
-    if (this.#cachedBytes + block.byteLength > CACHED_BYTES_MAX) return;
+    if (this.#cachedBytes + block.byteLength > CACHED_BYTES_MAX) {
+      this.#collected.unregister(block);
+      return;
+    }
     this.#cachedBytes += block.byteLength;
     const blocks = this.#free.get(block.byteLength);
     if (blocks === undefined) this.#free.set(block.byteLength, [block]);
@@ -68,23 +83,46 @@ export class Allocator {
 
   /** Gives all that is kept to the collector. */
   clear(): void {
+    for (const blocks of this.#free.values()) for (const block of blocks) this.#collected.unregister(block);
     this.#free.clear();
     this.#cachedBytes = 0;
+  }
+
+  /** Has the peak begin at what is used now. */
+  resetPeak(): void {
+    this.#peakBytes = this.#usedBytes;
+  }
+
+  #fresh(blockBytes: number, sizeBytes: number): ArrayBuffer {
+    if (this.#usedBytes + this.#cachedBytes + blockBytes > this.limitBytes) this.clear();  // what is kept may be what is lacking
+    if (this.#usedBytes + blockBytes > this.limitBytes) throw this.#lacking(sizeBytes);
+    this.#freshBlocks++;
+    const block = tryAllocate(blockBytes) ?? this.#retried(blockBytes);
+    if (block === null) throw this.#lacking(sizeBytes);
+    this.#collected.register(block, blockBytes, block);
+    return block;
+  }
+
+  #retried(blockBytes: number): ArrayBuffer | null {
+    this.clear();
+    return tryAllocate(blockBytes);
+  }
+
+  #lacking(sizeBytes: number): Error {
+    return atCallersLine(makeError('OUT_OF_MEMORY', { size: `${sizeBytes} bytes`, used: `tensors hold ${this.#usedBytes} of ${this.limitBytes} bytes` }));
   }
 
   statistics(): MemoryStatistics {
     return { usedBytes: this.#usedBytes, peakBytes: this.#peakBytes, cachedBytes: this.#cachedBytes, reusedBlocks: this.#reusedBlocks, freshBlocks: this.#freshBlocks };
   }
+}
 
-  /** Begins to measure the peak anew, as torch.cuda.reset_peak_memory_stats. */
-  resetPeak(): void {
-    this.#peakBytes = this.#usedBytes;
-  }
-
-  #use(block: ArrayBuffer): ArrayBuffer {
-    this.#usedBytes += block.byteLength;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#usedBytes);
-    return block;
+/** Null where the machine has none. */
+function tryAllocate(blockBytes: number): ArrayBuffer | null {
+  try {
+    return new ArrayBuffer(blockBytes);
+  } catch {
+    return null;
   }
 }
 

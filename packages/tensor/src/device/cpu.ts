@@ -25,6 +25,16 @@ export function setThreads(wanted: number): void {
   threads = wanted;
 }
 
+/**
+ * How many bytes the tensors of this thread may hold together, from now on; at the start, as many as the machine has. More is an OutOfMemoryError. What is held now
+ * says `allocator.statistics()`.
+ * @throws MusterError INVALID_ARGUMENT
+ */
+export function setMemoryLimit(limitBytes: number): void {
+  if (!(limitBytes > 0)) throw invalid(`a memory limit of ${limitBytes} bytes`, 'above 0');
+  allocator.limitBytes = limitBytes;
+}
+
 /** What {@link setThreads} set: for kernels that are called elsewhere. */
 export function threadCount(): number {
   return threads;

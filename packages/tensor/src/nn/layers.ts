@@ -1,9 +1,9 @@
 /** The layers, with PyTorch's names, defaults and initial weights. */
-import { invalid } from '../failure.js';
+import { invalid, tensorError } from '../failure.js';
 import { noGrad } from '../autograd/graph.js';
-import * as activations from '../operations/activations.js';
-import { add, mul, sigmoid, tanh } from '../operations/arithmetic.js';
-import { avgPool2d, conv2d, maxPool2d, type ConvolutionOptions, type Pair, type PoolOptions } from '../operations/convolution.js';
+import { dropout } from '../operations/activations.js';
+import { add, mul } from '../operations/arithmetic.js';
+import { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, type AveragePoolOptions, type ConvolutionOptions, type MaxPoolOptions, type Pair } from '../operations/convolution.js';
 import { embedding } from '../operations/indexing.js';
 import { batchNorm, groupNorm, layerNorm } from '../operations/normalization.js';
 import { linear } from '../operations/products.js';
@@ -117,7 +117,7 @@ export class GroupNorm extends Module {
 }
 
 /** Normalises by the batch in training, and by what it learned of batches in use. */
-export class BatchNorm2d extends Module {
+abstract class BatchNorm extends Module {
   readonly weight: Tensor | null;
   readonly bias: Tensor | null;
   readonly runningMean: Tensor;
@@ -129,7 +129,7 @@ export class BatchNorm2d extends Module {
 
   constructor(channels: number, { epsilon = 1e-5, affine = true, momentum = 0.1 }: NormOptions & { readonly momentum?: number } = {}) {
     super();
-    checkCounts('BatchNorm2d', { channels });
+    checkCounts(this.constructor.name, { channels });
     this.#epsilon = epsilon;
     this.#momentum = momentum;
     this.weight = affine ? constantParameter([channels], 1) : null;
@@ -139,7 +139,11 @@ export class BatchNorm2d extends Module {
     this.numBatchesTracked = buffer([], 0, 'i64');
   }
 
+  /** Throws for what has another rank. */
+  protected abstract checkRank(input: Tensor): void;
+
   forward(input: Tensor): Tensor {
+    this.checkRank(input);
     const options = { weight: this.weight, bias: this.bias, epsilon: this.#epsilon };
     if (!this.training) return batchNorm(input, { ...options, running: { mean: this.runningMean, variance: this.runningVar } });
     const seen = { mean: filled(this.runningMean.shape, 0, 'f32'), variance: filled(this.runningVar.shape, 0, 'f32') };
@@ -161,6 +165,20 @@ export class BatchNorm2d extends Module {
   }
 }
 
+/** Of [examples, channels] or [examples, channels, length]. */
+export class BatchNorm1d extends BatchNorm {
+  protected checkRank(input: Tensor): void {
+    if (input.rank !== 2 && input.rank !== 3) throw tensorError('BatchNorm1d', [input], 'it takes [examples, channels] or [examples, channels, length]');
+  }
+}
+
+/** Of images [examples, channels, height, width]. */
+export class BatchNorm2d extends BatchNorm {
+  protected checkRank(input: Tensor): void {
+    if (input.rank !== 4) throw tensorError('BatchNorm2d', [input], 'it takes [examples, channels, height, width]');
+  }
+}
+
 export class Dropout extends Module {
   readonly #probability: number;
 
@@ -170,31 +188,45 @@ export class Dropout extends Module {
   }
 
   forward(input: Tensor): Tensor {
-    return activations.dropout(input, { probability: this.#probability, training: this.training });
+    return dropout(input, { probability: this.#probability, training: this.training });
   }
 }
 
 /** Windows of an image, each of which becomes one number. */
-abstract class Pool2d extends Module {
+abstract class Pool2d<Options> extends Module {
   protected readonly kernelSize: Pair;
-  protected readonly options: PoolOptions;
+  protected readonly options: Options | undefined;
 
-  constructor(kernelSize: Pair, options: PoolOptions = {}) {
+  constructor(kernelSize: Pair, options?: Options) {
     super();
     this.kernelSize = kernelSize;
     this.options = options;
   }
 }
 
-export class MaxPool2d extends Pool2d {
+export class MaxPool2d extends Pool2d<MaxPoolOptions> {
   forward(input: Tensor): Tensor {
     return maxPool2d(input, this.kernelSize, this.options);
   }
 }
 
-export class AvgPool2d extends Pool2d {
+export class AvgPool2d extends Pool2d<AveragePoolOptions> {
   forward(input: Tensor): Tensor {
     return avgPool2d(input, this.kernelSize, this.options);
+  }
+}
+
+/** Windows that are cut so that each image becomes one of `outputSize`. */
+export class AdaptiveAvgPool2d extends Module {
+  readonly #outputSize: Pair;
+
+  constructor(outputSize: Pair) {
+    super();
+    this.#outputSize = outputSize;
+  }
+
+  forward(input: Tensor): Tensor {
+    return adaptiveAvgPool2d(input, this.#outputSize);
   }
 }
 
@@ -202,55 +234,5 @@ export class AvgPool2d extends Pool2d {
 export class Flatten extends Module {
   forward(input: Tensor): Tensor {
     return flatten(input, 1);
-  }
-}
-
-export class ReLU extends Module {
-  forward(input: Tensor): Tensor {
-    return activations.relu(input);
-  }
-}
-
-export class GELU extends Module {
-  readonly #approximate: 'none' | 'tanh';
-
-  constructor({ approximate = 'none' }: { readonly approximate?: 'none' | 'tanh' } = {}) {
-    super();
-    this.#approximate = approximate;
-  }
-
-  forward(input: Tensor): Tensor {
-    return activations.gelu(input, { approximate: this.#approximate });
-  }
-}
-
-export class SiLU extends Module {
-  forward(input: Tensor): Tensor {
-    return activations.silu(input);
-  }
-}
-
-export class Tanh extends Module {
-  forward(input: Tensor): Tensor {
-    return tanh(input);
-  }
-}
-
-export class Sigmoid extends Module {
-  forward(input: Tensor): Tensor {
-    return sigmoid(input);
-  }
-}
-
-export class Softmax extends Module {
-  readonly #dimension: number;
-
-  constructor(dimension: number) {
-    super();
-    this.#dimension = dimension;
-  }
-
-  forward(input: Tensor): Tensor {
-    return activations.softmax(input, this.#dimension);
   }
 }

@@ -104,17 +104,23 @@ export abstract class Module {
     }
   }
 
-  /** Has floating-point parameters and buffers in another dtype, in new tensors: before an optimizer is made. @returns this */
+  /** Has floating-point parameters and buffers in another dtype, in new tensors, and ends the old ones: before an optimizer is made. @returns this */
   to(dtype: Dtype): this {
-    outsideScopes(() => noGrad(() => {
-      for (const [name, value] of Object.entries(this)) {
-        if (!(value instanceof Tensor) || !isFloating(value.dtype) || value.dtype === dtype) continue;
-        const converted = copyOf(value, dtype).keep();
-        converted.requiresGrad = value.requiresGrad;
-        (this as Record<string, unknown>)[name] = converted;
-      }
-    }));
-    for (const [, child] of this.children()) child.to(dtype);
+    const converted = new Map<Tensor, Tensor>();
+    outsideScopes(() => noGrad(() => convert(this, dtype, converted)));
+    for (const before of converted.keys()) before.dispose();
     return this;
   }
+}
+
+/** A tensor that is there in several places stays one. */
+function convert(module: Module, dtype: Dtype, converted: Map<Tensor, Tensor>): void {
+  for (const [name, value] of Object.entries(module)) {
+    if (!(value instanceof Tensor) || !isFloating(value.dtype) || value.dtype === dtype) continue;
+    const copy = converted.get(value) ?? copyOf(value, dtype).keep();
+    copy.requiresGrad = value.requiresGrad;
+    converted.set(value, copy);
+    (module as unknown as Record<string, unknown>)[name] = copy;
+  }
+  for (const [, child] of module.children()) convert(child, dtype, converted);
 }

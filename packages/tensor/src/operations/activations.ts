@@ -1,11 +1,11 @@
 /** Activations, softmax and dropout. */
 import { apply, type Operation } from '../autograd/graph.js';
 import type { ActivationName } from '../device/device.js';
-import { isFloating } from '../dtype.js';
+import { DTYPES, INTEGER, isFloating } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
 import { defaultGenerator, type Generator } from '../random.js';
 import { denseOf, empty, viewOf, type Tensor } from '../tensor.js';
-import { mul, where, gt } from './arithmetic.js';
+import { maximum, mul } from './arithmetic.js';
 import { dimensionOf, mapped, reduced, saveDense } from './raw.js';
 import { transpose } from './views.js';
 
@@ -13,10 +13,13 @@ function checkFloating(name: string, input: Tensor): void {
   if (!isFloating(input.dtype)) throw tensorError(name, [input], 'it takes floating point: convert with to()');
 }
 
-function activation(name: string, kernel: ActivationName): (input: Tensor) => Tensor {
-  const operation: Operation<null> = {
+const isInteger = ({ dtype }: Tensor): boolean => DTYPES[dtype].category === INTEGER;
+
+/** An activation with a kernel of its own, which is its attribute. */
+function activation(name: string): Operation<ActivationName> {
+  return {
     name,
-    forward(context, [input]) {
+    forward(context, [input], kernel) {
       checkFloating(name, input!);
       const dense = denseOf(input!);
       const result = empty(input!.shape, input!.dtype, input!.device);
@@ -24,7 +27,7 @@ function activation(name: string, kernel: ActivationName): (input: Tensor) => Te
       saveDense(context, dense, input!);
       return result;
     },
-    backward({ saved: [input] }, gradient) {
+    backward({ saved: [input] }, gradient, kernel) {
       const upper = denseOf(gradient);
       const slope = empty(input!.shape, input!.dtype, input!.device);
       slope.device.activateBackward(kernel, slope, input!, upper);
@@ -32,22 +35,19 @@ function activation(name: string, kernel: ActivationName): (input: Tensor) => Te
       return [slope];
     },
   };
-  return (input) => apply(operation, [input], null);
 }
 
-export const relu = activation('relu', 'relu');
-export const silu = activation('silu', 'silu');
-const geluErf = activation('gelu', 'geluErf');
-const geluTanh = activation('gelu', 'geluTanh');
+const RELU = activation('relu');
+const SILU = activation('silu');
+const GELU = activation('gelu');
+
+/** Of integers, too. */
+export const relu = (input: Tensor): Tensor => (isInteger(input) ? maximum(input, 0) : apply(RELU, [input], 'relu'));
+export const silu = (input: Tensor): Tensor => apply(SILU, [input], 'silu');
 
 /** @param approximate 'tanh': with tanh instead of the error function, as GPT-2 does. */
 export function gelu(input: Tensor, { approximate = 'none' }: { readonly approximate?: 'none' | 'tanh' } = {}): Tensor {
-  return approximate === 'tanh' ? geluTanh(input) : geluErf(input);
-}
-
-/** Below 0, times `slope`. */
-export function leakyRelu(input: Tensor, slope = 0.01): Tensor {
-  return where(gt(input, 0), input, mul(input, slope));
+  return apply(GELU, [input], approximate === 'tanh' ? 'geluTanh' : 'geluErf');
 }
 
 const SOFTMAX: Operation<null> = {

@@ -52,7 +52,20 @@ const DIVIDE = binary('div', 'divide', ({ saved: [first, second] }, gradient) =>
   },
 ], 'inputs');
 
-const POWER = binary('pow', 'power', ({ saved: [base, exponent] }, gradient) => [
+/** Integers to integer powers, modulo 2^64; on the host. */
+function integerPowers(bases: Tensor, exponents: Tensor, dtype: Dtype): Tensor {
+  const shape = broadcastShape('pow', bases, exponents);
+  using results = mapped('copy', shape, 'i64', bases);
+  using powers = mapped('copy', shape, 'i64', exponents);
+  const [numbers, by] = [results.memory() as BigInt64Array, powers.memory() as BigInt64Array];
+  by.forEach((power, index) => {
+    if (power < 0n) throw tensorError('pow', [bases, exponents], `integers have no power of ${power}: convert with to()`);
+    numbers[index] = numbers[index]! ** power;
+  });
+  return mapped('copy', shape, dtype, results);
+}
+
+const FLOATING_POWER = binary('pow', 'power', ({ saved: [base, exponent] }, gradient) => [
   () => {
     using one = numberTensor(1);
     using less = mapped('subtract', exponent!.shape, 'f32', exponent!, one);
@@ -75,6 +88,14 @@ const POWER = binary('pow', 'power', ({ saved: [base, exponent] }, gradient) => 
     return slope;
   },
 ], 'inputs');
+
+const POWER: Operation<Typed> = {
+  ...FLOATING_POWER,
+  forward(context, [base, exponent], { dtype }) {
+    if (dtype === 'bool') throw tensorError('pow', [base!, exponent!], 'bools have no powers: convert with to()');
+    return isFloating(dtype) ? FLOATING_POWER.forward(context, [base!, exponent!], { dtype }) : integerPowers(base!, exponent!, dtype);
+  },
+};
 
 /** Of equal operands each has half of the gradient. */
 function extreme(name: string, map: MapName): Operation<Typed> {
@@ -117,12 +138,18 @@ function applyFloating(operation: Operation<Typed>, first: Operand, second: Oper
 }
 
 export const add = (first: Operand, second: Operand): Tensor => applyBinary(ADD, first, second);
-export const sub = (first: Operand, second: Operand): Tensor => applyBinary(SUBTRACT, first, second);
+/** Not of bools, as in PyTorch: what is meant is logical. */
+export function sub(first: Operand, second: Operand): Tensor {
+  for (const each of [first, second]) if (each instanceof Tensor && each.dtype === 'bool') throw tensorError('sub', [each], 'of bools there is no difference: compare with ne(), or convert with to()');
+  return applyBinary(SUBTRACT, first, second);
+}
 export const mul = (first: Operand, second: Operand): Tensor => applyBinary(MULTIPLY, first, second);
 /** A true division: of integers, f32. */
 export const div = (first: Operand, second: Operand): Tensor => applyFloating(DIVIDE, first, second);
-/** Of integers, f32. */
-export const pow = (base: Operand, exponent: Operand): Tensor => (exponent === 2 && base instanceof Tensor ? mul(base, base) : applyFloating(POWER, base, exponent));
+/** Of integers an integer, to powers from 0 on; not of bools. */
+export function pow(base: Operand, exponent: Operand): Tensor {
+  return exponent === 2 && base instanceof Tensor && base.dtype !== 'bool' ? mul(base, base) : applyBinary(POWER, base, exponent);
+}
 export const maximum = (first: Operand, second: Operand): Tensor => applyBinary(MAXIMUM, first, second);
 export const minimum = (first: Operand, second: Operand): Tensor => applyBinary(MINIMUM, first, second);
 
@@ -185,6 +212,7 @@ function unary(name: string, map: MapName, slope: UnaryGradient, { saves, takesI
   const operation: Operation<null> = {
     name,
     forward(context, [input]) {
+      if (takesIntegers && input!.dtype === 'bool') throw tensorError(name, [input!], 'it takes numbers: convert with to()');
       const isKept = takesIntegers || DTYPES[input!.dtype].category === FLOATING;
       const result = mapped(map, input!.shape, isKept ? input!.dtype : 'f32', input!);
       if (saves !== 'nothing') context.save(saves === 'input' ? input! : result);

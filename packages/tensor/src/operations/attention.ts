@@ -7,11 +7,12 @@ import { isFloating } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { broadcast, denseStrides, sizeOf, type Shape } from '../shape.js';
 import { copyOf, empty, viewOf, type Tensor } from '../tensor.js';
-import { add, mul, where } from './arithmetic.js';
+import { add, eq, mul, where } from './arithmetic.js';
 import { dropout, softmax } from './activations.js';
 import { lowerTriangle } from './indexing.js';
 import { matmul } from './products.js';
-import { transpose } from './views.js';
+import { amax } from './reductions.js';
+import { detach, transpose } from './views.js';
 
 interface Attention {
   readonly scale: number;
@@ -98,7 +99,7 @@ function checkAttention(query: Tensor, key: Tensor, value: Tensor): void {
 export interface AttentionOptions {
   /** A query sees the keys up to its own place. */
   readonly isCausal?: boolean;
-  /** A bool says which keys are seen; floating point is added to the scores. It broadcasts to [..., queries, keys]. */
+  /** A bool says which keys are seen; floating point is added to the scores. It broadcasts to [..., queries, keys]. A query that sees none gets zeros. */
   readonly mask?: Tensor | null;
   /** 1 / sqrt(width), unless told otherwise. */
   readonly scale?: number;
@@ -112,6 +113,10 @@ export function scaledDotProductAttention(query: Tensor, key: Tensor, value: Ten
   if (mask === null && probability === 0 && isFused(query, key, value, isCausal)) return apply(ATTENTION, [query, key, value], { scale, isCausal });
   const scores = mul(matmul(query, transpose(key)), scale);
   const seen = isCausal ? lowerTriangle(scores.shape.at(-2)!, scores.shape.at(-1)!) : mask;
-  const masked = seen === null ? scores : seen.dtype === 'bool' ? where(seen, scores, -Infinity) : add(scores, seen);
-  return matmul(dropout(softmax(masked, -1), { probability }), value);
+  if (seen === null) return matmul(dropout(softmax(scores, -1), { probability }), value);
+  const masked = seen.dtype === 'bool' ? where(seen, scores, -Infinity) : add(scores, seen);
+  // A query that sees no key has no shares: its result is 0.
+  const isBlind = eq(amax(detach(masked), -1, { keepDimensions: true }), -Infinity);
+  const shares = where(isBlind, 0, softmax(where(isBlind, 0, masked), -1));
+  return matmul(dropout(shares, { probability }), value);
 }

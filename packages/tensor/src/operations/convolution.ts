@@ -2,9 +2,14 @@
 import { apply, type Operation } from '../autograd/graph.js';
 import type { ConvolutionShape, Images, Pooling } from '../device/device.js';
 import { isFloating } from '../dtype.js';
+import { full } from '../factories.js';
 import { invalid, tensorError } from '../failure.js';
 import { copyOf, denseOf, empty, filled, type Tensor } from '../tensor.js';
+import { maximum } from './arithmetic.js';
+import { cat } from './indexing.js';
 import { reduced, saveDense } from './raw.js';
+import { mean } from './reductions.js';
+import { slice } from './views.js';
 
 /** Both directions, or height and width. */
 export type Pair = number | readonly [height: number, width: number];
@@ -101,30 +106,35 @@ export function conv2d(input: Tensor, weight: Tensor, { bias = null, stride = 1,
   return apply(CONV2D, bias === null ? [input, weight] : [input, weight, bias], { window, groups });
 }
 
-function pooling(name: string, kind: Pooling): Operation<Window> {
+interface Pool {
+  readonly window: Window;
+  readonly pooling: Pooling;
+}
+
+function poolOperation(name: string): Operation<Pool> {
   return {
     name,
-    forward(context, [input], window) {
+    forward(context, [input], { window, pooling }) {
       const images = denseOf(input!);
       const result = empty([...input!.shape.slice(0, 2), ...resultSize(name, input!, window)], input!.dtype, input!.device);
-      const places = kind === 'largest' ? empty(result.shape, 'i32', input!.device) : null;
-      result.device.pool(imagesOf(input!.shape, window), kind, { input: images, result, places });
+      const places = pooling === 'largest' ? empty(result.shape, 'i32', input!.device) : null;
+      result.device.pool(imagesOf(input!.shape, window), pooling, { input: images, result, places });
       if (images !== input) images.dispose();
       if (places !== null) context.saveOwn(places);
       return result;
     },
-    backward({ saved: [places], inputs: [input] }, gradient, window) {
+    backward({ saved: [places], inputs: [input] }, gradient, { window, pooling }) {
       const upper = denseOf(gradient);
       const inputGradient = empty(input!.shape, input!.dtype, gradient.device);
-      gradient.device.poolBackward(imagesOf(input!.shape, window), kind, { gradient: upper, places: places ?? null, inputGradient });
+      gradient.device.poolBackward(imagesOf(input!.shape, window), pooling, { gradient: upper, places: places ?? null, inputGradient });
       if (upper !== gradient) upper.dispose();
       return [inputGradient];
     },
   };
 }
 
-const MAX_POOL = pooling('maxPool2d', 'largest');
-const AVERAGE_POOL = pooling('avgPool2d', 'mean-padded');
+const MAX_POOL = poolOperation('maxPool2d');
+const AVERAGE_POOL = poolOperation('avgPool2d');
 
 export interface PoolOptions {
   /** The kernel's size, unless told otherwise. */
@@ -133,20 +143,70 @@ export interface PoolOptions {
   readonly padding?: Pair;
 }
 
-function pool(operation: Operation<Window>, input: Tensor, kernelSize: Pair, { stride = kernelSize, padding = 0 }: PoolOptions): Tensor {
-  if (input.rank !== 4 || !isFloating(input.dtype)) throw tensorError(operation.name, [input], 'it takes floating point [examples, channels, height, width]');
+export interface MaxPoolOptions extends PoolOptions {
+  readonly dilation?: Pair;
+}
+
+export interface AveragePoolOptions extends PoolOptions {
+  /** Whether the zeros of the margin count; they do, unless told otherwise. */
+  readonly countIncludePad?: boolean;
+}
+
+function checkImages(name: string, input: Tensor): void {
+  if (input.rank !== 4 || !isFloating(input.dtype)) throw tensorError(name, [input], 'it takes floating point [examples, channels, height, width]');
+}
+
+function windowOf(name: string, input: Tensor, kernelSize: Pair, { stride = kernelSize, padding = 0, dilation = 1 }: MaxPoolOptions): Window {
+  if (input.rank !== 4) throw tensorError(name, [input], 'it takes [examples, channels, height, width]');
   const kernel = pairOf('a window of', kernelSize, 1);
   const margin = pairOf('a padding of', padding, 0);
-  if (margin.some((each, side) => each > kernel[side]! / 2)) throw tensorError(operation.name, [input, `a window of ${kernel.join(' x ')} and a padding of ${margin.join(' x ')}`], 'the padding must be at most half of the window');
-  return apply(operation, [input], { kernel, stride: pairOf('a stride of', stride, 1), padding: margin, dilation: [1, 1] });
+  if (margin.some((each, side) => each > kernel[side]! / 2)) throw tensorError(name, [input, `a window of ${kernel.join(' x ')} and a padding of ${margin.join(' x ')}`], 'the padding must be at most half of the window');
+  return { kernel, stride: pairOf('a stride of', stride, 1), padding: margin, dilation: pairOf('a dilation of', dilation, 1) };
 }
 
-/** The largest number of each window; of equal ones the first has the gradient. */
-export function maxPool2d(input: Tensor, kernelSize: Pair, options: PoolOptions = {}): Tensor {
-  return pool(MAX_POOL, input, kernelSize, options);
+/** Less than every integer of the dtype, or as little. */
+const LEAST = { i32: -(2 ** 31), i64: -(2 ** 63) } as const;
+
+/** The same of integers: a tensor for each place of the window. */
+function integerMaxPool(input: Tensor, window: Window): Tensor {
+  const least = LEAST[input.dtype as keyof typeof LEAST];
+  const padded = [2, 3].reduce((image, dimension) => {
+    const margin = full(image.shape.map((extent, each) => (each === dimension ? window.padding[dimension - 2]! : extent)), least, { dtype: input.dtype });
+    return cat([margin, image, margin], dimension);
+  }, input);
+  const size = resultSize('maxPool2d', input, window);
+  const along = (image: Tensor, side: 0 | 1, place: number): Tensor => {
+    const start = place * window.dilation[side];
+    return slice(image, 2 + side, start, start + (size[side] - 1) * window.stride[side] + 1, window.stride[side]);
+  };
+  const places = Array.from({ length: window.kernel[0] * window.kernel[1] }, (_, place) => along(along(padded, 0, Math.floor(place / window.kernel[1])), 1, place % window.kernel[1]));
+  return places.reduce(maximum);
 }
 
-/** The mean of each window, its margin of zeros included. */
-export function avgPool2d(input: Tensor, kernelSize: Pair, options: PoolOptions = {}): Tensor {
-  return pool(AVERAGE_POOL, input, kernelSize, options);
+/** The largest number of each window; of equal ones the first has the gradient. Of integers, too. */
+export function maxPool2d(input: Tensor, kernelSize: Pair, options: MaxPoolOptions = {}): Tensor {
+  if (input.dtype === 'i32' || input.dtype === 'i64') return integerMaxPool(input, windowOf('maxPool2d', input, kernelSize, options));
+  checkImages('maxPool2d', input);
+  return apply(MAX_POOL, [input], { window: windowOf('maxPool2d', input, kernelSize, options), pooling: 'largest' });
+}
+
+/** The mean of each window. */
+export function avgPool2d(input: Tensor, kernelSize: Pair, { countIncludePad = true, ...options }: AveragePoolOptions = {}): Tensor {
+  checkImages('avgPool2d', input);
+  return apply(AVERAGE_POOL, [input], { window: windowOf('avgPool2d', input, kernelSize, options), pooling: countIncludePad ? 'mean-padded' : 'mean' });
+}
+
+/** The mean of windows that are cut so that there are as many as wanted; where they cannot be equally large they overlap, as in PyTorch. */
+export function adaptiveAvgPool2d(input: Tensor, outputSize: Pair): Tensor {
+  checkImages('adaptiveAvgPool2d', input);
+  const size = pairOf('an output of', outputSize, 1);
+  if (size.every((each, side) => input.shape[2 + side]! % each === 0)) return avgPool2d(input, [input.shape[2]! / size[0], input.shape[3]! / size[1]]);
+  return [2, 3].reduce((images, dimension) => {
+    const [extent, count] = [images.shape[dimension]!, size[dimension - 2]!];
+    const windows = Array.from({ length: count }, (_, index) => {
+      const [start, end] = [Math.floor((index * extent) / count), Math.ceil(((index + 1) * extent) / count)];
+      return mean(slice(images, dimension, start, end), dimension, { keepDimensions: true });
+    });
+    return cat(windows, dimension);
+  }, input);
 }

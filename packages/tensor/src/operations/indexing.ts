@@ -7,7 +7,7 @@ import { isSameShape, sizeOf, type Shape } from '../shape.js';
 import { copyOf, denseOf, empty, filled, viewOf, type Tensor } from '../tensor.js';
 import { where } from './arithmetic.js';
 import { dimensionOf, mapped, saveDense } from './raw.js';
-import { unsqueeze } from './views.js';
+import { narrow, reshape, unsqueeze } from './views.js';
 
 function checkIndex(name: string, input: Tensor, index: Tensor): void {
   if (index.dtype !== 'i64' && index.dtype !== 'i32') throw tensorError(name, [input, index], 'the index must be i64 or i32');
@@ -30,8 +30,6 @@ interface Along {
 const GATHER: Operation<Along> = {
   name: 'gather',
   forward(context, [input, index], { dimension }) {
-    const fits = input!.rank === index!.rank && input!.shape.every((extent, each) => each === dimension || index!.shape[each] === extent);
-    if (!fits) throw tensorError('gather', [input!, index!], `the index must have the input's shape, but for dimension ${dimension}`);
     const [from, at] = [denseOf(input!), denseOf(index!)];
     const result = empty(index!.shape, input!.dtype, input!.device);
     result.device.gather(threeOf(index!.shape, dimension), input!.shape[dimension]!, { indexed: inThree(from, dimension), index: inThree(at, dimension), picked: inThree(result, dimension) });
@@ -56,10 +54,14 @@ function inDtype(sums: Tensor, dtype: Tensor['dtype']): Tensor {
   return result;
 }
 
-/** result[i][j][k] = input[i][index[i][j][k]][k], for the second of three dimensions, as torch.gather. The index has the input's shape but for `dimension`. */
+/** result[i][j][k] = input[i][index[i][j][k]][k], for the second of three dimensions, as torch.gather. Other sizes of the index are the input's, or smaller. */
 export function gather(input: Tensor, dimension: number, index: Tensor): Tensor {
   checkIndex('gather', input, index);
-  return apply(GATHER, [input, index], { dimension: dimensionOf('gather', input, dimension) });
+  const own = dimensionOf('gather', input, dimension);
+  const fits = input.rank === index.rank && input.shape.every((extent, each) => each === own || index.shape[each]! <= extent);
+  if (!fits) throw tensorError('gather', [input, index], `the index must have as many dimensions as the input, and no size larger than the input's but for dimension ${own}`);
+  const part = index.shape.reduce((whole, extent, each) => (each === own || extent === whole.shape[each] ? whole : narrow(whole, each, 0, extent)), input);
+  return apply(GATHER, [part, index], { dimension: own });
 }
 
 /** The index of one dimension, for all of the others. */
@@ -115,7 +117,8 @@ const EMBEDDING: Operation<null> = {
 /** Row tokens[...] of the weight, [tokens, columns]. */
 export function embedding(weight: Tensor, tokens: Tensor): Tensor {
   checkIndex('embedding', weight, tokens);
-  if (weight.rank !== 2 || !isFloating(weight.dtype)) throw tensorError('embedding', [weight, tokens], 'the weight must have 2 dimensions and be floating point');
+  if (weight.rank !== 2) throw tensorError('embedding', [weight, tokens], 'the weight must have 2 dimensions');
+  if (!isFloating(weight.dtype)) return reshape(indexSelect(weight, 0, reshape(tokens, -1)), ...tokens.shape, weight.shape[1]!);
   return apply(EMBEDDING, [weight, tokens], null);
 }
 
@@ -166,13 +169,33 @@ export function stack(tensors: readonly Tensor[], dimension = 0): Tensor {
 /** Numbers on and below the diagonal of the last two dimensions (or the `diagonal`-th above it), and zeros. */
 export function tril(input: Tensor, diagonal = 0): Tensor {
   if (input.rank < 2) throw tensorError('tril', [input], 'it takes 2 dimensions at least');
-  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, diagonal), input, 0);
+  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, diagonal), input, filled([], 0, input.dtype));
 }
+
+/** Numbers on and above the diagonal of the last two dimensions (or the `diagonal`-th above it), and zeros. */
+export function triu(input: Tensor, diagonal = 0): Tensor {
+  if (input.rank < 2) throw tensorError('triu', [input], 'it takes 2 dimensions at least');
+  return where(lowerTriangle(input.shape.at(-2)!, input.shape.at(-1)!, diagonal - 1), filled([], 0, input.dtype), input);
+}
+
+interface Triangle {
+  readonly rows: number;
+  readonly columns: number;
+  readonly diagonal: number;
+}
+
+const LOWER_TRIANGLE: Operation<Triangle> = {
+  name: 'tril',
+  forward(_, __, { rows, columns, diagonal }) {
+    const mask = filled([rows, columns], 0, 'bool');
+    const memory = mask.storage.memory as Uint8Array;
+    for (let row = 0; row < rows; row++) memory.fill(1, row * columns, row * columns + Math.max(0, Math.min(columns, row + 1 + diagonal)));
+    return mask;
+  },
+  backward: () => [],
+};
 
 /** A bool: whether a column is at most `diagonal` right of the diagonal. */
 export function lowerTriangle(rows: number, columns: number, diagonal = 0): Tensor {
-  const mask = filled([rows, columns], 0, 'bool');
-  const memory = mask.storage.memory as Uint8Array;
-  for (let row = 0; row < rows; row++) memory.fill(1, row * columns, row * columns + Math.max(0, Math.min(columns, row + 1 + diagonal)));
-  return mask;
+  return apply(LOWER_TRIANGLE, [], { rows, columns, diagonal });
 }

@@ -5,9 +5,10 @@ import { isFloating } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
 import { isSameShape } from '../shape.js';
 import { copyOf, denseOf, empty, numberTensor, viewOf, type Tensor } from '../tensor.js';
-import { abs, add, div, eq, exp, log, lt, maximum, mul, ne, neg, sub, where } from './arithmetic.js';
+import { abs, add, div, eq, exp, log, lt, maximum, mul, ne, neg, sub, to, where } from './arithmetic.js';
 import { logSoftmax } from './activations.js';
-import { gather } from './indexing.js';
+import { gather, indexSelect } from './indexing.js';
+import { log1p } from './logarithms.js';
 import { mapped, reduced, saveDense } from './raw.js';
 import { mean, sum } from './reductions.js';
 import { reshape, squeeze, transpose, unsqueeze } from './views.js';
@@ -87,46 +88,86 @@ function countOf(targets: Tensor): number {
 }
 
 export interface CrossEntropyOptions extends LossOptions {
+  /** How much each class counts, [classes]. A mean is then over what the targets count together. */
+  readonly weight?: Tensor | null;
   /** Targets of this value do not count. */
   readonly ignoreIndex?: number;
   /** The share of each target that is spread over all classes. */
   readonly labelSmoothing?: number;
 }
 
+/** [rows, classes, ...] as [all rows, classes]. */
+function inRows(tensor: Tensor): Tensor {
+  return tensor.rank === 2 ? tensor : reshape(transpose(unsqueeze(tensor, -1), 1, -1), -1, tensor.shape[1]!);
+}
+
+function checkWeight(name: string, logits: Tensor, weight: Tensor | null): void {
+  if (weight !== null && (weight.rank !== 1 || weight.size !== logits.shape[1] || !isFloating(weight.dtype))) throw tensorError(name, [logits, weight], `the weight must be a number for each of the ${logits.shape[1]} classes`);
+}
+
 /**
- * Of logits [rows, classes] (or [rows, classes, ...]) and the classes that are right, i64 or i32 [rows] (or [rows, ...]). The mean is over the targets that
- * count.
+ * Of logits [rows, classes] (or [rows, classes, ...]) and what is right: classes, i64 or i32 [rows] (or [rows, ...]), or the share of each class, floating and of
+ * the logits' shape. The mean is over the targets that count.
  */
-export function crossEntropy(logits: Tensor, targets: Tensor, { reduction = 'mean', ignoreIndex = -100, labelSmoothing = 0 }: CrossEntropyOptions = {}): Tensor {
+export function crossEntropy(logits: Tensor, targets: Tensor, { reduction = 'mean', weight = null, ignoreIndex = -100, labelSmoothing = 0 }: CrossEntropyOptions = {}): Tensor {
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) throw invalid(`a label smoothing of ${labelSmoothing}`, 'from 0 to 1');
+  checkWeight('crossEntropy', logits, weight);
+  if (isFloating(targets.dtype)) return ofShares(logits, targets, { reduction, weight, labelSmoothing });
   const isIndex = targets.dtype === 'i64' || targets.dtype === 'i32';
   const fits = logits.rank >= 2 && isSameShape([logits.shape[0]!, ...logits.shape.slice(2)], targets.shape);
-  if (!isFloating(logits.dtype) || !isIndex || !fits) throw tensorError('crossEntropy', [logits, targets], 'it takes floating logits [rows, classes, ...] and i64 or i32 targets [rows, ...]');
-  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) throw invalid(`a label smoothing of ${labelSmoothing}`, 'from 0 to 1');
-  const rows = logits.rank === 2 ? logits : reshape(transpose(unsqueeze(logits, -1), 1, -1), -1, logits.shape[1]!);
-  const flat = reshape(targets, -1);
-  if (labelSmoothing > 0) return smoothed(rows, flat, { reduction, ignoreIndex, labelSmoothing });
-  const losses = apply(CROSS_ENTROPY, [rows, flat], { ignoreIndex, reduction });
+  if (!isFloating(logits.dtype) || !isIndex || !fits) throw tensorError('crossEntropy', [logits, targets], 'it takes floating logits [rows, classes, ...] and i64 or i32 targets [rows, ...], or floating ones of the same shape');
+  const [rows, flat] = [inRows(logits), reshape(targets, -1)];
+  const isPlain = weight === null && labelSmoothing === 0;
+  const losses = isPlain ? apply(CROSS_ENTROPY, [rows, flat], { ignoreIndex, reduction }) : weighed(rows, flat, { reduction, weight, ignoreIndex, labelSmoothing });
   return reduction === 'none' ? reshape(losses, ...targets.shape) : losses;
 }
 
-function smoothed(rows: Tensor, targets: Tensor, { reduction, ignoreIndex, labelSmoothing }: Required<CrossEntropyOptions>): Tensor {
-  const [logits] = autocastInputs('f32', [rows]) as readonly [Tensor];
+/** For each row what its target counts: 0 for those that do not. And the class to look up, which for those is any. */
+function counting(targets: Tensor, weight: Tensor | null, ignoreIndex: number): { readonly isCounted: Tensor; readonly counts: Tensor; readonly classes: Tensor } {
   const isCounted = ne(targets, ignoreIndex);
-  const logarithms = logSoftmax(logits, 1);
-  const right = squeeze(gather(logarithms, 1, unsqueeze(where(isCounted, targets, 0), 1)), 1);
-  const all = mean(logarithms, 1);
-  const losses = where(isCounted, neg(add(mul(right, 1 - labelSmoothing), mul(all, labelSmoothing))), 0);
-  if (reduction !== 'mean') return reduceLoss(losses, reduction);
-  return div(sum(losses), sum(isCounted));
+  const classes = where(isCounted, targets, 0);
+  return { isCounted, counts: weight === null ? to(isCounted, 'f32') : where(isCounted, indexSelect(weight, 0, classes), 0), classes };
 }
 
-/** From the logarithms of shares, as {@link logSoftmax} makes them. */
-export function nllLoss(logarithms: Tensor, targets: Tensor, { reduction = 'mean', ignoreIndex = -100 }: Omit<CrossEntropyOptions, 'labelSmoothing'> = {}): Tensor {
-  if (logarithms.rank !== 2 || targets.rank !== 1 || logarithms.shape[0] !== targets.shape[0]) throw tensorError('nllLoss', [logarithms, targets], 'it takes [rows, classes] and targets [rows]');
-  const [shares] = autocastInputs('f32', [logarithms]) as readonly [Tensor];
-  const isCounted = ne(targets, ignoreIndex);
-  const losses = where(isCounted, neg(squeeze(gather(shares, 1, unsqueeze(where(isCounted, targets, 0), 1)), 1)), 0);
-  return reduction === 'mean' ? div(sum(losses), sum(isCounted)) : reduceLoss(losses, reduction);
+/** The number of each row's class, times what the row counts. */
+function rightOf(logarithms: Tensor, { isCounted, counts, classes }: ReturnType<typeof counting>): Tensor {
+  return where(isCounted, mul(squeeze(gather(logarithms, 1, unsqueeze(classes, 1)), 1), to(counts, logarithms.dtype)), 0);
+}
+
+/** Losses of rows that count differently, reduced. */
+function reduceCounted(losses: Tensor, counts: Tensor, reduction: Reduction): Tensor {
+  return reduction === 'mean' ? div(sum(losses), sum(counts)) : reduceLoss(losses, reduction);
+}
+
+function weighed(rows: Tensor, targets: Tensor, { reduction, weight, ignoreIndex, labelSmoothing }: Required<CrossEntropyOptions>): Tensor {
+  const [logits] = autocastInputs('f32', [rows]) as readonly [Tensor];
+  const counted = counting(targets, weight, ignoreIndex);
+  const logarithms = logSoftmax(logits, 1);
+  const right = rightOf(logarithms, counted);
+  if (labelSmoothing === 0) return reduceCounted(neg(right), counted.counts, reduction);
+  const all = where(counted.isCounted, sum(weight === null ? logarithms : mul(logarithms, weight), 1), 0);
+  return reduceCounted(neg(add(mul(right, 1 - labelSmoothing), mul(all, labelSmoothing / rows.shape[1]!))), counted.counts, reduction);
+}
+
+/** Of the share that each class has; the mean is over the rows. */
+function ofShares(logits: Tensor, shares: Tensor, { reduction, weight, labelSmoothing }: Required<Omit<CrossEntropyOptions, 'ignoreIndex'>>): Tensor {
+  if (logits.rank < 2 || !isFloating(logits.dtype) || !isSameShape(logits.shape, shares.shape)) throw tensorError('crossEntropy', [logits, shares], 'floating targets are the shares of the classes: they must have the shape of the logits');
+  const [rows, targets] = autocastInputs('f32', [inRows(logits), inRows(shares)]) as readonly [Tensor, Tensor];
+  const smooth = labelSmoothing === 0 ? targets : add(mul(targets, 1 - labelSmoothing), labelSmoothing / logits.shape[1]!);
+  const products = mul(logSoftmax(rows, 1), smooth);
+  const losses = neg(sum(weight === null ? products : mul(products, weight), 1));
+  return reduction === 'none' ? reshape(losses, logits.shape[0]!, ...logits.shape.slice(2)) : reduceLoss(losses, reduction);
+}
+
+/** From the logarithms of shares, [rows, classes, ...], as {@link logSoftmax} makes them, and classes. */
+export function nllLoss(logarithms: Tensor, targets: Tensor, { reduction = 'mean', weight = null, ignoreIndex = -100 }: Omit<CrossEntropyOptions, 'labelSmoothing'> = {}): Tensor {
+  const fits = logarithms.rank >= 2 && isSameShape([logarithms.shape[0]!, ...logarithms.shape.slice(2)], targets.shape);
+  if (!fits || !isFloating(logarithms.dtype)) throw tensorError('nllLoss', [logarithms, targets], 'it takes floating [rows, classes, ...] and targets [rows, ...]');
+  checkWeight('nllLoss', logarithms, weight);
+  const [shares] = autocastInputs('f32', [inRows(logarithms)]) as readonly [Tensor];
+  const counted = counting(reshape(targets, -1), weight, ignoreIndex);
+  const losses = reduceCounted(neg(rightOf(shares, counted)), to(counted.counts, shares.dtype), reduction);
+  return reduction === 'none' ? reshape(losses, ...targets.shape) : losses;
 }
 
 /** The square of the difference. */
@@ -147,27 +188,113 @@ export function huberLoss(input: Tensor, target: Tensor, { reduction = 'mean', d
   return reduceLoss(losses, reduction);
 }
 
+/** As {@link huberLoss}, divided by its `beta`: of slope 1 from there on. With 0 it is {@link l1Loss}. */
+export function smoothL1Loss(input: Tensor, target: Tensor, { reduction = 'mean', beta = 1 }: LossOptions & { readonly beta?: number } = {}): Tensor {
+  if (!(beta >= 0)) throw invalid(`a beta of ${beta}`, '0 or more');
+  if (beta === 0) return l1Loss(input, target, { reduction });
+  const difference = abs(sub(...compared('smoothL1Loss', input, target)));
+  const losses = where(lt(difference, beta), mul(mul(difference, difference), 0.5 / beta), sub(difference, beta / 2));
+  return reduceLoss(losses, reduction);
+}
+
 /** The logarithm of a share below this is taken for it, as in PyTorch. */
 const LOGARITHM_MIN = -100;
+/** The slope's denominator is no smaller, as in PyTorch. */
+const SLOPE_MIN = 1e-12;
 
-/** Of shares from 0 to 1. */
-export function binaryCrossEntropy(input: Tensor, target: Tensor, { reduction = 'mean' }: LossOptions = {}): Tensor {
-  const [shares, targets] = compared('binaryCrossEntropy', input, target);
-  const yes = maximum(log(shares), LOGARITHM_MIN);
-  const no = maximum(log(sub(1, shares)), LOGARITHM_MIN);
-  return reduceLoss(neg(add(mul(targets, yes), mul(sub(1, targets), no))), reduction);
+/** max(log(shares), -100) and max(log(1 - shares), -100), f32. */
+function logarithmsOf(shares: Tensor): readonly [Tensor, Tensor] {
+  using least = numberTensor(LOGARITHM_MIN);
+  using one = numberTensor(1);
+  return [mapped('copy', shares.shape, 'f32', shares), mapped('subtract', shares.shape, 'f32', one, shares)].map((each) => {
+    each.device.map('logarithm', each, each);
+    each.device.map('maximum', each, each, least);
+    return each;
+  }) as unknown as readonly [Tensor, Tensor];
+}
+
+const BINARY_CROSS_ENTROPY: Operation<null> = {
+  name: 'binaryCrossEntropy',
+  forward(context, [shares, targets]) {
+    for (const [reduction, isInside] of [['smallest', (value: number) => value >= 0], ['largest', (value: number) => value <= 1]] as const) {
+      if (shares!.size === 0) continue;
+      using extreme = reduced(reduction, shares!, shares!.shape.map((_, dimension) => dimension), { dtype: 'f32' });
+      const value = (extreme.memory() as Float32Array)[0]!;
+      if (!isInside(value)) throw tensorError('binaryCrossEntropy', [shares!, targets!], `one of the shares is ${value}: they must be from 0 to 1; of logits take binaryCrossEntropyWithLogits()`);
+    }
+    const [yes, no] = logarithmsOf(shares!);
+    using first = yes;
+    using second = no;
+    // targets * yes + (1 - targets) * no = targets * (yes - no) + no
+    first.device.map('subtract', first, first, second);
+    first.device.map('multiplyAdd', first, first, targets!, second);
+    context.save(shares!, targets!);
+    return mapped('negate', shares!.shape, shares!.dtype, first);
+  },
+  backward({ saved: [shares, targets], wants }, gradient) {
+    using one = numberTensor(1);
+    using least = numberTensor(SLOPE_MIN);
+    const slope = (): Tensor => {
+      using rest = mapped('subtract', shares!.shape, 'f32', one, shares!);
+      rest.device.map('multiply', rest, rest, shares!);
+      rest.device.map('maximum', rest, rest, least);
+      using difference = mapped('subtract', shares!.shape, 'f32', shares!, targets!);
+      rest.device.map('divide', rest, difference, rest);
+      return mapped('multiply', shares!.shape, shares!.dtype, rest, gradient);
+    };
+    const targetSlope = (): Tensor => {
+      const [yes, no] = logarithmsOf(shares!);
+      using first = yes;
+      using second = no;
+      second.device.map('subtract', second, second, first);
+      return mapped('multiply', targets!.shape, targets!.dtype, second, gradient);
+    };
+    return [wants[0] ? slope() : null, wants[1] ? targetSlope() : null];
+  },
+};
+
+export interface BinaryCrossEntropyOptions extends LossOptions {
+  /** How much each number counts; it broadcasts. */
+  readonly weight?: Tensor | null;
+}
+
+/** Of shares from 0 to 1. @throws TensorError for others */
+export function binaryCrossEntropy(input: Tensor, target: Tensor, { reduction = 'mean', weight = null }: BinaryCrossEntropyOptions = {}): Tensor {
+  const losses = apply(BINARY_CROSS_ENTROPY, compared('binaryCrossEntropy', input, target), null);
+  return reduceLoss(weight === null ? losses : mul(losses, weight), reduction);
+}
+
+export interface LogitsOptions extends BinaryCrossEntropyOptions {
+  /** How much more a target of 1 counts than one of 0; it broadcasts. */
+  readonly posWeight?: Tensor | null;
 }
 
 /** As {@link binaryCrossEntropy} of the sigmoid of logits, without its rounding. */
-export function binaryCrossEntropyWithLogits(input: Tensor, target: Tensor, { reduction = 'mean' }: LossOptions = {}): Tensor {
+export function binaryCrossEntropyWithLogits(input: Tensor, target: Tensor, { reduction = 'mean', weight = null, posWeight = null }: LogitsOptions = {}): Tensor {
   const [logits, targets] = compared('binaryCrossEntropyWithLogits', input, target);
-  const tail = log(add(exp(neg(abs(logits))), 1));
-  return reduceLoss(add(sub(maximum(logits, 0), mul(logits, targets)), tail), reduction);
+  // log(1 + e^-x) = log(1 + e^-|x|) + max(-x, 0)
+  const tail = add(log1p(exp(neg(abs(logits)))), maximum(neg(logits), 0));
+  const weighedTail = posWeight === null ? tail : mul(tail, add(mul(targets, sub(posWeight, 1)), 1));
+  const losses = add(mul(sub(1, targets), logits), weighedTail);
+  return reduceLoss(weight === null ? losses : mul(losses, weight), reduction);
+}
+
+export interface DivergenceOptions {
+  /** 'batchmean' divides the sum by the first dimension: what the divergence is in mathematics. */
+  readonly reduction?: Reduction | 'batchmean';
+  /** Whether the target is of logarithms, too. */
+  readonly logTarget?: boolean;
 }
 
 /** From logarithms of shares to the shares that are right. */
-export function klDivergence(logarithms: Tensor, target: Tensor, { reduction = 'mean' }: LossOptions = {}): Tensor {
+export function klDivergence(logarithms: Tensor, target: Tensor, { reduction = 'mean', logTarget = false }: DivergenceOptions = {}): Tensor {
   const [shares, targets] = compared('klDivergence', logarithms, target);
+  const losses = logTarget ? mul(exp(targets), sub(targets, shares)) : divergenceOf(shares, targets);
+  return reduction === 'batchmean' ? div(sum(losses), logarithms.shape[0] ?? 1) : reduceLoss(losses, reduction);
+}
+
+/** targets * (log(targets) - shares), and 0 where the target is. */
+function divergenceOf(shares: Tensor, targets: Tensor): Tensor {
   const isZero = eq(targets, 0);
-  return reduceLoss(where(isZero, 0, mul(targets, sub(log(where(isZero, 1, targets)), shares))), reduction);
+  return where(isZero, 0, mul(targets, sub(log(where(isZero, 1, targets)), shares)));
 }

@@ -1,6 +1,7 @@
 /** Layer, group and batch normalisation. Statistics, weights and arithmetic are f32, whatever the input. */
 import { apply, type Operation } from '../autograd/graph.js';
 import { isFloating } from '../dtype.js';
+import { ones, zeros } from '../factories.js';
 import { tensorError } from '../failure.js';
 import { isSameShape, sizeOf, type Shape } from '../shape.js';
 import { copyOf, denseOf, empty, filled, numberTensor, viewOf, type Tensor } from '../tensor.js';
@@ -63,7 +64,7 @@ export function layerNorm(input: Tensor, shape: Shape, { weight = null, bias = n
   if (!isFloating(input.dtype)) throw tensorError('layerNorm', [input], 'it takes floating point: convert with to()');
   if (shape.length === 0 || !isSameShape(input.shape.slice(-shape.length), shape)) throw tensorError('layerNorm', [input, `[${shape.join(', ')}]`], 'the input must end with the normalised shape');
   for (const parameter of parameters) if (!isSameShape(parameter.shape, shape)) throw tensorError('layerNorm', [input, parameter], `weight and bias must have the normalised shape [${shape.join(', ')}]`);
-  return apply(LAYER_NORM, [input, weight ?? filled(shape, 1, 'f32'), bias ?? filled(shape, 0, 'f32')], { epsilon, columns: sizeOf(shape) });
+  return apply(LAYER_NORM, [input, weight ?? ones(shape), bias ?? zeros(shape)], { epsilon, columns: sizeOf(shape) });
 }
 
 /** A parameter for each channel, the second dimension, as it broadcasts with an input. */
@@ -197,5 +198,5 @@ export function batchNorm(input: Tensor, { weight = null, bias = null, epsilon =
   checkChannels('batchNorm', input, [weight, bias, running?.mean ?? null, running?.variance ?? null]);
   const channelCount = input.shape[1]!;
   if (running === null && input.size <= channelCount) throw tensorError('batchNorm', [input], 'a channel must have more than one number, or there is nothing to normalise');
-  return apply(BATCH_NORM, [input, weight ?? filled([channelCount], 1, 'f32'), bias ?? filled([channelCount], 0, 'f32')], { epsilon, running, seen });
+  return apply(BATCH_NORM, [input, weight ?? ones([channelCount]), bias ?? zeros([channelCount])], { epsilon, running, seen });
 }

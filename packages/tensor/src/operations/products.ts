@@ -4,9 +4,10 @@ import type { MatrixBatch } from '../device/device.js';
 import { isFloating } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { broadcast, broadcastStrides, denseStrides, sizeOf, viewStrides, type Shape } from '../shape.js';
-import { copyOf, denseOf, empty, viewOf, type Tensor } from '../tensor.js';
+import { copyOf, denseOf, empty, filled, viewOf, type Tensor } from '../tensor.js';
+import { add } from './arithmetic.js';
 import { gradientOfOwn, reduced, reshapedDense } from './raw.js';
-import { squeeze, unsqueeze } from './views.js';
+import { squeeze, transpose, unsqueeze } from './views.js';
 
 /** With rows and columns exchanged. */
 function transposed(tensor: Tensor): Tensor {
@@ -76,9 +77,22 @@ export function product(left: Tensor, right: Tensor, options: ProductOptions = {
 }
 
 function checkMatrices(name: string, left: Tensor, right: Tensor): void {
-  if (left.dtype !== right.dtype || !isFloating(left.dtype)) throw tensorError(name, [left, right], 'both must be of one floating dtype: convert with to()');
+  if (left.dtype !== right.dtype || left.dtype === 'bool') throw tensorError(name, [left, right], 'both must be numbers of one dtype: convert with to()');
   if (left.shape.at(-1) !== right.shape.at(-2)) throw tensorError(name, [left, right], `the columns of the first, ${left.shape.at(-1)}, must be as many as the rows of the second, ${right.shape.at(-2)}`);
   if (broadcast(left.shape.slice(0, -2), right.shape.slice(0, -2)) === null) throw tensorError(name, [left, right], 'the dimensions before the last two do not broadcast: they must be equal, or one of them 1');
+}
+
+/** As {@link product}, of integers: exact, and a pass over the result for each column of the left side. */
+function integerProduct(left: Tensor, right: Tensor): Tensor {
+  const [rows, depth, columns] = [left.shape.at(-2)!, left.shape.at(-1)!, right.shape.at(-1)!];
+  const batch = broadcast(left.shape.slice(0, -2), right.shape.slice(0, -2))!;
+  const result = filled([...batch, rows, columns], 0, left.dtype, left.device);
+  for (let place = 0; place < depth && result.size > 0; place++) {
+    using column = viewOf(left, [...left.shape.slice(0, -1), 1], left.strides, left.offset + place * left.strides.at(-1)!);
+    using row = viewOf(right, [...right.shape.slice(0, -2), 1, columns], right.strides, right.offset + place * right.strides.at(-2)!);
+    result.device.map('multiplyAdd', result, column, row, result);
+  }
+  return result;
 }
 
 const MATMUL: Operation<null> = {
@@ -86,6 +100,7 @@ const MATMUL: Operation<null> = {
   autocast: 'lower',
   forward(context, [left, right]) {
     checkMatrices('matmul', left!, right!);
+    if (!isFloating(left!.dtype)) return integerProduct(left!, right!);
     context.save(left!, right!);
     return product(left!, right!);
   },
@@ -170,5 +185,6 @@ function checkLinear(input: Tensor, weight: Tensor, bias: Tensor | undefined): v
 
 /** input * weight^T + bias; the weight is [outputs, inputs]. */
 export function linear(input: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+  if (!isFloating(input.dtype) && input.dtype === weight.dtype && weight.rank === 2) return bias === null ? matmul(input, transpose(weight)) : add(matmul(input, transpose(weight)), bias);
   return apply(LINEAR, bias === null ? [input, weight] : [input, weight, bias], null);
 }

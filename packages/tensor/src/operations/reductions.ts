@@ -4,8 +4,9 @@ import { isFloating, type Dtype } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { sizeOf, type Shape } from '../shape.js';
 import { numberTensor, viewOf, type Tensor } from '../tensor.js';
-import { div, mul, ne, sub } from './arithmetic.js';
+import { abs, add, div, eq, exp, gt, log, mul, ne, sqrt, sub, to, where } from './arithmetic.js';
 import { dimensionOf, keepingDimensions, mapped, reduced, reshapedDense } from './raw.js';
+import { detach, reshape } from './views.js';
 
 export interface ReduceOptions {
   /** Whether reduced dimensions stay, with a size of 1. */
@@ -111,11 +112,36 @@ export function amin(input: Tensor, dimensions?: number | readonly number[], { k
   return apply(AMIN, [input], { dimensions: dimensionsOf('amin', input, dimensions), keepDimensions, dtype: input.dtype, factor: 1 });
 }
 
+function placeOf(name: string, isLargest: boolean): Operation<Reduce> {
+  return {
+    name,
+    forward(_, [input], attributes) {
+      if (isLargest) return shaped(reduced('argLargest', input!, attributes.dimensions, attributes), input!, attributes);
+      using flipped = mapped('negate', input!.shape, input!.dtype, input!);
+      return shaped(reduced('argLargest', flipped, attributes.dimensions, attributes), input!, attributes);
+    },
+    backward: () => [null],
+  };
+}
+
+const ARGMAX = placeOf('argmax', true);
+const ARGMIN = placeOf('argmin', false);
+
+function applyPlaceOf(operation: Operation<Reduce>, input: Tensor, dimension: number | undefined, keepDimensions: boolean): Tensor {
+  const dimensions = dimensionsOf(operation.name, input, dimension);
+  if (input.size === 0) throw tensorError(operation.name, [input], 'of nothing there is no largest or smallest');
+  if (input.dtype === 'bool') throw tensorError(operation.name, [input], 'it takes numbers: convert with to()');
+  return noGrad(() => apply(operation, [input], { dimensions, keepDimensions, dtype: 'i64', factor: 1 }));
+}
+
 /** Where the first of the largest is, along one dimension or, without one, among all elements; i64. */
 export function argmax(input: Tensor, dimension?: number, { keepDimensions = false }: ReduceOptions = {}): Tensor {
-  if (input.size === 0) throw tensorError('argmax', [input], 'of nothing there is no largest');
-  const dimensions = dimensionsOf('argmax', input, dimension);
-  return noGrad(() => shaped(reduced('argLargest', input, dimensions, { dtype: 'i64' }), input, { dimensions, keepDimensions, dtype: 'i64', factor: 1 }));
+  return applyPlaceOf(ARGMAX, input, dimension, keepDimensions);
+}
+
+/** Where the first of the smallest is, as {@link argmax}. */
+export function argmin(input: Tensor, dimension?: number, { keepDimensions = false }: ReduceOptions = {}): Tensor {
+  return applyPlaceOf(ARGMIN, input, dimension, keepDimensions);
 }
 
 /** The variance. @param correction what the count is lessened by: 1 for samples, as in PyTorch. */
@@ -126,7 +152,27 @@ export function variance(input: Tensor, dimensions?: number | readonly number[],
   return div(sum(mul(deviation, deviation), own, { keepDimensions }), Math.max(0, count - correction));
 }
 
-/** Whether any element is not 0; a bool. */
-export function any(input: Tensor): Tensor {
-  return noGrad(() => reduced('largest', input.dtype === 'bool' ? input : ne(input, 0), input.shape.map((_, dimension) => dimension)));
+/** Whether any element along dimensions is not 0; a bool. Of nothing: false. */
+export function any(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  return gt(sum(ne(input, 0), dimensions, options), 0);
+}
+
+/** Whether all elements along dimensions are not 0; a bool. Of nothing: true. */
+export function all(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  return eq(sum(eq(input, 0), dimensions, options), 0);
+}
+
+/** The logarithm of the sum of powers of e, along dimensions. */
+export function logsumexp(input: Tensor, dimensions: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
+  const own = dimensionsOf('logsumexp', input, dimensions);
+  const numbers = isFloating(input.dtype) ? input : to(input, 'f32');
+  const largest = amax(detach(numbers), own, { keepDimensions: true });
+  const shift = where(eq(abs(largest), Infinity), 0, largest);
+  const sums = log(sum(exp(sub(numbers, shift)), own, { keepDimensions }));
+  return add(sums, keepDimensions ? shift : reshape(shift, ...sums.shape));
+}
+
+/** The standard deviation; see {@link variance}. */
+export function std(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions & { readonly correction?: number } = {}): Tensor {
+  return sqrt(variance(input, dimensions, options));
 }

@@ -1,5 +1,5 @@
 /** The same memory in another shape. Views cost no copy; their gradients are views of gradients, or gradients put into zeros. */
-import { apply, type Operation } from '../autograd/graph.js';
+import { apply, noGrad, type Operation } from '../autograd/graph.js';
 import { tensorError } from '../failure.js';
 import { isSameShape, RANK_MAX, sizeOf, viewStrides, type Shape } from '../shape.js';
 import { copyOf, filled, viewOf, type Tensor } from '../tensor.js';
@@ -18,9 +18,11 @@ export function clone(input: Tensor): Tensor {
   return apply(CLONE, [input], null);
 }
 
+const DETACH: Operation<null> = { name: 'detach', forward: (_, [input]) => viewOf(input!, input!.shape, input!.strides), backward: () => [null] };
+
 /** The same elements, outside the graph. */
 export function detach(input: Tensor): Tensor {
-  return viewOf(input, input.shape, input.strides);
+  return noGrad(() => apply(DETACH, [input], null));
 }
 
 /** Another shape for a gradient, in place where that goes. */

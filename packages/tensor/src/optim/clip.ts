@@ -3,6 +3,7 @@ import { kernels } from '@muster/native';
 import { threadCount } from '../device/cpu.js';
 import { numberTensor, type Tensor } from '../tensor.js';
 import { trainingTensor } from './memory.js';
+import { checkOption } from './optimizer.js';
 
 /** PyTorch's: keeps the factor finite. */
 const EPSILON = 1e-6;
@@ -32,4 +33,16 @@ export function clipGradsWithNorm(parameters: Iterable<Tensor>, normMax: number,
 /** The length of all gradients, taken as one vector. */
 export function gradNorm(parameters: Iterable<Tensor>): number {
   return kernels.gradientNorm(gradientsOf(parameters).map(trainingTensor), threadCount());
+}
+
+/** As torch.nn.utils.clip_grad_value_: each number of each gradient becomes no further from 0 than `valueMax`. */
+export function clipGradValue(parameters: Iterable<Tensor>, valueMax: number): void {
+  checkOption('largest value', valueMax, valueMax >= 0, '0 or more');
+  using least = numberTensor(-valueMax);
+  using most = numberTensor(valueMax);
+  for (const gradient of gradientsOf(parameters)) {
+    gradient.device.map('maximum', gradient, gradient, least);
+    gradient.device.map('minimum', gradient, gradient, most);
+    gradient.storage.version++;
+  }
 }

@@ -21,6 +21,32 @@ export const linearLR = (steps: number, { start = 1 / 3, end = 1 }: { readonly s
 /** Half a cosine from 1 to `least`, over `steps`. Source: Loshchilov and Hutter 2017, without restarts. */
 export const cosineAnnealingLR = (steps: number, least = 0): Schedule => (step) => least + ((1 - least) * (1 + Math.cos((Math.PI * Math.min(step, steps)) / steps))) / 2;
 
+/** One factor for a number of steps, then 1. */
+export const constantLR = (steps = 5, factor = 1 / 3): Schedule => (step) => (step < steps ? factor : 1);
+
+/** From 1 to 0 over `steps`, along a power of what is left. */
+export const polynomialLR = (steps = 5, power = 1): Schedule => (step) => (1 - Math.min(step, steps) / steps) ** power;
+
+/** {@link cosineAnnealingLR} again and again, each time over `multiplier` times as many steps. Source: Loshchilov and Hutter 2017. */
+export function cosineAnnealingWarmRestarts(steps: number, { multiplier = 1, least = 0 }: { readonly multiplier?: number; readonly least?: number } = {}): Schedule {
+  if (!(steps >= 1) || !(multiplier >= 1)) throw invalid(`restarts after ${steps} steps, and each time after ${multiplier} times as many`, '1 or more of both');
+  return (step) => {
+    let [since, length] = [step, steps];
+    while (since >= length) [since, length] = [since - length, length * multiplier];
+    return cosineAnnealingLR(length, least)(since);
+  };
+}
+
+/**
+ * Up along half a cosine from 1 / `start` of the largest rate to it, in the share `rising` of all steps, then down to a `end`-th of where it began. The optimizer's
+ * learning rate is the largest. Source: Smith and Topin 2018, with torch.optim.lr_scheduler.OneCycleLR's defaults.
+ */
+export function oneCycleLR(steps: number, { rising = 0.3, start = 25, end = 1e4 }: { readonly rising?: number; readonly start?: number; readonly end?: number } = {}): Schedule {
+  const top = rising * steps - 1;
+  const between = (from: number, to: number, share: number): number => to + ((from - to) * (1 + Math.cos(Math.PI * share))) / 2;
+  return (step) => (step <= top ? between(1 / start, 1, step / top) : between(1, 1 / start / end, Math.min(1, (step - top) / (steps - 1 - top))));
+}
+
 /** One schedule after another; each begins to count anew at its milestone. */
 export function sequentialLR(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
   if (milestones.length !== schedules.length - 1) throw invalid(`${schedules.length} schedules with ${milestones.length} milestones`, 'one milestone between each two');

@@ -17,6 +17,7 @@ export interface Options {
   readonly index: number;
   readonly groups: number;
   readonly kernelSize: m.Pair;
+  readonly outputSize: m.Pair;
   readonly dtype: m.Dtype;
   readonly keepDimensions?: boolean;
   readonly stride?: m.Pair;
@@ -55,5 +56,21 @@ export const CALLS: Readonly<Record<string, Call>> = {
   batchNormRunning: ([x, weight, bias, mean, variance]) => m.batchNorm(x!, { weight: weight!, bias: bias!, running: { mean: mean!.detach(), variance: variance!.detach() } }),
   crossEntropy: withOptions(m.crossEntropy as never), mseLoss: withOptions(m.mseLoss as never), l1Loss: plain(m.l1Loss as never), huberLoss: withOptions(m.huberLoss as never),
   nllLoss: plain((x, y) => m.nllLoss(x!.logSoftmax(1), y!)), binaryCrossEntropy: plain(m.binaryCrossEntropy as never), binaryCrossEntropyWithLogits: plain(m.binaryCrossEntropyWithLogits as never),
-  klDivergence: plain((x, y) => m.klDivergence(x!.logSoftmax(1), y!.softmax(1).detach())),
+  klDivergence: ([x, y], options) => m.klDivergence(x!.logSoftmax(1), y!.softmax(1).detach(), options as m.DivergenceOptions),
+  klDivergenceLogarithms: ([x, y]) => m.klDivergence(x!.logSoftmax(1), y!.logSoftmax(1), { logTarget: true }),
+  crossEntropyWeight: ([x, y, weight], options) => m.crossEntropy(x!, y!, { ...options as m.CrossEntropyOptions, weight: weight! }),
+  crossEntropyShares: ([x, y], options) => m.crossEntropy(x!, y!.softmax(1).detach(), options as m.CrossEntropyOptions),
+  nllLossWeight: ([x, y, weight], options) => m.nllLoss(x!.logSoftmax(1), y!, { ...options as m.CrossEntropyOptions, weight: weight! }),
+  smoothL1Loss: withOptions(m.smoothL1Loss as never),
+  binaryCrossEntropyEdge: plain(m.binaryCrossEntropy as never),
+  binaryCrossEntropyWeight: ([x, y, weight], options) => m.binaryCrossEntropy(x!, y!, { ...options as m.LossOptions, weight: weight! }),
+  binaryCrossEntropyLogitsWeight: ([x, y, weight, posWeight], options) => m.binaryCrossEntropyWithLogits(x!, y!, { ...options as m.LossOptions, weight: weight!, posWeight: posWeight! }),
+  scatter: ([x, index, source], { dimension }) => m.scatter(x!, dimension, index!, source!), scatterAdd: ([x, index, source], { dimension }) => m.scatterAdd(x!, dimension, index!, source!),
+  maskedSelect: plain(m.maskedSelect as never), maskedFill: ([x, mask], { value }) => m.maskedFill(x!, mask!, value), triu: plain((x) => m.triu(x!)),
+  any: ([x], { dimension }) => x!.any(dimension), all: ([x], { dimension }) => x!.all(dimension), argmin: ([x], { dimension }) => x!.argmin(dimension),
+  logsumexp: ([x], { dimensions }) => x!.logsumexp(dimensions), std: ([x], { dimensions }) => x!.std(dimensions),
+  elu: plain((x) => m.elu(x!)), selu: plain(m.selu as never), softplus: plain((x) => m.softplus(x!)), mish: plain(m.mish as never), logSigmoid: plain(m.logSigmoid as never),
+  hardtanh: plain((x) => m.hardtanh(x!)), relu6: plain(m.relu6 as never), hardsigmoid: plain(m.hardsigmoid as never), hardswish: plain(m.hardswish as never), softsign: plain(m.softsign as never),
+  log1p: plain(m.log1p as never), expm1: plain(m.expm1 as never), prelu: plain(m.prelu as never), glu: plain((x) => m.glu(x!)),
+  adaptiveAvgPool2d: ([x], { outputSize }) => m.adaptiveAvgPool2d(x!, outputSize),
 };

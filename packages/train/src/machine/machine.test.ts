@@ -56,7 +56,9 @@ t.test('buckets', async (t) => {
           const expected = full < 0 ? buckets.length : full;
           return [expected, expected, gradients.length - index - 1]; // being told twice changes nothing
         }), `seed ${seed}`);
+        t.ok(order.every((gradient) => line.hasBegun(gradient)));
         line.reset();
+        t.notOk(order.some((gradient) => line.hasBegun(gradient)));
       }
     }
   });

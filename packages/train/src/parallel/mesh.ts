@@ -5,6 +5,23 @@ import { groupName, MESH_AXES, meshSize, placeOf, ranksAlong, type MeshAxis, typ
 
 type Gang = NonNullable<Parameters<typeof collective>[0]>;
 
+export interface MeshOptions {
+  /** How many workers train together, each with a replica of the model; those of `mesh`, if that is told. */
+  readonly ranks?: number;
+  /**
+   * How the workers share the work: how many replicas of the model there are along `data`, how many stages a replica has along `pipeline`, and how many parts a
+   * layer has along `tensor`; 1 each unless told otherwise. Parts of layers are neighbours, and so share a node where that goes.
+   */
+  readonly mesh?: Partial<MeshShape>;
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function shapeOf({ ranks, mesh }: MeshOptions): MeshShape {
+  if (ranks !== undefined && mesh !== undefined) throw invalidArgument('a training of ranks and a mesh', 'of one of them: ranks is short for mesh: { data: ranks }');
+  if (mesh === undefined && (!Number.isInteger(ranks) || ranks! < 1)) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
+  return meshShape(mesh ?? { data: ranks! });
+}
+
 /** Completes what is left out. @throws MusterError INVALID_ARGUMENT */
 export function meshShape(axes: Partial<MeshShape>): MeshShape {
   const shape: MeshShape = { pipeline: 1, data: 1, tensor: 1, ...axes };
@@ -40,13 +57,13 @@ export class Mesh implements Disposable {
   }
 
   /**
-   * Meets the other ranks of a gang, which all call this, once for each start of the gang.
+   * Meets the other ranks of a gang, which all call this, once for each name and start of the gang.
    * @throws CollectiveError; MusterError INVALID_ARGUMENT for a shape of more or fewer ranks than the gang has
    */
-  static async open(gang: Gang, shape: MeshShape): Promise<Mesh> {
+  static async open(gang: Gang, shape: MeshShape, name = 'mesh'): Promise<Mesh> {
     if (meshSize(shape) !== gang.size) throw invalidArgument(`the mesh ${describeMesh(shape)} of a gang of ${gang.size}`, 'of as many ranks as the gang has');
-    const along = (axis: MeshAxis): Promise<Communicator> => collective(gang, { name: groupName(axis, gang.rank, shape), ranks: ranksAlong(axis, gang.rank, shape) });
-    const [world, pipeline, data, tensor] = await Promise.all([collective(gang, { name: 'mesh' }), along('pipeline'), along('data'), along('tensor')]);
+    const along = (axis: MeshAxis): Promise<Communicator> => collective(gang, { name: `${name}.${groupName(axis, gang.rank, shape)}`, ranks: ranksAlong(axis, gang.rank, shape) });
+    const [world, pipeline, data, tensor] = await Promise.all([collective(gang, { name }), along('pipeline'), along('data'), along('tensor')]);
     return new Mesh(shape, world, { pipeline, data, tensor });
   }
 

@@ -1,0 +1,158 @@
+/** What users do wrong: the error names the operation, what it was given and the rule, at their line; and memory, that ends. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import t, { type Test } from 'tap';
+import {
+  allocator, arange, autocast, checkpoint, conv2d, crossEntropy, embedding, layerNorm, manualSeed, maskedFill, nn, ones, optim, randint, randn, scatter, setMemoryLimit, tensor, tidy, where, zeros, type Tensor,
+} from './index.js';
+
+const THIS_FILE = /errors\.test\.(js|ts):\d+:\d+\)?$/;
+
+/** Runs what throws, and wants the stack to begin here. */
+function refused(t: Test, body: () => unknown, message: RegExp, code = 'TENSOR'): void {
+  const error = t.throws(body, { code, message }) as unknown as Error;
+  const [first] = error.stack!.split('\n    at ').slice(1);
+  t.match(first, THIS_FILE, 'the first frame is the caller');
+}
+
+t.test('shapes and dtypes that do not go together', async (t) => {
+  const [a, b] = [ones([2, 3]), ones([4, 5])];
+  refused(t, () => a.matmul(b), /matmul cannot take f32\[2, 3\] and f32\[4, 5\]: the columns of the first, 3, must be as many as the rows of the second, 4/);
+  refused(t, () => a.add(b), /add cannot take f32\[2, 3\] and f32\[4, 5\]: their shapes do not broadcast/);
+  refused(t, () => a.matmul(ones([3, 2], { dtype: 'f16' })), /matmul cannot take f32\[2, 3\] and f16\[3, 2\]: both must be numbers of one dtype/);
+  refused(t, () => conv2d(ones([1, 3, 8, 8]), ones([4, 2, 3, 3])), /conv2d cannot take f32\[1, 3, 8, 8\] and f32\[4, 2, 3, 3\]: with 1 groups, the input must have 2 channels/);
+  refused(t, () => layerNorm(a, [4]), /layerNorm cannot take f32\[2, 3\] and \[4\]: the input must end with the normalised shape/);
+  refused(t, () => embedding(a, ones([2])), /embedding cannot take f32\[2, 3\] and f32\[2\]: the index must be i64 or i32/);
+  refused(t, () => embedding(a, tensor([7], { dtype: 'i64' })), /embedding cannot take/);
+  refused(t, () => where(a, a, a), /where cannot take f32\[2, 3\]: the condition must be bool/);
+  refused(t, () => scatter(a, 1, tensor([[3]], { dtype: 'i64' }), ones([1, 1])), /scatter cannot take i64\[1, 1\]: the index 3 is outside a dimension of 3/);
+  refused(t, () => maskedFill(zeros([2], { dtype: 'i64' }), ones([2], { dtype: 'bool' }), 0.5), /maskedFill cannot take i64\[2\] and 0\.5/);
+  refused(t, () => crossEntropy(a, tensor([0, 7], { dtype: 'i64' })), /crossEntropy.*target 1 is 7/);
+});
+
+t.test('within models the first frame is the line of the user that called, in their own modules too', async (t) => {
+  const model = new nn.Sequential(new nn.Linear(3, 4), new nn.ReLU(), new nn.Linear(5, 2));
+  refused(t, () => model.forward(ones([2, 3])), /linear cannot take f32\[2, 4\] and f32\[2, 5\] and f32\[2\]: the input's last dimension must be 5/);
+  class Own extends nn.Module {
+    forward(x: Tensor): Tensor { return x.add(ones([7])); }
+  }
+  const error = t.throws(() => new nn.Sequential(new Own()).forward(ones([2]))) as unknown as Error;
+  t.match(error.stack?.split('\n    at ')[1], /Own\.forward/);
+});
+
+t.test('a tensor that was disposed of', async (t) => {
+  const freed = ones([2], { requiresGrad: true });
+  freed.dispose();
+  refused(t, () => freed.add(1), /add cannot take f32\[2\].*: it was disposed of/);
+  for (const use of [() => freed.toArray(), () => freed.memory(), () => freed.detach(), () => freed.reshape(1, 2), () => freed.backward(ones([2]))]) refused(t, use, /it was disposed of/);
+  const late = tidy(() => ones([2], { requiresGrad: true }).exp().sum());
+  refused(t, () => late.backward(), /call backward\(\) within its scope/);
+});
+
+t.test('graphs that are gone, and what was changed since', async (t) => {
+  const x = ones([2], { requiresGrad: true });
+  const once = x.mul(x).sum();
+  once.backward();
+  refused(t, () => once.backward(), /it was gone through before, and freed: pass retainGraph: true/);
+  const weight = nn.parameter(tensor([2]));
+  const loss = weight.mul(weight).sum();
+  weight.grad = tensor([1]);
+  new optim.SGD([weight]).step();
+  refused(t, () => loss.backward(), /changed in place/);
+  refused(t, () => { x.mul(2).requiresGrad = false; }, /take detach\(\) of it/);
+  refused(t, () => ones([2]).backward(), /nothing that it was computed from requires a gradient/);
+  refused(t, () => checkpoint((input) => input.add(ones([3])), x), /add cannot take/);
+});
+
+t.test('elements that do not lie in a row are not handed out', async (t) => {
+  refused(t, () => ones([2, 3]).transpose().memory(), /its elements do not lie one behind the other: take contiguous\(\) of it/);
+  t.equal(ones([2, 3]).transpose().contiguous().memory().length, 6);
+});
+
+t.test('memory has a limit, and the error says what was wanted and what is held', async (t) => {
+  const before = allocator.limitBytes;
+  t.teardown(() => { allocator.limitBytes = before; });
+  const held = ones([256, 1024]);
+  allocator.clear();
+  const { usedBytes } = allocator.statistics();
+  t.ok(usedBytes >= 2 ** 20);
+  setMemoryLimit(usedBytes + 2 ** 20 + 2 ** 12);
+  const first = ones([256, 1024]);
+  refused(t, () => held.add(first), /there is no memory for 1048576 bytes more: tensors hold \d+ of \d+ bytes/, 'OUT_OF_MEMORY');
+  first.dispose();
+  t.equal(held.add(1).size, 2 ** 18, 'what is given back is there again');
+  setMemoryLimit(before);
+  refused(t, () => zeros([2 ** 46]), /there is no memory for 281474976710656 bytes more/, 'OUT_OF_MEMORY');
+  refused(t, () => setMemoryLimit(0), /a memory limit of 0 bytes/, 'INVALID_ARGUMENT');
+});
+
+t.test('what is collected counts no more', async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const before = allocator.statistics().usedBytes;
+  (() => { for (let index = 0; index < 8; index++) randn([512, 512]); })();
+  t.ok(allocator.statistics().usedBytes - before >= 8 * 2 ** 20);
+  while (allocator.statistics().usedBytes - before >= 8 * 2 ** 20) {
+    collect();
+    await new Promise((resolve) => setImmediate(resolve));  // finalizers have a turn of their own
+  }
+  t.pass();
+});
+
+class Gpt extends nn.Module {
+  readonly tokens = new nn.Embedding(65, 32);
+  readonly blocks = [new Block(), new Block()];
+  readonly norm = new nn.LayerNorm(32);
+  readonly head = new nn.Linear(32, 65, { bias: false });
+
+  forward(tokens: Tensor): Tensor {
+    const embedded = this.tokens.forward(tokens);
+    return this.head.forward(this.norm.forward(this.blocks.reduce((x, block) => block.forward(x), embedded)));
+  }
+}
+
+class Block extends nn.Module {
+  readonly first = new nn.LayerNorm(32);
+  readonly attention = new nn.MultiheadAttention(32, 4, { isCausal: true });
+  readonly second = new nn.LayerNorm(32);
+  readonly hidden = new nn.Sequential(new nn.Linear(32, 128), new nn.GELU(), new nn.Linear(128, 32));
+
+  forward(x: Tensor): Tensor {
+    const attended = x.add(this.attention.forward(this.first.forward(x)));
+    return attended.add(this.hidden.forward(this.second.forward(attended)));
+  }
+}
+
+/** The most that a training step holds, with the parameters and their gradients. */
+function stepBytes(model: nn.Module, before: number, lower: boolean): number {
+  const [tokens, targets] = [randint(0, 65, [16, 64]), randint(0, 65, [1024])];
+  allocator.resetPeak();
+  tidy(() => autocast(() => crossEntropy(model.forward(tokens).flatten(0, 1), targets), { enabled: lower }).backward());
+  const bytes = allocator.statistics().peakBytes - before;
+  for (const each of [tokens, targets, ...model.parameters().flatMap((parameter) => [parameter, parameter.grad!])]) each.dispose();
+  return bytes;
+}
+
+t.test('a model of 16 bits needs half of the memory for parameters, gradients and activations', async (t) => {
+  manualSeed(1);
+  const measure = (make: () => nn.Module, lower = false): number => {
+    const before = allocator.statistics().usedBytes;
+    return stepBytes(make(), before, lower);
+  };
+  const whole = measure(() => new Gpt());
+  const half = measure(() => new Gpt().to('bf16'));
+  t.ok(half < 0.55 * whole, `${half} and ${whole} bytes`);
+  const cast = measure(() => new Gpt(), true);
+  t.ok(cast < 0.78 * whole, `${cast} and ${whole} bytes: under autocast the parameters stay f32`);
+});
+
+t.test('parts that share a tensor share it in another dtype, too', async (t) => {
+  const [one, other] = [new nn.Linear(4, 4), new nn.Linear(4, 4)];
+  (other as { weight: Tensor }).weight = one.weight;
+  const before = one.weight;
+  const model = new nn.Sequential(one, other).to('bf16');
+  t.equal(one.weight, other.weight);
+  t.ok(before.isDisposed);
+  t.strictSame([one.weight.dtype, model.parameters().length, one.weight.requiresGrad], ['bf16', 3, true]);
+  t.equal(arange(3).to('bf16').dtype, 'bf16');
+});
