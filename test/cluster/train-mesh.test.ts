@@ -124,7 +124,7 @@ const unclipped = await learn({}, { options: () => ({ clipGradNorm: 1e9 }) });
 t.ok(one.history.at(-1)!.loss < 0.6 * one.history[0]!.loss, 'one rank learns');
 t.ok(furthest(unclipped, one) > 0.01, 'and something else where gradients are not clipped');
 
-for (const mesh of [{ data: 2, tensor: 2 }, { data: 2, pipeline: 2 }, { tensor: 2, pipeline: 2 }]) {
+for (const mesh of [{ data: 2, tensor: 2 }, { data: 2, pipeline: 2 }, { tensor: 2, pipeline: 2 }, { tensor: 4 }]) {
   t.test(`a mesh of ${Object.entries(mesh).map(([axis, ranks]) => `${axis} ${ranks}`).join(' x ')} learns what one rank does`, async (t) => {
     const learned = await learn(mesh);
     t.ok(furthest(learned, one) < 1e-4, `losses within ${furthest(learned, one)}, with gradients clipped by the norm of all ranks`);

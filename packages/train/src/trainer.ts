@@ -29,7 +29,8 @@ export interface TrainingResult<R> {
 
 /**
  * Trains a model on several workers, each with its share of every batch: gradients are averaged over the ranks while backward passes go on, so that n ranks learn
- * what one would from batches n times as large.
+ * what one would from batches n times as large. On a mesh ranks may hold a replica of the model between them, in parts of its layers and stages of a pipeline: see
+ * {@link ColumnParallelLinear} and {@link PipelineParallel}.
  *
  * @example
  * const trainer = new DataParallelTrainer(async (rank) => {
