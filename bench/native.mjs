@@ -6,20 +6,16 @@
  * In these programs Muster and its peers take turns in every round; the values are medians. A peer that is not installed is skipped with its
  * reason, and a target that was missed is a result, not a failure.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { describeRun } from './facts.mjs';
 import { NATIVE_TARGETS } from './native-targets.mjs';
-import { parseRecords } from './records.mjs';
 import { renderSuites } from './report.mjs';
+import { runSuite } from './suite.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const TIMEOUT_MS = 15 * 60_000;
 const SUITES = [
   { name: 'collective', title: 'Collectives among two processes of this machine' },
   { name: 'kernels', title: 'Kernels on the CPU' },
@@ -32,14 +28,6 @@ const ON_GPUS = {
   records: [], targets: [],
 };
 
-/** One suite's records, and what was left out of it. */
-async function runSuite(name) {
-  const child = spawn('npx', ['--no-install', 'cluster', 'bench', name, '--json'], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], timeout: TIMEOUT_MS });
-  const [stdout, stderr, [code, signal]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
-  if (code !== 0) throw new Error(`cluster bench ${name} ended with ${code ?? signal}:\n${stderr}`);
-  return { records: parseRecords(stdout), notes: stderr.split('\n').filter((line) => /left out|skipped/.test(line)) };
-}
-
 const { values: options } = parseArgs({
   options: { only: { type: 'string', default: '' }, out: { type: 'string', default: join(ROOT, 'bench/RESULTS-native.md') } },
 });
@@ -50,6 +38,6 @@ for (const { name, title } of SUITES.filter((suite) => suite.name.includes(optio
   for (const note of notes) console.log(note);
   suites.push({ title, notes, records, targets: NATIVE_TARGETS.filter(({ suite }) => suite === name) });
   // After each suite: an interrupted run keeps what it has measured.
-  writeFileSync(options.out, renderSuites({ facts, suites: [...suites, ON_GPUS] }));
+  writeFileSync(options.out, renderSuites({ title: 'Native benchmarks', script: 'bench/native.mjs', facts, suites: [...suites, ON_GPUS] }));
 }
 console.log(`wrote ${options.out}`);

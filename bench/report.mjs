@@ -48,21 +48,21 @@ export function renderMarkdown({ facts, skipped, rows }) {
 
 /**
  * Suites whose programs make their own comparisons, one line a record.
- * @param {{ facts: readonly (readonly [string, string])[], suites: readonly { title: string, notes: readonly string[],
+ * @param {{ title: string, script: string, facts: readonly (readonly [string, string])[], suites: readonly { title: string, notes: readonly string[],
  *   records: readonly import('./records.mjs').BenchRecord[], targets: readonly (import('./comparisons.mjs').Target & { name: string })[] }[] }} results
  * @returns {string}
  */
-export function renderSuites({ facts, suites }) {
+export function renderSuites({ title, script, facts, suites }) {
   return [
-    '# Native benchmarks',
+    `# ${title}`,
     '',
-    'Made by `node bench/native.mjs`. Values are medians of rounds in which Muster and its peers took turns, and a ratio is',
+    `Made by \`node ${script}\`. Values are medians of rounds in which Muster and its peers took turns, and a ratio is`,
     'the median of the rounds\' ratios.',
     '',
     ...table(['', ''], facts),
     '',
-    ...suites.flatMap(({ title, notes, records, targets }) => [
-      `## ${title}`,
+    ...suites.flatMap(({ title: heading, notes, records, targets }) => [
+      `## ${heading}`,
       '',
       ...notes.map((note) => `${note}\n`),
       ...(records.length > 0 ? [...table(['measurement', 'unit', 'value', 'target', ''], records.map((record) => recordLine(record, targets))), ''] : []),

@@ -36,7 +36,8 @@ export function compareRuns({ ours, peers, trials, minimum }) {
   const { searcher, name } = ours[0];
   const pairs = ours.flatMap((run, i) => (peers[i] && peers[i].losses.length >= trials ? [[regretAfter(run, trials, minimum), regretAfter(peers[i], trials, minimum)]] : []));
   if (pairs.length === 0) {
-    return { searcher, name, trials, seeds: ours.length, regret: median(ours.map((run) => regretAfter(run, trials, minimum))), peer: null, chance: null, verdict: null };
+    const reached = ours.filter(({ losses }) => losses.length >= trials);
+    return { searcher, name, trials, seeds: reached.length, regret: median(reached.map((run) => regretAfter(run, trials, minimum))), peer: null, chance: null, verdict: null };
   }
   const { chance, isWorse } = signedRankTest(pairs.map(([mine, peer]) => Math.log(mine) - Math.log(peer)));
   const verdict = chance >= SIGNIFICANCE ? 'no difference' : isWorse ? 'worse' : 'better';

@@ -7,7 +7,7 @@
  *
  * Optuna runs from bench/peers/.venv (or the Python that MUSTER_BENCH_PYTHON names); without it, Muster's own figures are shown alone, with
  * the reason. Its Gaussian process takes up to seconds a suggestion, so runs are kept in a file: those in there are not repeated, and with
- * `--kept-only` no others are made, and only their seeds are compared.
+ * `--kept-only` no others are made, and only their seeds are compared, as far as they go.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -72,7 +72,8 @@ for (const { searcher, trials } of searchers) {
   for (const testFunction of functions) {
     const { name, minimum } = testFunction;
     const paired = options['kept-only'] ? seeds.filter((seed) => seed === 0 || kept.find({ searcher, name, seed }) !== null) : seeds;
-    const ours = paired.map((seed) => runMuster({ searcher, testFunction, seed, trials: seed === 0 ? Math.max(trials, COST_TRIALS) : trials }));
+    const lengthOf = (seed) => (options['kept-only'] ? Math.min(trials, kept.find({ searcher, name, seed })?.losses.length ?? trials) : trials);
+    const ours = paired.map((seed) => runMuster({ searcher, testFunction, seed, trials: seed === 0 ? Math.max(trials, COST_TRIALS) : lengthOf(seed) }));
     const theirs = [];
     for (const seed of paired) theirs.push(await peerRun({ searcher, testFunction, seed, trials }));
     for (const run of theirs) if (run) peers.add(run.who);

@@ -3,7 +3,7 @@
  *
  *     node bench/tune-trials.mjs [--rounds 3] [--ray-trials 30] [--json]
  *
- * Muster's figures are those of `cluster bench tune`. Ray runs from bench/peers/.venv (or the Python that MUSTER_BENCH_PYTHON names); without it, Muster's
+ * Muster's figures are those of `cluster bench tune --only trials`. Ray runs from bench/peers/.venv (or the Python that MUSTER_BENCH_PYTHON names); without it, Muster's
  * figures are shown alone, with the reason.
  */
 import { existsSync } from 'node:fs';
@@ -32,7 +32,7 @@ const add = (values, records) => { for (const { name, value } of records) values
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 for (let round = 1; round <= Number(options.rounds); round++) {
-  const records = await runForRecords({ command: process.execPath, args: ['packages/cli/bin/cluster.mjs', 'bench', 'tune', '--json'], cwd: ROOT, timeoutMs: TIMEOUT_MS });
+  const records = await runForRecords({ command: process.execPath, args: ['packages/cli/bin/cluster.mjs', 'bench', 'tune', '--only', 'trials', '--json'], cwd: ROOT, timeoutMs: TIMEOUT_MS });
   add(ours, records);
   if (hasRay) {
     const atOnce = AT_ONCE.flatMap((count) => ['--at-once', String(count)]);

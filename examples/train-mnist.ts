@@ -8,12 +8,12 @@
  */
 import { parseArgs } from 'node:util';
 import { init, shutdown } from '@muster/core';
-import { crossEntropy, manualSeed, nn, noGrad, optim, tensor, tidy, type Tensor } from '@muster/tensor';
+import { manualSeed, optim } from '@muster/tensor';
 import { DataParallelTrainer, dataset } from '@muster/train';
-import { CLASSES, percent, PIXELS, readDigits, TEST } from './mnist.js';
+import { accuracyOf, DigitNet, lossOf } from './mnist-cnn.js';
+import { percent, PIXELS, readDigits, TEST } from './mnist.js';
 
 const BATCH = 128;
-const SIDE = Math.sqrt(PIXELS);
 /** Test images that are looked at together. */
 const TEST_BATCH = 500;
 
@@ -26,29 +26,6 @@ if (![ranks, epochs, images].every((count) => Number.isInteger(count) && count >
   process.exit(1);
 }
 
-class Net extends nn.Module {
-  readonly features = new nn.Sequential(
-    new nn.Conv2d(1, 16, 3, { padding: 1 }), new nn.ReLU(), new nn.MaxPool2d(2),
-    new nn.Conv2d(16, 32, 3, { padding: 1 }), new nn.ReLU(), new nn.MaxPool2d(2),
-  );
-  readonly classifier = new nn.Sequential(new nn.Flatten(), new nn.Linear(32 * (SIDE / 4) ** 2, 128), new nn.ReLU(), new nn.Dropout(0.25), new nn.Linear(128, CLASSES));
-
-  forward(images: Tensor): Tensor {
-    return this.classifier.forward(this.features.forward(images));
-  }
-}
-
-/** Bytes from 0 (paper) to 255 (ink) as numbers from 0 to 1, [images, 1, side, side]. */
-const imagesOf = (pixels: Uint8Array): Tensor => tensor(pixels, { dtype: 'f32' }).div(255).reshape(-1, 1, SIDE, SIDE);
-
-/** How many of a batch the model gets right. */
-function countRight(model: nn.Module, pixels: Uint8Array, labels: Uint8Array): number {
-  return tidy(() => {
-    const found = model.forward(imagesOf(pixels)).argmax(1).toArray() as number[];
-    return found.filter((digit, image) => Number(digit) === labels[image]).length;
-  });
-}
-
 await init();
 const { pixels, labels } = readDigits();
 const training = await dataset({ pixels: pixels.subarray(0, images * PIXELS), labels: labels.subarray(0, images) }, images);
@@ -56,22 +33,13 @@ const test = await dataset({ pixels: pixels.subarray(TEST.first * PIXELS), label
 
 const trainer = new DataParallelTrainer(async (rank) => {
   manualSeed(rank.rank);
-  const model = new Net();
+  const model = new DigitNet();
   const loader = rank.loader(training, { batchSize: BATCH / ranks, seed: 1 });
   const optimizer = new optim.AdamW(model.parameters(), { learningRate: 2e-3 });
   const schedule = new optim.LRScheduler(optimizer, optim.cosineAnnealingLR(epochs * loader.stepsPerEpoch));
   const run = await rank.train({ model, optimizer, schedule });
-  for await (const { columns } of run.batches(loader, { epochs })) {
-    await run.step(() => crossEntropy(model.forward(imagesOf(columns.pixels)), tensor(columns.labels, { dtype: 'i64' })));
-  }
-  model.eval();
-  const share = rank.loader(test, { batchSize: TEST_BATCH, seed: 0, shuffle: false });
-  let right = 0;
-  for await (const { columns, step } of share.batches(0)) {
-    right += noGrad(() => countRight(model, columns.pixels, columns.labels));
-    if (step + 1 === share.stepsPerEpoch) break;
-  }
-  const accuracy = Float64Array.of(right / (share.stepsPerEpoch * TEST_BATCH));
+  for await (const { columns } of run.batches(loader, { epochs })) await run.step(() => lossOf(model, columns));
+  const accuracy = Float64Array.of(await accuracyOf(model, rank.loader(test, { batchSize: TEST_BATCH, seed: 0, shuffle: false })));
   await rank.communicator.allReduce(accuracy, { op: 'average' });
   return accuracy[0]!;
 }, { ranks, cpus: 1, ...(flags.storage === undefined ? {} : { storage: flags.storage }) });

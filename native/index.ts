@@ -127,8 +127,17 @@ export interface Communicator {
   /** Collective calls one after another, then all sends and receives at the same time. @returns and @throws as {@link call} */
   group(calls: readonly CommunicatorCall[]): Promise<void> | undefined;
 
+  /** Makes one call after all that were made before, and returns when it is done: this thread waits for the other ranks. @throws CommunicatorError */
+  run(...call: CommunicatorCall): void;
+
   /** Ends the calls of all ranks with ERR_COMMUNICATOR_ABORTED and this reason. */
   abort(reason: string): void;
+
+  /**
+   * Ends the calls of all ranks with ERR_RANK_GONE, for a rank whose end somebody else has noticed.
+   * @throws CommunicatorError ERR_OUT_OF_RANGE
+   */
+  blame(rank: number, reason: string): void;
 
   /** Leaves. Promises that are pending are rejected with ERR_COMMUNICATOR_ABORTED, at all ranks. Closing twice is fine. */
   close(): void;
@@ -155,8 +164,11 @@ export interface CommunicatorClass {
    * The same among ranks of several nodes. Uses up the listener.
    * @param key 32 bytes that all ranks know and nobody else does; it is never sent.
    * @param ranks by rank; nodes are counted from 0, and the ranks of one follow each other.
+   * @param usesTls whether connections are encrypted: all ranks or none.
    */
-  connect(id: string, rank: number, size: number, timeoutMs: number, listener: Listener, key: Uint8Array, ranks: readonly RankPlace[]): Promise<Communicator>;
+  connect(
+    id: string, rank: number, size: number, timeoutMs: number, listener: Listener, key: Uint8Array, ranks: readonly RankPlace[], usesTls: boolean,
+  ): Promise<Communicator>;
 }
 
 /** Where ranks of other nodes connect. */
@@ -170,7 +182,7 @@ export type RankPlace = readonly [host: string, port: number, node: number];
 /** Why a communicator's call failed. Beside those of the system, of which ENOSPC says that /dev/shm is full. */
 export type CommunicatorErrorCode =
   | 'ERR_OUT_OF_RANGE' | 'ERR_RANK_GONE' | 'ERR_RANK_TIMED_OUT' | 'ERR_CALL_MISMATCH' | 'ERR_COMMUNICATOR_ABORTED' | 'ERR_COMMUNICATOR_BUSY' | 'ERR_COMMUNICATOR_CLOSED'
-  | ArenaErrorCode;
+  | 'ERR_DEVICE_UNAVAILABLE' | ArenaErrorCode;
 
 /** What the calls above throw; for ERR_OUT_OF_RANGE it is a RangeError. Arguments of a wrong type are a plain TypeError. */
 export interface CommunicatorError extends Error {

@@ -1,7 +1,8 @@
 /**
  * All-reduce among processes that are told to be on nodes of their own, over TCP on 127.0.0.1, one record a line. Started by mpirun, each size is
  * measured in turn with this library and with MPI's own, round by round in the same processes on the same memory: with `--mca btl tcp,self` MPI
- * goes over TCP, too. Started by itself it forks its ranks and measures this library alone. Values are medians of the rounds, of rank 0.
+ * goes over TCP, too. Started by itself it forks its ranks and measures this library alone, in the clear and over TLS. Values are medians of the
+ * rounds, of rank 0.
  *
  *   network-bench [--ranks 2] [--json]        mpirun -n 2 --mca btl tcp,self network-bench
  */
@@ -41,18 +42,40 @@ struct Contender {
   std::function<void()> call;
 };
 
+/** How the ranks of one communicator meet. */
+struct Meeting {
+  std::string id;
+  /** Where each rank listens, this one by `listener`. */
+  std::vector<std::uint16_t> ports;
+  muster_listener* listener = nullptr;
+};
+
+muster_communicator* meet(const Meeting& meeting, std::uint32_t rank, bool usesTls) {
+  std::vector<muster_rank_place> places;
+  for (std::uint32_t each = 0; each < meeting.ports.size(); each++) places.push_back({"127.0.0.1", meeting.ports[each], each});
+  const muster_network network{places.data(), {}, usesTls};
+  const muster_communicator_options options{meeting.id.c_str(), rank, static_cast<std::uint32_t>(places.size()), 30'000, nullptr, nullptr};
+  muster_communicator* communicator = nullptr;
+  const muster_code code = muster_communicator_connect(&options, &network, meeting.listener, &communicator);
+  if (code == MUSTER_UNAVAILABLE) bench::skip("muster over tls", muster_last_failure()->message);
+  else must(code);
+  return communicator;
+}
+
 class Bench {
  public:
-  /** `ports`: where each rank listens, this one by `listener`. */
-  Bench(const std::string& id, std::uint32_t rank, const std::vector<std::uint16_t>& ports, muster_listener* listener, bool besideMpi)
-      : rank_(rank), size_(static_cast<std::uint32_t>(ports.size())), besideMpi_(besideMpi), source_(kSizes[std::size(kSizes) - 1] / 4, 0), target_(source_.size(), 1) {
-    std::vector<muster_rank_place> places;
-    for (std::uint32_t each = 0; each < size_; each++) places.push_back({"127.0.0.1", ports[each], each});
-    const muster_network network{places.data(), {}};
-    const muster_communicator_options options{id.c_str(), rank, size_, 30'000, nullptr, nullptr};
-    must(muster_communicator_connect(&options, &network, listener, &communicator_));
+  Bench(std::uint32_t rank, const Meeting& clear, const Meeting& encrypted, bool besideMpi)
+      : rank_(rank),
+        size_(static_cast<std::uint32_t>(clear.ports.size())),
+        besideMpi_(besideMpi),
+        source_(kSizes[std::size(kSizes) - 1] / 4, 0),
+        target_(source_.size(), 1),
+        communicator_(meet(clear, rank, false)),
+        encrypted_(meet(encrypted, rank, true)) {}
+  ~Bench() {
+    muster_communicator_close(communicator_);
+    muster_communicator_close(encrypted_);
   }
-  ~Bench() { muster_communicator_close(communicator_); }
   Bench(const Bench&) = delete;
 
   void run() {
@@ -66,6 +89,7 @@ class Bench {
 #ifdef MUSTER_BENCH_MPI
     if (besideMpi_) all.push_back({"openmpi over tcp", [call] { MPI_Allreduce(call.source, call.target, static_cast<int>(call.count), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD); }});
 #endif
+    if (encrypted_ != nullptr) all.push_back({"muster over tls", [this, call] { must(muster_communicator_run(encrypted_, &call, 1)); }});
     return all;
   }
 
@@ -94,7 +118,10 @@ class Bench {
     }
     if (rank_ != 0) return;
     for (std::size_t each = 0; each < all.size(); each++) bench::print(what + ", " + all[each].name, bench::median(us[each]), "us", "lower");
-    if (all.size() > 1) bench::print(what + ", openmpi's time to muster's", bench::ratio(us[1], us[0]), "ratio", "higher");
+    for (std::size_t each = 1; each < all.size(); each++) {
+      const bool isTls = all[each].name == "muster over tls";
+      bench::print(what + (isTls ? ", over tls to in the clear" : ", openmpi's time to muster's"), bench::ratio(us[each], us[0]), "ratio", isTls ? "lower" : "higher");
+    }
     if (bytes >= (1u << 20)) bench::print(what + ", bytes a second", static_cast<double>(bytes) / bench::median(us[0]) / 1000, "GB/s", "higher");
   }
 
@@ -103,24 +130,32 @@ class Bench {
   const bool besideMpi_;
   std::vector<float> source_;
   std::vector<float> target_;
-  muster_communicator* communicator_ = nullptr;
+  muster_communicator* const communicator_;
+  /** Null where there is no OpenSSL. */
+  muster_communicator* const encrypted_;
 };
 
 int runAlone(std::uint32_t size) {
   const std::string id = "bench-" + std::to_string(::getpid());
-  std::vector<muster_listener*> listeners(size);
-  std::vector<std::uint16_t> ports(size);
-  for (std::uint32_t rank = 0; rank < size; rank++) must(muster_listener_open("127.0.0.1", &listeners[rank], &ports[rank]));
+  Meeting meetings[2] = {{id, std::vector<std::uint16_t>(size)}, {id + "-tls", std::vector<std::uint16_t>(size)}};
+  std::vector<muster_listener*> listeners[2] = {std::vector<muster_listener*>(size), std::vector<muster_listener*>(size)};
+  for (std::uint32_t rank = 0; rank < size; rank++) {
+    for (int each : {0, 1}) must(muster_listener_open("127.0.0.1", &listeners[each][rank], &meetings[each].ports[rank]));
+  }
+  const auto runRank = [&](std::uint32_t rank) {
+    for (int each : {0, 1}) meetings[each].listener = listeners[each][rank];
+    Bench(rank, meetings[0], meetings[1], false).run();
+  };
   std::vector<pid_t> children;
   for (std::uint32_t rank = 1; rank < size; rank++) {
     const pid_t child = ::fork();
     if (child == 0) {
-      Bench(id, rank, ports, listeners[rank], false).run();
+      runRank(rank);
       ::_exit(EXIT_SUCCESS);
     }
     children.push_back(child);
   }
-  Bench(id, 0, ports, listeners[0], false).run();
+  runRank(0);
   int failed = 0;
   for (const pid_t child : children) {
     int status = -1;
@@ -143,12 +178,16 @@ int main(int argc, char** argv) {
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     int processId = static_cast<int>(::getpid());
     MPI_Bcast(&processId, 1, MPI_INT, 0, MPI_COMM_WORLD);
-    muster_listener* listener = nullptr;
-    std::vector<std::uint16_t> ports(static_cast<std::size_t>(size));
-    std::uint16_t port = 0;
-    must(muster_listener_open("127.0.0.1", &listener, &port));
-    MPI_Allgather(&port, 1, MPI_UINT16_T, ports.data(), 1, MPI_UINT16_T, MPI_COMM_WORLD);
-    Bench("bench-" + std::to_string(processId), static_cast<std::uint32_t>(rank), ports, listener, true).run();
+    Meeting meetings[2];
+    for (int each : {0, 1}) {
+      Meeting& meeting = meetings[each];
+      meeting.id = "bench-" + std::to_string(processId) + (each == 0 ? "" : "-tls");
+      meeting.ports.resize(static_cast<std::size_t>(size));
+      std::uint16_t port = 0;
+      must(muster_listener_open("127.0.0.1", &meeting.listener, &port));
+      MPI_Allgather(&port, 1, MPI_UINT16_T, meeting.ports.data(), 1, MPI_UINT16_T, MPI_COMM_WORLD);
+    }
+    Bench(static_cast<std::uint32_t>(rank), meetings[0], meetings[1], true).run();
     MPI_Finalize();
     return EXIT_SUCCESS;
   }

@@ -277,6 +277,30 @@ void aSlowRankIsNamedByThoseWhoWaitForOthers() {
       1200);
 }
 
+/** Somebody else has noticed that rank 2 is no more, which itself says nothing: its lines stay as they are. */
+void whoIsBlamedIsNamed() {
+  for (const bool usesTls : {false, true}) {
+    Nodes nodes({0, 0, 1, 2}, usesTls);
+    auto& failed = check::sharedBetweenProcesses<std::atomic<int>>();
+    nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
+      if (rank == 2) {
+        while (failed.load() < 3) std::this_thread::yield();
+        return;
+      }
+      std::thread noticing;
+      if (rank == 3) noticing = std::thread([&] { CHECK(muster_communicator_blame(communicator, 2, "its node has no power") == MUSTER_OK); });
+      std::vector<float> values(1 << 16, 1);
+      const auto started = Clock::now();
+      checkFailed(communicator, MUSTER_RANK_GONE, 2, run(communicator, allReduce(values)));
+      CHECK(says("rank 2") && says("its node has no power"));
+      CHECK(Clock::now() - started < kAtOnce);
+      if (rank == 3) noticing.join();
+      CHECK(muster_communicator_blame(communicator, 4, "it never was") == MUSTER_OUT_OF_RANGE);
+      failed++;
+    });
+  }
+}
+
 void anotherThreadAborts() {
   Nodes nodes({0, 1, 1});
   auto& opened = check::sharedBetweenProcesses<std::atomic<int>>();
@@ -313,6 +337,7 @@ int main() {
       {"different calls are reported with both sides", differentCallsAreReported},
       {"different messages are reported with both sides", differentMessagesAreReported},
       {"a slow rank is named by those who wait for others", aSlowRankIsNamedByThoseWhoWaitForOthers},
+      {"who is blamed is named", whoIsBlamedIsNamed},
       {"another thread aborts", anotherThreadAborts},
   });
 }

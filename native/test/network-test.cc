@@ -2,13 +2,16 @@
 #include "collective/network/accumulation.h"
 #include "collective/network/cost-model.h"
 #include "collective/network/exchange.h"
+#include "collective/network/network-communicator.h"
 #include "collective/network/ring.h"
 #include "collective/network/sha256.h"
 
+#include <chrono>
 #include <thread>
 
 #include "nodes.h"
 #include "random-calls.h"
+#include "slow-link.h"
 
 namespace {
 
@@ -29,7 +32,7 @@ std::string hex(const muster::Digest& digest) {
 
 muster::ByteSpan bytesOf(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
 
-/** Source: FIPS 180-4's examples, and RFC 4231. */
+/** Source: FIPS 180-4's examples, RFC 4231 and RFC 5869. */
 void hashesAsPublished() {
   const auto hash = [](const std::string& text) {
     muster::Sha256 sha;
@@ -41,6 +44,8 @@ void hashesAsPublished() {
   CHECK(hash("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
   CHECK(hash(std::string(1'000'000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
   CHECK(hex(muster::hmacSha256(bytesOf("Jefe"), bytesOf("what do ya want for nothing?"))) == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK(hex(muster::hkdfSha256(bytesOf(std::string(22, '\x0b')), bytesOf({"\0\1\2\3\4\5\6\7\x08\x09\x0a\x0b\x0c", 13}), "\xf0\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8\xf9")) ==
+        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf");
   CHECK(hex(muster::hmacSha256(bytesOf(std::string(131, '\xaa')), bytesOf("Test Using Larger Than Block-Size Key - Hash Key First"))) ==
         "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
 }
@@ -67,8 +72,8 @@ void sumsAreTheSameEverywhere(muster_communicator* communicator, std::mt19937& r
   for (const std::uint64_t each : sums) CHECK(each == sums[0]);
 }
 
-void randomCalls(const Topology& topology, int calls, std::uint32_t seed) {
-  Nodes nodes(topology);
+void randomCalls(const Topology& topology, int calls, std::uint32_t seed, bool usesTls = false) {
+  Nodes nodes(topology, usesTls);
   nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
     std::mt19937 random(seed);
     for (int call = 0; call < calls && check::failures == 0; call++) {
@@ -88,6 +93,12 @@ void severalRanksANode() {
   randomCalls({0, 0, 1, 1}, 24, 4);
   randomCalls({0, 1, 1, 1, 2, 2}, 8, 5);
   randomCalls({0, 0, 0, 1}, 12, 6);
+}
+
+void overTls() {
+  randomCalls({0, 1}, 40, 8, true);
+  randomCalls({0, 1, 2}, 15, 9, true);
+  randomCalls({0, 0, 1, 1}, 12, 10, true);
 }
 
 void oneNodeAlone() { randomCalls({0, 0}, 20, 7); }
@@ -121,7 +132,7 @@ void inCircle(std::uint32_t size, const std::function<void(muster::Transport& tr
     CHECK(muster::listenOn("127.0.0.1", &listeners[rank], &places[rank].address.port) == MUSTER_OK);
   }
   check::inThreads(size, [&](std::uint32_t rank) {
-    const muster::MeshOptions options{"circle", rank, places, {}, check::kTimeoutMs, muster::Clock::now() + std::chrono::seconds(20), nullptr, nullptr};
+    const muster::MeshOptions options{"circle", rank, places, {}, false, check::kTimeoutMs, muster::Clock::now() + std::chrono::seconds(20), nullptr, nullptr};
     std::vector<muster::Lines> lines;
     CHECK(muster::connectMesh(options, listeners[rank], &lines) == MUSTER_OK);
     NoFailures owner;
@@ -195,9 +206,63 @@ void theModelChoosesByLatencyAndBandwidth() {
   CHECK(wide.lanes(2, 4, std::size_t{4} << 20) == 4);
 }
 
+/** On average: one rank alone may find that what it waits for has come. */
+std::uint64_t allReduceNs(muster::RankEnd& rankEnd, std::size_t bytes) {
+  constexpr int kCalls = 4;
+  std::vector<float> values(bytes / sizeof(float), 1);
+  const auto start = muster::Clock::now();
+  for (int call = 0; call < kCalls; call++) {
+    const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_MAX, 0, values.data(), values.data(), values.size()};
+    CHECK(rankEnd.run({&sum, 1}) == MUSTER_OK);
+  }
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(muster::Clock::now() - start).count()) / kCalls;
+}
+
+/**
+ * 40 ms and 25 Mb/s, which are to each other as 10 ms and 100 Mb/s, and more than what a busy machine adds: what is measured is that, the choice is another
+ * than nearby, and takes the time that the model says.
+ */
+void theModelPredictsASlowLink() {
+  check::SlowLink link(std::chrono::milliseconds(40), 25'000'000 / 8);
+  muster_rank_place places[2];
+  muster::FileDescriptor listeners[2];
+  for (std::uint32_t rank = 0; rank < 2; rank++) {
+    places[rank] = {"127.0.0.1", 0, rank};
+    CHECK(muster::listenOn("127.0.0.1", &listeners[rank], &places[rank].port) == MUSTER_OK);
+  }
+  const std::uint16_t target = std::exchange(places[1].port, link.port());
+  const std::string id = check::communicatorId("slow");
+  auto& done = check::sharedBetweenProcesses<std::atomic<int>>();
+  const std::vector<pid_t> children = check::startRanks(2, [&](std::uint32_t rank) {
+    std::unique_ptr<muster::RankEnd> opened;
+    const muster_communicator_options options{id.c_str(), rank, 2, check::kTimeoutMs, nullptr, nullptr};
+    CHECK(muster::NetworkCommunicator::open(options, {places, {}, false}, std::move(listeners[rank]), &opened) == MUSTER_OK);
+    if (opened != nullptr) {
+      const muster::CostModel& model = static_cast<const muster::NetworkCommunicator&>(*opened).model();
+      CHECK(model.latencyNs > 39'000'000 && model.latencyNs < 80'000'000);
+      CHECK(model.bytePs > 300'000 && model.bytePs < 640'000);
+      constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+      CHECK(model.allReduce(2, kMebibyte) == muster::AllReduceWay::doubling);
+      CHECK((muster::CostModel{7'000, 200, 200}.allReduce(2, kMebibyte)) == muster::AllReduceWay::ring);
+      for (const std::size_t bytes : {std::size_t{1} << 10, kMebibyte}) {
+        const std::uint64_t predictedNs = model.allReduceNs(model.allReduce(2, bytes), 2, bytes);
+        const std::uint64_t measuredNs = allReduceNs(*opened, bytes);
+        const bool isClose = measuredNs < 2 * predictedNs && predictedNs < 2 * measuredNs;
+        CHECK(isClose);
+        if (!isClose) std::fprintf(stderr, "  %zu bytes: %.1f ms, and %.1f were predicted\n", bytes, static_cast<double>(measuredNs) / 1e6, static_cast<double>(predictedNs) / 1e6);
+      }
+    }
+    done++;
+    while (done.load() < 2) std::this_thread::yield();
+  });
+  for (muster::FileDescriptor& each : listeners) each = muster::FileDescriptor();
+  link.run(target, [&] { return done.load() == 2; });
+  for (const int status : check::endRanks(children)) CHECK(status == 0);
+}
+
 /** Messages to ranks of this node and of others in one group, large and small, all at the same time. */
-void messagesOfAGroupPassEachOther() {
-  Nodes nodes({0, 0, 1, 2});
+void messagesPassEachOther(bool usesTls) {
+  Nodes nodes({0, 0, 1, 2}, usesTls);
   nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
     for (const std::size_t count : {std::size_t{0}, std::size_t{3}, std::size_t{700'001}}) {
       std::vector<std::vector<std::int32_t>> memory;
@@ -221,6 +286,9 @@ void messagesOfAGroupPassEachOther() {
   });
 }
 
+void messagesOfAGroupPassEachOther() { messagesPassEachOther(false); }
+void messagesOfAGroupPassEachOtherOverTls() { messagesPassEachOther(true); }
+
 void aSmallMessageWaitsForNobody() {
   Nodes nodes({0, 1});
   nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
@@ -240,11 +308,14 @@ int main() {
   return check::runAll({
       {"hashes are as published", hashesAsPublished},
       {"the model chooses by latency and bandwidth", theModelChoosesByLatencyAndBandwidth},
+      {"the model predicts a slow link", theModelPredictsASlowLink},
       {"every way gives the reference's result for two to five places", everyWayForEveryNumberOfPlaces},
       {"random calls of one rank a node equal the reference", oneRankANode},
       {"random calls of several ranks a node equal the reference", severalRanksANode},
+      {"random calls over TLS equal the reference", overTls},
       {"one node alone needs no network", oneNodeAlone},
       {"messages of a group pass each other", messagesOfAGroupPassEachOther},
+      {"messages of a group pass each other over TLS", messagesOfAGroupPassEachOtherOverTls},
       {"a small message waits for nobody", aSmallMessageWaitsForNobody},
   });
 }

@@ -14,7 +14,8 @@ using Topology = std::vector<std::uint32_t>;
 /** Listeners of all ranks, made before their processes are forked, so that everybody knows everybody's port. */
 class Nodes {
  public:
-  explicit Nodes(Topology topology) : id(communicatorId("nodes")), topology_(std::move(topology)), listeners_(topology_.size()) {
+  explicit Nodes(Topology topology, bool usesTls = false)
+      : id(communicatorId("nodes")), topology_(std::move(topology)), usesTls_(usesTls), listeners_(topology_.size()) {
     for (std::size_t rank = 0; rank < topology_.size(); rank++) {
       std::uint16_t port = 0;
       CHECK(muster_listener_open("127.0.0.1", &listeners_[rank], &port) == MUSTER_OK);
@@ -26,12 +27,14 @@ class Nodes {
 
   std::uint32_t size() const { return static_cast<std::uint32_t>(topology_.size()); }
   std::uint16_t port(std::uint32_t rank) const { return places_[rank].port; }
+  /** For the rank whose process this is. */
+  void useTls(bool usesTls) { usesTls_ = usesTls; }
   /** Has others connect to this port for a rank. */
   void redirect(std::uint32_t rank, std::uint16_t port) { places_[rank].port = port; }
 
   /** In the rank's own process. @returns null after a failure, which `code` has */
   muster_communicator* open(std::uint32_t rank, std::uint32_t timeoutMs = kTimeoutMs, const char* key = "the key", muster_code* code = nullptr) {
-    muster_network network{places_.data(), {}};
+    muster_network network{places_.data(), {}, usesTls_};
     std::strncpy(reinterpret_cast<char*>(network.key), key, sizeof network.key);
     const muster_communicator_options options{id.c_str(), rank, size(), timeoutMs, nullptr, nullptr};
     muster_communicator* communicator = nullptr;
@@ -67,6 +70,7 @@ class Nodes {
 
  private:
   const Topology topology_;
+  bool usesTls_;
   std::vector<muster_listener*> listeners_;
   std::vector<muster_rank_place> places_;
 };

@@ -1,8 +1,10 @@
-/** A proxy between two ranks that cuts all lines after a number of bytes. */
+/** A proxy between two ranks that cuts all lines after a number of bytes, and may look at all that goes by, or change it. */
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <list>
+#include <span>
 #include <vector>
 
 #include <poll.h>
@@ -19,6 +21,8 @@ class Proxy {
   Proxy() { CHECK(muster::listenOn("127.0.0.1", &listener_, &port_) == MUSTER_OK); }
 
   std::uint16_t port() const { return port_; }
+  /** Called with the bytes that are passed on next, and how many have gone by before. */
+  std::function<void(std::span<char> bytes, std::size_t passed)> watch = [](std::span<char>, std::size_t) {};
 
   /** Passes bytes on to `target` until `limit` of them have gone by, then cuts; goes on with new lines when `heals`. Ends when the children have. */
   void run(std::uint16_t target, std::size_t limit, bool heals, const std::vector<pid_t>& children) {
@@ -68,6 +72,7 @@ class Proxy {
     const ssize_t count = ::recv(from, bytes, sizeof bytes, 0);
     if (count < 0) return errno == EAGAIN || errno == ENOTCONN;
     if (count == 0) return false;
+    watch({bytes, static_cast<std::size_t>(count)}, passed_);
     for (ssize_t done = 0; done < count;) {
       pollfd polled{to, POLLOUT, 0};
       ::poll(&polled, 1, 1000);

@@ -69,6 +69,16 @@ t.test('in debug mode members that disagree are told where both calls are made, 
   await kill(members);
 });
 
+t.test('connections between nodes may be encrypted, by all or by none', async (t) => {
+  const members = await Members.create();
+  await members.all.meet({ tls: true });
+  t.same(await members.all.sum(), [{ sum: 7 }, { sum: 7 }, { sum: 7 }]);
+  const different = await Promise.all(members.members.map((member, rank) => rejection<MusterError>(member.meet({ name: 'different', tls: rank === 0 }))));
+  for (const error of different) t.match(error, { code: 'INVALID_ARGUMENT', message: /tls: (true|false) of rank \d is not valid: it must be the same at all ranks, and rank \d has tls: (true|false)/ });
+  t.match(await rejection(members.all.meet({ name: 'unclear', tls: 1 as unknown as boolean })), { code: 'INVALID_ARGUMENT', message: /true or false/ });
+  await kill(members);
+});
+
 t.test('addresses may be pinned to interfaces', async (t) => {
   const members = await Members.create();
   await members.all.meet({ interfaces: ['no-such-interface', '127.0.0.0/8'] });

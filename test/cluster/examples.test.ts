@@ -54,6 +54,13 @@ t.test('a model that is written as ONNX answers as the network did, and serving 
   t.match(output, /\d of 6 settings are beaten by no other one in both:\nlatency .*\n +[\d.]+ ms +\d+ +\d+ +\d+ {3}(sequential|parallel)/);
 });
 
+t.test('a sweep over a convolutional network chooses, and two workers train the best', async (t) => {
+  const output = await run('mnist-sweep', '--trials', '3', '--images', '6400', '--epochs', '1');
+  t.match(output, /best of 3 trials: learning rate 0\.\d+, batch (32|64|128), dropout 0\.\d\d, with \d\d\.\d\d % of the validation images after 8192 images\n/);
+  t.match(output, /training it on 6,400 images with 2 workers/);
+  t.ok(Number(/test accuracy ([\d.]+) %/.exec(output)?.[1]) > 80, output);
+});
+
 t.test('a network that learns digits on two workers learns, and goes on from its checkpoint', async (t) => {
   const storage = `${home}/digits`;
   const first = await run('train-mnist', '--images', '12800', '--epochs', '1', '--storage', storage);
@@ -62,4 +69,11 @@ t.test('a network that learns digits on two workers learns, and goes on from its
   t.ok(accuracy > 85, first);
   const again = await run('train-mnist', '--images', '12800', '--epochs', '1', '--storage', storage);
   t.equal(Number(/test accuracy ([\d.]+) %/.exec(again)?.[1]), accuracy, 'of the weights that were saved');
+});
+
+t.test('a model of letters learns the same on three meshes, and writes', async (t) => {
+  const output = await run('char-gpt', '--steps', '40', '--layers', '2', '--width', '32', '--context', '32', '--batch', '16');
+  const losses = ['data', 'tensor', 'pipeline'].map((axis) => Number(new RegExp(`^${axis}-parallel: 40 steps of 512 letters.*validation loss ([\\d.]+)$`, 'm').exec(output)?.[1]));
+  t.ok(losses.every((loss) => loss < 3), output);
+  t.match(output, /validation losses are 0\.0\d+ apart, and at most 0.03 is expected\n\n[^]{300}/);
 });

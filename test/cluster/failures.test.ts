@@ -4,8 +4,9 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } fr
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
-import { actor, context, get, MusterError, put, remote, wait, type ObjectRef } from '@muster/core';
+import { actor, context, gang, get, kill, MusterError, put, remote, wait, type ObjectRef } from '@muster/core';
 import { childrenOf, eventually, exitOf, isRunning, TestCluster, type ClusterOptions } from '../support/cluster.js';
+import { Summing } from '../support/summing.js';
 
 const NODE_TIMEOUT_MS = 1000;
 /** What noticing and telling may add to a bound on a machine whose cores are busy. */
@@ -272,6 +273,27 @@ t.test('a node stops answering and comes back', async (t) => {
     t.equal(await touch('after', 1), replacement.nodeId);
     t.same(linesOf(file), ['running', 'running', 'after'], 'nothing ran more often than it may');
   });
+});
+
+t.test('a node that falls silent is missed by those who sum with it as soon as the head misses it', async (t) => {
+  const cluster = await connectedCluster(t, { nodes: [{ cpus: 1 }, { cpus: 1 }] });
+  const members = await gang(Summing, { size: 2, strategy: 'strict-spread', maxConcurrency: 2, onFailure: 'restart-member', maxRestarts: 1 }).create();
+  const [, second] = await members.all.meet();
+  const silent = cluster.nodes.find(({ nodeId }) => nodeId === second!.nodeId)!;
+  const sums = members.members[0]!.sumOn();
+  const lost = members.members[1]!.sumOn().catch((error: unknown) => error);
+  const workers = cluster.workersOf(silent);
+  silent.kill('SIGSTOP'); // its connections stay as they are, and nothing comes
+  for (const pid of workers) process.kill(pid, 'SIGSTOP');
+  await eventually('the head declares it dead', async () => (await cluster.row(silent)).state === 'dead', NODE_TIMEOUT_MS + SLACK_MS);
+  const declaredMs = performance.now();
+  t.match(await sums, { reason: 'rank-gone', rank: 1, message: new RegExp(`rank 1 is lost to the communicator .*was on ${silent.nodeId}, which was lost`) });
+  t.ok(performance.now() - declaredMs < 1000, `after ${Math.round(performance.now() - declaredMs)} ms, and not when the 30 s of a call are over`);
+  for (const pid of workers) process.kill(pid, 'SIGCONT');
+  silent.kill('SIGCONT');
+  await silent.exited;
+  await kill(members);
+  await lost;
 });
 
 t.test('the head is killed', async (t) => {

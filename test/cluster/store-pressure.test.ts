@@ -1,12 +1,11 @@
 /** The object store of 64 MiB with more to hold than fits: spilling to disk and back, eviction of copies, and the error when nothing can leave. */
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { actor, context, free, get, init, put, remote, shutdown, type ObjectRef } from '@muster/core';
 import { eventually, TestCluster, type NodeOptions } from '../support/cluster.js';
+import { smallDisk } from '../support/small-disk.js';
 
 t.setTimeout(120_000);
 
@@ -51,24 +50,6 @@ class Hoard {
   }
 }
 
-/** A folder on a file system of 24 MiB, or null where none can be mounted. */
-function smallDisk(t: Test): string | null {
-  const home = mkdtempSync(join(tmpdir(), 'muster-t-disk-'));
-  const mountpoint = join(home, 'small');
-  mkdirSync(mountpoint, { mode: 0o700 });
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=700', 'tmpfs', mountpoint], { stdio: 'pipe' });
-  } catch {
-    rmSync(home, { recursive: true });
-    return null;
-  }
-  t.teardown(() => {
-    execFileSync('umount', ['-l', mountpoint]);
-    rmSync(home, { recursive: true });
-  });
-  return mountpoint;
-}
-
 async function connectedCluster(t: Test, head: NodeOptions, nodes: readonly NodeOptions[] = []): Promise<TestCluster> {
   const cluster = await TestCluster.start({ head: { objectStore: STORE, ...head }, nodes: nodes.map((node) => ({ objectStore: STORE, ...node })) });
   t.teardown(() => cluster.stop());
@@ -77,7 +58,7 @@ async function connectedCluster(t: Test, head: NodeOptions, nodes: readonly Node
 }
 
 t.test('full stores', async (t) => {
-  const small = smallDisk(t);
+  const small = smallDisk(t, 24 * 1024);
   const cluster = await connectedCluster(t, { cpus: 2 }, [{ cpus: 0 }, ...(small === null ? [] : [{ cpus: 0, home: small }])]);
   const smallNode = cluster.nodes.find((node) => node.home === small);
   const largeNode = cluster.nodes.find((node) => node !== smallNode)!;

@@ -2,10 +2,11 @@
 import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { crossEntropy, GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
-import { DataParallelTrainer, dataset, type Dataset, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
+import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
+import { DataParallelTrainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { TestCluster } from '../support/cluster.js';
+import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
@@ -19,18 +20,7 @@ t.teardown(async () => {
 let folders = 0;
 const fresh = (): string => join(root, `run-${++folders}`);
 
-const FEATURES = 6;
-const CLASSES = 3;
-const EXAMPLES = 96;
-
-type Points = { readonly x: Float32Array; readonly y: Uint8Array };
-
-/** Points whose class follows from a plane or two. */
-const points: Dataset<Points> = await dataset((() => {
-  const x = Float32Array.from({ length: EXAMPLES * FEATURES }, (_, index) => Math.sin(index * 12.9898) * 1.5);
-  const y = Uint8Array.from({ length: EXAMPLES }, (_, row) => (x[row * FEATURES]! > 0 ? 1 : 0) + (x[row * FEATURES + 1]! + x[row * FEATURES + 2]! > 0.5 ? 1 : 0));
-  return { x, y };
-})(), EXAMPLES);
+const points = await pointsDataset();
 
 class Net extends nn.Module {
   readonly hidden = new nn.Linear(FEATURES, 16);
@@ -41,13 +31,12 @@ class Net extends nn.Module {
   }
 }
 
-const lossOf = (model: nn.Module, { x, y }: Points): Tensor =>
-  crossEntropy(model.forward(tensor(x).reshape(-1, FEATURES)), tensor(BigInt64Array.from(y, BigInt)));
-
 interface Plan {
   /** Of one rank. */
   readonly batchSize: number;
-  readonly epochs: number;
+  readonly epochs?: number;
+  /** Instead of epochs: of the optimizer. */
+  readonly steps?: number;
   readonly options?: (model: Net, rank: Rank) => Partial<TrainingOptions>;
   /** Before each step, with the number of the steps that were made. */
   readonly before?: (rank: Rank, step: number) => void;
@@ -61,13 +50,13 @@ interface Learned {
 
 const weightsOf = (model: nn.Module): Record<string, number[]> => Object.fromEntries(Object.entries(model.stateDict()).map(([name, weights]) => [name, Array.from(weights.toTypedArray() as Float32Array)]));
 
-const trainerOf = ({ batchSize, epochs, options, before }: Plan, trainer: Partial<TrainerOptions>): DataParallelTrainer<Learned> => new DataParallelTrainer<Learned>(async (rank) => {
+const trainerOf = ({ batchSize, epochs = 1, steps: stepsMax, options, before }: Plan, trainer: Partial<TrainerOptions>): DataParallelTrainer<Learned> => new DataParallelTrainer<Learned>(async (rank) => {
   manualSeed(rank.rank); // other weights at each rank: those of rank 0 count
   const model = new Net();
   const loader = rank.loader(points, { batchSize, seed: 5 });
   const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 0.02 }), ...options?.(model, rank) });
   let steps = 0;
-  for await (const { columns } of training.batches(loader, { epochs })) {
+  for await (const { columns } of training.batches(loader, stepsMax === undefined ? { epochs } : { steps: stepsMax })) {
     before?.(rank, training.stepCount);
     if (await training.step(() => lossOf(model, columns))) steps++;
   }
@@ -95,7 +84,7 @@ t.test('two ranks learn what one does from batches twice as large', async (t) =>
 });
 
 t.test('gradients of several batches make one step', async (t) => {
-  const { results: [first], history } = await learn({ batchSize: 4, epochs: 4, options: () => ({ accumulate: 2 }) });
+  const { results: [first], history } = await learn({ batchSize: 4, steps: 24, options: () => ({ accumulate: 2 }) });
   t.ok(distance(first!.weights, one.results[0]!.weights) < 1e-5);
   t.equal(history.length, 24);
 });

@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { asha, choice, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
+import { choice, pb2, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type SchedulerDefinition, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
 import { shutdown } from '@muster/core';
 import type { ActorRow, ListAnswer } from '@muster/head';
 import t from 'tap';
@@ -27,6 +27,11 @@ const SPACE = { x: uniform(0, 10) };
 const asEnded = (row: TrialRow | undefined): unknown => row && { config: row.config, metrics: row.metrics, status: row.status, step: row.step };
 
 const QUIET = { space: SPACE, metric: 'loss', loggers: [], resources: { cpus: 0.5 } } as const;
+
+/** Stops every trial at this step. */
+const stopsAt = (step: number): SchedulerDefinition => ({
+  name: 'stops', create: () => ({ start: () => {}, end: () => {}, state: () => null, report: (report) => ({ kind: report.step < step ? 'continue' : 'stop', reason: `step ${report.step}` }) }),
+});
 
 t.test('functions that return a number, metrics, or report them all find the best', async (t) => {
   const number = await tune(({ x }) => (x - 3) ** 2, { ...QUIET, trials: 12, maxConcurrent: 4 });
@@ -104,7 +109,7 @@ t.test('a trial whose worker dies goes on from its last checkpoint, and its repo
   }, { ...QUIET, trials: 1, storage });
   t.match(result.best, { step: 6, attempts: 2, metrics: { loss: 15, attempt: 2 } });
   t.equal((result.best.checkpoint as { sum: number }).sum, 15);
-  const { records } = readExperiment(storage);
+  const records = [...readExperiment(storage).records];
   t.same(records.flatMap((record) => (record.kind === 'report' ? [record.step] : [])), [1, 2, 3, 4, 5, 6]);
   t.equal(records.filter(({ kind }) => kind === 'retry').length, 1);
   t.same(readdirSync(join(storage, 'checkpoints')), ['trial-1-step-6.bin'], 'only the last checkpoint is kept');
@@ -121,11 +126,10 @@ t.test('a trial whose checkpoint was removed starts from its beginning, and what
   await t.rejects(tune(trainable, { ...options, loggers: [heard], signal: abort.signal }), { message: 'enough' });
   rmSync(join(storage, 'checkpoints'), { recursive: true });
   t.match((await tune(trainable, options)).best, { step: 5, metrics: { startEpoch: 0 }, checkpoint: 4 });
-  t.same(readExperiment(storage).records.flatMap((record) => (record.kind === 'report' ? [record.step] : [])), [1, 2, 3, 4, 5]);
+  t.same([...readExperiment(storage).records].flatMap((record) => (record.kind === 'report' ? [record.step] : [])), [1, 2, 3, 4, 5]);
 });
 
 t.test('a stopped trial ends at its report, whether it catches errors, asks, or returns something', async (t) => {
-  const scheduler = asha({ maxEpochs: 3 });
   const result = await tune(async ({ style }, trial) => {
     for (let epoch = trial.startEpoch; epoch < 50; epoch++) {
       if (style === 'asks') {
@@ -134,11 +138,22 @@ t.test('a stopped trial ends at its report, whether it catches errors, asks, or 
       else await trial.report({ loss: 1 });
     }
     return undefined;
-  }, { ...QUIET, space: { style: choice(['asks', 'catches', 'throws']) }, initialPoints: [{ style: 'asks' }, { style: 'catches' }, { style: 'throws' }], trials: 3, scheduler });
+  }, { ...QUIET, space: { style: choice(['asks', 'catches', 'throws']) }, initialPoints: [{ style: 'asks' }, { style: 'catches' }, { style: 'throws' }], trials: 3, scheduler: stopsAt(3) });
   t.same(result.trials.map(({ status, metrics }) => [status, metrics['loss']]), Array.from({ length: 3 }, () => ['stopped', 1]));
 });
 
-t.test('population-based training goes on from the checkpoints of others', async (t) => {
+t.test('a stopped trial that does not end is ended, whether it waits, works, or goes on until its signal says so', async (t) => {
+  const styles = ['waits', 'works', 'heeds its signal', 'never reports'];
+  const result = await tune(async ({ style }, trial) => {
+    if (style === 'never reports') return { loss: 5 };
+    await trial.report({ loss: styles.indexOf(style) }, { onStop: 'return' });
+    if (style === 'works') for (;;);
+    return new Promise<void>((resolve) => { if (style !== 'waits') trial.signal.addEventListener('abort', () => resolve()); });
+  }, { ...QUIET, space: { style: choice(styles) }, initialPoints: styles.map((style) => ({ style })), trials: 4, resources: { cpus: 0.25 }, scheduler: stopsAt(1) });
+  t.same(result.trials.map(({ status, metrics }) => [status, metrics['loss']]), [['stopped', 0], ['stopped', 1], ['stopped', 2], ['completed', 5]]);
+});
+
+for (const scheduler of [pbt({ intervalEpochs: 3, quantile: 0.5 }), pb2({ intervalEpochs: 3, quantile: 0.5 })]) t.test(`population-based training goes on from the checkpoints of others: ${scheduler.name}`, async (t) => {
   const storage = fresh();
   const result = await tune(async ({ rate }, trial) => {
     let value = (trial.checkpoint as number | null) ?? 0;
@@ -146,8 +161,8 @@ t.test('population-based training goes on from the checkpoints of others', async
       value += rate;
       await trial.report({ value }, { checkpoint: value });
     }
-  }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, resources: { cpus: 0.25 }, scheduler: pbt({ intervalEpochs: 3, quantile: 0.5 }), storage });
-  const { records } = readExperiment(storage);
+  }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 4, maxConcurrent: 4, resources: { cpus: 0.25 }, scheduler, storage });
+  const records = [...readExperiment(storage).records];
   const exploits = records.filter((record) => record.kind === 'report' && record.decision.kind === 'exploit');
   t.ok(exploits.length > 0, 'somebody went on from somebody else');
   t.same(result.trials.map(({ step }) => step), [12, 12, 12, 12]);
@@ -174,6 +189,16 @@ t.test('a time budget stops trials that report and those that do not; an aborted
   await t.rejects(tune(({ x }) => x, { ...options, resume: false }), { code: 'EXPERIMENT_EXISTS' });
 });
 
+t.test('two experiments in one folder: the second is refused while the first runs, and loses it nothing', async (t) => {
+  const storage = fresh();
+  let second: Promise<unknown> | null = null;
+  const options = { ...QUIET, trials: 4, maxConcurrent: 1, storage, resume: true } as const;
+  const heard = { name: 'heard', begin: () => {}, close: async () => {}, record: () => { second ??= t.rejects(tune(({ x }) => x, options), { code: 'EXPERIMENT_IN_USE', message: new RegExp(`process ${process.pid}`) }); } };
+  t.equal((await tune(({ x }) => x, { ...options, loggers: [heard] })).trials.length, 4);
+  await second;
+  t.equal((await tune(({ x }) => x, options)).trials.length, 4, 'and then it is free');
+});
+
 t.test('a driver that is killed again and again loses no trial that has ended and repeats no decision', async (t) => {
   const source = (storage: string, diesAfter: number): string => `
     import { asha, tpe, tune, uniform } from ${JSON.stringify(import.meta.resolve('@muster/tune'))};
@@ -198,7 +223,7 @@ t.test('a driver that is killed again and again loses no trial that has ended an
   let deaths = 0;
   for (const diesAfter of [1, 2, 3, 4, 5, 6, 7, 3, 2, 5, 0]) if ((await run(broken, diesAfter)) === 'SIGKILL') deaths++;
   t.ok(deaths >= 8, `it was killed ${deaths} times`);
-  const story = (folder: string): unknown[] => readExperiment(folder).records.map((record) => ({ ...record, atMs: 0, startedAt: 0, name: '' }));
+  const story = (folder: string): unknown[] => [...readExperiment(folder).records].map((record) => ({ ...record, atMs: 0, startedAt: 0, name: '' }));
   t.same(story(broken), story(whole));
 });
 
@@ -218,10 +243,10 @@ t.test('a driver that is killed while trials run side by side keeps those that h
     t.equal(await program.ended, diesAfter === 0 ? '0' : 'SIGKILL', program.stderr);
     const { table } = readExperiment(storage);
     for (const [id, was] of ended) t.same(asEnded(table.get(id)), was, `trial ${id}`);
-    for (const row of table.rows) if (row.status !== 'running') ended.set(row.id, structuredClone(asEnded(row)));
+    for (const row of table.rows()) if (row.status !== 'running') ended.set(row.id, structuredClone(asEnded(row)));
   }
   t.equal(ended.size, 12);
-  const { records } = readExperiment(storage);
+  const records = [...readExperiment(storage).records];
   t.equal(new Set(records.flatMap((record) => (record.kind === 'report' ? [`${record.id}/${record.step}`] : []))).size, 36, 'each step of each trial');
   t.equal(records.filter(({ kind }) => kind === 'report').length, 36, 'and each once');
 });
@@ -242,7 +267,7 @@ t.test('when the mailbox dies, trials report again and nobody notices', async (t
   }, { ...QUIET, trials: 2, maxConcurrent: 2, storage, loggers: [killer] });
   t.ok(killed.size > 0, `it was killed ${killed.size} times`);
   t.same(result.trials.map(({ status, step, attempts }) => [status, step, attempts]), [['completed', 12, 1], ['completed', 12, 1]]);
-  t.equal(readExperiment(storage).records.filter(({ kind }) => kind === 'report').length, 24);
+  t.equal([...readExperiment(storage).records].filter(({ kind }) => kind === 'report').length, 24);
 });
 
 t.test('shut down in the middle, an experiment rejects', async (t) => {

@@ -136,11 +136,14 @@ typedef struct muster_network {
   const muster_rank_place* ranks;
   /** What all ranks know and nobody else does. Connections prove that both sides do; it is never sent. */
   uint8_t key[MUSTER_KEY_BYTES];
+  /** Whether connections are encrypted, with TLS 1.3 and a key made from that one. All ranks or none. Needs OpenSSL 3, in the process or installed. */
+  bool uses_tls;
 } muster_network;
 
 /**
  * As muster_communicator_open, among ranks of several nodes: see collective/network/network-communicator.h for how calls are made then. Ids have
- * 120 characters at most. Fails with MUSTER_MISMATCH, too, where a rank's address is answered by who does not know the key.
+ * 120 characters at most. Fails with MUSTER_MISMATCH, too, where a rank's address is answered by who does not know the key, or differs
+ * about TLS, and with MUSTER_UNAVAILABLE where there is no OpenSSL for it.
  * Closes the listener, whatever comes of it.
  */
 muster_code muster_communicator_connect(const muster_communicator_options* options, const muster_network* network, muster_listener* listener,
@@ -171,6 +174,12 @@ muster_code muster_communicator_start(muster_communicator* communicator, const m
 
 /** Ends the calls of all ranks with MUSTER_ABORTED and this reason. From any thread, also while another is in a call. */
 void muster_communicator_abort(muster_communicator* communicator, const char* reason);
+
+/**
+ * Ends the calls of all ranks with MUSTER_RANK_GONE, for a rank whose end somebody else has noticed; `reason` says how it ended. As
+ * muster_communicator_abort from any thread. Fails with MUSTER_OUT_OF_RANGE where there is no such rank.
+ */
+muster_code muster_communicator_blame(muster_communicator* communicator, uint32_t rank, const char* reason);
 
 /**
  * Leaves. Calls of this rank that are under way fail, and so do those of others that wait for this rank: make it the

@@ -122,7 +122,9 @@ Napi::Function CommunicatorObject::define(Napi::Env env) {
                          StaticMethod<&CommunicatorObject::connect>("connect"),
                          InstanceMethod<&CommunicatorObject::call>("call"),
                          InstanceMethod<&CommunicatorObject::group>("group"),
+                         InstanceMethod<&CommunicatorObject::run>("run"),
                          InstanceMethod<&CommunicatorObject::abort>("abort"),
+                         InstanceMethod<&CommunicatorObject::blame>("blame"),
                          InstanceMethod<&CommunicatorObject::close>("close"),
                      });
 }
@@ -173,7 +175,7 @@ Napi::Value CommunicatorObject::listen(const Napi::CallbackInfo& info) {
   return result;
 }
 
-/** (id, rank, size, timeoutMs, listener, key, ranks), of which each is [host, port, node]. */
+/** (id, rank, size, timeoutMs, listener, key, ranks, usesTls); each of the ranks is [host, port, node]. */
 Napi::Value CommunicatorObject::connect(const Napi::CallbackInfo& info) {
   const muster_communicator_options options = readOptions(info);
   const Bytes key = bytes(info[5], "key");
@@ -182,6 +184,7 @@ Napi::Value CommunicatorObject::connect(const Napi::CallbackInfo& info) {
   if (!info[6].IsArray() || info[6].As<Napi::Array>().Length() != options.size) throw Napi::TypeError::New(info.Env(), "ranks must be an array of every rank's place");
   auto places = std::make_unique<NetworkPlaces>();
   std::memcpy(places->network.key, key.data, key.sizeBytes);
+  places->network.uses_tls = info[7].ToBoolean();
   const auto ranks = info[6].As<Napi::Array>();
   for (std::uint32_t rank = 0; rank < ranks.Length(); rank++) {
     const Napi::Value each = ranks[rank];
@@ -247,8 +250,21 @@ Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
   return start(info, calls, memory, std::move(sites));
 }
 
+Napi::Value CommunicatorObject::run(const Napi::CallbackInfo& info) {
+  Sites sites;
+  const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; }, sites);
+  check(info.Env(), muster_communicator_run(communicator_, &call, 1));
+  return info.Env().Undefined();
+}
+
 Napi::Value CommunicatorObject::abort(const Napi::CallbackInfo& info) {
   muster_communicator_abort(opened(info.Env()), info[0].ToString().Utf8Value().c_str());
+  return info.Env().Undefined();
+}
+
+/** (rank, reason) */
+Napi::Value CommunicatorObject::blame(const Napi::CallbackInfo& info) {
+  check(info.Env(), muster_communicator_blame(opened(info.Env()), smallInteger(info[0], "rank"), info[1].ToString().Utf8Value().c_str()));
   return info.Env().Undefined();
 }
 

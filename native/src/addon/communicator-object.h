@@ -29,7 +29,10 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   static Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value call(const Napi::CallbackInfo& info);
   Napi::Value group(const Napi::CallbackInfo& info);
+  /** Makes a call on the JavaScript thread, which waits for the other ranks. */
+  Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value abort(const Napi::CallbackInfo& info);
+  Napi::Value blame(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   /** @throws ERR_COMMUNICATOR_CLOSED after close. */

@@ -6,6 +6,7 @@
 #include "collective/communicator.h"
 #include "collective/network/network-communicator.h"
 #include "collective/submissions.h"
+#include "status.h"
 
 struct muster_communicator {
   explicit muster_communicator(std::unique_ptr<muster::RankEnd> communicator) : submissions(std::move(communicator)) {}
@@ -61,5 +62,12 @@ muster_code muster_communicator_start(muster_communicator* communicator, const m
 }
 
 void muster_communicator_abort(muster_communicator* communicator, const char* reason) { communicator->submissions.communicator().abort(reason); }
+
+muster_code muster_communicator_blame(muster_communicator* communicator, uint32_t rank, const char* reason) {
+  muster::RankEnd& opened = communicator->submissions.communicator();
+  if (!opened.has(rank)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "the communicator has no rank %u", rank);
+  opened.blame(rank, reason);
+  return MUSTER_OK;
+}
 
 void muster_communicator_close(muster_communicator* communicator) { delete communicator; }

@@ -174,6 +174,10 @@ void Communicator::abort(const std::string& reason) {
   fail(MUSTER_ABORTED, numberOf(rank_), nameOf(rank_) + " aborted the communicator '" + id_ + "': " + reason);
 }
 
+void Communicator::blame(std::uint32_t rank, const std::string& reason) {
+  fail(MUSTER_RANK_GONE, static_cast<std::int32_t>(rank), "rank " + std::to_string(rank) + " is lost to the communicator '" + id_ + "': " + reason);
+}
+
 muster_code Communicator::failure() const {
   const SharedFailure& failure = sharedFailure();
   const Clock::time_point deadline = Clock::now() + kDescribeLimit;

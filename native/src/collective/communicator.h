@@ -52,6 +52,7 @@ class Communicator final : public RankEnd {
   bool pollOneShot(std::chrono::nanoseconds limit) override;
   muster_code endOneShot(const muster_call& call) override;
   void abort(const std::string& reason) override;
+  void blame(std::uint32_t rank, const std::string& reason) override;
 
   /** From now on this rank's calls are parts of that one of the whole, which is what ranks compare and messages name. */
   void speakFor(const muster_call& call, std::uint64_t sequence) { spokenFor_ = {packCall(call), sequence, call.site}; }

@@ -16,11 +16,13 @@ struct Extents {
   std::uint64_t target;
 };
 
-/** For one thread at a time, but for abort(). */
+/** For one thread at a time, but for abort() and blame(). */
 class RankEnd {
  public:
   virtual ~RankEnd() = default;
   RankEnd(const RankEnd&) = delete;
+
+  bool has(std::uint32_t rank) const { return rank < size_; }
 
   /** Whether the call's arguments can be accepted: see check-call.cc. Does nothing else. */
   muster_code check(const muster_call& call) const;
@@ -42,6 +44,8 @@ class RankEnd {
 
   /** From any thread. */
   virtual void abort(const std::string& reason) = 0;
+  /** Ends the calls of all ranks, because of another that is gone. From any thread. */
+  virtual void blame(std::uint32_t rank, const std::string& reason) = 0;
 
  protected:
   RankEnd(std::string id, std::uint32_t rank, std::uint32_t size) : id_(std::move(id)), rank_(rank), size_(size) {}

@@ -1,5 +1,5 @@
 /** `cluster tune`: a module's experiment is run, resumed, shown and reported. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,10 +40,35 @@ t.test('an experiment in TypeScript is run, resumed with more trials, shown and 
   t.end();
 });
 
+t.test('Ctrl-C ends the trials and says how to go on, and what had ended stays', async (t) => {
+  const [sweep, storage] = [join(root, 'endless.mts'), join(root, 'interrupted')];
+  writeFileSync(sweep, `import { choice, type Trial } from ${JSON.stringify(import.meta.resolve('@muster/tune'))};
+    export const trainable = async ({ x }: { x: number }, trial: Trial) => {
+      while (x === 2 && trial.attempt === 1 && process.env['MUSTER_T_ENDLESS'] === '1') await trial.report({ loss: x });
+      return x;
+    };
+    export const options = { space: { x: choice([1, 2]) }, metric: 'loss', trials: 2, maxConcurrent: 1, initialPoints: [{ x: 1 }, { x: 2 }] };`);
+  const child = spawn(process.execPath, [PROGRAM, 'tune', 'run', sweep, '--storage', storage], { env: { ...env, MUSTER_HOME: join(root, 'home'), MUSTER_T_ENDLESS: '1' }, stdio: ['ignore', 'inherit', 'pipe'], detached: true });
+  let heard = '';
+  let pressed = false;
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    heard += text;
+    if (!pressed && /best loss 1 in trial 1/.test(heard)) process.kill(-child.pid!, 'SIGINT'); // as a terminal does, to all processes of the group
+    pressed ||= /best loss 1 in trial 1/.test(heard);
+  });
+  t.equal(await new Promise((resolve) => child.once('close', resolve)), 130, heard);
+  t.match(heard, new RegExp(`ending the trials; once more to end at once[^]*cluster: the experiment was broken off\\n  Go on with it: cluster tune run ${sweep} --storage ${storage} --resume\\n$`));
+  t.match(cluster('show', storage).stdout, /^interrupted: 1 trials, 1 running, best loss 1 .*\nnot finished/);
+  const resumed = cluster('run', sweep, '--storage', storage, '--resume');
+  t.equal(resumed.status, 0, resumed.stderr);
+  t.match(resumed.stdout, /all 2 trials have begun\nbest: trial 1\n/);
+});
+
 t.test('what cannot be run or shown is one line of what, and one of what to do', (t) => {
   const empty = join(root, 'empty.mjs');
   writeFileSync(empty, 'export const options = {};');
   t.match(cluster('run', empty), { status: 1, stderr: /empty\.mjs is not valid.*`trainable`/ });
+  t.match(cluster('run', join(root, 'missing.ts')), { status: 1, stderr: /the program .*missing\.ts is not valid: it must be the path of a module, and there is none/ });
   t.match(cluster('run', empty, '--trials', 'many'), { status: 2, stderr: /--trials many/ });
   t.match(cluster('show', join(root, 'nothing')), { status: 1, stderr: /it has no experiment\.log/ });
   t.end();

@@ -95,6 +95,11 @@ t.test('a rank that dies ends the calls of the others, who are told which', asyn
   t.equal(second, null);
 });
 
+t.test('calls that hold the thread are done when they return, after those that were made before, and throw', async (t) => {
+  const [first] = await resultsOf(startRanks(t, 'blocking calls', { size: 2 }));
+  t.match(first, { seen: [2, 1, 1, 2], failure: { reason: 'rank-gone', rank: 1 } });
+});
+
 t.test('ranks that disagree are told of both calls', async (t) => {
   const [first, second] = await resultsOf(startRanks(t, 'ranks disagree'));
   t.match(first, { reason: 'mismatch', message: /allReduce\(sum of 1000 f32\)/ });
@@ -197,6 +202,11 @@ t.test("a gang's members meet by the gang's name and start", async (t) => {
   t.strictSame([...values], [1, 2]);
   communicator.close();
   other.close();
+  const last = await collective({ ...gang, rank: 2, size: 3 }, { name: 'some', ranks: [2] });
+  t.match(last, { rank: 0, size: 1 }, 'some of them count anew');
+  last.close();
+  await t.rejects(collective({ ...gang, size: 3 }, { ranks: [1, 2] }), { code: 'INVALID_ARGUMENT', message: /ranks 1, 2 .* of which 0, which calls, is none/ });
+  await t.rejects(collective({ ...gang, size: 3 }, { ranks: [2, 0] }), { code: 'INVALID_ARGUMENT', message: /from 0 to 2 in ascending order/ });
   await t.rejects(collective(undefined), { code: 'INVALID_ARGUMENT', message: /runs in none/ });
 });
 

@@ -90,6 +90,34 @@ class CollectedGroup extends Calls<void> {
   }
 }
 
+/** Calls that return when they are done, and throw what their promises would be rejected with. */
+export type BlockingCalls = Pick<Calls<void>, Kind>;
+
+class BlockingOnThread extends Calls<void> {
+  readonly #native: NativeCommunicator;
+  readonly #id: string;
+  readonly rank: number;
+  readonly size: number;
+  readonly debug: boolean;
+
+  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }) {
+    super();
+    this.#native = native;
+    this.#id = id;
+    this.rank = rank;
+    this.size = size;
+    this.debug = debug;
+  }
+
+  protected override make(request: CallRequest): void {
+    try {
+      this.#native.run(...this.nativeCall(request));
+    } catch (error) {
+      throw userError(error, this.#id);
+    }
+  }
+}
+
 /**
  * Every rank makes the same calls in the same order, and may make the next before the last has ended. Arrays belong to the call until its
  * promise settles: they must be neither changed, nor read if they are its target, nor transferred before.
@@ -103,15 +131,20 @@ class CollectedGroup extends Calls<void> {
  */
 export class Communicator extends Calls<Promise<void>> {
   readonly #native: NativeCommunicator;
+  readonly #onClose: () => void;
   readonly id: string;
   readonly rank: number;
   readonly size: number;
   readonly debug: boolean;
+  /** The same calls for code that cannot wait for promises: they hold the thread until they are done, after those that were made before. */
+  readonly blocking: BlockingCalls;
 
   /** Use createCommunicator or collective. */
-  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }) {
+  constructor(native: NativeCommunicator, { id, rank, size, debug }: RankPlace & { readonly id: string; readonly debug: boolean }, onClose = (): void => {}) {
     super();
+    this.blocking = new BlockingOnThread(native, { id, rank, size, debug });
     this.#native = native;
+    this.#onClose = onClose;
     this.id = id;
     this.rank = rank;
     this.size = size;
@@ -151,6 +184,7 @@ export class Communicator extends Calls<Promise<void>> {
 
   /** Leaves: the last call of every rank. What is pending fails at all ranks. Closing twice is fine. */
   close(): void {
+    this.#onClose();
     this.#native.close();
   }
 

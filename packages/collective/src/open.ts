@@ -25,6 +25,8 @@ export interface CommunicatorOptions {
   readonly timeoutMs?: number;
   /** As {@link CollectiveOptions.interfaces} */
   readonly interfaces?: readonly string[];
+  /** As {@link CollectiveOptions.tls} */
+  readonly tls?: boolean;
   /** Has the message about ranks that make different calls name both places in users' code; costs about 20 us a call. False unless told otherwise. */
   readonly debug?: boolean;
 }
@@ -43,6 +45,8 @@ export interface GangPlace {
 export interface CollectiveOptions {
   /** Tells several communicators of a gang apart; 'default' unless told otherwise. */
   readonly name?: string;
+  /** Which of the gang's ranks take part, in ascending order: their places here are their ranks. All unless told otherwise; others do not call. */
+  readonly ranks?: readonly number[];
   /** As {@link CommunicatorOptions.timeoutMs} */
   readonly timeoutMs?: number;
   /**
@@ -50,6 +54,11 @@ export interface CollectiveOptions {
    * counts. Default: the address by which the node talks to the head.
    */
   readonly interfaces?: readonly string[];
+  /**
+   * Whether connections between nodes are encrypted, with TLS 1.3 and keys made from the cluster's token; false unless told otherwise. The same at all
+   * ranks. Inside a node there are no connections.
+   */
+  readonly tls?: boolean;
   /** As {@link CommunicatorOptions.debug} */
   readonly debug?: boolean;
 }
@@ -58,27 +67,39 @@ export interface CollectiveOptions {
  * A communicator of ranks that have agreed on an id. Resolves when all of them are there.
  * @throws MusterError INVALID_ARGUMENT; CollectiveError when a rank does not come in time, comes twice or dies.
  */
-export async function createCommunicator({ id, rank, size, node, timeoutMs = TIMEOUT_MS, interfaces, debug = false }: CommunicatorOptions): Promise<Communicator> {
+export async function createCommunicator({ id, rank, size, node, timeoutMs = TIMEOUT_MS, interfaces, tls = false, debug = false }: CommunicatorOptions): Promise<Communicator> {
   if (typeof id !== 'string' || !ID.test(id)) throw invalid(`the communicator's id '${String(id)}'`, '1 to 128 letters, digits, dots, hyphens and underscores');
   if (!isIntegerIn(size, 1, SIZE_MAX)) throw invalid(`the size ${String(size)}`, `an integer from 1 to ${SIZE_MAX}`);
   if (!isIntegerIn(rank, 0, size - 1)) throw invalid(`the rank ${String(rank)}`, `an integer from 0 to ${size - 1}`);
+  if (typeof tls !== 'boolean') throw invalid(`tls: ${String(tls)}`, 'true or false');
   if (!isIntegerIn(timeoutMs, 1, TIMEOUT_MAX_MS)) throw invalid(`the timeoutMs ${String(timeoutMs)}`, 'an integer from 1 to 2^31 - 1');
   try {
-    const native = node === undefined ? NativeCommunicator.open(id, rank, size, timeoutMs) : meet({ id, rank, size, timeoutMs, node, interfaces });
-    return new Communicator(await native, { id, rank, size, debug });
+    if (node === undefined) return new Communicator(await NativeCommunicator.open(id, rank, size, timeoutMs), { id, rank, size, debug });
+    const { communicator, leave } = await meet({ id, rank, size, timeoutMs, node, interfaces, tls });
+    return new Communicator(communicator, { id, rank, size, debug }, leave);
   } catch (error) {
     throw userError(error, id);
   }
 }
 
 /**
- * The communicator of a gang's members, which all call this, on however many nodes they are. Once per name and start of the gang.
- * @throws as {@link createCommunicator}; MusterError INVALID_ARGUMENT outside of a gang.
+ * The communicator of a gang's members, or of some of them, which all call this, on however many nodes they are. Once per name and start of the gang.
+ * @throws as {@link createCommunicator}; MusterError INVALID_ARGUMENT outside of a gang, and of `ranks`.
  */
-export async function collective(gang: GangPlace | undefined, { name = 'default', timeoutMs, interfaces, debug }: CollectiveOptions = {}): Promise<Communicator> {
+export async function collective(gang: GangPlace | undefined, { name = 'default', ranks, timeoutMs, interfaces, tls, debug }: CollectiveOptions = {}): Promise<Communicator> {
   if (gang === undefined) throw invalid('the gang of a communicator', 'context().gang of a member: this code runs in none');
-  const place = gang.nodeCount === 1 ? {} : { node: String(gang.nodeRank), interfaces };
-  return createCommunicator({ id: `${gang.gangId}.${gang.incarnation}.${name}`, rank: gang.rank, size: gang.size, timeoutMs, debug, ...place });
+  const { rank, size } = ranks === undefined ? gang : placeAmong(ranks, gang);
+  const place = gang.nodeCount === 1 ? {} : { node: String(gang.nodeRank), interfaces, tls };
+  return createCommunicator({ id: `${gang.gangId}.${gang.incarnation}.${name}`, rank, size, timeoutMs, debug, ...place });
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+function placeAmong(ranks: readonly number[], gang: GangPlace): { readonly rank: number; readonly size: number } {
+  const isAscending = ranks.every((rank, place) => isIntegerIn(rank, 0, gang.size - 1) && (place === 0 || rank > ranks[place - 1]!));
+  if (!isAscending) throw invalid(`the ranks ${ranks.join(', ')} of a communicator`, `different ones from 0 to ${gang.size - 1} in ascending order`);
+  const rank = ranks.indexOf(gang.rank);
+  if (rank < 0) throw invalid(`the ranks ${ranks.join(', ')} of a communicator`, `those that take part, of which ${gang.rank}, which calls, is none`);
+  return { rank, size: ranks.length };
 }
 
 const isIntegerIn = (value: number, min: number, max: number): boolean => Number.isInteger(value) && value >= min && value <= max;

@@ -8,7 +8,7 @@ export { cancel, free, get, put, wait, type CancelOptions, type Values, type Wai
 export { placementGroup, type BundleOptions, type PlacedBundle, type PlacementGroup, type PlacementGroupOptions } from './api/placement-group.js';
 export { nodes, type NodeInfo } from './api/nodes.js';
 export { context, type Context, type GangContext } from './api/context.js';
-export { keyValues, peering, type KeyValues, type Peering } from './api/key-values.js';
+export { keyValues, peering, watchProcess, type KeyValues, type Peering } from './api/key-values.js';
 export type {
   ActorClass, ActorHandle, ActorOptions, Argument, Arguments, CallOptions, GangClass, GangHandle, GangOptions, MapOptions, Placement, RemoteFunction, RemoteGenerator, RemoteGeneratorMethod,
   RemoteMethod, TaskOptions,

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import {
-  allocator, checkpoint, crossEntropy, dropout, Generator, manualSeed, nn, noGrad, ones, optim, rand, randn, scope, setThreads, tensor, tidy, type Tensor,
+  allocator, checkpoint, crossEntropy, defaultGenerator, dropout, Generator, manualSeed, nn, noGrad, ones, optim, rand, randn, scope, setThreads, tensor, tidy, type Tensor,
 } from './index.js';
 
 const leaf = (...values: number[]): Tensor => tensor(values, { requiresGrad: true });
@@ -109,7 +109,7 @@ t.test('a checkpoint computes again what it did not keep, with the same random n
     const x = rand([3, 4], { generator: new Generator(1), requiresGrad: true });
     const segment = (input: Tensor): Tensor => dropout(inner.forward(input).tanh(), { probability: 0.5 });
     tidy(() => {
-      const loss = outer.forward(keeps ? segment(x) : checkpoint(segment, x)).sum();
+      const loss = defaultGenerator.inStream(3, () => outer.forward(keeps ? segment(x) : checkpoint(segment, x)).sum());
       manualSeed(6);  // the sequence that the segment drew from is another one now
       loss.backward();
     });
@@ -235,6 +235,16 @@ t.test('random numbers are the same for the same seed, with any number of thread
   t.strictSame(later.uniform([5]).toArray(), generator.uniform([5]).toArray());
   t.strictSame([...new Generator(4).permutation(50)].sort((a, b) => a - b), Array.from({ length: 50 }, (_, index) => index));
   t.throws(() => new Generator(-1), { code: 'INVALID_ARGUMENT' });
+  const drawn = (seed: number, stream: number): string => {
+    const streams = new Generator(seed);
+    const [inside, outside] = [streams.inStream(stream, () => streams.uniform([6])), streams.uniform([6])];
+    return `${inside.toArray() as number[]} ${outside.toArray() as number[]}`;
+  };
+  const nested = new Generator(9);
+  t.equal(String(nested.inStream(2, () => nested.inStream(1, () => nested.uniform([6]))).toArray()), drawn(9, 3).split(' ')[0]);
+  t.equal(drawn(9, 0).split(' ')[1], drawn(9, 3).split(' ')[1], 'streams count on together');
+  t.equal(new Set([...Array(50).keys()].flatMap((stream) => [drawn(9, stream).split(' ')[0], drawn(2 ** 53 - 1, stream).split(' ')[0]])).size, 100, 'and differ');
+  t.throws(() => new Generator(1).inStream(2048, () => 0), { code: 'INVALID_ARGUMENT' });
 });
 
 t.test('Philox is Random123\'s', async (t) => {

@@ -126,7 +126,7 @@ function stepBytes(model: nn.Module, before: number, lower: boolean): number {
   const [tokens, targets] = [randint(0, 65, [16, 64]), randint(0, 65, [1024])];
   allocator.resetPeak();
   tidy(() => autocast(() => crossEntropy(model.forward(tokens).flatten(0, 1), targets), { enabled: lower }).backward());
-  const bytes = allocator.statistics().peakUsedBytes - before;
+  const bytes = allocator.statistics().peakBytes - before;
   for (const each of [tokens, targets, ...model.parameters().flatMap((parameter) => [parameter, parameter.grad!])]) each.dispose();
   return bytes;
 }

@@ -7,7 +7,7 @@ export type { Shape } from './shape.js';
 export { allocator, setMemoryLimit, setThreads } from './device/cpu.js';
 export type { MemoryStatistics } from './device/allocator.js';
 export { scope, tidy, type Scope } from './scope.js';
-export { Generator, manualSeed } from './random.js';
+export { defaultGenerator, Generator, manualSeed } from './random.js';
 export {
   arange, eye, fromMemory, full, ones, rand, randint, randn, tensor, zeros, type RandomTensorOptions, type TensorOptions,
 } from './factories.js';
@@ -36,6 +36,7 @@ export { autocast, type AutocastOptions } from './amp/autocast.js';
 export { GradScaler, type GradScalerOptions } from './amp/grad-scaler.js';
 export { fromSafetensors, loadSafetensors, saveSafetensors, toSafetensors, type Safetensors } from './safetensors.js';
 export { exportOnnx, type DynamicAxes, type OnnxOptions } from './onnx/export.js';
-export { clipGradNorm, clipGradValue, gradNorm } from './optim/clip.js';
+export { clipGradNorm, clipGradsWithNorm, clipGradValue, gradNorm } from './optim/clip.js';
+export * as autograd from './autograd/index.js';
 export * as nn from './nn/index.js';
 export * as optim from './optim/index.js';

@@ -44,10 +44,15 @@ export class Scope implements Disposable {
     return tensor;
   }
 
-  /** Ends the tensors. Disposing twice is fine. */
-  [Symbol.dispose](): void {
+  /** Takes in no more tensors; those that it has live on until it is disposed of: over an `await`, for instance. */
+  close(): void {
     const index = open.indexOf(this);
     if (index >= 0) open.splice(index, 1);
+  }
+
+  /** Ends the tensors. Disposing twice is fine. */
+  [Symbol.dispose](): void {
+    this.close();
     for (const tensor of this.tensors) if (!tensor.isKept) tensor.dispose();
     this.tensors.length = 0;
   }

@@ -1,56 +1,64 @@
 /**
- * The gradients of one rank's model, averaged over the ranks while the backward pass goes on.
+ * The gradients of one rank's model, reduced over the ranks while the backward pass goes on.
  *
- * Gradients are written into flat buckets, and a bucket is all-reduced, by native's thread, as soon as its last gradient is there: by the end of the pass all
- * but the last bucket are mostly done.
+ * Gradients are written into flat buckets, and a bucket is reduced, by native's thread, as soon as its last gradient is there: by the end of the pass all but
+ * the last bucket are mostly done. What a reduction is, all ranks' means for each rank or a part for each, is said by what extends this.
  */
 import type { Communicator, NumberArray } from '@muster/collective';
-import { zeros, type Tensor } from '@muster/tensor';
+import type { Tensor } from '@muster/tensor';
+import { BucketMemory } from './bucket-memory.js';
 import { invalidArgument } from './failure.js';
 import { BucketLine } from './machine/bucket-line.js';
-import { BUCKET_SIZES, planBuckets, type BucketSizes } from './machine/bucket-plan.js';
+import { BUCKET_SIZES, planBuckets, type Bucket, type BucketSizes } from './machine/bucket-plan.js';
 
-type NamedTensor = readonly [name: string, tensor: Tensor];
+export type NamedTensor = readonly [name: string, tensor: Tensor];
 
 const ELEMENT_BYTES: Readonly<Record<string, number>> = { f32: 4, f16: 2, bf16: 2 };
 /** An error names so many parameters. */
 const NAMED_MAX = 5;
 
+/** Which of a step's batches it is. */
+export interface BatchPlace {
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
+}
+
 /** Has the parameters' gradients until it is disposed of. */
-export class GradientReducer implements Disposable {
-  readonly #communicator: Communicator;
-  readonly #parameters: readonly NamedTensor[];
-  readonly #buckets: readonly Tensor[];
+export abstract class GradientReducer implements Disposable {
+  protected readonly communicator: Communicator;
+  protected readonly parameters: readonly NamedTensor[];
+  protected readonly plan: readonly Bucket[];
+  /** Of the batch that is under way. */
+  protected place: BatchPlace = { isFirst: true, isLast: true };
   readonly #line: BucketLine;
   readonly #detach: (() => void)[];
   #reductions: Promise<void>[] = [];
-  /** Whether backward passes only add gradients up: those of all micro-batches of a step but the last. */
-  isPaused = false;
 
   /** @param parameters of the same names, shapes and order at every rank */
   constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, sizes: BucketSizes = BUCKET_SIZES) {
-    this.#communicator = communicator;
-    this.#parameters = [...parameters];
-    const plan = planBuckets(this.#parameters.map(([name, { size, dtype }]) => ({ name, elementCount: size, dtype, elementBytes: ELEMENT_BYTES[dtype]! })), sizes);
-    this.#buckets = plan.map(({ dtype, elementCount }) => zeros([elementCount], { dtype: dtype as 'f32' }).keep());
-    this.#line = new BucketLine(plan, this.#parameters.length);
-    plan.forEach(({ slots }, index) => slots.forEach(({ gradient, offset, elementCount }) => {
-      const [, parameter] = this.#parameters[gradient]!;
-      parameter.gradientTarget = this.#buckets[index]!.slice(0, offset, offset + elementCount).reshape(...parameter.shape).keep();
-    }));
-    this.#detach = this.#parameters.map(([, parameter], gradient) => parameter.onGradient(() => this.#ready(gradient)));
+    this.communicator = communicator;
+    this.parameters = [...parameters];
+    this.plan = planBuckets(this.parameters.map(([name, { size, dtype }]) => ({ name, elementCount: size, dtype, elementBytes: ELEMENT_BYTES[dtype]! })), sizes);
+    this.#line = new BucketLine(this.plan, this.parameters.length);
+    this.#detach = this.parameters.map(([, parameter], gradient) => parameter.onGradient(() => this.#ready(gradient)));
+  }
+
+  /** Before each backward pass. */
+  beginBatch(place: BatchPlace): void {
+    this.place = place;
   }
 
   /**
-   * Resolves when all gradients of the pass are averages over the ranks.
+   * After each: resolves when what it began is done, which with a step's last batch is the mean of its gradients over the ranks.
    * @throws MusterError INVALID_ARGUMENT when backward did not reach a parameter, which ends the training at every rank; CollectiveError
    */
-  async finish(): Promise<void> {
+  async endBatch(): Promise<void> {
+    if (!this.reducesBatch) return;
     const unready = this.#line.unready();
     if (unready.length > 0) {
-      const names = unready.slice(0, NAMED_MAX).map((gradient) => this.#parameters[gradient]![0]).join(', ');
+      const names = unready.slice(0, NAMED_MAX).map((gradient) => this.parameters[gradient]![0]).join(', ');
       const error = invalidArgument(`a loss that does not depend on ${names}${unready.length > NAMED_MAX ? ` and ${unready.length - NAMED_MAX} more` : ''}`, 'computed from every parameter at every rank, or the others must not require gradients');
-      this.#communicator.abort(error.message);
+      this.communicator.abort(error.message);
       throw error;
     }
     const reductions = this.#reductions;
@@ -61,22 +69,54 @@ export class GradientReducer implements Disposable {
 
   [Symbol.dispose](): void {
     for (const detach of this.#detach) detach();
-    for (const [, parameter] of this.#parameters) {
-      parameter.zeroGrad();
+    for (const [, parameter] of this.parameters) parameter.zeroGrad();
+  }
+
+  /** Whether this batch's gradients are reduced, and not only added up. */
+  protected get reducesBatch(): boolean {
+    return this.place.isLast;
+  }
+
+  /** A gradient lies in its parameter's `grad`. */
+  protected arrived(_gradient: number): void {}
+
+  /** Begins to reduce a bucket whose gradients are all there. */
+  protected abstract reduce(bucket: number): Promise<void>;
+
+  #ready(gradient: number): void {
+    this.arrived(gradient);
+    if (!this.reducesBatch) return;
+    if (this.#line.hasBegun(gradient)) throw invalidArgument(`the parameter ${this.parameters[gradient]![0]}, whose gradient grew after it had been reduced,`, 'used by one segment of checkpoint() only, or outside of them');
+    const begun = this.#line.ready(gradient);
+    while (this.#reductions.length < begun) {
+      const reduction = this.reduce(this.#reductions.length);
+      reduction.catch(() => undefined); // endBatch() throws it
+      this.#reductions.push(reduction);
+    }
+  }
+}
+
+/** Every rank gets all gradients' means. */
+export class GradientAverager extends GradientReducer {
+  readonly #memory: BucketMemory;
+
+  constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, sizes?: BucketSizes) {
+    super(parameters, communicator, sizes);
+    this.#memory = new BucketMemory(this.plan, 1);
+    this.plan.forEach(({ slots }, bucket) => slots.forEach((slot) => { this.parameters[slot.gradient]![1].gradientTarget = this.#memory.target(bucket, slot, this.parameters[slot.gradient]![1].shape); }));
+  }
+
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    for (const [, parameter] of this.parameters) {
       parameter.gradientTarget?.dispose();
       parameter.gradientTarget = null;
     }
-    for (const bucket of this.#buckets) bucket.dispose();
+    this.#memory[Symbol.dispose]();
   }
 
-  #ready(gradient: number): void {
-    if (this.isPaused) return;
-    const begun = this.#line.ready(gradient);
-    while (this.#reductions.length < begun) {
-      const bucket = this.#buckets[this.#reductions.length]!;
-      const reduction = this.#communicator.allReduce(bucket.memory() as NumberArray, { op: 'average', dtype: bucket.dtype as 'f32' });
-      reduction.catch(() => undefined); // finish() throws it
-      this.#reductions.push(reduction);
-    }
+  protected override reduce(bucket: number): Promise<void> {
+    const { dtype } = this.plan[bucket]!;
+    return this.communicator.allReduce(this.#memory.of(bucket).memory() as NumberArray, { op: 'average', dtype: dtype as 'f32' });
   }
 }

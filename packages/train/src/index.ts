@@ -1,7 +1,16 @@
 /** @muster/train: training on several workers. */
 export { collective } from '@muster/collective';
-export { dataset, type ColumnArray, type Columns, type Dataset } from './data/dataset.js';
+export { dataset, streamedDataset, type ColumnArray, type Columns, type Dataset, type ReadExamples, type StreamOptions } from './data/dataset.js';
 export { DataLoader, type Batch, type LoaderOptions } from './data/data-loader.js';
+export { joinTraining, type JoinOptions } from './join-training.js';
+export type { CheckpointOptions } from './checkpoint-plan.js';
 export { DataParallelTrainer, type TrainerOptions, type TrainingResult } from './trainer.js';
 export type { Rank, RankFunction } from './rank.js';
-export { Training, type Computed, type StepRecord, type TrainingOptions } from './training.js';
+export type { MeshAxis, MeshPlace, MeshShape } from './machine/device-mesh.js';
+export { Mesh } from './parallel/mesh.js';
+export { ColumnParallelLinear, HeadParallelAttention, RowParallelLinear, VocabParallelEmbedding, type ParallelLinearOptions, type ParallelOptions } from './parallel/layers.js';
+export { vocabParallelCrossEntropy, type VocabParallelOptions } from './parallel/cross-entropy.js';
+export { copyToGroup, differingInGroup, reduceFromGroup } from './parallel/regions.js';
+export { PipelineParallel, type PipelineOptions } from './parallel/pipeline-parallel.js';
+export type { PipelineBatch, PipelineWork } from './parallel/pipeline-batch.js';
+export { Training, type Compute, type Computed, type StepRecord, type TrainingOptions, type Until } from './training.js';

@@ -1,11 +1,13 @@
 /** One rank of a training, as the user's function sees it, and the actor in which that runs. */
-import { collective, type Communicator } from '@muster/collective';
+import type { Communicator } from '@muster/collective';
 import { context } from '@muster/core';
 import { setThreads } from '@muster/tensor';
 import { DataLoader, type LoaderOptions } from './data/data-loader.js';
 import type { Columns, Dataset } from './data/dataset.js';
 import { invalidArgument } from './failure.js';
 import { CheckpointFolder } from './io/checkpoint-folder.js';
+import type { MeshShape } from './machine/device-mesh.js';
+import { Mesh } from './parallel/mesh.js';
 import { Training, type StepRecord, type TrainingOptions, type TrainingPlace } from './training.js';
 
 /** Records that the driver has not fetched yet; older ones are forgotten: it asks several times a second. */
@@ -18,9 +20,11 @@ export interface Rank {
   readonly size: number;
   /** Counts the starts of the training, from 1: above 1 a rank had died. */
   readonly incarnation: number;
-  /** For what the training itself does not do. All ranks make the same calls. */
+  /** Where this rank lies among the others, and its lines to them: layers in parts take `mesh.tensor` for their group, pipelines the mesh. */
+  readonly mesh: Mesh;
+  /** For what the training itself does not do: of all ranks, which make the same calls. */
   readonly communicator: Communicator;
-  /** Reads this rank's share of a dataset. */
+  /** Reads this rank's share of a dataset: that of its place on the data axis. Ranks that hold one replica between them read the same. */
   loader<C extends Columns>(dataset: Dataset<C>, options: Omit<LoaderOptions, 'rank' | 'ranks'>): DataLoader<C>;
   /** Makes the ranks' models equal, from the last checkpoint if there is one. Once a run, by every rank. */
   train(options: TrainingOptions): Promise<Training>;
@@ -31,15 +35,54 @@ export type RankFunction<R> = (rank: Rank) => Promise<R>;
 
 /** What a trainer tells its ranks. */
 export interface RankOptions {
+  readonly mesh: MeshShape;
   readonly checkpoints: { readonly path: string; readonly everySteps: number; readonly keep: number } | null;
   /** That native kernels of one rank use. */
   readonly threads: number;
+  /** Tells the trainings of one start of a gang apart. */
+  readonly name: string;
 }
 
 /** What happened on rank 0 since it was last asked. */
 export interface RankNews {
   readonly records: readonly StepRecord[];
   readonly warnings: readonly string[];
+}
+
+/** Who hears of a training on one rank. */
+export interface RankListener {
+  /** Called after every step; numbers are means over the ranks. */
+  readonly report: (record: StepRecord) => void;
+  /** Reported steps that nobody knows of yet: a checkpoint keeps them. */
+  readonly unfetched: () => readonly StepRecord[];
+  /** Something that a person should read. */
+  readonly warn: (text: string) => void;
+}
+
+/** Trains on this member of a gang, from the last checkpoint to the end. When it fails here it fails at every rank. @throws what the function throws */
+export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoints, threads, name }: RankOptions, listener: RankListener): Promise<R> {
+  const gang = context().gang!;
+  setThreads(threads);
+  const mesh = await Mesh.open(gang, shape, name);
+  const place: TrainingPlace = { ...listener, mesh, checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) } };
+  let training: Training | null = null;
+  const rank: Rank = {
+    rank: gang.rank, size: gang.size, incarnation: gang.incarnation, mesh, communicator: mesh.world,
+    loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: mesh.place.data, ranks: mesh.shape.data }),
+    train: async (options) => {
+      if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
+      return (training = await Training.begin(options, place));
+    },
+  };
+  try {
+    return await work(rank);
+  } catch (error) {
+    mesh.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);
+    throw error;
+  } finally {
+    (training as Training | null)?.[Symbol.dispose]();
+    mesh.close();
+  }
 }
 
 /** A member of a trainer's gang. */
@@ -54,29 +97,17 @@ export class RankActor<R> {
     this.#options = options;
   }
 
-  /** Trains from the last checkpoint to the end. When it fails here it fails at every rank. */
-  async run(): Promise<R> {
-    const gang = context().gang!;
-    setThreads(this.#options.threads);
-    const communicator = await collective(gang, { name: 'train' });
-    let training: Training | null = null;
-    const rank: Rank = {
-      rank: gang.rank, size: gang.size, incarnation: gang.incarnation, communicator,
-      loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: gang.rank, ranks: gang.size }),
-      train: async (options) => {
-        if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
-        return (training = await Training.begin(options, this.#place(communicator)));
+  run(): Promise<R> {
+    const isFirst = context().gang!.rank === 0;
+    return runRank(this.#work, this.#options, {
+      report: (record) => {
+        if (!isFirst) return;
+        if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
+        this.#records.push(record);
       },
-    };
-    try {
-      return await this.#work(rank);
-    } catch (error) {
-      communicator.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);
-      throw error;
-    } finally {
-      (training as Training | null)?.[Symbol.dispose]();
-      communicator.close();
-    }
+      unfetched: () => this.#records,
+      warn: (text) => this.#warnings.push(text),
+    });
   }
 
   news(): RankNews {
@@ -84,20 +115,5 @@ export class RankActor<R> {
     this.#records = [];
     this.#warnings = [];
     return news;
-  }
-
-  #place(communicator: Communicator): TrainingPlace {
-    const { checkpoints } = this.#options;
-    return {
-      communicator,
-      checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) },
-      report: (record) => {
-        if (communicator.rank !== 0) return;
-        if (this.#records.length === RECORDS_KEPT_MAX) this.#records.shift();
-        this.#records.push(record);
-      },
-      unfetched: () => this.#records,
-      warn: (text) => this.#warnings.push(text),
-    };
   }
 }

@@ -1,21 +1,15 @@
 /** A training from the driver's side: the gang, its restarts, and what is heard of it. */
 import { gang, get, kill, MusterError, type GangHandle, type GangOptions } from '@muster/core';
-import { resolve } from 'node:path';
-import { invalidArgument } from './failure.js';
+import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
+import { meshSize, type MeshShape } from './machine/device-mesh.js';
+import { shapeOf, type MeshOptions } from './parallel/mesh.js';
 import { TrainingProgress } from './progress.js';
 import { RankActor, type RankFunction, type RankOptions } from './rank.js';
 import type { StepRecord } from './training.js';
 
 const NEWS_INTERVAL_MS = 250;
-const CHECKPOINTS_KEPT = 2;
 
-export interface TrainerOptions extends Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
-  /** How many workers train together. */
-  readonly ranks: number;
-  /** The folder of the checkpoints, which every rank must reach under this path; a training that is begun again goes on from the last one there. None: a restart begins anew. */
-  readonly storage?: string;
-  /** When one is written, and how many are kept: 2 unless told otherwise. Default: after every 100th step. */
-  readonly checkpoint?: { readonly everySteps: number; readonly keep?: number };
+export interface TrainerOptions extends MeshOptions, CheckpointOptions, Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
   /** Threads that one rank computes with; its cpus, at least one, unless told otherwise. */
   readonly threads?: number;
   /** False: nothing is shown. Default: a line in the terminal. */
@@ -29,6 +23,8 @@ export interface TrainingResult<R> {
   readonly history: readonly StepRecord[];
   /** How often the ranks started anew. */
   readonly restarts: number;
+  /** What a person should know: checkpoints that were left out, for instance. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -48,13 +44,13 @@ export interface TrainingResult<R> {
 export class DataParallelTrainer<R> {
   readonly #work: RankFunction<R>;
   readonly #options: TrainerOptions;
+  readonly #mesh: MeshShape;
+  readonly #checkpoints: RankOptions['checkpoints'];
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(work: RankFunction<R>, options: TrainerOptions) {
-    const { ranks, checkpoint: { everySteps = 1, keep = 1 } = {}, storage, checkpoint } = options;
-    if (!Number.isInteger(ranks) || ranks < 1) throw invalidArgument(`a training of ${ranks} ranks`, 'of one or more');
-    if (!Number.isInteger(everySteps) || everySteps < 1 || !Number.isInteger(keep) || keep < 1) throw invalidArgument('checkpoint', 'everySteps and keep of one or more');
-    if (checkpoint && storage === undefined) throw invalidArgument('checkpoint without storage', 'with the folder that checkpoints go to');
+    this.#mesh = shapeOf(options);
+    this.#checkpoints = checkpointPlan(options);
     this.#work = work;
     this.#options = options;
   }
@@ -64,16 +60,14 @@ export class DataParallelTrainer<R> {
    * @throws what the function throws at a rank; UnschedulableError, GangDiedError, CollectiveError; MusterError TRAINING, STORAGE
    */
   async fit(): Promise<TrainingResult<R>> {
-    const { ranks, storage, checkpoint, threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
-    const options: RankOptions = {
-      checkpoints: storage === undefined ? null : { path: resolve(storage), everySteps: checkpoint?.everySteps ?? 100, keep: checkpoint?.keep ?? CHECKPOINTS_KEPT },
-      threads: threads ?? Math.max(1, Math.floor(cpus)),
-    };
+    const { threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
+    const options: RankOptions = { mesh: this.#mesh, checkpoints: this.#checkpoints, threads: threads ?? Math.max(1, Math.floor(cpus)), name: 'train' };
     const { gpus, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
     const members = await gang(RankActor<R>, {
-      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: ranks, maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
+      gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: meshSize(this.#mesh), maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
     } as GangOptions).create(this.#work as never, options);
     const view = progress ? new TrainingProgress() : null;
+    using _ = view && tellsOfInterrupt(view, options.checkpoints?.path ?? null);
     try {
       return await runToTheEnd(members as unknown as Members<R>, view);
     } finally {
@@ -83,13 +77,30 @@ export class DataParallelTrainer<R> {
   }
 }
 
+/** Has Ctrl-C leave a whole line behind, and what is to be done next. Then the process ends as it would have, and its cluster, or its job, with it. */
+function tellsOfInterrupt(view: TrainingProgress, storage: string | null): Disposable {
+  const interrupted = (): void => {
+    process.off('SIGINT', interrupted);
+    view.close();
+    view.say(storage === null ? 'interrupted' : `interrupted: begun again, the training goes on from the last checkpoint in ${storage}`);
+    if (process.listenerCount('SIGINT') === 0) process.kill(process.pid, 'SIGINT');
+  };
+  process.on('SIGINT', interrupted);
+  return { [Symbol.dispose]: () => void process.off('SIGINT', interrupted) };
+}
+
 type Members<R> = GangHandle<RankActor<R>>;
 
 async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null): Promise<TrainingResult<R>> {
   const history = new Map<number, StepRecord>();
+  const warnings: string[] = [];
+  const warn = (text: string): void => {
+    warnings.push(text);
+    view?.say(text);
+  };
   const listen = async (): Promise<void> => {
-    const { records, warnings } = await members.members[0]!.news();
-    for (const warning of warnings) view?.say(warning);
+    const { records, warnings: told } = await members.members[0]!.news();
+    told.forEach(warn);
     for (const record of records) history.set(record.step, record);
     view?.records(records);
   };
@@ -105,13 +116,14 @@ async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null
     const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
     if (failures.length === 0) {
       await listen();
-      return { results: outcomes.map((outcome) => (outcome as PromiseFulfilledResult<R>).value), history: [...history.values()].sort((a, b) => a.step - b.step), restarts };
+      return { results: outcomes.map((outcome) => (outcome as PromiseFulfilledResult<R>).value), history: [...history.values()].sort((a, b) => a.step - b.step), restarts, warnings };
     }
+    await listen().catch(() => undefined); // what came before the end, if rank 0 is there to tell
     const own = failures.find((failure) => !isOf(failure, 'ACTOR_UNAVAILABLE') && !isOf(failure, 'COLLECTIVE')); // the others only tell of it
     if (own !== undefined) throw own;
     const restart = failures.find((failure) => isOf(failure, 'ACTOR_UNAVAILABLE'));
     if (restart === undefined) throw failures[0];
-    view?.say(`all ranks start anew: ${(restart as MusterError).message}`);
+    warn(`all ranks start anew: ${(restart as MusterError).message}`);
   }
 }
 

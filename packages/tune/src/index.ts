@@ -7,7 +7,8 @@ export type { Json, Objective, Searcher, SearcherContext, SearcherDefinition, Su
 export type { Decision, Scheduler, SchedulerContext, SchedulerDefinition } from './scheduler.js';
 export { grid, type GridOptions } from './searchers/grid.js';
 export { halton, sobol } from './searchers/quasi-random.js';
-export { tpe, type TpeOptions } from './searchers/tpe.js';
+export type { TpeOptions } from './searchers/parzen-searcher.js';
+export { tpe } from './searchers/tpe.js';
 export { gp, type GpOptions } from './searchers/gp.js';
 export { cmaes, type CmaesOptions } from './searchers/cmaes.js';
 export { evolution, type EvolutionOptions } from './searchers/evolution.js';

@@ -38,13 +38,13 @@ export interface TuneResult<Config> {
 export function resultOf<Config>(table: TrialTable, { reason, storage, checkpointOf }: { readonly reason: string; readonly storage: string | null; readonly checkpointOf: (row: TrialRow) => unknown }): TuneResult<Config> {
   const { best } = table;
   if (!best) {
-    const first = table.rows.find(({ status }) => status === 'failed') ?? table.rows[0];
-    throw makeError('EXPERIMENT_FAILED', { what: `the experiment${storage ? ` in ${storage}` : ''}`, cause: first ? `of its ${table.rows.length} trials none has one; the first that failed: ${first.endReason}` : reason });
+    const rows = [...table.rows()];
+    const first = rows.find(({ status }) => status === 'failed') ?? rows[0];
+    throw makeError('EXPERIMENT_FAILED', { what: `the experiment${storage ? ` in ${storage}` : ''}`, cause: first ? `of its ${rows.length} trials none has one; the first that failed: ${first.endReason}` : reason });
   }
-  const trials = new Map(table.rows.map((row) => [row, trialResult<Config>(row)]));
-  return {
-    best: { ...trials.get(best)!, checkpoint: checkpointOf(best) }, trials: [...trials.values()], paretoFront: table.paretoFront().map((row) => trials.get(row)!), reason, storage,
-  };
+  const trials = Array.from(table.rows(), (row) => trialResult<Config>(row));
+  const trialOf = ({ id }: TrialRow): TrialResult<Config> => trials[Number(id) - 1]!;
+  return { best: { ...trialOf(best), checkpoint: checkpointOf(best) }, trials, paretoFront: table.paretoFront().map(trialOf), reason, storage };
 }
 
 function trialResult<Config>(row: TrialRow): TrialResult<Config> {

@@ -15,7 +15,10 @@ export interface SchedulerContext {
 /** What becomes of a trial that has reported, and why, for people. */
 export type Decision =
   | { readonly kind: 'continue'; readonly reason: string }
+  /** It is not worth more. */
   | { readonly kind: 'stop'; readonly reason: string }
+  /** It has come as far as any trial shall. */
+  | { readonly kind: 'complete'; readonly reason: string }
   /** The trial goes on from the last checkpoint of another, with this configuration. */
   | { readonly kind: 'exploit'; readonly trialId: string; readonly config: unknown; readonly reason: string };
 

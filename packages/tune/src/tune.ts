@@ -76,11 +76,12 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
     return experiment;
   };
   const begin = beginRecord(space, options);
-  if (folder.earlier.length === 0) folder.append(begin);
-  else requireSame(folder.earlier[0]!, begin, storage!);
-  const experiment = experimentAfter({ records: folder.earlier.slice(1), snapshot: folder.snapshot }, makeExperiment);
+  const [first] = folder.earlier;
+  if (first === undefined) folder.append(begin);
+  else requireSame(first, begin, storage!);
+  const experiment = experimentAfter({ records: folder.earlier, snapshot: folder.snapshot }, makeExperiment);
   folder.checkpoints.sweep((trialId) => experiment.table.get(trialId)?.checkpointStep ?? 0);
-  await loggers.begin({ begin: (folder.earlier[0] as BeginRecord | undefined) ?? begin, table: experiment.table, trials: budget.trials, folder: storage });
+  await loggers.begin({ begin: (first as BeginRecord | undefined) ?? begin, table: experiment.table, trials: budget.trials, folder: storage });
   try {
     const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, options, elapsedMs: experiment.table.lastAtMs, warn });
     const reason = await driver.run();

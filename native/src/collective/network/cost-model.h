@@ -38,8 +38,7 @@ struct CostModel {
   bool isReduceByTree(std::uint32_t places, std::size_t bytes) const;
   /** How many ranks of each node, one or `many`, share an allReduce. */
   std::uint32_t lanes(std::uint32_t places, std::uint32_t many, std::size_t bytes) const;
-
- private:
+  /** How long it takes. */
   std::uint64_t allReduceNs(AllReduceWay way, std::uint32_t places, std::size_t bytes) const;
 };
 

@@ -17,6 +17,8 @@ constexpr std::chrono::seconds kHandshakeLimit{5};
 constexpr std::chrono::milliseconds kRetry{50};
 /** Connections that have proved nothing yet. Of more than that the oldest go: somebody scans the port, and ranks try again. */
 constexpr std::size_t kUnprovenMax = 512;
+/** What else the key is used for must give another one: RFC 5869, 3.2. */
+constexpr const char* kTlsPurpose = "muster collective TLS 1.3";
 /** How often who waits looks whether it was told to give up. */
 constexpr int kLookMs = 5;
 
@@ -26,6 +28,8 @@ class Mesh {
     Sha256 hash;
     hash.add({reinterpret_cast<const std::uint8_t*>(options.id.data()), options.id.size()});
     communicator_ = hash.finish();
+    trust_.key = options.key;
+    if (options.usesTls) trust_.tls = {communicator_, hkdfSha256(options.key, communicator_, kTlsPurpose)};
     lines_.resize(options.places.size());
     for (std::uint32_t rank = 0; rank < lines_.size(); rank++) {
       if (!isRemote(rank)) continue;
@@ -62,7 +66,7 @@ class Mesh {
   };
 
   bool isRemote(std::uint32_t rank) const { return options_.places[rank].node != options_.places[options_.rank].node; }
-  FileDescriptor& line(std::uint32_t rank, std::uint32_t lane) { return lines_[rank][lane]; }
+  Stream& line(std::uint32_t rank, std::uint32_t lane) { return lines_[rank][lane]; }
   Clock::time_point handshakeDeadline() const { return std::min(options_.deadline, Clock::now() + kHandshakeLimit); }
 
   /** Also again, where the other side did not hear that it is welcome. */
@@ -81,8 +85,8 @@ class Mesh {
         retryLater(each, muster_last_failure()->message);
         continue;
       }
-      const Hello hello{kConnectionMagic, communicator_, options_.rank, each.rank, each.lane, static_cast<std::uint32_t>(lines_.size()), {}};
-      each.handshake = std::make_unique<Handshake>(std::move(socket), options_.key, handshakeDeadline(), hello);
+      const Hello hello{communicator_, options_.rank, each.rank, each.lane, static_cast<std::uint32_t>(lines_.size()), {}};
+      each.handshake = std::make_unique<Handshake>(std::move(socket), trust_, handshakeDeadline(), hello);
     }
     return MUSTER_OK;
   }
@@ -123,7 +127,7 @@ class Mesh {
       FileDescriptor socket(acceptOne(listener_.number()));
       if (socket.number() < 0) return;
       if (incoming_.size() >= kUnprovenMax) incoming_.pop_front();
-      incoming_.emplace_back(std::move(socket), options_.key, handshakeDeadline(), [this](const Hello& hello) { return isExpected(hello); });
+      incoming_.emplace_back(std::move(socket), trust_, handshakeDeadline(), [this](const Hello& hello) { return isExpected(hello); });
     }
   }
 
@@ -131,15 +135,16 @@ class Mesh {
     incoming_.remove_if([this](Handshake& each) {
       const Handshake::State state = each.advance();
       if (state == Handshake::State::trusted) keep(each, each.hello().from);
+      if (state == Handshake::State::refused) lastRefusal_ = each.reason();
       return state != Handshake::State::moving;
     });
   }
 
   void keep(Handshake& handshake, std::uint32_t rank) {
     tuneConnection(handshake.socket(), options_.timeoutMs);
-    FileDescriptor& kept = line(rank, handshake.hello().lane);
-    if (kept.number() < 0) missing_--;
-    kept = handshake.takeSocket();
+    Stream& kept = line(rank, handshake.hello().lane);
+    if (!kept.isOpen()) missing_--;
+    kept = handshake.takeStream();
   }
 
   muster_code failUntrusted(const Outgoing& outgoing) {
@@ -151,8 +156,8 @@ class Mesh {
 
   muster_code failMissing() {
     std::uint32_t rank = 0;
-    while (!isRemote(rank) || (line(rank, 0).number() >= 0 && line(rank, 1).number() >= 0 && line(rank, 2).number() >= 0)) rank++;
-    std::string reason = "it has not connected";
+    while (!isRemote(rank) || std::all_of(lines_[rank].begin(), lines_[rank].end(), [](const Stream& each) { return each.isOpen(); })) rank++;
+    std::string reason = "it has not connected" + (lastRefusal_.empty() ? "" : "; the last one who did was refused: " + lastRefusal_);
     for (const Outgoing& each : outgoing_) {
       if (each.rank == rank && !each.isDone) reason = each.lastReason;
     }
@@ -166,6 +171,9 @@ class Mesh {
   const FileDescriptor& listener_;
   std::vector<Lines>& lines_;
   Digest communicator_;
+  Trust trust_;
+  /** Of who connected, whoever it was. */
+  std::string lastRefusal_;
   std::size_t missing_ = 0;
   std::vector<Outgoing> outgoing_;
   std::list<Handshake> incoming_;
@@ -173,6 +181,12 @@ class Mesh {
 
 }  // namespace
 
-muster_code connectMesh(const MeshOptions& options, const FileDescriptor& listener, std::vector<Lines>* lines) { return Mesh(options, listener, *lines).run(); }
+muster_code connectMesh(const MeshOptions& options, const FileDescriptor& listener, std::vector<Lines>* lines) {
+  const TlsLibrary* library = nullptr;
+  if (options.usesTls) {
+    if (const muster_code code = findTlsLibrary(&library); code != MUSTER_OK) return code;
+  }
+  return Mesh(options, listener, *lines).run();
+}
 
 }  // namespace muster

@@ -25,7 +25,7 @@ struct RankPlace {
 };
 
 /** The connections to one rank; none to those on this node. */
-using Lines = std::array<FileDescriptor, kLanes>;
+using Lines = std::array<Stream, kLanes>;
 
 struct MeshOptions {
   std::string id;
@@ -33,6 +33,7 @@ struct MeshOptions {
   /** By rank. */
   std::vector<RankPlace> places;
   Digest key;
+  bool usesTls;
   std::uint32_t timeoutMs;
   Clock::time_point deadline;
   bool (*isCancelled)(void* context);

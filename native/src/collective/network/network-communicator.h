@@ -42,6 +42,10 @@ class NetworkCommunicator final : public RankEnd, private TransportOwner, privat
   bool pollOneShot(std::chrono::nanoseconds) override { return false; }
   muster_code endOneShot(const muster_call& call) override { return run({&call, 1}); }
   void abort(const std::string& reason) override;
+  void blame(std::uint32_t rank, const std::string& reason) override;
+
+  /** What was measured when it opened. */
+  const CostModel& model() const { return model_; }
 
  private:
   friend class NetworkMessages;
@@ -55,6 +59,7 @@ class NetworkCommunicator final : public RankEnd, private TransportOwner, privat
   NetworkCommunicator(const muster_communicator_options& options, std::vector<Node> nodes);
   muster_code meet(const muster_communicator_options& options, MeshOptions& mesh, const FileDescriptor& listener);
   muster_code measure();
+  muster_code largestOfAll(Circle& circle, std::span<std::uint64_t> values);
   muster_code shift(Circle& circle, std::size_t bytes, int rounds, std::uint64_t* elapsedNs);
 
   muster_code runCollective(const muster_call& call);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 namespace muster {
 namespace {
@@ -81,6 +82,13 @@ Digest hmacSha256(ByteSpan key, ByteSpan message) {
     return hash.finish();
   };
   return keyedHash(0x5c, keyedHash(0x36, message));
+}
+
+/** One block is what a key needs. */
+Digest hkdfSha256(ByteSpan key, ByteSpan salt, std::string_view purpose) {
+  std::vector<std::uint8_t> block(purpose.begin(), purpose.end());
+  block.push_back(1);
+  return hmacSha256(hmacSha256(salt, key), block);
 }
 
 bool isSameDigest(const Digest& a, const Digest& b) {

@@ -1,10 +1,14 @@
-/** SHA-256 (FIPS 180-4) and HMAC over it (RFC 2104): the core has no other library. For a handful of blocks, not for data. */
+/**
+ * SHA-256 (FIPS 180-4), HMAC over it (RFC 2104) and keys derived with that (RFC 5869). Own ones, because connections without TLS are proved with them also
+ * where there is no OpenSSL, and a process should prove itself in one way wherever it runs. For a handful of blocks, not for data.
+ */
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace muster {
 
@@ -27,6 +31,9 @@ class Sha256 {
 };
 
 Digest hmacSha256(ByteSpan key, ByteSpan message);
+
+/** A key for one purpose, from one that may have several. `salt` need not be secret. */
+Digest hkdfSha256(ByteSpan key, ByteSpan salt, std::string_view purpose);
 
 /** In a time that does not tell where they differ. */
 bool isSameDigest(const Digest& a, const Digest& b);

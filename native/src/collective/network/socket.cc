@@ -93,6 +93,8 @@ int socketError(int socket) {
   return ::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &bytes) == 0 ? error : errno;
 }
 
+void setSendBuffer(int socket, int bytes) { ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes); }
+
 void tuneConnection(int socket, [[maybe_unused]] std::uint32_t timeoutMs) {
   const int yes = 1;
   ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);

@@ -30,6 +30,9 @@ int acceptOne(int listener);
 /** What went wrong with the socket, as errno; 0 for nothing. */
 int socketError(int socket);
 
+/** How much of what is sent the kernel keeps until the other side has it; it no longer chooses by itself then. */
+void setSendBuffer(int socket, int bytes);
+
 /** No waiting for more to send, and an end to connections whose other side does not answer for so long. */
 void tuneConnection(int socket, std::uint32_t timeoutMs);
 

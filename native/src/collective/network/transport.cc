@@ -6,7 +6,6 @@
 #include <thread>
 
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "status.h"
@@ -38,9 +37,9 @@ FrameLabel labelOf(std::uint64_t sequence, CallWords words, const muster_call& c
 Transport::Transport(TransportOwner& owner, std::uint32_t rank, std::uint32_t timeoutMs, std::vector<Lines> lines)
     : owner_(owner), rank_(rank), timeout_(timeoutMs), peers_(lines.size()) {
   for (std::uint32_t each = 0; each < lines.size(); each++) {
-    if (lines[each][0].number() < 0) continue;
+    if (!lines[each][0].isOpen()) continue;
     peers_[each] = std::make_unique<Peer>();
-    for (std::size_t lane = 0; lane < kLanes; lane++) peers_[each]->lines[lane].socket = std::move(lines[each][lane]);
+    for (std::size_t lane = 0; lane < kLanes; lane++) peers_[each]->lines[lane].stream = std::move(lines[each][lane]);
   }
 }
 
@@ -152,10 +151,7 @@ bool Transport::moveOut(Line& on) {
       if (dataLeft > 0) vectors[count++] = {const_cast<std::byte*>(frame.data) + dataDone, dataLeft};
       total += headerLeft + dataLeft;
     }
-    msghdr message{};
-    message.msg_iov = vectors;
-    message.msg_iovlen = count;
-    const ssize_t sent = ::sendmsg(on.socket.number(), &message, MSG_NOSIGNAL);
+    const ssize_t sent = on.stream.send({vectors, count});
     if (sent < 0) {
       if (!wouldBlock()) on.isBroken = true;
       return moved;
@@ -186,10 +182,7 @@ muster_code Transport::moveIn(std::uint32_t rank, Lane lane, bool* moved) {
     std::size_t count = 0;
     if (headerLeft > 0) vectors[count++] = {reinterpret_cast<std::byte*>(&on.header) + frame.done, headerLeft};
     if (frame.expected.bytes > dataDone) vectors[count++] = {frame.data + dataDone, frame.expected.bytes - dataDone};
-    msghdr message{};
-    message.msg_iov = vectors;
-    message.msg_iovlen = count;
-    const ssize_t got = ::recvmsg(on.socket.number(), &message, 0);
+    const ssize_t got = on.stream.receive({vectors, count});
     if (got < 0 && wouldBlock()) return MUSTER_OK;
     if (got <= 0) {
       on.isBroken = true;
@@ -212,13 +205,13 @@ void Transport::sleep(int waitMs) {
   for (const auto& peer : peers_) {
     if (peer == nullptr) continue;
     const Line& news = peer->lines[static_cast<std::size_t>(Lane::news)];
-    if (!news.isBroken) polled.push_back({news.socket.number(), POLLIN, 0});
+    if (!news.isBroken) polled.push_back({news.stream.socket(), POLLIN, 0});
   }
   for (const auto& [rank, lane] : active_) {
     const Line& on = line(rank, lane);
     if (on.isBroken) continue;
     const int events = (on.incoming.empty() ? 0 : POLLIN) | (on.outgoing.empty() ? 0 : POLLOUT);
-    polled.push_back({on.socket.number(), static_cast<short>(events), 0});
+    polled.push_back({on.stream.socket(), static_cast<short>(events), 0});
   }
   ::poll(polled.data(), polled.size(), waitMs);
 }
@@ -235,7 +228,7 @@ muster_code Transport::readNews(std::uint32_t rank) {
   Peer& peer = *peers_[rank];
   Line& on = line(rank, Lane::news);
   while (!on.isBroken) {
-    const ssize_t got = ::recv(on.socket.number(), reinterpret_cast<std::byte*>(&peer.heard) + peer.heardBytes, sizeof peer.heard - peer.heardBytes, 0);
+    const ssize_t got = on.stream.receive(reinterpret_cast<std::byte*>(&peer.heard) + peer.heardBytes, sizeof peer.heard - peer.heardBytes);
     if (got < 0 && wouldBlock()) return MUSTER_OK;
     if (got <= 0) {
       on.isBroken = true;
@@ -278,17 +271,23 @@ muster_code Transport::judgeBroken(std::uint32_t rank) {
     if (owner_.hasFailed()) return owner_.failure();
     const Peer& peer = *peers_[rank];
     if (peer.isGone || Clock::now() > deadline) return owner_.failGone(rank, peer.hasLeft);
-    pollfd polled{line(rank, Lane::news).socket.number(), POLLIN, 0};
+    pollfd polled{line(rank, Lane::news).stream.socket(), POLLIN, 0};
     ::poll(&polled, 1, kLookMs);
+  }
+}
+
+void Transport::boundSending(int bytes) const {
+  for (const auto& peer : peers_) {
+    if (peer == nullptr) continue;
+    for (const Line& each : peer->lines) setSendBuffer(each.stream.socket(), bytes);
   }
 }
 
 void Transport::tell(const News& news) {
   for (const auto& peer : peers_) {
     if (peer == nullptr) continue;
-    const int socket = peer->lines[static_cast<std::size_t>(Lane::news)].socket.number();
     // News are few and small: where there is no room for them, nobody has read for long.
-    ::send(socket, &news, sizeof news, MSG_NOSIGNAL | MSG_DONTWAIT);
+    peer->lines[static_cast<std::size_t>(Lane::news)].stream.send(&news, sizeof news);
   }
 }
 

@@ -88,6 +88,9 @@ class Transport {
   /** Hears the news alone. */
   muster_code hearNews();
 
+  /** Has the kernel hold so many bytes on each line that are on their way, and no more. */
+  void boundSending(int bytes) const;
+
   /** Tells every rank on other nodes, as far as it can be told at once. From any thread. */
   void tell(const News& news);
   /** Tells for whom this rank waits, or that it does so no more: -1. */
@@ -115,7 +118,7 @@ class Transport {
     std::size_t done = 0;
   };
   struct Line {
-    FileDescriptor socket;
+    Stream stream;
     std::deque<Outgoing> outgoing;
     std::deque<Incoming> incoming;
     FrameHeader header;

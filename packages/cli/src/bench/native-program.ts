@@ -43,10 +43,16 @@ export async function runNativeBench(command: string, args: readonly string[], r
   if (code !== 0) throw new Error(`${command} ended with ${String(code ?? signal)}`);
 }
 
-/** The arguments that add a program of bench/peers to a native benchmark: none, with a note, where its Python is missing. */
-export function pythonPeer(script: string, what: string, note: (text: string) => void): readonly string[] {
+/** A program of bench/peers and the Python that runs it; null, with a note, where that is missing. */
+export function pythonProgram(script: string, what: string, note: (text: string) => void): { readonly python: string; readonly script: string } | null {
   const python = process.env['MUSTER_BENCH_PYTHON'] ?? join(PEERS, '.venv/bin/python');
-  if (existsSync(python)) return ['--peer', `'${python}' -W ignore '${join(PEERS, script)}'`];
+  if (existsSync(python)) return { python, script: join(PEERS, script) };
   note(`${what} is left out, since it is not installed: run \`node bench/peers/setup.mjs\`.`);
-  return [];
+  return null;
+}
+
+/** The arguments that add it to a native benchmark: none where it is missing. */
+export function pythonPeer(script: string, what: string, note: (text: string) => void): readonly string[] {
+  const program = pythonProgram(script, what, note);
+  return program === null ? [] : ['--peer', `'${program.python}' -W ignore '${program.script}'`];
 }

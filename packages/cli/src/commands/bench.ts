@@ -1,4 +1,5 @@
 /** `cluster bench`. */
+import { makeError } from '@muster/base';
 import type { Command } from 'commander';
 import type { BenchRecord } from '../bench/measure.js';
 import { printText, withExamples } from './cluster-options.js';
@@ -21,11 +22,17 @@ export function define(command: Command): void {
       const { runSchedulerBench } = await import('../bench/scheduler.js');
       runSchedulerBench(reporter(options));
     });
-  const tune = command.command('tune').description('experiments: what a trial costs through the cluster, and the memory of 10,000 of them')
+  const tune = command.command('tune').description('experiments: what trials cost through the cluster, and what searchers and schedulers find, beside Optuna where it is installed')
+    .option('--only <part>', '`trials`, in a minute, or `search`, which takes an hour')
+    .option('--searcher <name...>', 'whose regret is measured', ['tpe', 'gp'])
+    .option('--seeds <N>', 'over how many seeds regrets are medians', '20')
     .option('--json', 'one record a line: { name, value, unit, better }')
-    .action(async (options: { json?: boolean }) => {
-      const { runTuneBench } = await import('../bench/tune.js');
-      await runTuneBench(reporter(options));
+    .action(async (options: { only?: string; searcher: string[]; seeds: string; json?: boolean }) => {
+      const seeds = Number(options.seeds);
+      if (![undefined, 'trials', 'search'].includes(options.only)) throw makeError('INVALID_ARGUMENT', { what: `--only ${options.only}`, want: '`trials` or `search`' });
+      if (!Number.isInteger(seeds) || seeds < 1) throw makeError('INVALID_ARGUMENT', { what: `--seeds ${options.seeds}`, want: 'a whole number of at least 1' });
+      if (options.only !== 'search') await (await import('../bench/tune.js')).runTuneBench(reporter(options));
+      if (options.only !== 'trials') await (await import('../bench/tune-search.js')).runTuneSearch({ searchers: options.searcher, seeds }, reporter(options));
     });
   const serviceTimes = command.command('service-times').description('what owner, worker, head and daemon take for their own work: the [costs] of a scenario file')
     .option('--json', 'one record a line: { name, value, unit, better }')
@@ -33,7 +40,7 @@ export function define(command: Command): void {
       const { runServiceTimes } = await import('../bench/service-times.js');
       await runServiceTimes(reporter(options));
     });
-  withExamples(tune, 'cluster bench tune --json');
+  withExamples(tune, 'cluster bench tune --json', 'cluster bench tune --only trials', 'cluster bench tune --only search --searcher tpe --seeds 5');
   withExamples(serviceTimes, 'cluster bench service-times');
   const head = command.command('head').description('the head by itself, among 10,000 made-up nodes: rates, ticks and memory')
     .option('--json', 'one record a line: { name, value, unit, better }')
@@ -53,7 +60,14 @@ export function define(command: Command): void {
       const { runKernelsBench } = await import('../bench/kernels.js');
       await runKernelsBench({ report: reporter(options), note });
     });
-  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective', 'cluster bench kernels');
+  const train = command.command('train').description('training steps beside PyTorch where it is installed, memory in bf16, a second rank, and a rank that is killed')
+    .option('--json', 'one record a line: { name, value, unit, better }')
+    .action(async (options: { json?: boolean }) => {
+      const { runTrainBench } = await import('../bench/train.js');
+      await runTrainBench({ report: reporter(options), note });
+    });
+  withExamples(train, 'cluster bench train --json');
+  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective', 'cluster bench kernels', 'cluster bench train');
   withExamples(head, 'cluster bench head --json');
   withExamples(collective, 'cluster bench collective --json');
   withExamples(kernels, 'cluster bench kernels --json');
@@ -67,5 +81,6 @@ const reporter = ({ json }: { readonly json?: boolean }) => (record: BenchRecord
 
 function line({ name, value, unit }: BenchRecord): string {
   const digits = value >= 100 ? 0 : value >= 1 ? 1 : 3;
-  return `${name.padEnd(NAME_WIDTH)} ${value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits }).padStart(14)} ${unit}`;
+  const text = value > 0 && value < 0.1 ? value.toPrecision(2) : value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return `${name.padEnd(NAME_WIDTH)} ${text.padStart(14)} ${unit}`;
 }

@@ -1,6 +1,8 @@
 /** `cluster tune`: runs experiments, and shows what they found. */
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeError } from '@muster/base';
@@ -40,7 +42,7 @@ export function define(command: Command): void {
     .action((folder: string, options: { json?: boolean; csv?: boolean }) => {
       const experiment = readExperiment(resolve(folder));
       if (options.json) printJson(asData(experiment));
-      else if (options.csv) for (const line of csvLines(experiment.table.rows)) process.stdout.write(line);
+      else if (options.csv) for (const line of csvLines(experiment.table)) process.stdout.write(line);
       else printText(describe(experiment));
     });
   const report = command.command('report').description('write an experiment\'s charts and trials as one HTML page that needs no network')
@@ -72,21 +74,21 @@ function numberOf(option: string, text: string | undefined): number | undefined 
 
 /** The program runs in a process of its own, which reads TypeScript. Its exit code becomes this command's. */
 async function runSweep(file: string, options: SweepOptions): Promise<void> {
+  if (!existsSync(file)) throw makeError('INVALID_ARGUMENT', { what: `the program ${file}`, want: 'the path of a module, and there is none' });
   const runner = fileURLToPath(new URL('../tune/sweep-program.js', import.meta.url));
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), runner, resolve(file), JSON.stringify(options)], { stdio: 'inherit' });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   process.on('SIGINT', () => {}).on('SIGTERM', forward); // a terminal's Ctrl-C reaches the program by itself
-  const code = await new Promise<number>((done) => child.once('close', (code) => done(code ?? 1)));
-  process.exitCode = code;
+  process.exitCode = await new Promise<number>((done) => child.once('close', (code, signal) => done(code ?? 128 + constants.signals[signal!])));
 }
 
 function describe({ begin, table, finished }: ReadExperiment): string {
-  const view = { begin, table, trials: finished === null ? Infinity : table.rows.length, elapsedMs: table.lastAtMs };
-  const failures = table.rows.filter(({ status }) => status === 'failed').slice(-3).map(({ id, endReason }) => `trial ${id} failed: ${endReason.split('\n', 1)[0]}`);
+  const view = { begin, table, trials: finished === null ? Infinity : table.begun, elapsedMs: table.lastAtMs };
+  const failures = [...table.rows()].filter(({ status }) => status === 'failed').slice(-3).map(({ id, endReason }) => `trial ${id} failed: ${endReason.split('\n', 1)[0]}`);
   return [
     statusLine(view), finished === null ? 'not finished: it runs, or can be resumed' : `finished: ${finished}`, '',
     ...trialLines({ ...view, rowsMax: ROWS_SHOWN, columnsMax: process.stdout.columns || DEFAULT_COLUMNS }), ...(failures.length > 0 ? ['', ...failures] : []),
   ].join('\n');
 }
 
-const asData = ({ begin, table, finished }: ReadExperiment): object => ({ experiment: begin, finished, best: table.best, paretoFront: table.paretoFront().map(({ id }) => id), trials: table.rows });
+const asData = ({ begin, table, finished }: ReadExperiment): object => ({ experiment: begin, finished, best: table.best, paretoFront: table.paretoFront().map(({ id }) => id), trials: [...table.rows()] });

@@ -112,6 +112,20 @@ export const scenarios = {
     return { first, next: await failureOf(communicator.barrier()) };
   },
 
+  /** After calls that nobody has waited for, small and large; then one at which rank 1 dies. */
+  async 'blocking calls'(communicator: Communicator) {
+    const { rank, size } = communicator;
+    const before = filled(100_000, 1);
+    const pending = communicator.allReduce(before);
+    const [small, large] = [filled(4, rank), filled(100_000, rank)];
+    communicator.blocking.allReduce(small);
+    communicator.blocking.allReduce(large, { op: 'max' });
+    const seen = [before[99_999], small[3], large[99_999], size];
+    await pending;
+    if (rank === 1) process.kill(process.pid, 'SIGKILL');
+    return { seen, failure: await failureOf((async () => communicator.blocking.allReduce(large))()) };
+  },
+
   async 'ranks disagree'(communicator: Communicator) {
     if (communicator.rank === 0) return failureOf(communicator.allReduce(filled(1000, 1)));
     return failureOf(communicator.broadcast(filled(999, 1)));

@@ -1,4 +1,4 @@
-/** What the processes of a job tell each other by the head's key-value store, and what they need to connect to each other by themselves. */
+/** What the processes of a job tell each other by the head's key-value store, and what they need to connect to each other by themselves and to hear of each other's ends. */
 import { formatDurationMs, makeError } from '@muster/base';
 import { requireSession } from './current.js';
 
@@ -52,6 +52,8 @@ export function keyValues(namespace: string): KeyValues {
 
 /** What two processes of a cluster need to connect to each other by themselves. */
 export interface Peering {
+  /** This process's own, by which others may {@link watchProcess} it. */
+  readonly processId: string;
   /** By which this node is reached from others, as its daemon was told; empty: from nowhere. */
   readonly host: string;
   /** 32 bytes that every process of the cluster has, and nobody else. Made from the cluster's token, which does not follow from them. */
@@ -63,5 +65,16 @@ export async function peering(purpose: string): Promise<Peering> {
   const session = requireSession();
   await session.ready;
   const { createHmac } = await import('node:crypto');
-  return { host: session.owner.self.endpoint.host, key: createHmac('sha256', session.token).update(purpose).digest() };
+  const { processId, endpoint } = session.owner.self;
+  return { processId, host: endpoint.host, key: createHmac('sha256', session.token).update(purpose).digest() };
+}
+
+/**
+ * Has the head say when another process of the cluster is dead, and why, which it knows also where no connection breaks: of a machine that has lost its
+ * power, say. At once for one that is dead already; never once this process has lost its own connection to the cluster.
+ * @param onDeath gets the cause, to follow the process's name: `was ended by SIGKILL`
+ * @returns stops it
+ */
+export function watchProcess(processId: string, onDeath: (cause: string) => void): () => void {
+  return requireSession().owner.deaths.watch(processId, onDeath);
 }

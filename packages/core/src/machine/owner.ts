@@ -10,6 +10,7 @@ import { ActorClients } from './actors.js';
 import { ArgumentWaits } from './argument-waits.js';
 import { Attempts } from './attempts.js';
 import { Borrowing } from './borrowing.js';
+import { Deaths } from './deaths.js';
 import { Dispatcher } from './dispatcher.js';
 import { FailureHistory } from './failures.js';
 import { GangClients } from './gangs.js';
@@ -57,6 +58,7 @@ export class Owner implements RefHolder {
   readonly lines: Lines;
   readonly lending: Lending;
   readonly borrowing: Borrowing;
+  readonly deaths: Deaths;
   /** How long functions take, by their ids. The functions themselves live as long as somebody can call them or a task names them. */
   readonly #durations = new Map<number, DurationEstimate>();
   #functionCount = 0;
@@ -77,6 +79,7 @@ export class Owner implements RefHolder {
     this.lines = new Lines(this);
     this.lending = new Lending(this);
     this.borrowing = new Borrowing(this);
+    this.deaths = new Deaths(this);
   }
 
   // ---------------------------------------------------------------- submission
@@ -380,6 +383,7 @@ export class Owner implements RefHolder {
   #processDied(processId: string, cause: Death | null): void {
     this.lending.processDied(processId);
     this.borrowing.processDied(processId, cause);
+    this.deaths.processDied(processId, cause);
   }
 
   #demandStatus(demandId: number, infeasible: boolean, reasons: string): void {

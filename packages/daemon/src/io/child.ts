@@ -3,6 +3,7 @@
  * what it started ends with it.
  */
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FATAL_ERROR_PATTERN, NATIVE_STACK_PATTERN, STDERR_TAIL_LINES, type ProcessExit } from '../machine/death-cause.js';
@@ -84,10 +85,16 @@ export class Child {
   async drained(): Promise<void> {
     for (let seen = -1; seen !== this.#outputCount && !this.#hasExited;) {
       seen = this.#outputCount;
+      await this.#resumed();
       await nextTurn(); // one turn may have begun before the call; in the next, what the kernel holds is read
       await nextTurn();
     }
     for (const breakLine of this.#breakLines) breakLine();
+  }
+
+  /** Resolves when output is taken. */
+  async #resumed(): Promise<void> {
+    for (const stream of [this.#process?.stdout, this.#process?.stderr]) if (stream?.isPaused()) await once(stream, 'resume');
   }
 
   #pump(stream: NodeJS.ReadableStream, isError: boolean): void {

@@ -11,8 +11,6 @@ import type { Tensor } from '../tensor.js';
 export interface GradScalerOptions extends LossScalerOptions {
   /** False: it scales nothing and skips nothing. */
   readonly enabled?: boolean;
-  /** Whether any rank found an infinity, from whether this one did: ranks must skip together. */
-  readonly agree?: (found: boolean) => boolean;
 }
 
 /**
@@ -27,13 +25,11 @@ export interface GradScalerOptions extends LossScalerOptions {
 export class GradScaler {
   readonly #scaler: LossScaler;
   readonly #enabled: boolean;
-  readonly #agree: (found: boolean) => boolean;
   #skippedSteps = 0;
 
-  constructor({ enabled = true, agree = (found) => found, ...options }: GradScalerOptions = {}) {
+  constructor({ enabled = true, ...options }: GradScalerOptions = {}) {
     this.#scaler = new LossScaler(options);
     this.#enabled = enabled;
-    this.#agree = agree;
   }
 
   /** What losses are multiplied by. */
@@ -54,6 +50,14 @@ export class GradScaler {
   /** Takes the scale out of the optimizer's gradients, in place. @throws Error when that was done since the last update */
   unscale(optimizer: Optimizer): void {
     if (this.#enabled) this.#scaler.unscaled(optimizer, this.#check(optimizer));
+  }
+
+  /**
+   * As {@link unscale}, of gradients whose parts are on several ranks, which must skip together.
+   * @param agree whether any rank found an infinity, from whether this one did; every rank calls it
+   */
+  async unscaleTogether(optimizer: Optimizer, agree: (found: boolean) => Promise<boolean>): Promise<void> {
+    if (this.#enabled) this.#scaler.unscaled(optimizer, await agree(this.#check(optimizer)));
   }
 
   /** Steps, unless a gradient is infinite or NaN. @returns whether it did */
@@ -82,12 +86,12 @@ export class GradScaler {
     this.#scaler.restore(state);
   }
 
-  /** Unscales all gradients. @returns whether one of them is not finite, on any rank */
+  /** Unscales all gradients. @returns whether one of them is not finite */
   #check(optimizer: Optimizer): boolean {
     const gradients = optimizer.parameters.flatMap(({ grad }) => (grad === null ? [] : [grad]));
     if (gradients.length === 0) throw tensorError('unscale', ['an optimizer'], 'none of its parameters has a gradient: call backward() first');
     const found = kernels.unscale(gradients.map(trainingTensor), this.#scaler.scale, threadCount());
     for (const { storage } of gradients) storage.version++;
-    return this.#agree(found);
+    return found;
   }
 }

@@ -20,7 +20,7 @@ export interface MemoryStatistics {
   /** Given out, and neither given back nor collected. */
   readonly usedBytes: number;
   /** The most that it ever was, or since {@link Allocator.resetPeak}. */
-  readonly peakUsedBytes: number;
+  readonly peakBytes: number;
   /** Kept for later. */
   readonly cachedBytes: number;
   /** How many allocations took a kept block, and how many needed a new one. */
@@ -40,7 +40,7 @@ export class Allocator {
   readonly #collected = new FinalizationRegistry<number>((blockBytes) => { this.#usedBytes -= blockBytes; });
   #limitBytes: number | null = null;
   #usedBytes = 0;
-  #peakUsedBytes = 0;
+  #peakBytes = 0;
   #cachedBytes = 0;
   #reusedBlocks = 0;
   #freshBlocks = 0;
@@ -64,7 +64,7 @@ export class Allocator {
     }
     const given = block ?? this.#fresh(blockBytes, sizeBytes);
     this.#usedBytes += blockBytes;
-    this.#peakUsedBytes = Math.max(this.#peakUsedBytes, this.#usedBytes);
+    this.#peakBytes = Math.max(this.#peakBytes, this.#usedBytes);
     return given;
   }
 
@@ -90,7 +90,7 @@ export class Allocator {
 
   /** Has the peak begin at what is used now. */
   resetPeak(): void {
-    this.#peakUsedBytes = this.#usedBytes;
+    this.#peakBytes = this.#usedBytes;
   }
 
   #fresh(blockBytes: number, sizeBytes: number): ArrayBuffer {
@@ -113,7 +113,7 @@ export class Allocator {
   }
 
   statistics(): MemoryStatistics {
-    return { usedBytes: this.#usedBytes, peakUsedBytes: this.#peakUsedBytes, cachedBytes: this.#cachedBytes, reusedBlocks: this.#reusedBlocks, freshBlocks: this.#freshBlocks };
+    return { usedBytes: this.#usedBytes, peakBytes: this.#peakBytes, cachedBytes: this.#cachedBytes, reusedBlocks: this.#reusedBlocks, freshBlocks: this.#freshBlocks };
   }
 }
 

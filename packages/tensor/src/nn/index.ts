@@ -4,5 +4,5 @@ export { AdaptiveAvgPool2d, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Dropout
 export {
   ELU, GELU, GLU, Hardsigmoid, Hardswish, Hardtanh, Identity, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, Sigmoid, SiLU, Softmax, Softplus, Softsign, Tanh,
 } from './activations.js';
-export { MultiheadAttention, type AttentionModuleOptions } from './attention.js';
+export { attendInHeads, MultiheadAttention, type AttentionModuleOptions, type HeadsOptions } from './attention.js';
 export { Sequential } from './containers.js';

@@ -5,6 +5,9 @@ import { numberTensor, type Tensor } from '../tensor.js';
 import { trainingTensor } from './memory.js';
 import { checkOption } from './optimizer.js';
 
+/** PyTorch's: keeps the factor finite. */
+const EPSILON = 1e-6;
+
 const gradientsOf = (parameters: Iterable<Tensor>): Tensor[] => [...parameters].flatMap(({ grad }) => (grad === null ? [] : [grad]));
 
 /** As torch.nn.utils.clip_grad_norm_: all gradients, taken as one vector, become no longer than `normMax`. @returns the length before */
@@ -13,6 +16,18 @@ export function clipGradNorm(parameters: Iterable<Tensor>, normMax: number): num
   const norm = kernels.clipGradients(gradients.map(trainingTensor), normMax, threadCount());
   for (const { storage } of gradients) storage.version++;
   return norm;
+}
+
+/** As torch.nn.utils.clip_grads_with_norm_: {@link clipGradNorm} for a length that is known, such as that of gradients whose parts are on several ranks. */
+export function clipGradsWithNorm(parameters: Iterable<Tensor>, normMax: number, norm: number): void {
+  const factor = normMax / (norm + EPSILON);
+  if (factor >= 1) return;
+  const multiplier = numberTensor(factor);
+  for (const gradient of gradientsOf(parameters)) {
+    gradient.device.map('multiply', gradient, gradient, multiplier);
+    gradient.storage.version++;
+  }
+  multiplier.dispose();
 }
 
 /** The length of all gradients, taken as one vector. */

@@ -31,7 +31,7 @@ export interface Group<Options> {
  * Steps parameters along their gradients. Parameters of 16 bits have a master copy in f32, which is what is stepped, and are its rounding.
  */
 export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOptions> {
-  readonly groups: readonly Group<Options>[];
+  #groups: readonly Group<Options>[];
   /** How often each parameter was stepped. */
   readonly #steps = new Map<Tensor, number>();
   readonly #state = new Map<Tensor, Map<string, Tensor>>();
@@ -41,7 +41,7 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     const given = [...parameters as Iterable<Tensor | ParameterGroup<Options>>];
     if (given.length === 0) throw invalid('an optimizer of no parameters', 'given some');
     const groups = given.every((each): each is ParameterGroup<Options> => 'parameters' in each && Array.isArray(each.parameters)) ? given : [{ parameters: given as Tensor[] }];
-    this.groups = groups.map(({ parameters: own, ...options }) => ({ parameters: [...own as readonly Tensor[]], options: { ...defaults, ...options } }));
+    this.#groups = groups.map(({ parameters: own, ...options }) => ({ parameters: [...own as readonly Tensor[]], options: { ...defaults, ...options } }));
     const seen = new Set<Tensor>();
     for (const parameter of this.parameters) {
       if (!parameter.isLeaf || !parameter.requiresGrad) throw tensorError('an optimizer', [parameter], 'it takes leaves that require gradients');
@@ -51,9 +51,22 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     for (const { options } of this.groups) this.check(options);
   }
 
+  get groups(): readonly Group<Options>[] {
+    return this.#groups;
+  }
+
   /** All, in the order of the groups. */
   get parameters(): readonly Tensor[] {
     return this.groups.flatMap(({ parameters }) => parameters);
+  }
+
+  /**
+   * Has it step other leaves in the place of its parameters, before its first step: parts of them, where processes step a part each. State is kept of what is stepped.
+   * @throws MusterError INVALID_ARGUMENT when it has stepped
+   */
+  replaceParameters(replacement: (parameter: Tensor) => Tensor): void {
+    if (this.#steps.size > 0) throw invalid('an optimizer that has stepped', 'one that has not when its parameters are replaced');
+    this.#groups = this.#groups.map(({ parameters, options }) => ({ parameters: parameters.map(replacement), options }));
   }
 
   /** One step of every parameter that has a gradient. */

@@ -1,10 +1,13 @@
 /** Batches of one rank, made ahead of their use. */
 import { get } from '@muster/core';
+import { invalidArgument } from '../failure.js';
 import type { ColumnArray, Columns, Dataset } from './dataset.js';
 import { ShardSampler, type SamplerOptions } from './shard-sampler.js';
 
 /** How many batches are made ahead: one is in use, one is ready, and one may wait for a block that another node has. */
 const PREFETCH = 2;
+/** Blocks that are shuffled together where they are read when they are needed: enough to mix what lies together in a file. With the next window so many again are in memory. */
+const WINDOW_BLOCKS = 4;
 /** Columns with fewer numbers an example are copied one by one: a view costs more than they do. */
 const NARROW = 16;
 
@@ -20,37 +23,38 @@ export interface Batch<C extends Columns> {
 export type LoaderOptions = Pick<SamplerOptions, 'batchSize' | 'ranks' | 'seed'> & Partial<Pick<SamplerOptions, 'shuffle' | 'remainder'>> & { readonly rank: number };
 
 /**
- * Reads a dataset in the order of its sampler. The blocks that it has touched stay readable until it is collected: a node's object store must have room for the set.
+ * Reads a dataset in the order of its sampler. Of one in the object store the blocks that it has touched stay readable until it is collected: a node's store
+ * must have room for the set. Of a streamed one it has the blocks of two windows, three at most, the last of which is read while the one before is used.
  *
  * @example
  * for await (const { columns, step } of loader.batches(0)) train(columns.pixels, columns.labels);
  */
 export class DataLoader<C extends Columns> {
+  readonly batchSize: number;
   readonly #dataset: Dataset<C>;
   readonly #sampler: ShardSampler;
   readonly #rank: number;
-  readonly #examplesPerStep: number;
-  readonly #blocks: (Promise<C> | undefined)[];
+  readonly #blocks = new Map<number, Promise<C>>();
 
   /** @throws MusterError INVALID_ARGUMENT as {@link ShardSampler} */
   constructor(dataset: Dataset<C>, { rank, shuffle = true, remainder = 'drop', ...options }: LoaderOptions) {
+    const { exampleCount, examplesPerBlock, read } = dataset;
+    this.batchSize = options.batchSize;
     this.#dataset = dataset;
-    this.#sampler = new ShardSampler({ ...options, shuffle, remainder, exampleCount: dataset.exampleCount });
+    this.#sampler = new ShardSampler({ ...options, shuffle, remainder, exampleCount, window: read === null ? null : { examplesPerBlock, blocks: WINDOW_BLOCKS } });
     this.#rank = rank;
-    this.#examplesPerStep = options.batchSize * options.ranks;
-    this.#blocks = dataset.blocks.map(() => undefined);
   }
 
   get stepsPerEpoch(): number {
     return this.#sampler.stepsPerEpoch;
   }
 
-  /** The first step none of whose examples are among the first `examples` that all ranks have taken. */
-  stepAfter(examples: number): number {
-    return Math.ceil(examples / this.#examplesPerStep);
+  /** Has epochs end after fewer steps than the data would last: where another rank has less. */
+  limitSteps(stepsPerEpoch: number): void {
+    this.#sampler.limit(stepsPerEpoch);
   }
 
-  /** Without end, from a step on. @throws what {@link get} throws for a block */
+  /** Without end, from a step on. @throws what {@link get} throws for a block, or what reads one */
   async *batches(fromStep: number): AsyncGenerator<Batch<C>, never, undefined> {
     const ahead: Promise<Batch<C>>[] = [];
     for (let step = fromStep; ; step++) {
@@ -64,11 +68,13 @@ export class DataLoader<C extends Columns> {
   }
 
   async #batch(step: number): Promise<Batch<C>> {
-    const { examplesPerBlock, widths } = this.#dataset;
+    const { examplesPerBlock, read } = this.#dataset;
+    if (read !== null) this.#moveTo(step);
     const examples = this.#sampler.batch(step, this.#rank);
-    const blocks = await Promise.all(Array.from(examples, (example) => this.#block(Math.floor(example / examplesPerBlock)))); // of each example
-    const columns = Object.entries(blocks[0]!).map(([name, { constructor }]) => {
-      const width = widths[name]!;
+    const numbers = Array.from(examples, (example) => Math.floor(example / examplesPerBlock));
+    const blocks = await Promise.all(numbers.map((block) => this.#block(block))); // of each example
+    const columns = Object.entries(blocks[0]!).map(([name, { constructor, length }]) => {
+      const width = length / this.#examplesIn(numbers[0]!);
       const target = new (constructor as new (length: number) => ColumnArray)(examples.length * width);
       blocks.forEach((block, row) => copyRow({ source: block[name]!, from: (examples[row]! % examplesPerBlock) * width, target, to: row * width, width }));
       return [name, target];
@@ -76,8 +82,36 @@ export class DataLoader<C extends Columns> {
     return { step, epoch: Math.floor(step / this.stepsPerEpoch), exampleCount: examples.length, columns: Object.fromEntries(columns) as C };
   }
 
+  /** Lets go of blocks that no later step needs, and begins to read those of the next window. Batches under way keep what they have. */
+  #moveTo(step: number): void {
+    const around = this.#sampler.blocksAround(step);
+    for (const block of this.#blocks.keys()) if (!around.has(block)) this.#blocks.delete(block);
+    for (const block of around) this.#block(block);
+  }
+
   #block(index: number): Promise<C> {
-    return (this.#blocks[index] ??= get(this.#dataset.blocks[index]!) as Promise<C>);
+    let block = this.#blocks.get(index);
+    if (block === undefined) {
+      this.#blocks.set(index, block = this.#read(index));
+      block.catch(() => undefined); // thrown by the batch that needs it
+    }
+    return block;
+  }
+
+  async #read(index: number): Promise<C> {
+    const { blocks, examplesPerBlock, read } = this.#dataset;
+    if (read === null) return get(blocks[index]!) as Promise<C>;
+    const count = this.#examplesIn(index);
+    const columns = await read(index * examplesPerBlock, count);
+    for (const [name, { length }] of Object.entries(columns)) {
+      if (length === 0 || length % count !== 0) throw invalidArgument(`the column ${name} of ${length} numbers that was read for the ${count} examples from ${index * examplesPerBlock} on`, `as long as they are, or a multiple of that`);
+    }
+    return columns;
+  }
+
+  #examplesIn(block: number): number {
+    const { exampleCount, examplesPerBlock } = this.#dataset;
+    return Math.min(examplesPerBlock, exampleCount - block * examplesPerBlock);
   }
 }
 

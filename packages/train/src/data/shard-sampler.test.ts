@@ -22,7 +22,7 @@ function correlation(a: readonly number[], b: readonly number[]): number {
 }
 
 t.test('a sampler', async (t) => {
-  const options = { exampleCount: 103, batchSize: 5, ranks: 4, seed: 3, shuffle: true, remainder: 'drop' } as const;
+  const options = { exampleCount: 103, batchSize: 5, ranks: 4, seed: 3, shuffle: true, remainder: 'drop', window: null } as const;
   const step = (sampler: ShardSampler, at: number, ranks: number): number[] => Array.from({ length: ranks }, (_, rank) => [...sampler.batch(at, rank)]).flat();
 
   t.test('shows no example twice in an epoch, and others first in the next', async (t) => {
@@ -47,6 +47,37 @@ t.test('a sampler', async (t) => {
     t.strictSame(step(wrapped, 5, 4), [100, 101, 102, ...Array(17).keys()]);
     t.equal(new Set(Array.from({ length: 6 }, (_, at) => step(wrapped, at, 4)).flat()).size, 103, 'every example is seen');
     t.equal(new ShardSampler({ ...options, exampleCount: 3, remainder: 'wrap' }).batch(0, 3).length, 5, 'also when there are fewer than one step takes');
+  });
+
+  t.test('of blocks stays in the windows that are at hand', async (t) => {
+    const window = { examplesPerBlock: 10, blocks: 3 };
+    const four = new ShardSampler({ ...options, window });
+    const two = new ShardSampler({ ...options, window, ranks: 2, batchSize: 10 });
+    const shown: number[][] = [[], []];
+    for (let at = 0; at < 10; at++) {
+      const examples = step(four, at, 4);
+      t.strictSame(step(two, at, 2), examples, 'the same for other ranks');
+      const around = four.blocksAround(at);
+      t.ok(examples.every((example) => around.has(Math.floor(example / 10))), `step ${at}`);
+      t.ok(around.size <= 9, 'two windows, or three where a step lies in two');
+      if (at < 9) t.ok(step(four, at + 1, 4).every((example) => around.has(Math.floor(example / 10))), 'what comes next is read ahead, also over the end of an epoch');
+      shown[Math.floor(at / 5)]!.push(...examples);
+    }
+    t.strictSame(shown.map((examples) => new Set(examples).size), [100, 100]);
+    t.notSame(shown[0], shown[1]);
+    t.ok(Math.abs(correlation(shown[0]!.slice(0, 30), [...Array(30).keys()])) < 0.5, 'examples of a window are mixed');
+    const wrapped = new ShardSampler({ ...options, remainder: 'wrap', window });
+    t.equal(new Set(Array.from({ length: 6 }, (_, at) => step(wrapped, at, 4)).flat()).size, 103, 'every example is seen');
+  });
+
+  t.test('ends its epochs early where it is told to', async (t) => {
+    const sampler = new ShardSampler(options);
+    const whole = step(sampler, 5, 4);
+    sampler.limit(3);
+    t.equal(sampler.stepsPerEpoch, 3);
+    t.strictSame(step(sampler, 3, 4), whole, 'the next begins');
+    sampler.limit(9);
+    t.equal(sampler.stepsPerEpoch, 3, 'and never later');
   });
 
   t.test('refuses what it could not serve', async (t) => {

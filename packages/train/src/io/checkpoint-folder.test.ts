@@ -1,6 +1,8 @@
 /** Checkpoints on disk: whole or not there, and never wrong without being noticed. */
 import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { seededRandom } from '@muster/base';
 import t, { type Test } from 'tap';
 import { CheckpointFolder } from './checkpoint-folder.js';
 
@@ -58,4 +60,25 @@ t.test('a disk that takes nothing is a clear error, and earlier checkpoints stay
   await writeFile(join(folder.path, 'step-2.draft'), 'in the way');
   await t.rejects(folder.write(2, 0, [bytes('b')]), { code: 'STORAGE', message: /step-2.draft\/rank-0 could not be written: E/ });
   t.strictSame(await texts(folder), [['a!']]);
+});
+
+t.test('whatever is cut off or turned around is found', async (t) => {
+  const random = seededRandom(7);
+  const folder = newFolder(t);
+  await save(folder, 1, ['first rank', 'second rank']);
+  const whole = await texts(folder);
+  for (const name of ['manifest.json', 'rank-0', 'rank-1']) {
+    const file = join(folder.path, 'step-1', name);
+    const good = await readFile(file);
+    for (let round = 0; round < 60; round++) {
+      const bad = Buffer.from(good);
+      const at = Math.floor(random.next() * good.length);
+      bad[at]! ^= 1 << Math.floor(random.next() * 8);
+      await writeFile(file, round % 2 === 0 ? good.subarray(0, at) : bad);
+      const found = await texts(folder).catch(() => []);
+      t.ok(found.length === 0 || isDeepStrictEqual(found, whole), `${name}, ${round % 2 === 0 ? 'cut off' : 'turned around'} at ${at}`); // a space may be another
+    }
+    await writeFile(file, good);
+  }
+  t.strictSame(await texts(folder), whole);
 });

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 
 const MANIFEST = 'manifest.json';
-const VERSION = 1;
+const VERSION = 2;
 const FINISHED = /^step-(\d+)$/;
 const DRAFT = /^step-\d+\.draft$/;
 
@@ -22,7 +22,7 @@ export interface CheckpointFile {
   readonly crc32: number;
 }
 
-/** What a checkpoint says of itself. */
+/** What a checkpoint says of itself. In its file the checksum of the rest follows. */
 export interface CheckpointManifest {
   readonly version: number;
   /** Steps of the optimizer that are in it. */
@@ -46,7 +46,7 @@ export class CheckpointFolder {
    * @throws MusterError STORAGE
    */
   async write(step: number, rank: number, parts: readonly Uint8Array[]): Promise<CheckpointFile> {
-    const name = `rank-${rank}`;
+    const name = this.fileOf(rank);
     const folder = this.#draftOf(step);
     return this.#stored(join(folder, name), async (file) => {
       await mkdir(folder, { recursive: true });
@@ -72,13 +72,18 @@ export class CheckpointFolder {
     const manifest: CheckpointManifest = { version: VERSION, step, ranks: files.length, files };
     const folder = join(this.path, `step-${step}`);
     await this.#stored(folder, async () => {
-      await writeSynced(join(this.#draftOf(step), MANIFEST), (handle) => handle.writeFile(`${JSON.stringify(manifest, null, 2)}\n`));
+      await writeSynced(join(this.#draftOf(step), MANIFEST), (handle) => handle.writeFile(`${JSON.stringify({ ...manifest, crc32: crc32(JSON.stringify(manifest)) }, null, 2)}\n`));
       await syncFolder(this.#draftOf(step));
       await rm(folder, { recursive: true, force: true }); // of a training that had come as far, and was taken back
       await rename(this.#draftOf(step), folder);
       await syncFolder(this.path);
     });
     for (const old of (await this.#steps()).slice(keep)) await rm(join(this.path, `step-${old}`), { recursive: true, force: true });
+  }
+
+  /** What a rank's part is called. */
+  fileOf(rank: number): string {
+    return `rank-${rank}`;
   }
 
   /** The checkpoints whose files are all there in full length, newest first, and what is wrong with the others. Contents are checked when they are read. */
@@ -88,7 +93,7 @@ export class CheckpointFolder {
     for (const step of await this.#steps()) {
       const folder = join(this.path, `step-${step}`);
       try {
-        whole.push(await readManifest(folder));
+        whole.push(await readManifest(folder, step));
       } catch (error) {
         damaged.push(`${folder}: ${messageOf(error)}`);
       }
@@ -142,9 +147,11 @@ export class CheckpointFolder {
   }
 }
 
-async function readManifest(folder: string): Promise<CheckpointManifest> {
-  const manifest = JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')) as CheckpointManifest;
+async function readManifest(folder: string, step: number): Promise<CheckpointManifest> {
+  const { crc32: sum, ...manifest } = JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')) as CheckpointManifest & { readonly crc32: number };
   if (manifest.version !== VERSION) throw new Error(`${MANIFEST} is of version ${String(manifest.version)}, and this program reads ${VERSION}`);
+  if (crc32(JSON.stringify(manifest)) !== sum) throw new Error(`${MANIFEST} has other contents than were written: its checksum differs`);
+  if (manifest.step !== step) throw new Error(`${MANIFEST} is that of step ${manifest.step}`);
   for (const { name, sizeBytes } of manifest.files) {
     const { size } = await stat(join(folder, name));
     if (size !== sizeBytes) throw new Error(`${name} has ${size} bytes of ${sizeBytes}`);

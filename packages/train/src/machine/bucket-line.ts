@@ -35,6 +35,11 @@ export class BucketLine {
     return this.#begun;
   }
 
+  /** Whether a gradient's bucket is being reduced, or was: it must not change any more in this pass. */
+  hasBegun(gradient: number): boolean {
+    return this.#bucketOf[gradient]! < this.#begun;
+  }
+
   /** Gradients that have not become ready: backward did not reach them. */
   unready(): number[] {
     return [...this.#isReady.keys()].filter((gradient) => this.#isReady[gradient] === 0);

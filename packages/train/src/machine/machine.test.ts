@@ -2,10 +2,12 @@
 import { seededRandom, type Random } from '@muster/base';
 import t from 'tap';
 import { BucketLine } from './bucket-line.js';
-import { planBuckets, type GradientShape } from './bucket-plan.js';
+import { planBuckets, type BucketSlot, type GradientShape } from './bucket-plan.js';
 import { groupName, MESH_AXES, meshSize, placeOf, rankAt, ranksAlong, type MeshShape } from './device-mesh.js';
 import { pipelineSchedule, type PipelineStep } from './pipeline-schedule.js';
-import { reshard, shardElements, shardOf } from './shards.js';
+import { isComparable, partOf, sharedRuns, wholeGrid, type ParameterPart } from './parameter-part.js';
+import { shardElements, slotShard, type Span } from './shards.js';
+import { planStages } from './stage-plan.js';
 
 const integer = (random: Random, from: number, to: number): number => from + Math.floor(random.next() * (to - from + 1));
 
@@ -54,7 +56,9 @@ t.test('buckets', async (t) => {
           const expected = full < 0 ? buckets.length : full;
           return [expected, expected, gradients.length - index - 1]; // being told twice changes nothing
         }), `seed ${seed}`);
+        t.ok(order.every((gradient) => line.hasBegun(gradient)));
         line.reset();
+        t.notOk(order.some((gradient) => line.hasBegun(gradient)));
       }
     }
   });
@@ -103,6 +107,24 @@ t.test('a pipeline', async (t) => {
   });
 });
 
+t.test('modules are shared among stages so that the dearest stage is as cheap as it can be', async (t) => {
+  const dearest = (costs: readonly number[], counts: readonly number[]): number => {
+    let start = 0;
+    return Math.max(...counts.map((count) => costs.slice(start, (start += count)).reduce((sum, cost) => sum + cost, 0)));
+  };
+  const plans = (modules: number, stages: number): number[][] =>
+    (stages === 1 ? [[modules]] : Array.from({ length: modules - stages + 1 }, (_, more) => plans(modules - more - 1, stages - 1).map((rest) => [more + 1, ...rest])).flat());
+  for (let seed = 1; seed <= 100; seed++) {
+    const random = seededRandom(seed);
+    const costs = Array.from({ length: integer(random, 1, 8) }, () => integer(random, 0, 9));
+    const stages = integer(random, 1, costs.length);
+    const counts = planStages(costs, stages);
+    const all = plans(costs.length, stages);
+    t.ok(all.some((plan) => plan.join() === counts.join()), `seed ${seed}`);
+    t.equal(dearest(costs, counts), Math.min(...all.map((plan) => dearest(costs, plan))));
+  }
+});
+
 t.test('a mesh', async (t) => {
   const shape: MeshShape = { pipeline: 2, data: 3, tensor: 2 };
   const ranks = [...Array(meshSize(shape)).keys()];
@@ -122,26 +144,51 @@ t.test('a mesh', async (t) => {
 });
 
 t.test('shards', async (t) => {
-  t.strictSame([0, 1, 2].map((rank) => shardOf(7, rank, 3)), [{ start: 0, end: 3 }, { start: 3, end: 6 }, { start: 6, end: 7 }]);
-  t.strictSame([0, 1, 2, 3].map((rank) => shardOf(5, rank, 4)), [{ start: 0, end: 2 }, { start: 2, end: 4 }, { start: 4, end: 5 }, { start: 5, end: 5 }]);
+  const slot = { gradient: 0, offset: 2, elementCount: 4 };
+  t.strictSame([0, 1, 2].map((rank) => slotShard(slot, 7, { rank, ranks: 3 })), [{ start: 0, end: 1 }, { start: 1, end: 4 }, { start: 4, end: 4 }]);
 
-  t.test('are cut anew when ranks become more or fewer', async (t) => {
+  t.test('hold every element of a bucket once', async (t) => {
     for (let seed = 1; seed <= 200; seed++) {
       const random = seededRandom(seed);
-      const elementCount = integer(random, 0, 60);
+      const [bucket] = planBuckets(Array.from({ length: integer(random, 1, 6) }, (_, index): GradientShape => ({ name: `p${index}`, elementCount: integer(random, 1, 12), dtype: 'f32', elementBytes: 4 })));
+      const cut = (slot: BucketSlot, ranks: number): Span[] => Array.from({ length: ranks }, (_, rank) => slotShard(slot, bucket!.elementCount, { rank, ranks }));
       const ranks = integer(random, 1, 9);
-      const oldRanks = integer(random, 1, 9);
-      const whole = Array.from({ length: elementCount }, (_, element) => element);
-      const old = Array.from({ length: oldRanks }, (_, rank) => whole.slice(rank * shardElements(elementCount, oldRanks), (rank + 1) * shardElements(elementCount, oldRanks)));
-      const cut = Array.from({ length: ranks }, (_, rank) => {
-        const { start, end } = shardOf(elementCount, rank, ranks);
-        const shard = Array<number>(end - start).fill(-1);
-        for (const piece of reshard(elementCount, { rank, ranks, oldRanks })) {
-          for (let index = 0; index < piece.elementCount; index++) shard[piece.to + index] = old[piece.oldRank]![piece.from + index]!;
-        }
-        return shard;
-      });
-      t.strictSame(cut.flat(), whole, `seed ${seed}`);
+      for (const slot of bucket!.slots) {
+        const elements = (spans: readonly Span[]): number[] => spans.flatMap(({ start, end }) => Array.from({ length: end - start }, (_, index) => start + index));
+        t.strictSame(elements(cut(slot, ranks)), [...Array(slot.elementCount).keys()], `seed ${seed}`);
+      }
+      const sizes = Array.from({ length: ranks }, (_, rank) => bucket!.slots.reduce((sum, slot) => sum + slotShard(slot, bucket!.elementCount, { rank, ranks }).end - slotShard(slot, bucket!.elementCount, { rank, ranks }).start, 0));
+      t.ok(Math.max(...sizes) <= shardElements(bucket!.elementCount, ranks), 'in equal parts');
     }
   });
+});
+
+t.test('parts of a parameter are put together from parts that were cut otherwise', async (t) => {
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = seededRandom(seed);
+    const grid = { panels: integer(random, 1, 4), rows: integer(random, 1, 6), elements: integer(random, 1, 4) };
+    const size = grid.panels * grid.rows * grid.elements;
+    const spans = (count: number, ranks: number): Span[] => Array.from({ length: ranks }, (_, rank) => ({ start: Math.floor((rank * count) / ranks), end: Math.floor(((rank + 1) * count) / ranks) }));
+    /** Row parts, of each of which there are spans. A parameter that is not cut along its rows may not know of them. */
+    const cut = (rowRanks: number, spanRanks: number): ParameterPart[] => spans(grid.rows, rowRanks).flatMap((held) => {
+      const part = rowRanks === 1 && random.next() < 0.5 ? partOf(wholeGrid(size)) : partOf(grid, held);
+      return spans(part.span.end, spanRanks).map((span) => ({ ...part, span }));
+    });
+    /** The dumb way: the number of each element in the whole. */
+    const elementsOf = ({ panels, rows, elements, held, span }: ParameterPart): number[] => Array.from({ length: panels * rows * elements }, (_, element) => element)
+      .filter((element) => Math.floor(element / elements) % rows >= held.start && Math.floor(element / elements) % rows < held.end).slice(span.start, span.end);
+    const [old, now] = [cut(integer(random, 1, grid.rows), integer(random, 1, 3)), cut(integer(random, 1, grid.rows), integer(random, 1, 3))];
+    for (const to of now) {
+      const wanted = elementsOf(to);
+      const target = wanted.map(() => -1);
+      for (const from of old) {
+        t.ok(isComparable(to, from));
+        const source = elementsOf(from);
+        for (const run of sharedRuns(to, from)) for (let index = 0; index < run.count; index++) target[run.to + index] = source[run.from + index]!;
+      }
+      t.strictSame(target, wanted, `seed ${seed}`);
+    }
+  }
+  t.notOk(isComparable(partOf({ panels: 1, rows: 4, elements: 2 }, { start: 0, end: 2 }), partOf({ panels: 2, rows: 4, elements: 1 }, { start: 0, end: 2 })));
+  t.notOk(isComparable(partOf(wholeGrid(8)), partOf(wholeGrid(9))));
 });

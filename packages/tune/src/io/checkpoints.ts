@@ -29,7 +29,7 @@ export class Checkpoints {
         await handle.close();
       }
       await rename(draft, file);
-      this.#syncFolder();
+      syncPath(this.#folder);
     } catch (cause) {
       await rm(draft, { force: true });
       throw storageError(file, cause);
@@ -39,14 +39,14 @@ export class Checkpoints {
   /** Makes one trial's checkpoint the other's, too. @throws STORAGE */
   copy(from: { readonly trialId: string; readonly step: number }, to: { readonly trialId: string; readonly step: number }): void {
     const file = this.#fileOf(to.trialId, to.step);
+    const draft = `${file}.draft`;
     try {
-      copyFileSync(this.#fileOf(from.trialId, from.step), `${file}.draft`);
-      const descriptor = openSync(`${file}.draft`, 'r');
-      fsyncSync(descriptor);
-      closeSync(descriptor);
-      renameSync(`${file}.draft`, file);
-      this.#syncFolder();
+      copyFileSync(this.#fileOf(from.trialId, from.step), draft);
+      syncPath(draft);
+      renameSync(draft, file);
+      syncPath(this.#folder);
     } catch (cause) {
+      rmSync(draft, { force: true });
       throw storageError(file, cause);
     }
   }
@@ -77,13 +77,14 @@ export class Checkpoints {
   #fileOf(trialId: string, step: number): string {
     return join(this.#folder, `trial-${trialId}-step-${step}.bin`);
   }
+}
 
-  #syncFolder(): void {
-    const descriptor = openSync(this.#folder, 'r');
-    try {
-      fsyncSync(descriptor);
-    } finally {
-      closeSync(descriptor);
-    }
+/** Returns when the disk has what a file holds, or a folder's names. */
+function syncPath(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }

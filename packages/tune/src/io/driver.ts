@@ -3,7 +3,7 @@
  * decided is the experiment's; what is shown is the loggers'.
  */
 import { actor, get, kill, MusterError, type ActorHandle, type ErrorCode } from '@muster/core';
-import type { Experiment } from '../machine/experiment.js';
+import { outcomeOf, type Experiment } from '../machine/experiment.js';
 import type { RecordedDecision } from '../machine/records.js';
 import type { TrialRow } from '../machine/trial-table.js';
 import type { ResolvedOptions } from '../options.js';
@@ -33,7 +33,12 @@ interface Run {
   readonly process: TrialProcess;
   /** What it was told, when it was told to end. */
   ending: RecordedDecision | null;
+  /** Ends it when it does not end by itself. */
+  endTimer: NodeJS.Timeout | null;
 }
+
+/** What a trial may do yet that was told at its report to end, such as an evaluation; then it is told by its signal, too, and soon ended. */
+const END_MS = 10_000;
 
 /** The trial broke off through no fault of its own. */
 const BROKE_OFF: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['WORKER_DIED', 'NODE_DIED', 'OBJECT_LOST', 'OWNER_DIED', 'ACTOR_DIED', 'GANG_DIED', 'ACTOR_UNAVAILABLE', 'PREEMPTED']);
@@ -133,23 +138,25 @@ export class Driver {
     const launch: TrialLaunch = {
       trialId: row.id, launch: ++this.#launches, attempt: row.attempt, config: experiment.configOf(row.id), startEpoch, objectives, size, checkpoint,
     };
-    const run: Run = { trialId: row.id, launch: launch.launch, process: from ? from.goOn(launch) : this.#runner!.start(launch), ending: null };
+    const run: Run = { trialId: row.id, launch: launch.launch, process: from ? from.goOn(launch) : this.#runner!.start(launch), ending: null, endTimer: null };
     this.#runs.set(row.id, run);
     run.process.done.then((result) => this.#guard(() => this.#returned(run, result)), (error: unknown) => this.#guard(() => this.#threw(run, error)));
   }
 
   #returned(run: Run, result: TrialReturn): void {
     if (this.#runs.get(run.trialId) !== run) return;
+    clearTimeout(run.endTimer ?? undefined);
     const { experiment } = this.#parts;
     if (run.ending?.kind === 'exploit') return this.#start(experiment.table.get(run.trialId)!, run.process);
     this.#release(run);
-    if (run.ending) experiment.end(run.trialId, { status: 'stopped', reason: run.ending.reason }, this.#nowMs());
+    if (run.ending) experiment.end(run.trialId, outcomeOf(run.ending), this.#nowMs());
     else experiment.end(run.trialId, { status: 'completed', metrics: result.kind === 'completed' ? result.metrics : null }, this.#nowMs());
     this.#pump();
   }
 
   #threw(run: Run, error: unknown): void {
     if (this.#runs.get(run.trialId) !== run) return;
+    clearTimeout(run.endTimer ?? undefined);
     const code = error instanceof MusterError ? error.code : null;
     if (code && HOPELESS.has(code)) return this.#fail(error);
     if (run.ending && run.ending.kind !== 'exploit') return this.#returned(run, { kind: 'ended' });
@@ -215,7 +222,10 @@ export class Driver {
     const earlier = row.checkpointStep;
     const decision = experiment.report({ trialId, step, metrics, hasCheckpoint }, this.#nowMs());
     if (earlier > 0 && row.checkpointStep !== earlier) checkpoints.drop(trialId, earlier);
-    if (decision.kind !== 'continue') run.ending = decision;
+    if (decision.kind !== 'continue') {
+      run.ending = decision;
+      run.endTimer = setTimeout(() => run.process.stop(`it was told to end ${END_MS / 1000} s ago`), END_MS).unref();
+    }
     return decision;
   }
 
@@ -246,6 +256,7 @@ export class Driver {
   /** After a failure trials may run still. Their fate is not written down: they go on when the experiment is resumed. */
   async #endAll(): Promise<void> {
     const processes = Array.from(this.#runs.values(), ({ process }) => process);
+    for (const { endTimer } of this.#runs.values()) clearTimeout(endTimer ?? undefined);
     this.#runs.clear();
     for (const process of processes) process.stop('the experiment was broken off');
     await Promise.allSettled(processes.map(({ done }) => done));

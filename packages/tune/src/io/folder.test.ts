@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { LogRecord } from '../machine/records.js';
 import { openFolder, readExperiment } from './folder.js';
-import { encodeLine, readLog } from './log.js';
+import { checkLog, encodeLine, recordsOf } from './log.js';
 
 const root = mkdtempSync(join(tmpdir(), 'muster-tune-t-'));
 t.teardown(() => rmSync(root, { recursive: true, force: true }));
@@ -28,12 +28,15 @@ function written(records = RECORDS): string {
 t.test('what was appended is read again, also by who only looks', (t) => {
   const folder = written();
   const open = openFolder(folder, quiet);
-  t.same(open.earlier, RECORDS);
+  t.same([...open.earlier], RECORDS);
   const seen = readExperiment(folder);
-  t.same(seen.table.rows.map(({ id, status }) => [id, status]), [['1', 'completed'], ['2', 'running']]);
+  t.same([...seen.table.rows()].map(({ id, status }) => [id, status]), [['1', 'completed'], ['2', 'running']]);
   t.equal(seen.finished, null);
+  open.append(trial(3));
+  t.same([...open.earlier], RECORDS, 'what happened before, and not since');
+  t.same([...seen.records], RECORDS, 'what its table tells of, and no more');
   open.close();
-  t.throws(() => openFolder(folder, { ...quiet, resume: false }), { code: 'EXPERIMENT_EXISTS', message: /with 2 trials/ });
+  t.throws(() => openFolder(folder, { ...quiet, resume: false }), { code: 'EXPERIMENT_EXISTS', message: /with 3 trials/ });
   t.throws(() => readExperiment(fresh()), { code: 'INVALID_ARGUMENT', message: /that of an experiment: it has no experiment\.log/ });
   t.end();
 });
@@ -50,12 +53,12 @@ t.test('a log that ends anywhere in its last line loses that line alone, with a 
     const open = openFolder(folder, { resume: true, warn: (warning) => warnings.push(warning) });
     open.append(trial(2));
     open.close();
-    if (open.earlier.length !== 3 || warnings.length !== (length > lastStart ? 1 : 0) || !readFileSync(file).equals(bytes)) t.fail(`cut at byte ${length}`);
+    if ([...open.earlier].length !== 3 || warnings.length !== (length > lastStart ? 1 : 0) || !readFileSync(file).equals(bytes)) t.fail(`cut at byte ${length}`);
   }
   appendFileSync(file, 'rubbish without a line end');
-  t.equal(readLog(file).brokenBytes, 26);
+  t.equal(checkLog(file).brokenBytes, 26);
   appendFileSync(file, '\n');
-  t.equal(readLog(file).brokenBytes, 27, 'a broken line with its end is broken, too');
+  t.equal(checkLog(file).brokenBytes, 27, 'a broken line with its end is broken, too');
   t.end();
 });
 
@@ -68,8 +71,8 @@ t.test('a log that ends anywhere is read up to its last whole line', (t) => {
     let [whole, end] = [0, 0];
     while (whole < lines.length && end + lines[whole]! <= length) end += lines[whole++]!;
     writeFileSync(file, bytes.subarray(0, length));
-    const { records, validBytes, brokenBytes } = readLog(file);
-    if (records.length !== whole || validBytes !== end || brokenBytes !== length - end) t.fail(`cut at byte ${length}`);
+    const { extent, brokenBytes } = checkLog(file);
+    if (extent.records !== whole || extent.bytes !== end || brokenBytes !== length - end || [...recordsOf(file, extent)].length !== whole) t.fail(`cut at byte ${length}`);
   }
   t.end();
 });
@@ -122,7 +125,7 @@ t.test('a flipped bit anywhere before the last line is damage, with its line', (
     damaged[at]! ^= 1;
     if (damaged[at] === 10) continue; // then it is two broken lines
     writeFileSync(file, damaged);
-    t.throws(() => readLog(file), { code: 'EXPERIMENT_DAMAGED', details: { line: 2 } });
+    t.throws(() => checkLog(file), { code: 'EXPERIMENT_DAMAGED', details: { line: 2 } });
   }
   t.end();
 });
@@ -163,7 +166,29 @@ t.test('a full disk is a clear error, and what was appended before it is kept', 
   t.match(stderr, /experiment\.log could not be written: EFBIG/);
   t.ok(appended > 10 && appended < 200);
   t.equal(statSync(join(folder, 'experiment.log')).size, 8192);
-  t.equal(openFolder(folder, quiet).earlier.length, appended, 'all that was acknowledged, and no more');
+  t.equal([...openFolder(folder, quiet).earlier].length, appended, 'all that was acknowledged, and no more');
+  t.end();
+});
+
+t.test('a snapshot that finds no room is left out, and the log goes on', (t) => {
+  const folder = fresh();
+  const source = `import { openFolder } from ${JSON.stringify(new URL('./folder.js', import.meta.url).href)};
+    let nowMs = 0;
+    const open = openFolder(${JSON.stringify(folder)}, { resume: true, warn: () => {}, nowMs: () => nowMs });
+    open.append(${JSON.stringify(BEGIN)});
+    for (const size of [100, 50_000, 100]) {
+      nowMs += 60_000;
+      open.append(${JSON.stringify(trial(1))});
+      open.keepState(() => ({ searcher: 'x'.repeat(size), scheduler: size }));
+      if (size > 1_000) open.append({ ...${JSON.stringify(trial(1))}, id: '2' });
+      console.log(JSON.parse((await import('node:fs')).readFileSync(${JSON.stringify(join(folder, 'experiment.snapshot'))}, 'utf8').slice(9)).extent.records);
+    }
+    open.close();`;
+  const { stdout, stderr } = spawnSync('bash', ['-c', `trap '' XFSZ; ulimit -f 8; exec "$0" --input-type=module -e "$1"`, process.execPath, source], { encoding: 'utf8' });
+  t.equal(stderr, '');
+  t.same(stdout.trim().split('\n'), ['2', '2', '5'], 'the earlier one stays until there is a later one');
+  t.same(readdirSync(folder).sort(), ['checkpoints', 'experiment.log', 'experiment.snapshot'], 'no draft is left');
+  t.equal([...openFolder(folder, quiet).earlier].length, 5);
   t.end();
 });
 

@@ -8,7 +8,7 @@ import { TrialTable } from '../machine/trial-table.js';
 import type { BeginRecord, LogRecord } from '../machine/records.js';
 import { Checkpoints } from './checkpoints.js';
 import { FolderLock } from './lock.js';
-import { LogWriter, readLog, storageError } from './log.js';
+import { asStorageError, checkLog, LogWriter, recordsOf, storageError } from './log.js';
 import { readSnapshot, SnapshotWriter, type Snapshot } from './snapshot.js';
 
 const LOG_NAME = 'experiment.log';
@@ -16,8 +16,8 @@ const SNAPSHOT_NAME = 'experiment.snapshot';
 
 /** A folder that this process may write to. */
 export interface OpenFolder {
-  /** What happened before; empty: nothing. */
-  readonly earlier: readonly LogRecord[];
+  /** What happened before, the log's first line included; empty: nothing. Read from the disk each time it is gone through, so it costs no memory. */
+  readonly earlier: Iterable<LogRecord>;
   readonly checkpoints: Checkpoints;
   /** Of some length of what happened before; null: there is none. */
   readonly snapshot: Snapshot | null;
@@ -50,16 +50,16 @@ export function openFolder(folder: string, { resume, warn, nowMs = () => perform
   const lock = FolderLock.take(folder);
   try {
     const file = join(folder, LOG_NAME);
-    const log = readLog(file);
-    const { records, brokenBytes } = log;
-    if (records.length > 0 && !resume) throw makeError('EXPERIMENT_EXISTS', { folder, trials: `${records.filter(({ kind }) => kind === 'trial').length} trials` });
+    const { extent, brokenBytes } = checkLog(file);
+    const earlier = recordsOf(file, extent);
+    if (extent.records > 0 && !resume) throw makeError('EXPERIMENT_EXISTS', { folder, trials: `${countOf(earlier, 'trial')} trials` });
     if (brokenBytes > 0) warn(`the last line of ${file} is broken, as a power cut or a full disk leaves it: ${brokenBytes} bytes are cut off`);
     const checkpoints = new Checkpoints(folder);
     const snapshotFile = join(folder, SNAPSHOT_NAME);
     const snapshots = new SnapshotWriter(snapshotFile, nowMs);
-    const writer = new LogWriter(file, log);
+    const writer = new LogWriter(file, extent);
     return {
-      earlier: records, checkpoints, snapshot: readSnapshot(snapshotFile, log), append: (record) => writer.append(record),
+      earlier, checkpoints, snapshot: readSnapshot(snapshotFile, { file, extent }), append: (record) => writer.append(record),
       keepState: (stateOf) => snapshots.keep(writer.extent, stateOf),
       close: () => {
         try {
@@ -71,8 +71,14 @@ export function openFolder(folder: string, { resume, warn, nowMs = () => perform
     };
   } catch (error) {
     lock.release();
-    throw error;
+    throw asStorageError(folder, error);
   }
+}
+
+function countOf(records: Iterable<LogRecord>, wanted: LogRecord['kind']): number {
+  let count = 0;
+  for (const { kind } of records) if (kind === wanted) count++;
+  return count;
 }
 
 /** Keeps nothing: checkpoints lie in a folder that goes when it is closed. */
@@ -85,7 +91,8 @@ export function temporaryFolder(): OpenFolder {
 export interface ReadExperiment {
   readonly begin: BeginRecord;
   readonly table: TrialTable;
-  readonly records: readonly LogRecord[];
+  /** All that the table tells of, as it happened. Read from the disk each time it is gone through. */
+  readonly records: Iterable<LogRecord>;
   /** Why it is over; null: it runs, or was broken off. */
   readonly finished: string | null;
 }
@@ -96,11 +103,14 @@ export interface ReadExperiment {
  */
 export function readExperiment(folder: string): ReadExperiment {
   const file = join(folder, LOG_NAME);
-  const { records } = readLog(file);
-  const begin = records[0];
+  const records = recordsOf(file, checkLog(file).extent);
+  const [begin] = records;
   if (begin?.kind !== 'begin') throw makeError('INVALID_ARGUMENT', { what: `the folder ${folder}`, want: `that of an experiment: ${existsSync(file) ? `${file} is empty` : `it has no ${LOG_NAME}`}` });
   const table = new TrialTable(begin.objectives);
-  for (const record of records) table.apply(record);
-  const last = records.at(-1)!;
-  return { begin, table, records, finished: last.kind === 'finish' ? last.reason : null };
+  let finished: string | null = null;
+  for (const record of records) {
+    table.apply(record);
+    finished = record.kind === 'finish' ? record.reason : null;
+  }
+  return { begin, table, records, finished };
 }

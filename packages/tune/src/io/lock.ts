@@ -3,9 +3,10 @@
  * another process that has got the same id later is not taken for it.
  */
 import { makeError } from '@muster/base';
-import { closeSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { asStorageError } from './log.js';
 
 interface Holder {
   readonly pid: number;
@@ -25,25 +26,34 @@ export class FolderLock {
     this.#file = file;
   }
 
-  /** @throws EXPERIMENT_IN_USE where a living process holds it */
+  /** @throws EXPERIMENT_IN_USE where a living process holds it; STORAGE */
   static take(folder: string): FolderLock {
     const file = join(folder, 'lock');
     const mine: Holder = { pid: process.pid, startTicks: startTicksOf(process.pid)!, host: hostname() };
     const draft = `${file}.${process.pid}`;
-    const descriptor = openSync(draft, 'w');
-    writeSync(descriptor, `${JSON.stringify(mine)}\n`);
-    fsyncSync(descriptor);
-    closeSync(descriptor);
     try {
+      writeSynced(draft, `${JSON.stringify(mine)}\n`);
       while (!tryLink(draft, file)) dropStale(folder, file);
+    } catch (error) {
+      throw asStorageError(file, error);
     } finally {
-      unlinkSync(draft);
+      rmSync(draft, { force: true });
     }
     return new FolderLock(file);
   }
 
   release(): void {
     unlinkSync(this.#file);
+  }
+}
+
+function writeSynced(file: string, text: string): void {
+  const descriptor = openSync(file, 'w');
+  try {
+    writeSync(descriptor, text);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

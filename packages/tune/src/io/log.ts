@@ -7,8 +7,8 @@
  * told to keep it (fdatasync) in the background, one call at a time, and at the end: a power cut may lose what the last such call had not reached,
  * but never leaves more than one broken line, the last.
  */
-import { makeError } from '@muster/base';
-import { closeSync, existsSync, fdatasync, fdatasyncSync, openSync, readFileSync, truncateSync, writeSync } from 'node:fs';
+import { makeError, MusterError } from '@muster/base';
+import { closeSync, existsSync, fdatasync, fdatasyncSync, openSync, readSync, truncateSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import type { LogRecord } from '../machine/records.js';
 
@@ -18,16 +18,8 @@ const BLANK = 0x20;
 /** A power cut loses at most about as much. Each fdatasync costs the disk milliseconds, so it is not made for every record. */
 const SYNC_INTERVAL_MS = 50;
 
-/** What a log held. */
-export interface ReadLog {
-  readonly records: readonly LogRecord[];
-  /** How much of the file is whole, in bytes. */
-  readonly validBytes: number;
-  /** Of a broken last line; 0: there is none. */
-  readonly brokenBytes: number;
-  /** The whole file. */
-  readonly bytes: Buffer;
-}
+/** Logs are read so much at a time: they may be longer than anybody's memory. */
+const READ_BYTES = 2 ** 20;
 
 /** How far a log goes, and what it holds so far in a number: a log that begins so is the same one. */
 export interface LogExtent {
@@ -36,43 +28,85 @@ export interface LogExtent {
   readonly checksum: number;
 }
 
-/** Whether a log begins with all that an extent was taken of. */
-export function beginsWith({ bytes, records }: ReadLog, extent: LogExtent): boolean {
-  return records.length >= extent.records && bytes.length >= extent.bytes && crc32(bytes.subarray(0, extent.bytes)) === extent.checksum;
+/** A log as it lies on the disk. */
+export interface CheckedLog {
+  /** Of its whole lines. */
+  readonly extent: LogExtent;
+  /** Of a broken last line; 0: there is none. */
+  readonly brokenBytes: number;
 }
 
 /**
- * Reads a log. A last line that is broken, as a power cut or a full disk leaves it, is left out.
+ * Looks at every line of a log. A last line that is broken, as a power cut or a full disk leaves it, is none of it.
  * @throws EXPERIMENT_DAMAGED where any other line is
  */
-export function readLog(file: string): ReadLog {
-  const records: LogRecord[] = [];
-  const bytes = existsSync(file) ? readFileSync(file) : Buffer.alloc(0);
-  let start = 0;
-  while (start < bytes.length) {
-    const end = bytes.indexOf(NEWLINE, start);
-    const record = end < 0 ? null : decodeLine(bytes.subarray(start, end));
-    if (record === null) {
-      if (end >= 0 && end + 1 < bytes.length) throw makeError('EXPERIMENT_DAMAGED', { file, line: records.length + 1, cause: 'its checksum does not fit' });
-      break;
-    }
-    records.push(record);
-    start = end + 1;
+export function checkLog(file: string): CheckedLog {
+  let extent: LogExtent = { records: 0, bytes: 0, checksum: 0 };
+  let brokenBytes = 0;
+  for (const line of linesOf(file)) {
+    if (brokenBytes > 0) throw makeError('EXPERIMENT_DAMAGED', { file, line: extent.records + 1, cause: 'its checksum does not fit' });
+    if (isWhole(line)) extent = extendedBy(extent, line);
+    else brokenBytes = line.length;
   }
-  return { records, validBytes: start, brokenBytes: bytes.length - start, bytes };
+  return { extent, brokenBytes };
 }
+
+/** The records of a log that was checked, one after another; what was added to it since is left out. Each time it is gone through it is read again. */
+export function recordsOf(file: string, { bytes }: LogExtent): Iterable<LogRecord> {
+  return { *[Symbol.iterator]() { for (const line of linesOf(file, bytes)) yield JSON.parse(textOf(line).toString('utf8')) as LogRecord; } };
+}
+
+/** Whether a log begins with all that an extent was taken of. */
+export function beginsWith(file: string, { bytes, checksum }: LogExtent): boolean {
+  let read = { bytes: 0, checksum: 0 };
+  for (const line of linesOf(file, bytes)) read = { bytes: read.bytes + line.length, checksum: crc32(line, read.checksum) };
+  return read.bytes === bytes && read.checksum === checksum;
+}
+
+/** The lines of a file with their ends, which the last one may lack. */
+function* linesOf(file: string, mostBytes = Infinity): Generator<Buffer> {
+  if (!existsSync(file)) return;
+  const descriptor = openSync(file, 'r');
+  try {
+    let rest: Buffer = Buffer.alloc(0);
+    for (let at = 0; at < mostBytes;) {
+      const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, mostBytes - at));
+      const count = readSync(descriptor, chunk, 0, chunk.length, at);
+      if (count === 0) break;
+      at += count;
+      const bytes = Buffer.concat([rest, chunk.subarray(0, count)]);
+      let start = 0;
+      for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, start)) {
+        yield bytes.subarray(start, end + 1);
+        start = end + 1;
+      }
+      rest = bytes.subarray(start);
+    }
+    if (rest.length > 0) yield rest;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+const textOf = (line: Buffer): Buffer => line.subarray(CHECKSUM_DIGITS + 1, -1);
+
+function isWhole(line: Buffer): boolean {
+  return line.at(-1) === NEWLINE && line[CHECKSUM_DIGITS] === BLANK && line.toString('latin1', 0, CHECKSUM_DIGITS) === checksumText(textOf(line));
+}
+
+const checksumText = (text: Buffer | string): string => crc32(text).toString(16).padStart(CHECKSUM_DIGITS, '0');
+
+const extendedBy = ({ records, bytes, checksum }: LogExtent, line: Buffer): LogExtent => ({ records: records + 1, bytes: bytes + line.length, checksum: crc32(line, checksum) });
 
 /** A line: anything that JSON holds, after its checksum. */
 export function encodeLine(record: unknown): string {
   const text = JSON.stringify(record);
-  return `${crc32(text).toString(16).padStart(CHECKSUM_DIGITS, '0')} ${text}\n`;
+  return `${checksumText(text)} ${text}\n`;
 }
 
-/** What a line without its end holds; null where the line is broken. */
-export function decodeLine<T = LogRecord>(line: Buffer): T | null {
-  const text = line.subarray(CHECKSUM_DIGITS + 1);
-  if (line[CHECKSUM_DIGITS] !== BLANK || line.toString('latin1', 0, CHECKSUM_DIGITS) !== crc32(text).toString(16).padStart(CHECKSUM_DIGITS, '0')) return null;
-  return JSON.parse(text.toString('utf8')) as T;
+/** What a line holds; null where it is broken. */
+export function decodeLine<T>(line: Buffer): T | null {
+  return isWhole(line) ? (JSON.parse(textOf(line).toString('utf8')) as T) : null;
 }
 
 /** Adds records to a log. Only the holder of the experiment's lock may. */
@@ -87,11 +121,11 @@ export class LogWriter {
   #failure: Error | null = null;
 
   /** What follows the whole lines is cut off. */
-  constructor(file: string, { records, validBytes, bytes }: ReadLog) {
+  constructor(file: string, extent: LogExtent) {
     this.#file = file;
-    this.#extent = { records: records.length, bytes: validBytes, checksum: crc32(bytes.subarray(0, validBytes)) };
+    this.#extent = extent;
     this.#descriptor = openSync(file, 'a');
-    truncateSync(file, validBytes);
+    truncateSync(file, extent.bytes);
   }
 
   get extent(): LogExtent {
@@ -107,8 +141,7 @@ export class LogWriter {
     } catch (cause) {
       throw (this.#failure = storageError(this.#file, cause));
     }
-    const { records, bytes, checksum } = this.#extent;
-    this.#extent = { records: records + 1, bytes: bytes + line.length, checksum: crc32(line, checksum) };
+    this.#extent = extendedBy(this.#extent, line);
     this.#timer ??= setTimeout(() => this.#sync(), SYNC_INTERVAL_MS);
   }
 
@@ -136,6 +169,11 @@ export class LogWriter {
       if (cause && cause.code !== 'EBADF') this.#failure ??= storageError(this.#file, cause); // EBADF: it was closed, and synced then
     });
   }
+}
+
+/** What went wrong with a file: as it is where that is known, and else what the disk refused. */
+export function asStorageError(file: string, error: unknown): unknown {
+  return error instanceof MusterError || !(error instanceof Error && 'syscall' in error) ? error : storageError(file, error);
 }
 
 /** What a disk refused, with what to do. */

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { ExperimentState } from '../machine/experiment.js';
-import { beginsWith, decodeLine, encodeLine, type LogExtent, type ReadLog } from './log.js';
+import { beginsWith, decodeLine, encodeLine, type LogExtent } from './log.js';
 
 /** What was done since the last snapshot is what going on asks once more: about so long it takes at most. */
 const INTERVAL_MS = 10_000;
@@ -20,10 +20,10 @@ export interface Snapshot {
 }
 
 /** The snapshot of a log; null: there is none that fits. */
-export function readSnapshot(file: string, log: ReadLog): Snapshot | null {
+export function readSnapshot(file: string, log: { readonly file: string; readonly extent: LogExtent }): Snapshot | null {
   if (!existsSync(file)) return null;
-  const snapshot = decodeLine<Snapshot>(readFileSync(file).subarray(0, -1));
-  return snapshot?.version === 1 && beginsWith(log, snapshot.extent) ? snapshot : null;
+  const snapshot = decodeLine<Snapshot>(readFileSync(file));
+  return snapshot?.version === 1 && snapshot.extent.bytes <= log.extent.bytes && beginsWith(log.file, snapshot.extent) ? snapshot : null;
 }
 
 /** Writes snapshots of a log that grows, now and then. */

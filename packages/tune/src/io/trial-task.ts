@@ -1,5 +1,5 @@
 /** The worker's side of a trial: runs the user's function, and carries its reports. */
-import { makeError } from '@muster/base';
+import { makeError, MusterError } from '@muster/base';
 import { put, type ActorHandle } from '@muster/core';
 import { deserialize, serialize } from 'node:v8';
 import { asJson, whatIsMissing } from '../machine/experiment.js';
@@ -84,6 +84,8 @@ class RunningTrial implements Trial {
   #step: number;
   /** Why the function shall end; null: it may go on. */
   ended: TrialStopped | null = null;
+  /** Ends the report that waits for its answer. */
+  #cutOff: (answer: TrialAnswer) => void = () => {};
 
   constructor(launch: TrialLaunch, place: TrialPlace) {
     this.id = launch.trialId;
@@ -94,6 +96,7 @@ class RunningTrial implements Trial {
     this.#place = place;
     this.signal = place.signal;
     this.#step = launch.startEpoch;
+    this.signal.addEventListener('abort', () => this.#aborted(), { once: true });
   }
 
   async report(metrics: Metrics, { checkpoint, step = this.#step + 1, onStop = 'throw' }: ReportOptions = {}): Promise<boolean> {
@@ -101,7 +104,7 @@ class RunningTrial implements Trial {
       if (!Number.isInteger(step) || step <= this.#step) throw makeError('INVALID_ARGUMENT', { what: `step: ${step}`, want: `a whole number above that of the last report, ${this.#step}` });
       if (typeof metrics !== 'object' || metrics === null) throw makeError('INVALID_ARGUMENT', { what: `report(${String(metrics)})`, want: 'given an object of metrics' });
       this.#step = step;
-      const answer = await (this.#place.rank === 0 ? this.#tell(metrics, step, checkpoint) : this.#follow(step));
+      const answer = await this.#unlessCutOff(this.#place.rank === 0 ? this.#tell(metrics, step, checkpoint) : this.#follow(step));
       if (answer.kind === 'end') this.ended = new TrialStopped(answer.reason);
     }
     if (this.ended && onStop === 'throw') throw this.ended;
@@ -113,6 +116,21 @@ class RunningTrial implements Trial {
     const { trialId, launch, size } = this.#launch;
     const message: TrialMessage = { trialId, launch, step, size, metrics: asJson(metrics) as Metrics, checkpoint: checkpoint === undefined ? null : await packed(checkpoint) };
     return this.#place.mailbox.report.options({ retries: REPORT_RETRIES })(message);
+  }
+
+  /** The answer, for which nobody waits in vain who has to end. */
+  #unlessCutOff(answer: Promise<TrialAnswer>): Promise<TrialAnswer> {
+    return new Promise((resolve, reject) => {
+      this.#cutOff = resolve;
+      answer.then(resolve, reject);
+      if (this.signal.aborted) this.#aborted();
+    });
+  }
+
+  /** Who is preempted still gets answers: it saves what it has. */
+  #aborted(): void {
+    const reason: unknown = this.signal.reason;
+    if (!(reason instanceof MusterError && reason.code === 'PREEMPTED')) this.#cutOff({ kind: 'end', reason: reason instanceof Error ? reason.message : String(reason) });
   }
 
   #follow(step: number): Promise<TrialAnswer> {

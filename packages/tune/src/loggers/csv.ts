@@ -1,7 +1,7 @@
 /** Trials as comma-separated values: a line for each. Source: RFC 4180. */
 import { writeFile } from 'node:fs/promises';
 import type { ExperimentLogger, ExperimentView } from '../logger.js';
-import type { TrialRow } from '../machine/trial-table.js';
+import type { TrialTable } from '../machine/trial-table.js';
 import type { Json } from '../searcher.js';
 import { pathsOf, valueAt } from '../view/summary.js';
 
@@ -14,16 +14,16 @@ export function csv(file: string): ExperimentLogger {
       view = of;
     },
     record: () => {},
-    close: () => writeFile(file, csvLines(view!.table.rows)),
+    close: () => writeFile(file, csvLines(view!.table)),
   };
 }
 
 /** The lines, the heading first: what is known of each trial, then its configuration as `config.PATH` and its metrics as `metrics.NAME`. */
-export function* csvLines(rows: readonly TrialRow[]): Generator<string> {
-  const configPaths = pathsOf(rows.map(({ config }) => config));
-  const metricPaths = pathsOf(rows.map(({ metrics }) => metrics ?? {}));
+export function* csvLines(table: TrialTable): Generator<string> {
+  const configPaths = pathsOf(table.rows(), ({ config }) => config);
+  const metricPaths = pathsOf(table.rows(), ({ metrics }) => metrics ?? {});
   yield lineOf(['trial', 'status', 'step', 'attempts', 'durationMs', 'reason', 'endReason', ...configPaths.map((path) => `config.${path}`), ...metricPaths.map((path) => `metrics.${path}`)]);
-  for (const row of rows) {
+  for (const row of table.rows()) {
     yield lineOf([
       row.id, row.status, row.step, row.attempt, row.status === 'running' ? '' : row.endedAtMs - row.startedAtMs, row.reason, row.endReason,
       ...configPaths.map((path) => valueAt(row.config, path)), ...metricPaths.map((path) => valueAt(row.metrics ?? {}, path)),

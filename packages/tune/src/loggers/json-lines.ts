@@ -10,7 +10,7 @@ export function jsonLines(file: string): ExperimentLogger {
     name: 'jsonLines',
     begin: ({ begin, table }) => {
       descriptor = openSync(file, 'a');
-      if (table.rows.length === 0) write(begin);
+      if (table.begun === 0) write(begin);
     },
     record: write,
     close: async () => {

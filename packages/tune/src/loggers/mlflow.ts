@@ -103,7 +103,7 @@ class Mlflow implements ExperimentLogger {
     const created = await this.#call('POST', 'runs/create', { experiment_id: this.#experimentId, run_name: `trial-${trialId}`, start_time: this.#timeOf(row.startedAtMs) });
     const runId = (created!['run'] as { readonly info: { readonly run_id: string } }).info.run_id;
     this.#runIds.set(trialId, runId);
-    const params = pathsOf([row.config]).map((path) => ({ key: path, value: textOf(valueAt(row.config, path)!).slice(0, PARAMETER_LENGTH_MAX) }));
+    const params = pathsOf([row], ({ config }) => config).map((path) => ({ key: path, value: textOf(valueAt(row.config, path)!).slice(0, PARAMETER_LENGTH_MAX) }));
     await this.#call('POST', 'runs/log-batch', { run_id: runId, params });
     return runId;
   }

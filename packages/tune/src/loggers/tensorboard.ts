@@ -71,7 +71,7 @@ class TensorBoard implements ExperimentLogger {
     mkdirSync(folder, { recursive: true });
     const file = new EventFile(join(folder, `events.out.tfevents.${Date.now()}.${process.pid}.muster`));
     const row = this.#view!.table.get(id)!;
-    const startInfo = message(...pathsOf([row.config]).map((path) => bytesField(1, mapEntry(path, valueAt(row.config, path)!))), bytesField(4, `trial ${id}`), doubleField(5, startedAt(this.#view!, row) / 1000));
+    const startInfo = message(...pathsOf([row], ({ config }) => config).map((path) => bytesField(1, mapEntry(path, valueAt(row.config, path)!))), bytesField(4, `trial ${id}`), doubleField(5, startedAt(this.#view!, row) / 1000));
     file.value('_hparams_/session_start_info', { step: 0, metadata: metadataOf(message(bytesField(3, startInfo))) });
     this.#files.set(id, file);
     return file;

@@ -12,10 +12,14 @@ export interface Budget {
   readonly plateau: { readonly trials: number; readonly least: number } | null;
 }
 
+/** Where trials have no limit, and so many have failed and none has a result: whoever waits for one would wait for ever. */
+const FAILURES_MAX = 100;
+
 /** Watches a budget, record by record. */
 export class BudgetWatch {
   readonly #budget: Budget;
   readonly #objective: Objective;
+  /** Of each running trial, by its last word. */
   readonly #costs = new Map<string, number>();
   #cost = 0;
   #plateauBest: number | null = null;
@@ -33,8 +37,9 @@ export class BudgetWatch {
     this.#costs.set(trialId, cost);
   }
 
-  /** A trial has ended with this first objective; null: it failed. */
-  ended(value: number | null): void {
+  /** A trial has ended with this first objective; null: it failed. What it has cost was said before. */
+  ended(trialId: string, value: number | null): void {
+    this.#costs.delete(trialId);
     const least = this.#budget.plateau?.least ?? 0;
     const loss = value === null ? null : this.#objective.mode === 'max' ? -value : value;
     if (loss !== null && (this.#plateauBest === null || loss < this.#plateauBest - least)) {
@@ -45,7 +50,8 @@ export class BudgetWatch {
 
   /** Why no trial begins any more; null: more may. */
   whyNoMore(table: TrialTable, nowMs: number): string | null {
-    if (table.rows.length >= this.#budget.trials) return `all ${this.#budget.trials} trials have begun`;
+    if (table.begun >= this.#budget.trials) return `all ${this.#budget.trials} trials have begun`;
+    if (this.#budget.trials === Infinity && table.failed >= FAILURES_MAX && table.failed === table.ended) return `the first ${table.failed} trials have all failed`;
     return this.whyStop(nowMs);
   }
 

@@ -17,7 +17,7 @@ import { tpe } from '../searchers/tpe.js';
 import { choice, int, loguniform, uniform, type Space } from '../space/parameters.js';
 import { SearchSpace } from '../space/search-space.js';
 import type { Budget } from './budget.js';
-import { Experiment, type ExperimentState } from './experiment.js';
+import { Experiment, outcomeOf, type ExperimentState } from './experiment.js';
 import type { LogRecord } from './records.js';
 import { experimentAfter, type Past } from './resume.js';
 
@@ -49,9 +49,9 @@ function setUp({ searcher = random(), scheduler = fixed(), budget = {}, initialP
   return { experiment: experimentAfter(past, make), log };
 }
 
-/** As a file holds it. The log's first line is not among the records. */
+/** As a file holds it. */
 const snapshotOf = ({ experiment, log }: ReturnType<typeof setUp>): Past['snapshot'] =>
-  JSON.parse(JSON.stringify({ extent: { records: log.length + 1 }, state: experiment.state() })) as Past['snapshot'];
+  JSON.parse(JSON.stringify({ extent: { records: log.length }, state: experiment.state() })) as Past['snapshot'];
 
 const lossOf = (config: Json, step: number): number => (config as { width: number }).width + 1 / step;
 
@@ -65,7 +65,7 @@ function runInTurn({ experiment, log }: ReturnType<typeof setUp>, epochs: number
     for (let step = row.checkpointStep + 1; step <= epochs; step++) {
       const decision = experiment.report({ trialId: id, step, metrics: { loss: lossOf(row.config, step) }, hasCheckpoint: true }, log.length);
       if (log.length >= until) return;
-      if (decision.kind === 'stop') return experiment.end(id, { status: 'stopped', reason: decision.reason }, log.length);
+      if (decision.kind === 'stop' || decision.kind === 'complete') return experiment.end(id, outcomeOf(decision), log.length);
     }
     experiment.end(id, { status: 'completed', metrics: null }, log.length);
   };
@@ -135,7 +135,7 @@ t.test('a snapshot does not hide that the searcher is another one, and one that 
   t.throws(() => setUp({ ...setup, searcher: random() }, { records, snapshot }), { code: 'EXPERIMENT_DIFFERS' });
   t.throws(() => setUp({ ...setup, initialPoints: [{ lr: 0.5, kind: 'a', width: 0.5 }] }, { records, snapshot }), { code: 'EXPERIMENT_DIFFERS' });
   const strange = { ...snapshot, state: { searcher: { of: 'another version' }, scheduler: null } };
-  t.same(setUp(setup, { records, snapshot: strange }).experiment.table.rows, first.experiment.table.rows);
+  t.same([...setUp(setup, { records, snapshot: strange }).experiment.table.rows()], [...first.experiment.table.rows()]);
   t.end();
 });
 
@@ -156,8 +156,8 @@ t.test('reports that come again get the answer that was given, and are not decid
   const report = { trialId: '1', step: 1, metrics: { loss: 1 }, hasCheckpoint: false };
   const first = experiment.report(report, 1);
   t.same(experiment.report(report, 2), first);
-  t.equal(experiment.report({ ...report, step: 2 }, 3).kind, 'stop');
-  t.equal(experiment.report({ ...report, step: 2 }, 4).kind, 'stop', 'a stop stays a stop');
+  t.equal(experiment.report({ ...report, step: 2 }, 3).kind, 'complete');
+  t.equal(experiment.report({ ...report, step: 2 }, 4).kind, 'complete', 'an end stays an end');
   t.equal(experiment.report(report, 5).kind, 'continue', 'an earlier step, after a restart');
   t.equal(log.filter(({ kind }) => kind === 'report').length, 2);
   experiment.end('1', { status: 'stopped', reason: 'asked to' }, 6);
@@ -204,6 +204,21 @@ t.test('budgets end an experiment, each with its reason', (t) => {
   t.match(endOf({ budget: { cost: { metric: 'gpuHours', most: 5 } } }, () => 1), 'gpuHours comes to 6, and its limit is 5');
   t.match(endOf({ budget: { plateau: { trials: 4, least: 0.5 } } }, (trial) => 10 - Math.min(trial, 3) - trial / 1000), '4 trials have ended since the best became better by more than 0.5');
   t.match(endOf({ searcher: grid(), space: { kind: choice(['a', 'b', 'c']) } }, () => 1), /./);
+  t.end();
+});
+
+t.test('a budget that can never be used up ends an experiment all the same', (t) => {
+  const endOf = (budget: Partial<Budget>, metrics: Record<string, Json>): [string, string] => {
+    const { experiment } = setUp({ budget });
+    for (let now = 0; now < 10_000; now++) {
+      const next = experiment.next(now);
+      if (next.kind !== 'start') return [next.reason, experiment.table.get('1')!.endReason];
+      experiment.end(next.trial.id, { status: 'completed', metrics }, now);
+    }
+    throw new Error('it goes on');
+  };
+  t.match(endOf({ cost: { metric: 'gpuHours', most: 5 } }, { loss: 1 }), ['the first 100 trials have all failed', "its result lacks the metric 'gpuHours'; it has loss"]);
+  t.match(endOf({ timeMs: 1e9 }, { accuracy: 1 }), ['the first 100 trials have all failed', "its result lacks the metric 'loss'; it has accuracy"]);
   t.end();
 });
 

@@ -44,7 +44,14 @@ export interface Report {
 }
 
 /** How a trial ended, by its own account. */
-export type Outcome = { readonly status: 'completed'; readonly metrics: Metrics | null } | { readonly status: 'stopped' | 'failed'; readonly reason: string };
+export type Outcome =
+  | { readonly status: 'completed'; readonly metrics: Metrics | null; readonly reason?: string }
+  | { readonly status: 'stopped' | 'failed'; readonly reason: string };
+
+/** How a trial ends that was told to. */
+export function outcomeOf({ kind, reason }: RecordedDecision): Outcome {
+  return kind === 'complete' ? { status: 'completed', metrics: null, reason } : { status: 'stopped', reason };
+}
 
 /** What the searcher and the scheduler knew after some record. */
 export interface ExperimentState {
@@ -71,17 +78,17 @@ export class Experiment {
   next(nowMs: number): Next {
     const why = this.#budget.whyNoMore(this.table, nowMs);
     if (why !== null) return { kind: 'finished', reason: why };
-    const id = String(this.table.rows.length + 1);
+    const id = String(this.table.begun + 1);
     const suggestion = this.#suggest(id);
     if (suggestion.kind !== 'trial') return suggestion;
     this.#write({ kind: 'trial', id, config: asJson(suggestion.config), reason: suggestion.reason, isInitial: suggestion.isInitial, atMs: nowMs });
-    return { kind: 'start', trial: this.table.get(id)! };
+    return { kind: 'start', trial: this.table.runningRow(id)! };
   }
 
   /** What becomes of a trial that has reported. A report that was answered before gets the same answer. */
   report({ trialId, step, metrics, hasCheckpoint }: Report, nowMs: number): RecordedDecision {
-    const row = this.table.get(trialId);
-    if (row?.status !== 'running') return { kind: 'stop', reason: 'the trial has ended already' };
+    const row = this.table.runningRow(trialId);
+    if (!row) return { kind: 'stop', reason: 'the trial has ended already' };
     if (step < row.step) return { kind: 'continue', reason: 'this step was reported before' };
     if (step === row.step && row.lastDecision) return row.lastDecision.kind === 'exploit' ? { kind: 'continue', reason: 'it goes on from there' } : row.lastDecision;
     const decision = this.#decide({ trialId, step, metrics }, nowMs);
@@ -91,8 +98,8 @@ export class Experiment {
 
   /** A trial has ended. What ends a second time is ignored. */
   end(trialId: string, outcome: Outcome, nowMs: number): void {
-    const row = this.table.get(trialId);
-    if (row?.status !== 'running') return;
+    const row = this.table.runningRow(trialId);
+    if (!row) return;
     const record = this.#endOf(row, outcome, nowMs);
     this.#tellEnd(record);
     this.#write(record);
@@ -100,8 +107,8 @@ export class Experiment {
 
   /** An attempt broke off: whether there is another one. The trial has ended where there is none. */
   brokeOff(trialId: string, cause: string, nowMs: number): boolean {
-    const row = this.table.get(trialId);
-    if (row?.status !== 'running') return false;
+    const row = this.table.runningRow(trialId);
+    if (!row) return false;
     if (row.attempt <= this.#plan.retries) {
       this.#write({ kind: 'retry', id: trialId, cause, atMs: nowMs });
       return true;
@@ -122,8 +129,8 @@ export class Experiment {
 
   /** After a replay: the trials that were running, which start again from their last checkpoints. Those that had been told to stop have ended. */
   interrupted(nowMs: number): TrialRow[] {
-    for (const row of this.table.rows) if (row.status === 'running' && row.lastDecision?.kind === 'stop') this.end(row.id, { status: 'stopped', reason: row.lastDecision.reason }, nowMs);
-    return this.table.rows.filter(({ status }) => status === 'running');
+    for (const { id, lastDecision } of this.table.runningRows()) if (lastDecision?.kind === 'stop' || lastDecision?.kind === 'complete') this.end(id, outcomeOf(lastDecision), nowMs);
+    return this.table.runningRows();
   }
 
   /** Nothing more will be tried. */
@@ -211,8 +218,10 @@ export class Experiment {
     const { id } = row;
     if (outcome.status !== 'completed') return { kind: 'end', id, status: outcome.status, metrics: row.metrics, reason: outcome.reason, atMs };
     const metrics = outcome.metrics ? { ...row.metrics, ...outcome.metrics } : row.metrics;
-    if (this.table.valuesOf(metrics)) return { kind: 'end', id, status: 'completed', metrics, reason: 'it ran to its end', atMs };
-    return { kind: 'end', id, status: 'failed', metrics: row.metrics, reason: whatIsMissing(metrics, this.#plan.objectives), atMs };
+    const { objectives, budget: { cost } } = this.#plan;
+    const needed = [...objectives, ...(cost ? [cost] : [])];
+    if (hasAll(metrics, needed)) return { kind: 'end', id, status: 'completed', metrics, reason: outcome.reason ?? 'it ran to its end', atMs };
+    return { kind: 'end', id, status: 'failed', metrics: row.metrics, reason: whatIsMissing(metrics, needed), atMs };
   }
 
   #tellEnd({ id, status, metrics }: EndRecord): void {
@@ -233,7 +242,7 @@ export class Experiment {
     if (record.kind !== 'end') return;
     this.#configs.delete(record.id);
     if (record.metrics) this.#spend(record.id, record.metrics);
-    this.#budget.ended(record.status === 'failed' ? null : (this.table.valuesOf(record.metrics)?.[0] ?? null));
+    this.#budget.ended(record.id, record.status === 'failed' ? null : (this.table.valuesOf(record.metrics)?.[0] ?? null));
   }
 
   #spend(trialId: string, metrics: Metrics): void {
@@ -242,10 +251,17 @@ export class Experiment {
   }
 }
 
+/** A metric that must be a finite number: an objective, or what trials cost. */
+type Needed = Pick<Objective, 'metric'>;
+
+function hasAll(metrics: Metrics | null, needed: readonly Needed[]): boolean {
+  return needed.every(({ metric }) => typeof metrics?.[metric] === 'number' && Number.isFinite(metrics[metric]));
+}
+
 /** What lacks for a result, in a sentence. */
-export function whatIsMissing(metrics: Metrics | null, objectives: readonly Objective[]): string {
-  if (metrics === null) return `it ended without a result: return { ${objectives[0]!.metric} } or call trial.report({ ${objectives[0]!.metric} })`;
-  const { metric } = objectives.find(({ metric }) => !(typeof metrics[metric] === 'number' && Number.isFinite(metrics[metric])))!;
+export function whatIsMissing(metrics: Metrics | null, needed: readonly Needed[]): string {
+  if (metrics === null) return `it ended without a result: return { ${needed[0]!.metric} } or call trial.report({ ${needed[0]!.metric} })`;
+  const { metric } = needed.find((one) => !hasAll(metrics, [one]))!;
   if (metric in metrics) return `its metric '${metric}' is ${String(metrics[metric])}, and must be a finite number`;
   return `its result lacks the metric '${metric}'; it has ${Object.keys(metrics).join(', ') || 'none'}`;
 }

@@ -7,9 +7,9 @@ const WITNESSED_RECORDS = 100;
 
 /** What is known of an experiment that was run before. */
 export interface Past {
-  /** All lines of the log after the first. */
-  readonly records: readonly LogRecord[];
-  /** What was known when the log had so many lines, the first included. */
+  /** All lines of the log. */
+  readonly records: Iterable<LogRecord>;
+  /** What was known when the log had so many lines. */
   readonly snapshot: { readonly extent: { readonly records: number }; readonly state: ExperimentState } | null;
 }
 
@@ -20,13 +20,16 @@ export interface Past {
  */
 export function experimentAfter({ records, snapshot }: Past, makeExperiment: (state: ExperimentState | null) => Experiment): Experiment {
   const restored = snapshot && tryTo(() => makeExperiment(snapshot.state));
-  const known = restored ? snapshot.extent.records - 1 : 0; // the first line is not among these
+  const known = restored ? snapshot.extent.records : 0;
   const fromTheFirst = makeExperiment(null);
-  for (const record of records.slice(0, restored ? Math.min(known, WITNESSED_RECORDS) : undefined)) fromTheFirst.replay(record);
-  if (!restored) return fromTheFirst;
-  for (const record of records.slice(0, known)) restored.recall(record);
-  for (const record of records.slice(known)) restored.replay(record);
-  return restored;
+  const experiment = restored ?? fromTheFirst;
+  let count = 0;
+  for (const record of records) {
+    if (count < Math.min(known, WITNESSED_RECORDS)) fromTheFirst.replay(record);
+    if (count++ < known) experiment.recall(record);
+    else experiment.replay(record);
+  }
+  return experiment;
 }
 
 /** Null where it throws: a state of which the searcher or the scheduler makes nothing is no better than none. */

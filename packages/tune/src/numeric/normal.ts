@@ -24,38 +24,59 @@ export function normalMass(from: number, to: number): number {
   return from > 0 ? normalCdf(-from) - normalCdf(-to) : normalCdf(to) - normalCdf(from);
 }
 
-/** exp(x^2) erfc(x) for x >= 0, which neither vanishes nor overflows. */
+/** exp(x²) erfc(x) for x >= 0, which neither vanishes nor overflows. */
 export function scaledComplementaryError(x: number): number {
-  return x < SERIES_BELOW ? Math.exp(x * x) * (1 - errorSeries(x)) : continuedFraction(x);
+  if (x <= CENTRE_END) return Math.exp(x * x) * (1 - centralError(x));
+  if (x <= BODY_END) return ratioOf(BODY, x);
+  const inverseSquare = 1 / (x * x);
+  return (1 / Math.sqrt(Math.PI) - inverseSquare * ratioOf(TAIL, inverseSquare)) / x;
 }
 
 /** erfc(x). */
 export function complementaryError(x: number): number {
   if (x < 0) return 2 - complementaryError(-x);
-  return x < SERIES_BELOW ? 1 - errorSeries(x) : Math.exp(-x * x) * continuedFraction(x);
+  return x <= CENTRE_END ? 1 - centralError(x) : Math.exp(-x * x) * scaledComplementaryError(x);
 }
 
-/** Where the series would lose digits, and the continued fraction is short. */
-const SERIES_BELOW = 2;
-const FRACTION_TERMS = 40;
-
-/** erf(x) = 2/sqrt(pi) exp(-x^2) sum of 2^n x^(2n+1) / (2n+1)!!, all of whose terms have one sign. */
-function errorSeries(x: number): number {
-  let term = x;
-  let sum = x;
-  for (let n = 1; term > sum * 1e-17; n++) {
-    term *= (2 * x * x) / (2 * n + 1);
-    sum += term;
-  }
-  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+/** erf(x) where it is nearly a line. */
+function centralError(x: number): number {
+  return x * ratioOf(CENTRE, x * x);
 }
 
-/** Laplace's continued fraction of exp(x^2) erfc(x), from its end. */
-function continuedFraction(x: number): number {
-  let tail = x;
-  for (let n = FRACTION_TERMS; n >= 1; n--) tail = x + n / 2 / tail;
-  return 1 / (Math.sqrt(Math.PI) * tail);
+/** The coefficients of two polynomials, the highest powers first. */
+interface Ratio {
+  readonly above: readonly number[];
+  readonly below: readonly number[];
 }
+
+function ratioOf({ above, below }: Ratio, x: number): number {
+  return polynomial(above, x) / polynomial(below, x);
+}
+
+function polynomial(coefficients: readonly number[], x: number): number {
+  let value = 0;
+  for (let i = 0; i < coefficients.length; i++) value = value * x + coefficients[i]!;
+  return value;
+}
+
+/**
+ * Minimax ratios: of erf(x) / x in x² up to the first bound, of exp(x²) erfc(x) in x up to the second, of its distance from 1/(x sqrt(pi)) in 1/x² beyond.
+ * Source: Cody, 1969, "Rational Chebyshev approximations for the error function".
+ */
+const CENTRE_END = 0.46875;
+const BODY_END = 4;
+const CENTRE: Ratio = {
+  above: [1.85777706184603153e-1, 3.1611237438705656, 1.1386415415105016e2, 3.774852376853020e2, 3.209377589138469e3],
+  below: [1, 2.360129095234412e1, 2.440246379344442e2, 1.2826165260773723e3, 2.844236833439171e3],
+};
+const BODY: Ratio = {
+  above: [2.15311535474403846e-8, 5.641884969886701e-1, 8.883149794388376, 6.611919063714163e1, 2.986351381974001e2, 8.819522212417691e2, 1.7120476126340706e3, 2.0510783778260715e3, 1.2303393547979972e3],
+  below: [1, 1.5744926110709835e1, 1.1769395089131250e2, 5.371811018620099e2, 1.6213895745666903e3, 3.2907992357334596e3, 4.362619090143247e3, 3.4393676741437217e3, 1.2303393548037494e3],
+};
+const TAIL: Ratio = {
+  above: [1.63153871373020978e-2, 3.0532663496123234e-1, 3.6034489994980444e-1, 1.2578172611122925e-1, 1.6083785148742275e-2, 6.5874916152983780e-4],
+  below: [1, 2.568520192289822, 1.8729528499234673, 5.279051029514284e-1, 6.0518341312441319e-2, 2.3352049762686918e-3],
+};
 
 /**
  * The z below which a standard normal variable lies with this probability.

@@ -71,9 +71,9 @@ export function bars(items: readonly { readonly name: string; readonly share: nu
 
 /** One line a trial across parallel axes; the best are drawn last. */
 export function parallelCoordinates(axesShown: readonly Axis[], trials: readonly { readonly places: readonly (number | null)[]; readonly shade: number | null; readonly title: string }[]): string {
-  const width = Math.max(WIDTH, 60 + axesShown.length * 130);
+  const width = Math.max(WIDTH, 80 + axesShown.length * 130);
   const height = 380;
-  const xOf = (index: number): number => 60 + (index * (width - 130)) / Math.max(1, axesShown.length - 1);
+  const xOf = (index: number): number => 80 + (index * (width - 150)) / Math.max(1, axesShown.length - 1); // half of a long name fits on either side
   const yOf = (at: number): number => 40 + (1 - at) * (height - 64);
   const lines = [...thinOut(trials)].sort((a, b) => (a.shade ?? -1) - (b.shade ?? -1)).map(({ places, shade, title }) => {
     const points = places.flatMap((at, index) => (at === null ? [] : [`${fixed(xOf(index))},${fixed(yOf(at))}`]));

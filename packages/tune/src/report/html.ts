@@ -5,6 +5,7 @@ import type { Json } from '../searcher.js';
 import { pathsOf, shortText, shortTime, valueAt } from '../view/summary.js';
 import { axisOf, labelOf, type Axis } from './axes.js';
 import { bars, escapeText, heat, parallelCoordinates, scatter, thinOut, type Dot } from './charts.js';
+import { curvesOf } from './curves.js';
 import { importances } from './forest.js';
 import { STYLE } from './style.js';
 
@@ -18,6 +19,8 @@ const HEAT_CELLS = 24;
 interface Findings {
   readonly experiment: ReadExperiment;
   readonly metric: string;
+  /** All trials, in the order in which they began. */
+  readonly rows: readonly TrialRow[];
   /** Trials with a result, in the order in which they ended. */
   readonly done: readonly { readonly row: TrialRow; readonly value: number; readonly shade: number }[];
   /** Paths of the parameters that vary, the most important one first. */
@@ -46,19 +49,20 @@ export function htmlReport(experiment: ReadExperiment): string {
 function find(experiment: ReadExperiment): Findings {
   const { begin, table } = experiment;
   const { metric, mode } = begin.objectives[0]!;
-  const ended = table.rows.filter(({ status }) => status === 'completed' || status === 'stopped').flatMap((row) => {
+  const rows = [...table.rows()];
+  const ended = rows.filter(({ status }) => status === 'completed' || status === 'stopped').flatMap((row) => {
     const value = table.valuesOf(row.metrics)?.[0];
     return value === undefined ? [] : [{ row, value }];
   }).sort((a, b) => a.row.endedAtMs - b.row.endedAtMs);
   const order = ended.map(({ value }) => (mode === 'max' ? value : -value)).sort((a, b) => a - b);
   const rank = new Map(order.map((value, index) => [value, order.length === 1 ? 1 : index / (order.length - 1)]));
   const done = ended.map(({ row, value }) => ({ row, value, shade: rank.get(mode === 'max' ? value : -value)! }));
-  const varying = pathsOf(done.map(({ row }) => row.config)).filter((path) => new Set(done.map(({ row }) => JSON.stringify(valueAt(row.config, path)))).size > 1);
+  const varying = pathsOf(done.map(({ row }) => row), ({ config }) => config).filter((path) => new Set(done.map(({ row }) => JSON.stringify(valueAt(row.config, path)))).size > 1);
   const axes = varying.map((path) => axisOf(path, done.map(({ row }) => valueAt(row.config, path))));
   // Ranks, and not values: one diverged trial must not be all that the forest explains. What does not exist in a trial is left of all that does.
   const found = importances({ inputs: done.map(({ row }) => axes.map((axis, index) => axis.place(valueAt(row.config, varying[index]!)) ?? -0.5)), results: done.map(({ shade }) => shade) });
   const shares = new Map(varying.map((path, index) => [path, found[index] ?? 0]));
-  return { experiment, metric, done, shares, paths: [...varying].sort((a, b) => shares.get(b)! - shares.get(a)!) };
+  return { experiment, metric, rows, done, shares, paths: [...varying].sort((a, b) => shares.get(b)! - shares.get(a)!) };
 }
 
 const section = (title: string, body: string, note = ''): string => `<section><h2>${title}</h2>${note ? `<p class="note">${note}</p>` : ''}<div class="wide">${body || '<p class="note">Nothing to show yet.</p>'}</div></section>`;
@@ -66,7 +70,7 @@ const section = (title: string, body: string, note = ''): string => `<section><h
 function overview({ experiment: { begin, table, finished }, metric }: Findings): string {
   const { best } = table;
   const cards: [string, string][] = [
-    ['trials', `${table.ended} of ${table.rows.length} ended`], ['stopped', String(table.stopped)], ['failed', String(table.failed)], ['time', shortTime(table.lastAtMs)],
+    ['trials', `${table.ended} of ${table.begun} ended`], ['stopped', String(table.stopped)], ['failed', String(table.failed)], ['time', shortTime(table.lastAtMs)],
     ['searcher', begin.searcher], ['scheduler', begin.scheduler], ['state', finished === null ? 'not finished' : finished],
   ];
   const bestCard = best ? `<div class="best"><span>best ${escapeText(metric)}, trial ${best.id}</span><strong>${escapeText(shortText(best.metrics![metric]!))}</strong><code>${escapeText(JSON.stringify(best.config))}</code></div>` : '';
@@ -143,13 +147,14 @@ function contour({ metric, done, paths }: Findings): string {
   return heat({ x, y }, cells, dots);
 }
 
-function curves({ experiment: { table }, metric, done }: Findings): string {
+function curves({ experiment: { records, table }, metric, rows, done }: Findings): string {
   const shades = new Map(done.map(({ row, shade }) => [row, shade]));
-  const rows = thinOut(table.rows.filter(({ curve }) => curve.length > 1), CURVES_MAX);
-  if (rows.length === 0) return '';
-  const x = axisOf('step', rows.flatMap(({ curve }) => [curve[0]![0], curve.at(-1)![0]]), { isCount: true });
-  const y = axisOf(metric, rows.flatMap(({ curve }) => curve.map(([, value]) => value)));
-  const lines = rows.map((row) => ({ points: row.curve.map(([step, value]) => [x.place(step)!, y.place(value)!] as const), className: (shades.get(row) ?? 0) > 0.9 ? 'curve good' : 'curve', title: titleOf(row, metric) }));
+  const known = curvesOf(records, table);
+  const shown = thinOut(rows.flatMap((row) => ((known.get(row.id)?.length ?? 0) > 1 ? [{ row, curve: known.get(row.id)! }] : [])), CURVES_MAX);
+  if (shown.length === 0) return '';
+  const x = axisOf('step', shown.flatMap(({ curve }) => [curve[0]![0], curve.at(-1)![0]]), { isCount: true });
+  const y = axisOf(metric, shown.flatMap(({ curve }) => curve.map(([, value]) => value)));
+  const lines = shown.map(({ row, curve }) => ({ points: curve.map(([step, value]) => [x.place(step)!, y.place(value)!] as const), className: (shades.get(row) ?? 0) > 0.9 ? 'curve good' : 'curve', title: titleOf(row, metric) }));
   return scatter({ x, y, width: 960, height: 360 }, [], lines);
 }
 
@@ -158,21 +163,22 @@ function pareto({ experiment: { begin, table }, done }: Findings): string {
   const of = (row: TrialRow, metric: string): Json | undefined => row.metrics?.[metric];
   const x = axisOf(`${first!.metric} (${first!.mode})`, done.map(({ row }) => of(row, first!.metric)));
   const y = axisOf(`${second!.metric} (${second!.mode})`, done.map(({ row }) => of(row, second!.metric)));
-  const front = new Set(table.paretoFront());
+  const ids = new Set(table.paretoFront().map(({ id }) => id));
+  const front = done.flatMap(({ row }) => (ids.has(row.id) ? [row] : []));
   const dotOf = (row: TrialRow, shade: number | null): Dot => ({ x: x.place(of(row, first!.metric))!, y: y.place(of(row, second!.metric))!, shade, title: titleOf(row, first!.metric) });
-  const dots = [...done.filter(({ row }) => !front.has(row)).map(({ row }) => dotOf(row, null)), ...[...front].map((row) => dotOf(row, 1))];
-  const line = [...front].map((row) => dotOf(row, 1)).sort((a, b) => a.x - b.x || b.y - a.y).map(({ x, y }) => [x, y] as const);
+  const dots = [...done.filter(({ row }) => !ids.has(row.id)).map(({ row }) => dotOf(row, null)), ...front.map((row) => dotOf(row, 1))];
+  const line = front.map((row) => dotOf(row, 1)).sort((a, b) => a.x - b.x || b.y - a.y).map(({ x, y }) => [x, y] as const);
   return scatter({ x, y, width: 720, height: 420 }, dots, [{ points: line, className: 'best-line' }]);
 }
 
-function trialTable({ experiment: { begin, table }, done }: Findings): string {
+function trialTable({ experiment: { begin }, rows: all, done }: Findings): string {
   const shades = new Map(done.map(({ row, shade }) => [row, shade]));
-  const rows = [...table.rows].sort((a, b) => (shades.get(b) ?? -1) - (shades.get(a) ?? -1)).slice(0, TABLE_ROWS_MAX);
-  const paths = pathsOf(rows.map(({ config }) => config));
+  const rows = [...all].sort((a, b) => (shades.get(b) ?? -1) - (shades.get(a) ?? -1)).slice(0, TABLE_ROWS_MAX);
+  const paths = pathsOf(rows, ({ config }) => config);
   const metrics = begin.objectives.map(({ metric }) => metric);
   const head = ['trial', 'state', 'step', ...metrics, ...paths, 'why it was tried', 'why it ended'];
   const cellsOf = (row: TrialRow): Json[] => [row.id, row.status, row.step, ...metrics.map((metric) => row.metrics?.[metric] ?? ''), ...paths.map((path) => valueAt(row.config, path) ?? ''), row.reason, row.endReason];
   const cell = (value: Json): string => `<td>${escapeText(typeof value === 'number' ? labelOf(value) : typeof value === 'string' ? value : JSON.stringify(value))}</td>`;
-  const more = table.rows.length > rows.length ? `<p class="note">The best ${rows.length} of ${table.rows.length}.</p>` : '';
+  const more = all.length > rows.length ? `<p class="note">The best ${rows.length} of ${all.length}.</p>` : '';
   return `${more}<table><thead><tr>${head.map((name) => `<th>${escapeText(name)}</th>`).join('')}</tr></thead><tbody>${rows.map((row) => `<tr class="${row.status}">${cellsOf(row).map(cell).join('')}</tr>`).join('\n')}</tbody></table>`;
 }

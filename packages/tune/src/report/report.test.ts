@@ -3,8 +3,8 @@ import t from 'tap';
 import type { ReadExperiment } from '../io/folder.js';
 import { csvLines } from '../loggers/csv.js';
 import type { BeginRecord, LogRecord } from '../machine/records.js';
-import { TrialTable } from '../machine/trial-table.js';
-import { statusLine, trialLines } from '../view/summary.js';
+import { TrialTable, type TrialRow } from '../machine/trial-table.js';
+import { pathsOf, statusLine, trialLines, valueAt } from '../view/summary.js';
 import { axisOf } from './axes.js';
 import { importances } from './forest.js';
 import { htmlReport } from './html.js';
@@ -75,6 +75,14 @@ t.test('axes: linear, logarithmic over orders of magnitude, and of categories', 
   t.end();
 });
 
+t.test('leaves are found by their paths, also below names with dots, and where another trial has a branch', (t) => {
+  const rows = [{ config: { 'a.b': 1, kind: 'plain', deep: { 'c.d': { e: 2 } } } }, { config: { kind: { rate: 3 } } }] as unknown as TrialRow[];
+  t.strictSame(pathsOf(rows, ({ config }) => config), ['a.b', 'kind', 'deep.c.d.e', 'kind.rate']);
+  t.strictSame(['a.b', 'kind', 'deep.c.d.e', 'kind.rate', 'deep', 'deep.c', 'x'].map((path) => valueAt(rows[0]!.config, path)), [1, 'plain', 2, undefined, undefined, undefined, undefined]);
+  t.strictSame(['kind', 'kind.rate'].map((path) => valueAt(rows[1]!.config, path)), [undefined, 3]);
+  t.end();
+});
+
 t.test('tables and lines: the best first, what runs below, and cells that CSV must quote', (t) => {
   const { table } = experiment(20);
   const view = { begin: BEGIN, table, trials: 40, elapsedMs: 19_000 };
@@ -84,7 +92,7 @@ t.test('tables and lines: the best first, what runs below, and cells that CSV mu
   t.equal(lines[1]!.split(/\s+/)[0], table.best!.id);
   t.match(lines[6], /^3 +running/);
   t.ok(lines.every((line) => line.length <= 60));
-  const [heading, first] = [...csvLines(table.rows)];
+  const [heading, first] = [...csvLines(table)];
   t.equal(heading, 'trial,status,step,attempts,durationMs,reason,endReason,config.lr,config.noise,config.kind,metrics.loss,metrics.speed\r\n');
   t.match(first, /,"a""b,c",/);
   t.end();

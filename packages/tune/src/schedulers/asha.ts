@@ -10,7 +10,7 @@ import { defineScheduler, requireNumber, TrialScheduler } from './trial-schedule
 
 /** What {@link asha} takes. */
 export interface AshaOptions {
-  /** Trials are stopped at this step. */
+  /** At this step trials are complete. */
   readonly maxEpochs: number;
   /** No trial is stopped before this step. Default 1. */
   readonly graceEpochs?: number;
@@ -20,7 +20,7 @@ export interface AshaOptions {
 
 /** What {@link hyperband} takes. */
 export interface HyperbandOptions {
-  /** Trials are stopped at this step. */
+  /** At this step trials are complete. */
   readonly maxEpochs: number;
   /** One of so many trials goes on from each rung. Default 3. */
   readonly reductionFactor?: number;
@@ -95,7 +95,7 @@ class LadderScheduler extends TrialScheduler<Climber> {
   protected decide({ kept }: { readonly kept: Climber }, step: number, loss: number): Decision {
     const { ladder, maxEpochs } = this.#brackets[kept.bracket]!;
     const name = this.#brackets.length === 1 ? this.#name : `${this.#name}, bracket ${kept.bracket + 1} of ${this.#brackets.length}`;
-    if (step >= maxEpochs) return { kind: 'stop', reason: `${name}: has reached the last epoch, ${maxEpochs}` };
+    if (step >= maxEpochs) return { kind: 'complete', reason: `${name}: has reached the last epoch, ${maxEpochs}` };
     const reached = ladder.reached(step);
     if (reached <= kept.rung) return { kind: 'continue', reason: `${name}: is between rungs at epoch ${step}` };
     kept.rung = reached;

@@ -34,7 +34,7 @@ function run(curves: Curves): { readonly epochs: readonly number[]; readonly lea
     for (const index of running) {
       const error = curves[index]![epochs[index]!++]!;
       least = Math.min(least, error);
-      if (scheduler.report({ trialId: `trial-${index}`, step: epochs[index]!, values: [error] }).kind !== 'stop') continue;
+      if (scheduler.report({ trialId: `trial-${index}`, step: epochs[index]!, values: [error] }).kind === 'continue') continue;
       scheduler.end({ trialId: `trial-${index}`, status: 'stopped', values: [error] });
       running.delete(index);
     }

@@ -54,7 +54,7 @@ t.test('ASHA lets one of three go on from each rung, the best always, and stops 
   t.equal(scheduler.report({ trialId: ids[0]!, step: 2, values: [99] }).kind, 'continue', 'between rungs nothing is compared');
   t.equal(scheduler.report({ trialId: ids[0]!, step: 4, values: [5] }).kind, 'continue', 'a rung that was jumped over counts');
   t.equal(scheduler.report({ trialId: ids[2]!, step: 3, values: [6] }).kind, 'stop');
-  t.match(scheduler.report({ trialId: ids[0]!, step: 9, values: [0] }), { kind: 'stop', reason: /last epoch, 9/ });
+  t.match(scheduler.report({ trialId: ids[0]!, step: 9, values: [0] }), { kind: 'complete', reason: /last epoch, 9/ });
 });
 
 t.test('with large values wanted the order is the other one', async (t) => {
@@ -131,9 +131,9 @@ function epochsTo(target: number, searcherDefinition: SearcherDefinition, schedu
       const report = { trialId, step: trial.epoch, values: [loss] };
       searcher.report(report);
       const decision = scheduler.report(report);
-      if (decision.kind !== 'stop' && trial.epoch < 27) continue;
+      if (decision.kind === 'continue' && trial.epoch < 27) continue;
       running.delete(trialId);
-      const end = { trialId, status: decision.kind === 'stop' && trial.epoch < 27 ? 'stopped' : 'completed', values: [loss] } as const;
+      const end = { trialId, status: decision.kind === 'stop' ? 'stopped' : 'completed', values: [loss] } as const;
       searcher.end(end);
       scheduler.end(end);
     }

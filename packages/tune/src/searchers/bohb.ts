@@ -9,7 +9,7 @@ import type { SchedulerDefinition } from '../scheduler.js';
 import type { SearcherContext, SearcherDefinition } from '../searcher.js';
 import { defineSearcher, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
-import { TpeSearcher, type Evidence } from './tpe.js';
+import { ParzenSearcher, partsOf, type Evidence, type Result } from './parzen-searcher.js';
 
 /** What {@link bohb} takes. */
 export interface BohbOptions extends HyperbandOptions {
@@ -34,7 +34,7 @@ function rungsOf(maxEpochs: number, reductionFactor: number): number[] {
   return [...new Set([...rungs, maxEpochs])].sort((a, b) => a - b);
 }
 
-class BohbSearcher extends TpeSearcher {
+class BohbSearcher extends ParzenSearcher {
   readonly #rungs: readonly number[];
   readonly #randomPart: number;
 
@@ -59,11 +59,12 @@ class BohbSearcher extends TpeSearcher {
       if (reached.losses.size >= needed) break;
     }
     const { rung, losses } = reached!;
-    const known = trials.map((trial, place) => ({ trial, point: trial.point, loss: losses.get(trial) ?? null, place }));
-    const ranked = known.filter(({ loss }) => loss !== null).sort((a, b) => a.loss! - b.loss!);
-    const failed = known.filter(({ trial, loss }) => loss === null && trial.status === 'failed' && trial.curve.length === 0);
+    const results: Result[] = trials.map((trial) => ({ trial, loss: losses.get(trial) ?? null }));
+    const isFailed = ({ trial, loss }: Result): boolean => loss === null && trial.status === 'failed' && trial.curve.length === 0;
+    const known = results.filter((result) => result.loss !== null || isFailed(result));
+    const ranked = [...known].sort((a, b) => (a.loss === null || b.loss === null ? Number(a.loss === null) - Number(b.loss === null) : a.loss - b.loss));
     const pending = this.history.running().filter((trial) => !losses.has(trial)).map(({ point }) => point);
-    return { ranked: [...ranked, ...failed], pending, about: ` at epoch ${rung}` };
+    return { ...partsOf(ranked, known), pending, about: ` at epoch ${rung}` };
   }
 }
 

@@ -19,6 +19,9 @@ export interface Trial {
 /** What is kept of a curve: the latest, besides those that a searcher asks to keep. */
 type KeepsStep = (step: number) => boolean;
 
+/** One for all: most trials have none. */
+const NOTHING: readonly never[] = [];
+
 /** The trials of one searcher. */
 export class History {
   readonly #objectives: readonly Objective[];
@@ -53,7 +56,7 @@ export class History {
   /** A new trial; false where it is known already. */
   begin(id: string, point: Point, note: readonly number[]): boolean {
     if (this.#trials.has(id)) return false;
-    this.#trials.set(id, { id, point, note, status: 'running', losses: null, curve: [] });
+    this.#trials.set(id, { id, point, note: note.length === 0 ? NOTHING : note, status: 'running', losses: null, curve: NOTHING });
     this.#running.add(id);
     return true;
   }

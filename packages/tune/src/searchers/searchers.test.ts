@@ -4,6 +4,7 @@ import t from 'tap';
 import { bohb, choice, cmaes, evolution, gp, grid, halton, hypervolume, int, loguniform, logint, nsga2, ordinal, quniform, random, SearchSpace, sobol, tpe, uniform, withInitialPoints, type Json, type Objective, type Searcher, type SearcherDefinition, type Space } from '../index.js';
 import { crowdingDistances, paretoRanks } from './pareto.js';
 import { ParzenMixture } from './parzen.js';
+import { partsOf, type Result } from './parzen-searcher.js';
 
 t.setTimeout(120_000); // a loaded machine takes its time
 
@@ -127,6 +128,39 @@ t.test('the Gaussian process finds the bottom of a function with several in fort
   t.ok(regret < 2e-3, `${regret}`);
 });
 
+t.test('the Gaussian process does not try one corner after the other, and finds a best point in a corner all the same', async (t) => {
+  const space = SearchSpace.of({ a: uniform(0, 1), b: uniform(0, 1), c: uniform(0, 1), d: uniform(0, 1), e: uniform(0, 1) });
+  const squares = (config: Record<string, number>, best: (i: number) => number): number => Object.values(config).reduce((sum, x, i) => sum + (x - best(i)) ** 2, 0);
+  let atBounds = 0;
+  const hump = (config: Record<string, number>): number => {
+    atBounds += Object.values(config).filter((x) => x === 0 || x === 1).length;
+    return -Math.exp(-5 * squares(config, (i) => 0.3 + 0.1 * i));
+  };
+  t.ok(minimum(gp(), space, hump as never, 40, 1) < -0.99);
+  t.ok(atBounds < 25, `${atBounds} of 200 coordinates lie at bounds`);
+  t.ok(minimum(gp(), space, ((config: Record<string, number>) => squares(config, (i) => i % 2)) as never, 40, 1) < 1e-3);
+});
+
+t.test('while its model expects nothing more, the Gaussian process starts anew every other time, also after it is restored', async (t) => {
+  const space = SearchSpace.of({ x: uniform(0, 1), y: uniform(0, 1) });
+  const wells = ({ x, y }: { x: number; y: number }): number => -Math.exp(-20 * ((x - 0.7) ** 2 + (y - 0.6) ** 2));
+  let searcher = create(gp(), space);
+  const reasons: string[] = [];
+  for (let i = 0; i < 60; i++) {
+    const suggestion = searcher.suggest(`trial-${i}`);
+    if (suggestion.kind !== 'trial') throw new Error(suggestion.reason);
+    reasons.push(suggestion.reason);
+    searcher.end({ trialId: `trial-${i}`, status: 'completed', values: [wells(suggestion.config as { x: number; y: number })] });
+    if (i !== 40) continue;
+    const other = create(gp(), space, 1, JSON.parse(JSON.stringify(searcher.state())) as Json);
+    t.same([0, 1, 2].map((k) => next(other, `more-${k}`)), [0, 1, 2].map((k) => next(searcher, `more-${k}`)));
+    searcher = create(gp(), space, 1, JSON.parse(JSON.stringify(searcher.state())) as Json);
+  }
+  const anew = reasons.filter((reason) => /another start|of start/.test(reason)).length;
+  t.ok(anew > 8 && anew < 25, `${anew} of 60 trials are of another start`);
+  t.match(reasons.slice(40).join('\n'), /of start 2; expects/);
+});
+
 t.test('kernels have the mass that they weigh: densities add up to one, and points are drawn as they say', async (t) => {
   const { dimensions } = SearchSpace.of({ x: uniform(0, 1), n: int(1, 4), c: choice(['a', 'b', 'c']) });
   const mixture = new ParzenMixture(dimensions, [0, 1, 2], [{ point: [0.2, 0.125, 0], weight: 1.5 }, { point: [0.7, 0.875, 2], weight: 0.5 }, { point: [0.9, 0.375, 1], weight: 0 }]);
@@ -157,6 +191,37 @@ t.test('losses beyond all bounds do not stop a searcher', async (t) => {
       searcher.end({ trialId: `trial-${i}`, status: 'completed', values: [[-1e308, 1e308, 5e-324, 0][i % 4]!] });
     }
   }
+});
+
+t.test('the better trials and the latest of the others are those that sorting them all gives, however many there are', async (t) => {
+  for (const count of [1, 2, 10, 11, 300, 426, 3_000]) {
+    const random = seededRandom(count);
+    const byTime: Result[] = Array.from({ length: count }, (_, i) => ({ trial: { id: `${i}`, point: [i], note: [], status: 'completed', losses: [i], curve: [] }, loss: Math.floor(random.next() * 50) }));
+    const ranked = [...byTime].sort((a, b) => a.loss! - b.loss!);
+    const { better, others, split } = partsOf(ranked, byTime);
+    const size = Math.min(25, Math.ceil(count / 10));
+    t.same(better, ranked.slice(0, size));
+    t.same(others, byTime.filter((result) => !better.includes(result)).slice(-400));
+    t.equal(split, ranked[size]?.loss ?? null);
+  }
+});
+
+t.test('TPE takes no longer for a suggestion after ten thousand trials than after five hundred', async (t) => {
+  const shortest = (count: number): number => {
+    const random = seededRandom(1);
+    const trials = Array.from({ length: count }, (_, i) => { const point = NUMBERS.sample(random); return [`trial-${i}`, point, [], 'completed', [point.reduce<number>((sum, x) => sum + x!, 0)], []]; });
+    const searcher = create(tpe(), NUMBERS, 1, { proposed: count, cursor: 0, trials } as Json);
+    return Math.min(...Array.from({ length: 12 }, (_, i) => {
+      const startedMs = performance.now();
+      next(searcher, `more-${i}`);
+      const tookMs = performance.now() - startedMs;
+      searcher.end({ trialId: `more-${i}`, status: 'completed', values: [i] });
+      return tookMs;
+    }));
+  };
+  shortest(500); // the compiler's turn
+  const [few, many] = [shortest(500), shortest(10_000)];
+  t.ok(many < 3 * few, `${many} ms against ${few} ms`);
 });
 
 t.test('CMA-ES converges on a turned, elongated bowl, restarts then, and moves whole numbers to their last cell', async (t) => {

@@ -1,177 +1,42 @@
 /**
- * The tree-structured Parzen estimator: one density of the better trials, one of the others, and the next trial where their ratio is
- * largest, which is where the expected improvement is. Dimensions that exist together are modelled together.
- * Source: Bergstra et al., 2011; Falkner et al., 2018 (multivariate kernels); Song et al., 2022, and Watanabe, 2023 (trials weigh as they
- * improve, and what each part is for); Bergstra et al., 2013, "Hyperopt" (old trials among the worse ones are forgotten bit by bit).
+ * The tree-structured Parzen estimator over all trials that have ended, by how they did. They are kept in their order as they end, so that
+ * a suggestion costs the same after ten thousand trials as after some hundred.
+ * Source: Bergstra et al., 2011.
  */
-import type { Random } from '@muster/base';
-import { evenSequence, type Sequence } from '../numeric/sequences.js';
 import type { SearcherContext, SearcherDefinition } from '../searcher.js';
-import type { Dimension, Point } from '../space/dimensions.js';
-import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
+import { defineSearcher } from './history-searcher.js';
 import type { Trial } from './history.js';
-import { ParzenMixture, type Observation } from './parzen.js';
-import { spread } from './quasi-random.js';
-
-/** What {@link tpe} takes. */
-export interface TpeOptions {
-  /** Trials that fill the space evenly before the model is asked. Default 10. */
-  readonly startupTrials?: number;
-  /** Points drawn from the density of the better trials, of which the best is taken. Default 32. */
-  readonly candidates?: number;
-}
-
-/** A trial as evidence. One that failed has no loss. */
-interface Ranked {
-  readonly point: Point;
-  readonly loss: number | null;
-  /** How many trials came before it. */
-  readonly place: number;
-}
-
-/** What the densities are made of. */
-export interface Evidence {
-  /** The better ones first, those that failed last. */
-  readonly ranked: readonly Ranked[];
-  /** Trials without a result yet. They count among the worse ones, so that the next trial goes elsewhere: the constant liar. */
-  readonly pending: readonly Point[];
-  /** Where the losses are from, for people; or nothing. */
-  readonly about: string;
-}
-
-const STARTUP_TRIALS = 10;
-const CANDIDATES = 32;
-const BETTER_PART = 0.1;
-const BETTER_MAX = 25;
-/**
- * So many of the latest worse trials count fully, older ones the less the older they are: otherwise a branch that began badly would
- * hardly be tried again, because the better trials make it the more unlikely the more there are.
- */
-const REMEMBERED = 25;
+import { ParzenSearcher, partsOf, type Evidence, type Result, type TpeOptions } from './parzen-searcher.js';
 
 /** Searches by the tree-structured Parzen estimator. Cheap, and at home in every space, also in conditional ones; for tens to thousands of trials. */
 export function tpe(options: TpeOptions = {}): SearcherDefinition {
-  return defineSearcher('tpe', (context) => new TpeSearcher(context, 'TPE', options));
+  return defineSearcher('tpe', (context) => new TpeSearcher(context, options));
 }
 
-/** A point, as far as it is drawn, and the logarithm of the ratio of its densities in the last group. */
-interface Candidate {
-  readonly point: Point;
-  readonly logRatio: number;
-}
+class TpeSearcher extends ParzenSearcher {
+  readonly #byTime: Result[] = [];
+  /** The best first, of equal ones the older. */
+  readonly #ranked: Result[] = [];
 
-/** The densities of one group of dimensions. */
-interface GroupModel {
-  readonly better: ParzenMixture;
-  readonly others: ParzenMixture;
-}
-
-export class TpeSearcher extends HistorySearcher {
-  readonly #name: string;
-  readonly #startupTrials: number;
-  readonly #candidates: number;
-  readonly #startup: Sequence;
-  /** Dimensions under the same condition, outer ones first. */
-  readonly #groups: readonly (readonly number[])[];
-
-  constructor(context: SearcherContext, name: string, { startupTrials = STARTUP_TRIALS, candidates = CANDIDATES }: TpeOptions, keepsStep?: (step: number) => boolean) {
-    requireOneObjective(name, context);
-    super(context, keepsStep);
-    this.#name = name;
-    this.#startupTrials = requireCount(`the option startupTrials of ${name}`, startupTrials);
-    this.#candidates = requireCount(`the option candidates of ${name}`, candidates);
-    this.#startup = evenSequence(context.space.dimensions.length, context.seed);
-    this.#groups = groupsOf(context.space.dimensions);
+  constructor(context: SearcherContext, options: TpeOptions) {
+    super(context, 'TPE', options);
   }
 
-  /** All trials by how they ended. */
-  protected evidence(): Evidence {
-    const places = new Map(this.history.ended.map((trial, place) => [trial, place]));
-    const ranked = [...this.history.ended].sort(byMerit).map((trial) => ({ point: trial.point, loss: trial.losses?.[0] ?? null, place: places.get(trial)! }));
-    return { ranked, pending: this.history.running().map(({ point }) => point), about: '' };
+  protected override learn(trial: Trial): void {
+    const result = { trial, loss: trial.losses?.[0] ?? null };
+    this.#byTime.push(result);
+    let [low, high] = [0, this.#ranked.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (byMerit(trial, this.#ranked[middle]!.trial) < 0) high = middle;
+      else low = middle + 1;
+    }
+    this.#ranked.splice(low, 0, result);
   }
 
-  protected propose(random: Random): Proposal {
-    const evidence = this.evidence();
-    if (evidence.ranked.length >= this.#startupTrials) return this.#fromModel(evidence, random);
-    const point = this.space.allowed(() => spread(this.space.dimensions, this.#startup.at(this.history.cursor++)));
-    return { kind: 'point', point, reason: `${this.#name}: ${evidence.ranked.length} of ${this.#startupTrials} trials that fill the space before the model is asked` };
+  protected override evidence(): Evidence {
+    return { ...partsOf(this.#ranked, this.#byTime), pending: this.history.running().map(({ point }) => point), about: '' };
   }
-
-  /**
-   * Group after group, a branch's parameters after its choice, the best of some candidates. A branch is not weighed together with its
-   * parameters: of a branch that is well known the best ones promise more, and it would be taken again and again.
-   */
-  #fromModel(evidence: Evidence, random: Random): Proposal {
-    const models: GroupModel[] = [];
-    const modelOf = (group: number): GroupModel => (models[group] ??= this.#model(this.#groups[group]!, evidence));
-    let logRatio = 0;
-    const point = this.space.allowed(() => {
-      let best: Candidate = { point: this.space.dimensions.map(() => null), logRatio: 0 };
-      logRatio = 0;
-      for (const group of this.#groups.keys()) {
-        if (!this.#isActive(best.point, group)) continue;
-        best = this.#bestOf(modelOf(group), best.point, group, random);
-        logRatio += best.logRatio;
-      }
-      return best.point;
-    });
-    return { kind: 'point', point, reason: this.#reason(evidence, logRatio) };
-  }
-
-  /** The candidate with the largest ratio; where it makes the point whole, of those that the constraints allow, if there are any. */
-  #bestOf(model: GroupModel, base: Point, group: number, random: Random): Candidate {
-    const candidates = Array.from({ length: this.#candidates }, () => {
-      const point = [...base];
-      model.better.draw(point, random);
-      return { point, logRatio: model.better.logDensity(point) - model.others.logDensity(point) };
-    }).sort((a, b) => b.logRatio - a.logRatio);
-    const isWhole = ({ point }: Candidate): boolean => !this.#groups.some((_, later) => later > group && this.#isActive(point, later));
-    return candidates.find((candidate) => !isWhole(candidate) || this.space.allows(candidate.point)) ?? candidates[0]!;
-  }
-
-  #isActive(point: Point, group: number): boolean {
-    return this.space.isActive(point, this.#groups[group]![0]!);
-  }
-
-  #reason({ ranked, about }: Evidence, logRatio: number): string {
-    const better = betterCount(ranked.length);
-    const split = ranked[better]?.loss ?? ranked[better - 1]!.loss;
-    const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
-    const side = sign > 0 ? ['below', 'above'] : ['above', 'below'];
-    const at = split === null ? 'failure' : Number((sign * split).toPrecision(4));
-    return `${this.#name}: ${better} ${side[0]} / ${ranked.length - better} ${side[1]} the split at ${at}${about}; best of ${this.#candidates} candidates by l/g = ${Math.exp(logRatio).toPrecision(3)}`;
-  }
-
-  /** The two densities of a group, from the trials that have its dimensions. What is better is so among all trials: a branch without any is explored. */
-  #model(group: readonly number[], { ranked, pending }: Evidence): GroupModel {
-    const has = ({ point }: { readonly point: Point }): boolean => this.space.isActive(point, group[0]!);
-    const count = betterCount(ranked.length);
-    const liars = pending.map((point) => ({ point, weight: 1 })).filter(has);
-    const mixture = (of: readonly Observation[]): ParzenMixture => new ParzenMixture(this.space.dimensions, group, of);
-    return {
-      better: mixture(weighedByImprovement(ranked.slice(0, count).filter(has), ranked[count]?.loss ?? null)),
-      others: mixture([...weighedByAge(ranked.slice(count)).filter(has), ...liars]),
-    };
-  }
-}
-
-/** Trials that weigh as much as they improve on the best of the worse ones: 1 on average, so that the prior weighs as much as one of them. */
-function weighedByImprovement(better: readonly Ranked[], split: number | null): Observation[] {
-  const improvements = better.map(({ loss }) => (loss === null || split === null ? 0 : Math.max(0, split - loss)));
-  const mean = improvements.reduce((sum, improvement) => sum + improvement, 0) / better.length;
-  return better.map(({ point }, i) => ({ point, weight: mean > 0 && mean < Infinity ? improvements[i]! / mean : 1 }));
-}
-
-/** Trials that weigh from 1 down to next to nothing, the older the less. */
-function weighedByAge(others: readonly Ranked[]): Observation[] {
-  const old = others.length - REMEMBERED;
-  return [...others].sort((a, b) => a.place - b.place).map(({ point }, i) => ({ point, weight: i >= old ? 1 : (i + 1) / (old + 1) }));
-}
-
-/** How many of so many trials are the better ones. */
-function betterCount(trials: number): number {
-  return Math.min(BETTER_MAX, Math.ceil(BETTER_PART * trials));
 }
 
 /** Completed trials by their loss; then stopped ones, those that came further first; then those that failed. */
@@ -184,13 +49,4 @@ const MERIT = { completed: 0, stopped: 1, failed: 2, running: 3 } as const;
 
 function stepOf({ curve }: Trial): number {
   return curve.at(-1)?.[0] ?? 0;
-}
-
-function groupsOf(dimensions: readonly Dimension[]): number[][] {
-  const groups = new Map<string, number[]>();
-  dimensions.forEach(({ condition }, index) => {
-    const key = condition === null ? '' : `${condition.dimension}=${condition.option}`;
-    groups.set(key, [...(groups.get(key) ?? []), index]);
-  });
-  return [...groups.values()];
 }

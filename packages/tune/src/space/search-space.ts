@@ -56,7 +56,7 @@ export class SearchSpace {
       else if (dimension.kind === 'categorical') exact.push(Math.min(dimension.options.length - 1, Math.max(0, Math.floor(coordinate))));
       else exact.push(dimension.step === null ? Math.min(1, Math.max(0, coordinate)) : coordinateOf(dimension, valueAt(dimension, coordinate)));
     });
-    return exact;
+    return exact.slice(); // searchers keep points, and what was pushed to has room for many more
   }
 
   /** The configuration of a point. Coordinates need not be exact: the nearest value is taken, and what does not exist is left out. */

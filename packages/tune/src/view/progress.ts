@@ -37,7 +37,7 @@ class Progress implements ExperimentLogger {
     this.#startedMs = performance.now();
     this.#elapsedBeforeMs = view.table.lastAtMs;
     this.#best = view.table.best;
-    if (view.table.rows.length > 0) this.#stream.write(`${this.#status()} (resumed)\n`);
+    if (view.table.begun > 0) this.#stream.write(`${this.#status()} (resumed)\n`);
     this.#timer = setInterval(() => this.#show(), this.#stream.isTTY ? REDRAW_INTERVAL_MS : LINE_INTERVAL_MS);
     this.#timer.unref();
   }

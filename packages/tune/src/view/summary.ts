@@ -39,7 +39,7 @@ export function etaMs(table: TrialTable, trials: number, elapsedMs: number): num
 export function trialLines(options: SummaryOptions): string[] {
   const { begin, columnsMax } = options;
   const shown = chosenRows(options);
-  const paths = pathsOf(shown.map(({ config }) => config));
+  const paths = pathsOf(shown, ({ config }) => config);
   const cells = [
     ['trial', 'state', 'step', ...begin.objectives.map(({ metric }) => metric), ...paths],
     ...shown.map((row) => [
@@ -51,32 +51,33 @@ export function trialLines(options: SummaryOptions): string[] {
   return cells.map((line) => line.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd().slice(0, columnsMax));
 }
 
-function chosenRows({ begin, table, rowsMax }: SummaryOptions): TrialRow[] {
-  const sign = begin.objectives[0]!.mode === 'max' ? -1 : 1;
-  const lossOf = (row: TrialRow): number => (row.status === 'failed' ? null : table.valuesOf(row.metrics))?.map((value) => value * sign)[0] ?? Infinity;
-  const running = table.rows.slice(-rowsMax * 100).filter(({ status }) => status === 'running'); // older ones among thousands are not worth a search
-  const best = table.rows.filter(({ status }) => status !== 'running').map((row) => ({ row, loss: lossOf(row) })).sort((a, b) => a.loss - b.loss);
-  const bestCount = Math.max(Math.ceil(rowsMax / 2), rowsMax - running.length);
-  const chosen = best.slice(0, bestCount).map(({ row }) => row);
-  return [...chosen, ...running.slice(0, rowsMax - chosen.length)];
+function chosenRows({ table, rowsMax }: SummaryOptions): TrialRow[] {
+  const best = table.bestRows(Math.max(Math.ceil(rowsMax / 2), rowsMax - table.running));
+  return [...best, ...table.runningRows().slice(0, rowsMax - best.length)];
 }
 
-/** The leaves of configurations, by path, in the order in which they first come. */
-export function pathsOf(configs: readonly Json[]): string[] {
+/** The leaves of what rows hold, by path, in the order in which they first come. */
+export function pathsOf(rows: Iterable<TrialRow>, partOf: (row: TrialRow) => Json): string[] {
   const paths = new Set<string>();
   const visit = (value: Json, path: string): void => {
     if (typeof value === 'object' && value !== null) for (const [key, child] of Object.entries(value)) visit(child as Json, path === '' ? key : `${path}.${key}`);
     else paths.add(path);
   };
-  configs.forEach((config) => visit(config, ''));
+  for (const row of rows) visit(partOf(row), '');
   return [...paths];
 }
 
-/** The leaf of a configuration at a path; undefined where there is none. */
-export function valueAt(config: Json, path: string): Json | undefined {
-  let value: Json | undefined = config;
-  for (const key of path.split('.')) value = typeof value === 'object' && value !== null ? (value as Record<string, Json>)[key] : undefined;
-  return value;
+/** The leaf at a path; undefined where there is none. Names may hold dots themselves. */
+export function valueAt(value: Json, path: string): Json | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const parts = value as Readonly<Record<string, Json>>;
+  const leaf = Object.hasOwn(parts, path) ? parts[path] : undefined;
+  if (leaf !== undefined && (typeof leaf !== 'object' || leaf === null)) return leaf;
+  for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
+    const found = Object.hasOwn(parts, path.slice(0, dot)) ? valueAt(parts[path.slice(0, dot)]!, path.slice(dot + 1)) : undefined;
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 /** A value in a few characters. */

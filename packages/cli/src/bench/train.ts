@@ -1,0 +1,10 @@
+/** `cluster bench train`: steps beside PyTorch's, the memory of bf16, what a second rank brings, and what a killed one costs. */
+import type { BenchRecord } from './measure.js';
+import { runGangBench } from './train-gangs.js';
+import { runMemoryBench, runStepBench } from './train-steps.js';
+
+export async function runTrainBench({ report, note }: { readonly report: (record: BenchRecord) => void; readonly note: (text: string) => void }): Promise<void> {
+  await runStepBench({ report, note });
+  runMemoryBench(report);
+  await runGangBench(report);
+}

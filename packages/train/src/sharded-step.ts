@@ -1,0 +1,187 @@
+/**
+ * ZeRO: each rank steps a shard of the parameters, and keeps the optimizer's state, masters and moments, of that alone.
+ *
+ *   backward ──bucket full──> reduce-scatter: a rank has the mean of its part ──all──> step of the parts ──> all-gather: parameters are whole again
+ *
+ * Stage 1 keeps whole buckets of gradients from step to step, adds the batches of a step up there and reduces once. Stage 2 keeps the shard of the gradients
+ * alone: a bucket's array exists from its first gradient until it was reduced, with at most one reduction under way, and each batch is reduced into the shard.
+ *
+ * Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (SC 2020), 5.
+ */
+import type { Communicator, NumberArray } from '@muster/collective';
+import { zeros, type optim, type Tensor } from '@muster/tensor';
+import { BucketMemory, flatPart } from './bucket-memory.js';
+import { GradientReducer, type NamedTensor } from './gradient-reducer.js';
+import type { BucketSizes } from './machine/bucket-plan.js';
+import { shardElements, slotShard, type Span } from './machine/shards.js';
+
+/** What is cut into shards: 1, the optimizer's state; 2, the gradients, too. */
+export type ZeroStage = 1 | 2;
+
+/** A parameter's part at this rank. */
+interface Part {
+  readonly span: Span;
+  /** What is stepped: a leaf whose memory is the parameter's. */
+  readonly leaf: Tensor;
+}
+
+/** Reduces gradients to this rank's shard, and has an optimizer step that. */
+export class ShardedStep extends GradientReducer {
+  readonly #stage: ZeroStage;
+  readonly #memory: BucketMemory;
+  /** This rank's part of each bucket's gradients. */
+  readonly #shards: readonly Tensor[];
+  /** By gradient. */
+  readonly #parts: readonly Part[];
+  readonly #bucketOf: readonly number[];
+  readonly #leaves: readonly Tensor[];
+  /** The bucket whose reduction may be under way, in stage 2. */
+  #pending: number | null = null;
+
+  /** The optimizer steps parts from now on. @throws MusterError INVALID_ARGUMENT when it has stepped before */
+  constructor(stage: ZeroStage, parameters: Iterable<NamedTensor>, optimizer: optim.Optimizer, communicator: Communicator, sizes?: BucketSizes) {
+    super(parameters, communicator, sizes);
+    const { rank, size } = communicator;
+    this.#stage = stage;
+    this.#memory = new BucketMemory(this.plan, size);
+    this.#shards = this.plan.map(({ dtype, elementCount }, bucket) => (stage === 1 ? this.#memory.part(bucket, rank) : zeros([shardElements(elementCount, size)], { dtype: dtype as 'f32' }).keep()));
+    const parts: Part[] = [];
+    const bucketOf: number[] = [];
+    this.plan.forEach(({ slots, elementCount }, bucket) => {
+      for (const slot of slots) {
+        const span = slotShard(slot, elementCount, { rank, ranks: size });
+        const leaf = flatPart(this.parameters[slot.gradient]![1], span.start, span.end);
+        leaf.requiresGrad = true;
+        const from = slot.offset + span.start - rank * shardElements(elementCount, size);
+        leaf.gradientTarget = span.end === span.start ? flatPart(this.#shards[bucket]!, 0, 0) : flatPart(this.#shards[bucket]!, from, from + span.end - span.start);
+        parts[slot.gradient] = { span, leaf };
+        bucketOf[slot.gradient] = bucket;
+      }
+      if (stage === 1) this.#aim(bucket);
+    });
+    this.#parts = parts;
+    this.#bucketOf = bucketOf;
+    const partOf = new Map(this.parameters.map(([, parameter], gradient) => [parameter, parts[gradient]!.leaf]));
+    optimizer.replaceParameters((parameter) => partOf.get(parameter)!);
+    this.#leaves = parts.map(({ leaf }) => leaf);
+  }
+
+  /** Which elements of which parameter each of those that the optimizer steps is. */
+  spans(): ReadonlyMap<Tensor, { readonly name: string; readonly span: Span }> {
+    return new Map(this.#parts.map(({ span, leaf }, gradient) => [leaf, { name: this.parameters[gradient]![0], span }]));
+  }
+
+  override async endBatch(): Promise<void> {
+    await super.endBatch();
+    if (this.#stage === 2) this.#settle();
+    if (!this.place.isLast) return;
+    for (const [, parameter] of this.parameters) parameter.zeroGrad(); // what is beyond the shard is no mean
+    for (const leaf of this.#leaves) leaf.grad = leaf.gradientTarget;
+  }
+
+  /** Brings the parts that each rank has stepped to all: parameters travel in the buckets of their gradients, which are used up. */
+  async gather(): Promise<void> {
+    let ahead = this.#send(0);
+    for (let bucket = 0; bucket < this.plan.length; bucket++) {
+      const own = ahead;
+      ahead = this.#send(bucket + 1);
+      await own;
+      const memory = this.#memory.of(bucket).memory() as Float32Array;
+      for (const { gradient, offset, elementCount } of this.plan[bucket]!.slots) {
+        const [, parameter] = this.parameters[gradient]!;
+        (parameter.memory() as Float32Array).set(memory.subarray(offset, offset + elementCount));
+        parameter.storage.version++;
+      }
+      if (this.#stage === 2) this.#memory.release(bucket);
+    }
+  }
+
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    this.plan.forEach((_, bucket) => this.#unaim(bucket));
+    for (const { leaf } of this.#parts) {
+      leaf.gradientTarget?.dispose();
+      leaf.dispose();
+    }
+    for (const shard of this.#shards) shard.dispose();
+    this.#memory[Symbol.dispose]();
+  }
+
+  protected override get reducesBatch(): boolean {
+    return this.#stage === 2 || super.reducesBatch;
+  }
+
+  /** In stage 2 the first gradient of a bucket has its array made; the gradient moves in, and those after it are written there. */
+  protected override arrived(gradient: number): void {
+    const bucket = this.#bucketOf[gradient]!;
+    if (this.#stage === 1 || this.#memory.isOpen(bucket)) return;
+    this.#aim(bucket);
+    const [, parameter] = this.parameters[gradient]!;
+    const { grad, gradientTarget } = parameter;
+    (gradientTarget!.memory() as Float32Array).set(grad!.memory() as Float32Array);
+    grad!.dispose();
+    parameter.grad = gradientTarget;
+  }
+
+  protected override reduce(bucket: number): Promise<void> {
+    if (this.#stage === 2) {
+      if (this.#pending !== null) this.communicator.blocking.barrier(); // within the backward pass there is no other way to have the memory of the one before
+      this.#settle();
+      this.#pending = bucket;
+    }
+    const isShard = this.#stage === 1 || this.place.isFirst;
+    const own = isShard ? null : this.#memory.part(bucket, this.communicator.rank);
+    const reduction = this.communicator.reduceScatter(this.#memory.of(bucket).memory() as NumberArray, (own ?? this.#shards[bucket]!).memory() as NumberArray, { op: 'average', dtype: this.plan[bucket]!.dtype as 'f32' });
+    own?.dispose();
+    return reduction;
+  }
+
+  /** What was reduced goes to the shard, and its array back. */
+  #settle(): void {
+    const bucket = this.#pending;
+    if (bucket === null) return;
+    this.#pending = null;
+    if (!this.place.isFirst) {
+      const part = this.#memory.part(bucket, this.communicator.rank);
+      const shard = this.#shards[bucket]!;
+      shard.device.map('add', shard, shard, part);
+      part.dispose();
+    }
+    for (const { gradient } of this.plan[bucket]!.slots) this.parameters[gradient]![1].zeroGrad();
+    this.#unaim(bucket);
+    this.#memory.release(bucket);
+  }
+
+  /** Has gradients written into their bucket's array. */
+  #aim(bucket: number): void {
+    for (const slot of this.plan[bucket]!.slots) {
+      const [, parameter] = this.parameters[slot.gradient]!;
+      parameter.gradientTarget = this.#memory.target(bucket, slot, parameter.shape);
+    }
+  }
+
+  #unaim(bucket: number): void {
+    for (const { gradient } of this.plan[bucket]!.slots) {
+      const [, parameter] = this.parameters[gradient]!;
+      parameter.gradientTarget?.dispose();
+      parameter.gradientTarget = null;
+    }
+  }
+
+  /** Begins to gather a bucket, if there is one. */
+  #send(bucket: number): Promise<void> {
+    const slots = this.plan[bucket]?.slots;
+    if (slots === undefined) return Promise.resolve();
+    const part = this.#memory.part(bucket, this.communicator.rank);
+    const own = part.memory() as Float32Array;
+    const partStart = this.communicator.rank * part.size;
+    for (const { gradient, offset } of slots) {
+      const { span: { start, end }, leaf } = this.#parts[gradient]!;
+      if (end > start) own.set(leaf.memory() as Float32Array, offset + start - partStart);
+    }
+    const gathered = this.communicator.allGather(own as NumberArray, this.#memory.of(bucket).memory() as NumberArray, { dtype: this.plan[bucket]!.dtype as 'f32' });
+    gathered.catch(() => undefined); // gather() throws it, in its turn
+    part.dispose();
+    return gathered;
+  }
+}
