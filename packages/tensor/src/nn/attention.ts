@@ -17,23 +17,27 @@ export interface AttentionModuleOptions {
 
 export interface HeadsOptions extends Pick<AttentionModuleOptions, 'dropout' | 'isCausal'> {
   readonly heads: number;
-  /** Which keys are seen: see {@link scaledDotProductAttention}. */
+  /** Broadcasts to [examples, heads, queries, keys]; see {@link scaledDotProductAttention}. */
   readonly mask?: Tensor | null;
 }
 
 /** Attention in several heads, of queries, keys and values side by side: from [examples, places, 3 * width] to [examples, places, width]. */
 export function attendInHeads(projected: Tensor, options: HeadsOptions): Tensor {
   const width = projected.shape[2]! / 3;
-  return attend([0, 1, 2].map((part) => narrow(projected, 2, part * width, width)), options);
+  const [query, key, value] = [0, 1, 2].map((part) => narrow(projected, 2, part * width, width)) as [Tensor, Tensor, Tensor];
+  return attend(query, key, value, options);
 }
 
-/** Of queries, keys and values, each [examples, places, width]. */
-function attend(parts: readonly Tensor[], { heads, mask = null, dropout = 0, isCausal = false }: HeadsOptions): Tensor {
-  const [queries, keys, values] = parts.map((part) => {
-    const [examples, places, width] = part.shape as readonly [number, number, number];
-    return permute(reshape(part, examples, places, heads, width / heads), 0, 2, 1, 3);
-  });
-  return flatten(permute(scaledDotProductAttention(queries!, keys!, values!, { mask, isCausal, dropout }), 0, 2, 1, 3), 2);
+/** The same of three tensors, [examples, places, width]. */
+function attend(query: Tensor, key: Tensor, value: Tensor, { heads, mask = null, dropout = 0, isCausal = false }: HeadsOptions): Tensor {
+  const [queries, keys, values] = [query, key, value].map((each) => inHeads(each, heads)) as [Tensor, Tensor, Tensor];
+  return flatten(permute(scaledDotProductAttention(queries, keys, values, { mask, isCausal, dropout }), 0, 2, 1, 3), 2);
+}
+
+/** [examples, heads, places, width of a head] */
+function inHeads(input: Tensor, heads: number): Tensor {
+  const [examples, places, width] = input.shape as readonly [number, number, number];
+  return permute(reshape(input, examples, places, heads, width / heads), 0, 2, 1, 3);
 }
 
 /** Attention among [examples, places, width]: PyTorch's MultiheadAttention with its parameters, batch first and of one width. */
@@ -59,18 +63,16 @@ export class MultiheadAttention extends Module {
   }
 
   /**
-   * Without keys and values, self-attention, whose three projections are one product. The mask says which keys are seen, as {@link scaledDotProductAttention}'s does
-   * (PyTorch's module takes its opposite); it broadcasts to [examples, heads, queries, keys].
+   * Without keys and values, self-attention. The mask says which keys are seen, as {@link scaledDotProductAttention}'s does (PyTorch's module takes its opposite).
    */
   forward(query: Tensor, key: Tensor = query, value: Tensor = key, mask: Tensor | null = null): Tensor {
-    const options = { heads: this.#heads, mask, isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0 };
+    const options = { heads: this.#heads, isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0, mask };
     const isSelf = key === query && value === query;
-    return this.outProj.forward(isSelf ? attendInHeads(linear(query, this.inProjWeight, this.inProjBias), options)
-      : attend([query, key, value].map((input, part) => this.#projected(input, part)), options));
+    return this.outProj.forward(isSelf ? attendInHeads(linear(query, this.inProjWeight, this.inProjBias), options) : attend(this.#project(query, 0), this.#project(key, 1), this.#project(value, 2), options));
   }
 
-  /** The queries, keys or values of an input. */
-  #projected(input: Tensor, part: number): Tensor {
+  /** The queries, keys or values of an input: parts 0, 1 and 2 of the weight. */
+  #project(input: Tensor, part: number): Tensor {
     const width = this.outProj.weight.shape[1]!;
     const bias = this.inProjBias === null ? null : narrow(this.inProjBias, 0, part * width, width);
     return linear(input, narrow(this.inProjWeight, 0, part * width, width), bias);
