@@ -58,7 +58,7 @@ class GpSearcher extends HistorySearcher {
   }
 
   protected propose(random: Random): Proposal {
-    const start = this.#start();
+    const start = this.#nextStart();
     const ended = start === FIRST ? this.history.ended : this.history.ended.filter((trial) => startOf(trial) === start);
     const results = ended.filter(({ losses }) => losses !== null);
     if (ended.length < this.#startupTrials || results.length < 2) {
@@ -82,7 +82,7 @@ class GpSearcher extends HistorySearcher {
   }
 
   /** Which start the next trial is of: the first, or while its model has settled every other time the latest one that has not. */
-  #start(): number {
+  #nextStart(): number {
     if (this.history.proposed % 2 === 1 || !this.#hasSettled(FIRST)) return FIRST;
     const latest = this.#trials().reduce((most, trial) => Math.max(most, startOf(trial)), FIRST + 1);
     return this.#hasSettled(latest) ? latest + 1 : latest;
