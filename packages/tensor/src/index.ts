@@ -6,7 +6,7 @@ export type { Dtype } from './dtype.js';
 export type { Shape } from './shape.js';
 export { allocator, setMemoryLimit, setThreads } from './device/cpu.js';
 export type { MemoryStatistics } from './device/allocator.js';
-export type { DeviceName } from './device/devices.js';
+export type { DeviceName } from './device/device.js';
 export { scope, tidy, type Scope } from './scope.js';
 export { defaultGenerator, Generator, manualSeed } from './random.js';
 export {
