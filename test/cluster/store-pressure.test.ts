@@ -89,7 +89,7 @@ t.test('full stores', async (t) => {
     }
   });
 
-  t.test('an object larger than the store is refused at once', { timeout: 5000 }, async (t) => {
+  t.test('an object larger than the store is refused at once', { timeout: 20_000 }, async (t) => {
     await t.rejects(put(new Uint8Array(STORE_BYTES + 2 ** 20)), { name: 'ObjectStoreFullError', code: 'OBJECT_STORE_FULL', message: new RegExp(cluster.head.nodeId) });
   });
 
