@@ -81,14 +81,12 @@ t.test('examples that are read when they are needed are waited for as long as th
   const numbers = Float32Array.from({ length: 64 * FEATURES }, (_, index) => Math.cos(index * 7.77));
   writeFileSync(file, numbers);
   const slowMs = 400;
-  const { history } = await train({
-    epochs: 1,
-    loader: () => new DataLoader(streamedDataset<Points>({ exampleCount: 64, examplesPerBlock: 8, read: async (first, count) => {
-      if (first === 0) await new Promise((resolve) => setTimeout(resolve, slowMs)); // a disk that wakes up
-      const bytes = readFileSync(file).subarray(first * FEATURES * 4, (first + count) * FEATURES * 4);
-      return { x: new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)), y: new Uint8Array(count).fill(first === 0 ? 0 : 1) };
-    } }), { rank: 0, ranks: 1, batchSize: 8, seed: 2, shuffle: false }),
-  });
+  const streamed = streamedDataset<Points>({ exampleCount: 64, examplesPerBlock: 8, read: async (first, count) => {
+    if (first === 0) await new Promise((resolve) => setTimeout(resolve, slowMs)); // a disk that wakes up
+    const bytes = readFileSync(file).subarray(first * FEATURES * 4, (first + count) * FEATURES * 4);
+    return { x: new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)), y: new Uint8Array(count).fill(first === 0 ? 0 : 1) };
+  } });
+  const { history } = await train({ epochs: 1, loader: (rank) => rank.loader(streamed, { batchSize: 8, seed: 2, shuffle: false }) });
   t.equal(history.length, 8);
   t.ok(history[0]!.dataWaitMs > slowMs - 20, `the first step waits for the first block: ${history[0]!.dataWaitMs}`);
   t.ok(history.slice(1).reduce((sum, { dataWaitMs }) => sum + dataWaitMs, 0) < slowMs / 2, 'and the others have theirs');

@@ -12,7 +12,7 @@ import type { Communicator, NumberArray } from '@muster/collective';
 import { zeros, type optim, type Tensor } from '@muster/tensor';
 import { BucketMemory, flatPart } from './bucket-memory.js';
 import { GradientReducer, type NamedTensor } from './gradient-reducer.js';
-import type { BucketSizes } from './machine/bucket-plan.js';
+import type { BucketSizes, BucketSlot } from './machine/bucket-plan.js';
 import { shardElements, slotShard, type Span } from './machine/shards.js';
 
 /** What is cut into shards: 1, the optimizer's state; 2, the gradients, too. */
@@ -20,6 +20,7 @@ export type ZeroStage = 1 | 2;
 
 /** A parameter's part at this rank. */
 interface Part {
+  readonly bucket: number;
   readonly span: Span;
   /** What is stepped: a leaf whose memory is the parameter's. */
   readonly leaf: Tensor;
@@ -33,37 +34,23 @@ export class ShardedStep extends GradientReducer {
   readonly #shards: readonly Tensor[];
   /** By gradient. */
   readonly #parts: readonly Part[];
-  readonly #bucketOf: readonly number[];
-  readonly #leaves: readonly Tensor[];
   /** The bucket whose reduction may be under way, in stage 2. */
   #pending: number | null = null;
 
   /** The optimizer steps parts from now on. @throws MusterError INVALID_ARGUMENT when it has stepped before */
   constructor(stage: ZeroStage, parameters: Iterable<NamedTensor>, optimizer: optim.Optimizer, communicator: Communicator, sizes?: BucketSizes) {
     super(parameters, communicator, sizes);
-    const { rank, size } = communicator;
     this.#stage = stage;
-    this.#memory = new BucketMemory(this.plan, size);
-    this.#shards = this.plan.map(({ dtype, elementCount }, bucket) => (stage === 1 ? this.#memory.part(bucket, rank) : zeros([shardElements(elementCount, size)], { dtype: dtype as 'f32' }).keep()));
+    this.#memory = new BucketMemory(this.plan, communicator.size);
+    this.#shards = this.plan.map(({ dtype, elementCount }, bucket) => (stage === 1 ? this.#memory.part(bucket, communicator.rank) : zeros([shardElements(elementCount, communicator.size)], { dtype: dtype as 'f32' }).keep()));
     const parts: Part[] = [];
-    const bucketOf: number[] = [];
-    this.plan.forEach(({ slots, elementCount }, bucket) => {
-      for (const slot of slots) {
-        const span = slotShard(slot, elementCount, { rank, ranks: size });
-        const leaf = flatPart(this.parameters[slot.gradient]![1], span.start, span.end);
-        leaf.requiresGrad = true;
-        const from = slot.offset + span.start - rank * shardElements(elementCount, size);
-        leaf.gradientTarget = span.end === span.start ? flatPart(this.#shards[bucket]!, 0, 0) : flatPart(this.#shards[bucket]!, from, from + span.end - span.start);
-        parts[slot.gradient] = { span, leaf };
-        bucketOf[slot.gradient] = bucket;
-      }
+    this.plan.forEach(({ slots }, bucket) => {
+      for (const slot of slots) parts[slot.gradient] = this.#cut(slot, bucket);
       if (stage === 1) this.#aim(bucket);
     });
     this.#parts = parts;
-    this.#bucketOf = bucketOf;
     const partOf = new Map(this.parameters.map(([, parameter], gradient) => [parameter, parts[gradient]!.leaf]));
     optimizer.replaceParameters((parameter) => partOf.get(parameter)!);
-    this.#leaves = parts.map(({ leaf }) => leaf);
   }
 
   /** Which elements of which parameter each of those that the optimizer steps is. */
@@ -76,7 +63,7 @@ export class ShardedStep extends GradientReducer {
     if (this.#stage === 2) this.#settle();
     if (!this.place.isLast) return;
     for (const [, parameter] of this.parameters) parameter.zeroGrad(); // what is beyond the shard is no mean
-    for (const leaf of this.#leaves) leaf.grad = leaf.gradientTarget;
+    for (const { leaf } of this.#parts) leaf.grad = leaf.gradientTarget;
   }
 
   /** Brings the parts that each rank has stepped to all: parameters travel in the buckets of their gradients, which are used up. */
@@ -111,9 +98,22 @@ export class ShardedStep extends GradientReducer {
     return this.#stage === 2 || super.reducesBatch;
   }
 
+  /** This rank's part of a slot, whose gradient is a part of the bucket's. */
+  #cut(slot: BucketSlot, bucket: number): Part {
+    const [, parameter] = this.parameters[slot.gradient]!;
+    const { rank, size } = this.communicator;
+    const { elementCount } = this.plan[bucket]!;
+    const span = slotShard(slot, elementCount, { rank, ranks: size });
+    const leaf = flatPart(parameter, span.start, span.end);
+    leaf.requiresGrad = true;
+    const from = span.start < span.end ? slot.offset + span.start - rank * shardElements(elementCount, size) : 0; // else nothing of it is here
+    leaf.gradientTarget = flatPart(this.#shards[bucket]!, from, from + span.end - span.start);
+    return { bucket, span, leaf };
+  }
+
   /** In stage 2 the first gradient of a bucket has its array made; the gradient moves in, and those after it are written there. */
   protected override arrived(gradient: number): void {
-    const bucket = this.#bucketOf[gradient]!;
+    const { bucket } = this.#parts[gradient]!;
     if (this.#stage === 1 || this.#memory.isOpen(bucket)) return;
     this.#aim(bucket);
     const [, parameter] = this.parameters[gradient]!;
