@@ -7,6 +7,8 @@ import t, { type Test } from 'tap';
 import { collective, createCommunicator, type Communicator, type NumberArray } from './index.js';
 import type { ScenarioName } from './test-support/scenarios.js';
 
+t.setTimeout(120_000); // a loaded machine takes its time
+
 const RANK_PROGRAM = new URL('test-support/rank.js', import.meta.url);
 const INDEX_URL = new URL('index.js', import.meta.url).href;
 const TIMEOUT_MS = 20_000;
