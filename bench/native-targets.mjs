@@ -7,6 +7,7 @@
 export const NATIVE_TARGETS = [
   ...['1 KiB', '64 KiB'].map((size) => ({ suite: 'collective', name: `allReduce f32 ${size}, 2 ranks, openmpi's time to muster's`, atLeast: 1 })),
   ...['1 MiB', '16 MiB', '64 MiB'].map((size) => ({ suite: 'collective', name: `allReduce f32 ${size}, 2 ranks, openmpi's time to muster's`, atLeast: 1.3 })),
+  ...['1 KiB', '64 KiB', '1 MiB', '16 MiB', '64 MiB'].map((size) => ({ suite: 'collective', name: `allReduce f32 ${size}, 2 nodes over loopback, openmpi's time to muster's`, atLeast: 1 })),
   { suite: 'collective', name: "allReduce f32 1 KiB, 2 ranks, gloo's time to muster's", atLeast: 10 },
   { suite: 'collective', name: "allReduce f32 64 MiB, 2 ranks, gloo's time to muster's", atLeast: 2 },
   { suite: 'collective', name: 'allReduce f32 1 KiB, 2 ranks, JavaScript over native', atMost: 5 },

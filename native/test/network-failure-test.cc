@@ -169,7 +169,7 @@ void whoDoesNotKnowTheKeyIsRefused() {
   Nodes nodes({0, 1});
   check::inProcesses(2, [&](std::uint32_t rank) {
     muster_code code = MUSTER_OK;
-    CHECK(nodes.open(rank, 500, rank == 0 ? "the key" : "another key", &code) == nullptr);
+    CHECK(nodes.open(rank, 2000, rank == 0 ? "the key" : "another key", &code) == nullptr);
     CHECK(code == (rank == 0 ? MUSTER_MISMATCH : MUSTER_TIMED_OUT));
     CHECK(muster_last_failure()->rank == static_cast<int>(1 - rank));
     if (rank == 0) CHECK(says("cannot be trusted: it does not know this cluster's token"));

@@ -195,7 +195,7 @@ void refuses(const std::function<void(Nodes& nodes, std::uint32_t rank)>& differ
   check::inProcesses(2, [&](std::uint32_t rank) {
     differ(nodes, rank);
     muster_code code = MUSTER_OK;
-    CHECK(nodes.open(rank, 800, rank == 0 ? "the key" : secondKey, &code) == nullptr);
+    CHECK(nodes.open(rank, 2000, rank == 0 ? "the key" : secondKey, &code) == nullptr);
     CHECK(code == (rank == 0 ? MUSTER_MISMATCH : MUSTER_TIMED_OUT));
     CHECK(muster_last_failure()->rank == static_cast<int>(1 - rank));
     CHECK(says(rank == 0 ? firstSays : secondSays));

@@ -47,6 +47,9 @@ inline Draw draw(std::mt19937& random, std::uint32_t size) {
   drawn.call.reduction = static_cast<muster_reduction>(random() % MUSTER_REDUCTION_COUNT);
   drawn.call.peer = random() % size;
   drawn.call.count = drawn.call.kind == MUSTER_BARRIER ? 0 : drawCount(random, size, muster::elementBytes(drawn.call.dtype));
+  const bool hasParts = drawn.call.kind == MUSTER_REDUCE_SCATTER || drawn.call.kind == MUSTER_ALL_GATHER || drawn.call.kind == MUSTER_ALL_TO_ALL;
+  // All parts together are past the caches then, and every rank makes those of every other to know what comes of them.
+  if (hasParts && drawn.call.count * muster::elementBytes(drawn.call.dtype) > 4 * muster::kBlockBytes) drawn.call.count /= size;
   drawn.inPlace = random() % 2 == 0;
   drawn.seed = random();
   return drawn;

@@ -11,10 +11,14 @@ CallWords packCall(const muster_call& call) {
 }
 
 muster_call unpackCall(CallWords words) {
+  const auto kind = static_cast<std::uint32_t>(words.shape & 0xff);
+  const auto dtype = static_cast<std::uint32_t>(words.shape >> 8 & 0xff);
+  const auto reduction = static_cast<std::uint32_t>(words.shape >> 16 & 0xff);
   muster_call call{};
-  call.kind = static_cast<muster_call_kind>(words.shape & 0xff);
-  call.dtype = static_cast<muster_dtype>(words.shape >> 8 & 0xff);
-  call.reduction = static_cast<muster_reduction>(words.shape >> 16 & 0xff);
+  // What no rank packs, but somebody may have sent, is no call.
+  call.kind = static_cast<muster_call_kind>(kind <= MUSTER_RECEIVE ? kind : 0);
+  call.dtype = static_cast<muster_dtype>(std::min(dtype, MUSTER_DTYPE_COUNT));
+  call.reduction = static_cast<muster_reduction>(std::min(reduction, MUSTER_REDUCTION_COUNT));
   call.peer = static_cast<std::uint32_t>(words.shape >> 32);
   call.count = words.count;
   return call;

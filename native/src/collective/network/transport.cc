@@ -245,16 +245,20 @@ muster_code Transport::readNews(std::uint32_t rank) {
 
 muster_code Transport::apply(std::uint32_t rank, const News& news) {
   Peer& peer = *peers_[rank];
-  switch (news.kind) {
-    case News::Kind::failure:
-      return owner_.fail(static_cast<muster_code>(news.code), news.rank, std::string(news.message, ::strnlen(news.message, sizeof news.message)));
-    case News::Kind::waiting:
-      peer.waiting = news;
-      peer.isWaiting = news.rank >= 0;
-      return MUSTER_OK;
-    case News::Kind::leaving: peer.hasLeft = true; return MUSTER_OK;
+  const bool namesRank = news.rank >= -1 && news.rank < static_cast<std::int32_t>(peers_.size());
+  if (namesRank && news.kind == News::Kind::failure && news.code > MUSTER_OK && news.code <= MUSTER_DEVICE_FAILED) {
+    return owner_.fail(static_cast<muster_code>(news.code), news.rank, std::string(news.message, ::strnlen(news.message, sizeof news.message)));
   }
-  return MUSTER_OK;
+  if (namesRank && news.kind == News::Kind::waiting) {
+    peer.waiting = news;
+    peer.isWaiting = news.rank >= 0;
+    return MUSTER_OK;
+  }
+  if (news.kind == News::Kind::leaving) {
+    peer.hasLeft = true;
+    return MUSTER_OK;
+  }
+  return owner_.fail(MUSTER_MISMATCH, static_cast<std::int32_t>(rank), "rank " + std::to_string(rank) + " has told what no rank tells");
 }
 
 muster_code Transport::judgeActive() {
