@@ -50,3 +50,54 @@ t.test('what is not what it should be is a TypeError, and what does not fit a Ra
   t.throws(() => map('add', result, gone, b), TypeError);
   t.strictSame([...result], [0, 0, 0, 0], 'nothing was written');
 });
+
+t.test('memory that is shared, resized or overlaps is taken as it is, or refused', async (t) => {
+  const outside = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
+  const memory = new Float32Array(6);
+  t.throws(() => map('add', memory, memory, Float32Array.of(1, 1, 1, 1, 1), { count: 5, offset: 1 }), outside, 'a result that overlaps an input in part');
+  map('add', memory, memory, Float32Array.of(1, 2, 3, 4, 5, 6));
+  t.strictSame([...memory], [1, 2, 3, 4, 5, 6], 'in place');
+  const shared = new Float32Array(new SharedArrayBuffer(8));
+  map('add', shared, Float32Array.of(1, 2), Float32Array.of(3, 4));
+  t.strictSame([...shared], [4, 6]);
+  const Resizable = ArrayBuffer as unknown as new (bytes: number, options: { maxByteLength: number }) => ArrayBuffer & { resize(bytes: number): void };
+  const resizable = new Resizable(16, { maxByteLength: 64 });
+  const tracking = new Float32Array(resizable);
+  resizable.resize(8);
+  t.throws(() => map('add', new Float32Array(4), tracking, new Float32Array(4)), outside);
+  t.throws(() => tensorKernels.sgd(numbers(1, 0.1, 0, 0, 0, 0, 1), [memory]), outside, 'no whole parameters');
+  const gone = new Float32Array(2);
+  const list = [memory, gone];
+  Object.defineProperty(list, 0, { get: () => (structuredClone(gone, { transfer: [gone.buffer] }), memory) });
+  t.throws(() => tensorKernels.gradientNorm(numbers(1, F32, 0, 6, F32, 0, 2), list), TypeError, 'taken away by a getter of the list');
+});
+
+t.test('numbers and memories drawn at random are accepted or refused, and nothing else happens', async (t) => {
+  let state = 1;
+  const below = (limit: number): number => (state = (1664525 * state + 1013904223) % 2 ** 32) % limit;
+  const detached = new Float32Array(4);
+  structuredClone(detached, { transfer: [detached.buffer] });
+  const block = new ArrayBuffer(256);
+  const memories: readonly (() => unknown)[] = [
+    () => new Float32Array(block, 4 * below(32), below(32)), () => new Float32Array(64), () => new Uint16Array(block, 2 * below(64), below(64)), () => new Int32Array(32), () => new BigInt64Array(16),
+    () => new Uint8Array(block), () => null, () => undefined, () => detached, () => new Float32Array(new SharedArrayBuffer(64)), () => new Float64Array(4), () => new DataView(block), () => [1], () => 'x',
+  ];
+  const anyMemory = (): unknown => memories[below(below(8) === 0 ? memories.length : 2)]!();
+  const odd = [-1, 0.5, NaN, Infinity, 2 ** 54, -0];
+  const anyNumber = (): number => (below(40) === 0 ? odd[below(odd.length)]! : below(3));
+  const names = Object.keys(tensorKernels) as (keyof typeof tensorKernels)[];
+  const lists = new Set<string>(['unscale', 'gradientNorm', 'clipGradients', 'sgd', 'adam']);
+  const accepted = new Map<string, number>();
+  for (let round = 0; round < 40_000; round++) {
+    const name = names[round % names.length]!;
+    const values = Float64Array.from({ length: below(20) === 0 ? below(20) : 64 }, anyNumber);
+    const given = Array.from({ length: lists.has(name) ? below(11) : 9 }, anyMemory);
+    try {
+      (tensorKernels[name] as (...parameters: unknown[]) => unknown)(values, ...(lists.has(name) ? [given] : given));
+      accepted.set(name, (accepted.get(name) ?? 0) + 1);
+    } catch (error) {
+      if (!(error instanceof TypeError || (error instanceof RangeError && 'code' in error))) throw error;
+    }
+  }
+  t.ok(accepted.size > names.length / 2, `${accepted.size} of ${names.length} kernels accepted some`);
+});

@@ -54,7 +54,7 @@ muster_code convolveBackwardWeight(Call& call, const Memories<4>& memories, Queu
 
 template <class Queue>
 muster_code pool(Call& call, const Memories<3>& memories, Queue queue, Answer&) {
-  const auto pooling = static_cast<muster_pooling>(call.small());
+  const auto pooling = call.oneOf<muster_pooling>(MUSTER_POOLINGS);
   const muster_images shape = images(call);
   const muster_tensor result = tensor(call, memories[0]), input = tensor(call, memories[1]);
   std::int32_t* const places = call.optionalIntegers(memories[2], result.elements);
@@ -63,7 +63,7 @@ muster_code pool(Call& call, const Memories<3>& memories, Queue queue, Answer&) 
 
 template <class Queue>
 muster_code poolBackward(Call& call, const Memories<3>& memories, Queue queue, Answer&) {
-  const auto pooling = static_cast<muster_pooling>(call.small());
+  const auto pooling = call.oneOf<muster_pooling>(MUSTER_POOLINGS);
   const muster_images shape = images(call);
   const muster_tensor inputGradient = tensor(call, memories[0]), gradient = tensor(call, memories[1]);
   const std::int32_t* const places = call.optionalIntegers(memories[2], gradient.elements);

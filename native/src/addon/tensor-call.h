@@ -77,6 +77,14 @@ class Call {
     return static_cast<std::uint32_t>(value);
   }
 
+  /** One of an enumeration's `count` values: what is none may not even be held as one. */
+  template <class Enum>
+  Enum oneOf(int count) {
+    const std::uint32_t value = small();
+    if (value >= static_cast<std::uint32_t>(count)) throw rangeError(env_, "number " + std::to_string(at_ - 1) + " of a call must be below " + std::to_string(count));
+    return static_cast<Enum>(value);
+  }
+
   std::uint32_t rank() {
     const std::uint32_t rank = small();
     if (rank > MUSTER_RANK_MAX) throw rangeError(env_, "a call has at most 8 dimensions");
@@ -166,9 +174,9 @@ class Call {
 
   /** The next number says which dtype the memory is of. */
   const Kind& kind(const Memory& memory) {
-    const auto dtype = static_cast<muster_dtype>(small());
+    const std::uint32_t dtype = small();
     for (const Kind& kind : kKinds) {
-      if (kind.dtype != dtype) continue;
+      if (static_cast<std::uint32_t>(kind.dtype) != dtype) continue;
       if (memory.data == nullptr || memory.type.value_or(kind.type) != kind.type) throw Napi::TypeError::New(env_, std::string(memory.name) + " must be " + kind.array);
       return kind;
     }

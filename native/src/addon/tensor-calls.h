@@ -11,7 +11,7 @@ namespace muster::addon {
 template <class Queue>
 muster_code map(Call& call, const Memories<4>& memories, Queue queue, Answer&) {
   muster_map_call map{};
-  map.operation = static_cast<muster_map_operation>(call.small());
+  map.operation = call.oneOf<muster_map_operation>(MUSTER_MAP_OPERATIONS);
   map.rank = call.rank();
   call.counts(map.shape, map.rank);
   map.result = call.strided(memories[0], map.rank);
@@ -22,7 +22,7 @@ muster_code map(Call& call, const Memories<4>& memories, Queue queue, Answer&) {
 template <class Queue>
 muster_code reduce(Call& call, const Memories<2>& memories, Queue queue, Answer&) {
   muster_reduce_call reduce{};
-  reduce.operation = static_cast<muster_reduce_operation>(call.small());
+  reduce.operation = call.oneOf<muster_reduce_operation>(MUSTER_REDUCE_OPERATIONS);
   reduce.factor = call.number();
   reduce.rank = call.rank();
   reduce.kept = call.rank();
@@ -57,7 +57,7 @@ muster_code scatterAdd(Call& call, const Memories<3>& memories, Queue queue, Ans
 template <class Queue>
 muster_code random(Call& call, const Memories<1>& memories, Queue queue, Answer&) {
   muster_random_call random{};
-  random.kind = static_cast<muster_random_kind>(call.small());
+  random.kind = call.oneOf<muster_random_kind>(MUSTER_RANDOM_KINDS);
   const std::uint64_t low = call.small();
   random.seed = static_cast<std::uint64_t>(call.small()) << 32 | low;
   random.counter = call.count();
@@ -77,7 +77,7 @@ inline muster_matrices matrices(Call& call, const Memory& memory) {
 template <class Queue>
 muster_code gemm(Call& call, const Memories<4>& memories, Queue queue, Answer&) {
   muster_gemm_call gemm{};
-  gemm.activation = static_cast<muster_activation>(call.small());
+  gemm.activation = call.oneOf<muster_activation>(MUSTER_ACTIVATIONS);
   gemm.alpha = static_cast<float>(call.number());
   gemm.beta = static_cast<float>(call.number());
   gemm.batches = call.count();
@@ -97,7 +97,7 @@ muster_code gemm(Call& call, const Memories<4>& memories, Queue queue, Answer&) 
 
 template <class Queue>
 muster_code activate(Call& call, const Memories<2>& memories, Queue queue, Answer&) {
-  const auto activation = static_cast<muster_activation>(call.small());
+  const auto activation = call.oneOf<muster_activation>(MUSTER_ACTIVATIONS);
   const std::uint64_t elements = call.count();
   const muster_tensor result = call.dense(memories[0], elements);
   const muster_tensor input = call.dense(memories[1], elements);
@@ -106,7 +106,7 @@ muster_code activate(Call& call, const Memories<2>& memories, Queue queue, Answe
 
 template <class Queue>
 muster_code activateBackward(Call& call, const Memories<3>& memories, Queue queue, Answer&) {
-  const auto activation = static_cast<muster_activation>(call.small());
+  const auto activation = call.oneOf<muster_activation>(MUSTER_ACTIVATIONS);
   const std::uint64_t elements = call.count();
   const muster_tensor result = call.dense(memories[0], elements);
   const muster_tensor input = call.dense(memories[1], elements);
