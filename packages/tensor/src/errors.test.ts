@@ -76,7 +76,7 @@ t.test('memory has a limit, and the error says what was wanted and what is held'
   t.ok(usedBytes >= 2 ** 20);
   setMemoryLimit(usedBytes + 2 ** 20 + 2 ** 12);
   const first = ones([256, 1024]);
-  refused(t, () => held.add(first), /there is no memory for 1048576 bytes more: tensors hold \d+ of \d+ bytes/, 'OUT_OF_MEMORY');
+  refused(t, () => held.add(first), /there is no memory for 1048576 bytes more: tensors on cpu hold \d+ of \d+ bytes/, 'OUT_OF_MEMORY');
   first.dispose();
   t.equal(held.add(1).size, 2 ** 18, 'what is given back is there again');
   setMemoryLimit(before);

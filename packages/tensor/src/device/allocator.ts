@@ -4,6 +4,7 @@
  */
 import { makeError } from '@muster/base';
 import { atCallersLine } from '../failure.js';
+import type { DeviceName } from './device.js';
 
 /** Smaller blocks share a size: a cache line. */
 const BLOCK_MIN_BYTES = 64;
@@ -26,6 +27,8 @@ export interface MemoryStatistics {
 
 /** Where blocks come from. */
 export interface BlockSource<Block> {
+  /** Whose memory it is, for messages. */
+  readonly device: DeviceName;
   /** What there is in all. */
   memoryBytes(): number;
   /** Throws where there is no memory. */
@@ -124,7 +127,7 @@ export class Allocator<Block> {
   }
 
   #lacking(sizeBytes: number, cause?: unknown): Error {
-    return atCallersLine(makeError('OUT_OF_MEMORY', { size: `${sizeBytes} bytes`, used: `tensors hold ${this.#usedBytes} of ${this.limitBytes} bytes` }, { cause }));
+    return atCallersLine(makeError('OUT_OF_MEMORY', { size: `${sizeBytes} bytes`, used: `tensors on ${this.#source.device} hold ${this.#usedBytes} of ${this.limitBytes} bytes` }, { cause }));
   }
 }
 

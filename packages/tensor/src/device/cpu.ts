@@ -17,6 +17,7 @@ const CACHED_BYTES_MAX = 2 ** 30;
 const collected = new FinalizationRegistry<number>((blockBytes) => allocator.collected(blockBytes));
 
 export const allocator = new Allocator<ArrayBuffer>({
+  device: 'cpu',
   /** What the machine has, or the part of it that this process may use: beyond it the kernel would end the process, without a word. */
   memoryBytes() {
     const constrained = process.constrainedMemory();

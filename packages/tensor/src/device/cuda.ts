@@ -83,6 +83,7 @@ class Gpu {
     this.use();
     this.stream = own.createStream();
     this.#allocator = new Allocator<CudaBuffer>({
+      device: `cuda:${index}`,
       memoryBytes: () => memoryBytes,
       make: (sizeBytes) => own.allocate(sizeBytes),
       sizeOf: (buffer) => own.sizeOf(buffer),

@@ -58,11 +58,12 @@ function integerPowers(bases: Tensor, exponents: Tensor, dtype: Dtype): Tensor {
   const shape = broadcastShape('pow', bases, exponents);
   using results = mapped('copy', shape, 'i64', bases);
   using powers = mapped('copy', shape, 'i64', exponents);
-  const [numbers, by] = [results.memory() as BigInt64Array, powers.memory() as BigInt64Array];
+  const [numbers, by] = [results, powers].map((each) => each.device.read(each) as BigInt64Array) as [BigInt64Array, BigInt64Array];
   by.forEach((power, index) => {
     if (power < 0n) throw tensorError('pow', [bases, exponents], `integers have no power of ${power}: convert with to()`);
     numbers[index] = numbers[index]! ** power;
   });
+  results.device.write(results, numbers);
   return mapped('copy', shape, dtype, results);
 }
 

@@ -219,7 +219,7 @@ const BINARY_CROSS_ENTROPY: Operation<null> = {
     for (const [reduction, isInside] of [['smallest', (value: number) => value >= 0], ['largest', (value: number) => value <= 1]] as const) {
       if (shares!.size === 0) continue;
       using extreme = reduced(reduction, shares!, shares!.shape.map((_, dimension) => dimension), { dtype: 'f32' });
-      const value = (extreme.memory() as Float32Array)[0]!;
+      const value = firstNumber(extreme);
       if (!isInside(value)) throw tensorError('binaryCrossEntropy', [shares!, targets!], `one of the shares is ${value}: they must be from 0 to 1; of logits take binaryCrossEntropyWithLogits()`);
     }
     const [yes, no] = logarithmsOf(shares!);

@@ -28,16 +28,17 @@ const ORDER: Operation<Order> = {
   name: 'argsort',
   forward(_, [input], { descending, count }) {
     const dense = denseOf(input!, isFloating(input!.dtype) ? 'f32' : input!.dtype);
-    const numbers = dense.memory() as Float32Array | BigInt64Array;
+    const numbers = dense.device.read(dense) as Float32Array | BigInt64Array;
     const extent = input!.shape.at(-1)!;
     const places = empty([...input!.shape.slice(0, -1), count], 'i64', input!.device);
-    const found = places.storage.memory as BigInt64Array;
+    const found = new BigInt64Array(places.size);
     const order = Array.from({ length: extent }, (_place, index) => index);
     for (let row = 0; row * count < places.size; row++) {
       const at = row * extent;
       const sorted = [...order].sort((first, second) => (descending ? compare(numbers[at + second]!, numbers[at + first]!) : compare(numbers[at + first]!, numbers[at + second]!)));
       for (let place = 0; place < count; place++) found[row * count + place] = BigInt(sorted[place]!);
     }
+    if (found.length > 0) places.device.write(places, found);
     if (dense !== input) dense.dispose();
     return places;
   },
@@ -83,7 +84,7 @@ export function cumsum(input: Tensor, dimension: number): Tensor {
   const extent = input.shape[own]!;
   let sums = summed(input);
   for (let distance = 1; distance < extent; distance *= 2) {
-    const before = zeros(sums.shape.map((size, each) => (each === own ? distance : size)), { dtype: sums.dtype });
+    const before = zeros(sums.shape.map((size, each) => (each === own ? distance : size)), { dtype: sums.dtype, device: sums.device.name });
     sums = add(sums, cat([before, narrow(sums, own, 0, extent - distance)], own));
   }
   return sums;
@@ -94,7 +95,7 @@ export function prod(input: Tensor, dimension?: number): Tensor {
   if (dimension === undefined) return input.rank === 0 ? summed(input) : input.shape.reduce((product) => prod(product, 0), input);
   const own = dimensionOf('prod', input, dimension);
   let products = summed(input);
-  if (products.shape[own] === 0) return ones(products.shape.filter((_, each) => each !== own), { dtype: products.dtype });
+  if (products.shape[own] === 0) return ones(products.shape.filter((_, each) => each !== own), { dtype: products.dtype, device: products.device.name });
   while (products.shape[own]! > 1) {
     const extent = products.shape[own]!;
     const half = Math.floor(extent / 2);

@@ -15,7 +15,7 @@ interface Along {
 /** For each number of an index, in order, which number of a dense tensor it means. @throws TensorError for an index outside */
 function placesOf(name: string, target: { readonly shape: Shape }, index: Tensor, dimension: number): Float64Array {
   const dense = denseOf(index);
-  const numbers = dense.memory() as BigInt64Array | Int32Array;
+  const numbers = dense.device.read(dense) as BigInt64Array | Int32Array;
   const strides = denseStrides(target.shape);
   const own = denseStrides(index.shape);
   const extent = target.shape[dimension]!;
@@ -34,8 +34,7 @@ function placesOf(name: string, target: { readonly shape: Shape }, index: Tensor
 /** Places as an index of one dimension. */
 function indexOf(places: ArrayLike<number>, like: Tensor): Tensor {
   const index = empty([places.length], 'i64', like.device);
-  const numbers = index.storage.memory as BigInt64Array;
-  for (let number = 0; number < places.length; number++) numbers[number] = BigInt(places[number]!);
+  if (places.length > 0) like.device.write(index, BigInt64Array.from(places, BigInt));
   return index;
 }
 
@@ -66,9 +65,8 @@ const SCATTER: Operation<Along> = {
     const writers = new Float64Array(input!.size).fill(-1);
     places.forEach((place, number) => { writers[place] = number; });
     using winners = indexOf(writers.map((writer) => Math.max(writer, 0)), input!);
-    const written = filled(input!.shape, 0, 'bool', input!.device);
-    const flags = written.storage.memory as Uint8Array;
-    writers.forEach((writer, place) => { flags[place] = writer < 0 ? 0 : 1; });
+    const written = empty(input!.shape, 'bool', input!.device);
+    if (writers.length > 0) written.device.write(written, Uint8Array.from(writers, (writer) => (writer < 0 ? 0 : 1)));
     using values = picked(source!, winners);
     using inPlace = shaped(values, input!.shape);
     const result = mapped('where', input!.shape, input!.dtype, written, inPlace, input!);
@@ -106,8 +104,9 @@ const SCATTER_ADD: Operation<Along> = {
 function addIntegers(input: Tensor, places: Float64Array, source: Tensor): Tensor {
   const sums = copyOf(input, 'i64');
   using added = copyOf(source, 'i64');
-  const [to, from] = [sums.memory() as BigInt64Array, added.memory() as BigInt64Array];
+  const [to, from] = [sums, added].map((each) => each.device.read(each) as BigInt64Array) as [BigInt64Array, BigInt64Array];
   places.forEach((place, number) => { to[place] = to[place]! + from[number]!; });
+  sums.device.write(sums, to);
   return input.dtype === 'i64' ? sums : copyOf(sums, input.dtype);
 }
 
@@ -137,7 +136,7 @@ const MASKED_SELECT: Operation<null> = {
   name: 'maskedSelect',
   forward(context, [input, mask]) {
     const dense = denseOf(mask!);
-    const flags = dense.memory() as Uint8Array;
+    const flags = dense.device.read(dense) as Uint8Array;
     const places: number[] = [];
     flags.forEach((flag, place) => { if (flag !== 0) places.push(place); });
     if (dense !== mask) dense.dispose();
