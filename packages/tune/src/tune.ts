@@ -41,6 +41,7 @@ export async function tune<const S extends Space>(trainable: Trainable<InferConf
     const loggers = new LoggerSet(options.loggers ?? [progress()], warn);
     return await runExperiment({ trainable: trainable as Trainable<never> | TrainableClass<never>, space, options: resolved, folder, loggers, warn });
   } finally {
+    await folder.checkpoints.settled();
     folder.close();
   }
 }

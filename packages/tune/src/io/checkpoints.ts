@@ -10,6 +10,7 @@ import { storageError } from './log.js';
 /** The checkpoints in an experiment's folder. */
 export class Checkpoints {
   readonly #folder: string;
+  readonly #writing = new Set<Promise<void>>();
 
   constructor(experimentFolder: string) {
     this.#folder = join(experimentFolder, 'checkpoints');
@@ -18,22 +19,18 @@ export class Checkpoints {
 
   /** Resolves when the disk has it. @throws STORAGE, and the trial's earlier checkpoint stays */
   async write(trialId: string, step: number, bytes: Uint8Array): Promise<void> {
-    const file = this.#fileOf(trialId, step);
-    const draft = `${file}.draft`;
+    const writing = this.#write(trialId, step, bytes);
+    this.#writing.add(writing);
     try {
-      const handle = await open(draft, 'w');
-      try {
-        await handle.writeFile(bytes);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(draft, file);
-      syncPath(this.#folder);
-    } catch (cause) {
-      await rm(draft, { force: true });
-      throw storageError(file, cause);
+      await writing;
+    } finally {
+      this.#writing.delete(writing);
     }
+  }
+
+  /** Resolves when nothing is being written: before then the folder is nobody else's. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#writing);
   }
 
   /** Makes one trial's checkpoint the other's, too. @throws STORAGE */
@@ -71,6 +68,25 @@ export class Checkpoints {
     for (const name of readdirSync(this.#folder)) {
       const [, trialId, step] = /^trial-(\d+)-step-(\d+)\.bin$/.exec(name) ?? [];
       if (trialId === undefined || stepOf(trialId) !== Number(step)) rmSync(join(this.#folder, name), { force: true });
+    }
+  }
+
+  async #write(trialId: string, step: number, bytes: Uint8Array): Promise<void> {
+    const file = this.#fileOf(trialId, step);
+    const draft = `${file}.draft`;
+    try {
+      const handle = await open(draft, 'w');
+      try {
+        await handle.writeFile(bytes);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(draft, file);
+      syncPath(this.#folder);
+    } catch (cause) {
+      await rm(draft, { force: true });
+      throw storageError(file, cause);
     }
   }
 

@@ -216,7 +216,9 @@ export class Driver {
     const isNew = step > row.step;
     const hasCheckpoint = isNew && checkpoint !== null;
     if (hasCheckpoint) {
-      await checkpoints.write(trialId, step, checkpoint instanceof Uint8Array ? checkpoint : await get(checkpoint.ref));
+      const bytes = checkpoint instanceof Uint8Array ? checkpoint : await get(checkpoint.ref);
+      if (this.#runs.get(trialId) !== run) return ofAnEarlierStart;
+      await checkpoints.write(trialId, step, bytes);
       if (this.#runs.get(trialId) !== run) return ofAnEarlierStart;
     }
     const earlier = row.checkpointStep;
