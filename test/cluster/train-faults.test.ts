@@ -1,25 +1,18 @@
 /** What ends a training, what does not, and what is said of it: bad loops, data that differ, damaged checkpoints, a full disk, no memory. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manualSeed, nn, optim, zeros, type Tensor } from '@muster/tensor';
 import { DataLoader, streamedDataset, DataParallelTrainer, type Rank, type TrainerOptions, type Training, type TrainingOptions } from '@muster/train';
 import t from 'tap';
-import { TestCluster } from '../support/cluster.js';
+import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset, type Points } from '../support/points.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
-const root = mkdtempSync(join(tmpdir(), 'muster-faults-'));
-const cluster = await TestCluster.start({ nodes: [{ cpus: 2 }] });
-await cluster.connect();
-t.teardown(async () => {
-  await cluster.stop();
-  rmSync(root, { recursive: true, force: true });
-});
+const { root } = await startClusterWithFolder({ nodes: [{ cpus: 2 }] });
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const points = await pointsDataset();
 const fewer = await pointsDataset(40);

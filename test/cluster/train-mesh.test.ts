@@ -1,7 +1,4 @@
 /** Trainings on meshes of real processes on two nodes: replicas, stages of a pipeline and parts of layers together learn what one rank does, also when one is killed. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { context } from '@muster/core';
 import { GradScaler, linear, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
 import {
@@ -9,19 +6,11 @@ import {
   type Rank, type TrainerOptions, type TrainingOptions, type TrainingResult,
 } from '@muster/train';
 import t from 'tap';
-import { TestCluster } from '../support/cluster.js';
+import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
-const root = mkdtempSync(join(tmpdir(), 'muster-mesh-'));
-const cluster = await TestCluster.start({ nodes: [{ cpus: 1 }, { cpus: 1 }] });
-await cluster.connect();
-t.teardown(async () => {
-  await cluster.stop();
-  rmSync(root, { recursive: true, force: true });
-});
-let folders = 0;
-const fresh = (): string => join(root, `run-${++folders}`);
+const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 1 }, { cpus: 1 }] });
 
 const TOKENS = 13;
 const WIDTH = 16;

@@ -1,22 +1,15 @@
 /** ZeRO on real processes: ranks that keep a shard of the optimizer's state, and of the gradients, learn what ranks do that keep all of it. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { allocator, GradScaler, manualSeed, nn, optim, type Tensor } from '@muster/tensor';
 import { DataParallelTrainer, Training, type Rank, type StepRecord, type TrainingOptions } from '@muster/train';
 import t from 'tap';
-import { TestCluster } from '../support/cluster.js';
+import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
-const root = mkdtempSync(join(tmpdir(), 'muster-zero-'));
-const cluster = await TestCluster.start({ nodes: [{ cpus: 1 }, { cpus: 1 }] }); // four ranks are on both
-await cluster.connect();
-t.teardown(async () => {
-  await cluster.stop();
-  rmSync(root, { recursive: true, force: true });
-});
+const { root } = await startClusterWithFolder({ nodes: [{ cpus: 1 }, { cpus: 1 }] }); // four ranks are on both
 
 /** Examples of a step, on however many ranks. */
 const STEP_EXAMPLES = 16;

@@ -1,24 +1,15 @@
 /** Data-parallel trainings on real processes: several ranks learn what one does, also when one is killed in the middle. */
-import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
 import { DataParallelTrainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
 import t from 'tap';
-import { TestCluster } from '../support/cluster.js';
+import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
-const root = mkdtempSync(join(tmpdir(), 'muster-train-'));
-const cluster = await TestCluster.start({ nodes: [{ cpus: 2 }] });
-await cluster.connect();
-t.teardown(async () => {
-  await cluster.stop();
-  rmSync(root, { recursive: true, force: true });
-});
-let folders = 0;
-const fresh = (): string => join(root, `run-${++folders}`);
+const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 2 }] });
 
 const points = await pointsDataset();
 

@@ -1,26 +1,16 @@
 /** Sweeps over distributed trainings: each trial is a gang whose ranks train one model together, with the trainer's own checkpoints. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { context } from '@muster/core';
 import { crossEntropy, nn, optim, tensor, type Tensor } from '@muster/tensor';
 import { dataset, joinTraining, type Rank } from '@muster/train';
 import { asha, choice, readExperiment, tune, type Trial } from '@muster/tune';
 import t from 'tap';
-import { TestCluster } from '../support/cluster.js';
+import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { makeLatch } from '../support/latch.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
-const root = mkdtempSync(join(tmpdir(), 'muster-tt-'));
-const cluster = await TestCluster.start({ nodes: [{ cpus: 2 }] });
-await cluster.connect();
-t.teardown(async () => {
-  await cluster.stop();
-  rmSync(root, { recursive: true, force: true });
-});
-let folders = 0;
-const fresh = (): string => join(root, `run-${++folders}`);
+const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 2 }] });
 
 const FEATURES = 4;
 const EXAMPLES = 64;
