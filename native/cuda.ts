@@ -1,6 +1,6 @@
 /**
  * NVIDIA GPUs, where there are any: devices, their memory, streams and events. include/muster/cuda.h says what each call does; libmuster_cuda.so, which does it,
- * is built where nvcc is found and loaded here, and only where a driver is. Nothing waits for a device but what returns a promise.
+ * is built where nvcc is found and a GPU or a test wants it, and loaded here, only where a driver is. Nothing waits for a device but what returns a promise.
  *
  * @example
  * const cuda = openCuda();

@@ -51,21 +51,37 @@ function buildNative() {
   const makes = 'native/build/Release/muster.node';
   return unlessUnchanged({ name: 'native', fingerprint: fingerprint(inputs, `${process.platform}-${process.arch}`), makes }, async () => {
     checkCompiler();
-    await runQuietly('npm', ['run', 'build', '-w', 'native']);
+    await runQuietly('npm', ['run', 'build', '-w', 'native'], { env: { CMAKE_BUILD_PARALLEL_LEVEL: String(availableParallelism()) } });
   });
 }
 
 /** Where the GPU's library and its tests are built. */
 export const CUDA_FOLDER = 'native/build/cuda';
 
-/** The GPU's library, its tests and its benchmark, for all architectures: with nvcc alone, whether there is a GPU or not. */
+const CUDA_LIBRARY = `${CUDA_FOLDER}/libmuster_cuda.so`;
+/** NVIDIA's driver makes them: the first on Linux, the second in Windows' Linux. */
+const GPU_FILES = ['/dev/nvidiactl', '/dev/dxg'];
+
+/** The GPU's library, which takes minutes: where it can be used. */
 function buildCuda() {
-  if (spawnSync('nvcc', ['--version']).status !== 0) return 'skipped: there is no nvcc, so nothing for GPUs is compiled';
+  if (!hasNvcc()) return 'skipped: there is no nvcc, so nothing for GPUs is compiled';
+  if (!GPU_FILES.some((file) => existsSync(file))) return 'skipped: there is no GPU here';
+  return buildForGpus({ name: 'cuda', makes: CUDA_LIBRARY, target: 'muster_cuda' });
+}
+
+/** The same with its tests and its benchmark, whether there is a GPU or not. Nothing without nvcc. */
+export async function buildCudaTests() {
+  if (hasNvcc()) await buildForGpus({ name: 'cuda-tests', makes: CUDA_LIBRARY, target: 'all' });
+}
+
+const hasNvcc = () => spawnSync('nvcc', ['--version']).status === 0;
+
+function buildForGpus({ name, makes, target }) {
   const inputs = ['native/CMakeLists.txt', 'native/cuda', 'native/include', 'native/src/kernels', 'native/src/collective', 'native/src/status.cc', 'native/src/status.h', 'native/test'];
-  return unlessUnchanged({ name: 'cuda', fingerprint: fingerprint(inputs, `${process.platform}-${process.arch}`), makes: `${CUDA_FOLDER}/libmuster_cuda.so` }, async () => {
+  return unlessUnchanged({ name, fingerprint: fingerprint(inputs, `${process.platform}-${process.arch}`), makes }, async () => {
     const next = 'correct what it complains about, or take nvcc off the PATH to build without GPUs.';
     await runQuietly('cmake', ['-S', 'native/cuda', '-B', CUDA_FOLDER], { next });
-    await runQuietly('cmake', ['--build', CUDA_FOLDER, '--parallel', String(availableParallelism())], { next });
+    await runQuietly('cmake', ['--build', CUDA_FOLDER, '--target', target, '--parallel', String(availableParallelism())], { next });
   });
 }
 

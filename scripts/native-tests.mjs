@@ -1,7 +1,7 @@
-/** Builds and runs the C++ tests of the native core: plain CMake, no Node; and those of the GPU's library, which the build has made where nvcc is. */
+/** Builds and runs the C++ tests of the native core: plain CMake, no Node; and those of the GPU's library, where nvcc is. */
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { CUDA_FOLDER } from './build.mjs';
+import { buildCudaTests, CUDA_FOLDER } from './build.mjs';
 import { runQuietly } from './command.mjs';
 import { fingerprint, unlessUnchanged } from './fingerprint.mjs';
 import { StepFailure } from './terminal.mjs';
@@ -25,8 +25,9 @@ export async function runNativeTests() {
 
 /** On a machine without a GPU, or without nvcc, the note says so: the kernels' text is then tested in the emulator, with the core. @returns {Promise<import('./test-file.mjs').TestResult>} */
 export async function runCudaTests() {
-  if (!existsSync(`${CUDA_FOLDER}/CTestTestfile.cmake`)) return { passed: 0, failed: 0, skipped: 1, failures: [], notes: ['there is no nvcc: nothing is compiled for GPUs'] };
   try {
+    await buildCudaTests();
+    if (!existsSync(`${CUDA_FOLDER}/CTestTestfile.cmake`)) return { passed: 0, failed: 0, skipped: 1, failures: [], notes: ['there is no nvcc: nothing is compiled for GPUs'] };
     const output = await runQuietly('ctest', ['--test-dir', CUDA_FOLDER, '--output-on-failure']);
     const counts = countsOf(output);
     const skipped = (output.match(/\*\*\*Skipped/g) ?? []).length;

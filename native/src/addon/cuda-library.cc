@@ -20,7 +20,7 @@ CudaLibrary::CudaLibrary(const std::string& path, bool isEmulated) {
   }
   if (driver != nullptr) ::dlclose(driver);
   handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (handle_ == nullptr) reason_ = std::string("the CUDA library is not there: ") + ::dlerror() + ". It is built by `npm run build` where nvcc is found";
+  if (handle_ == nullptr) reason_ = std::string("the CUDA library is not there: ") + ::dlerror() + ". It is built by `npm run build` where nvcc and a GPU are found";
 }
 
 void* CudaLibrary::find(const char* name) const { return ::dlsym(handle_, name); }
