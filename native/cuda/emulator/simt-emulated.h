@@ -45,6 +45,11 @@ Number shuffleXor(Number value, unsigned mask) {
 
 inline std::uint16_t roundToF16(float value) { return kernels::reference::narrow<kernels::F16>(value); }
 inline std::uint16_t roundToBf16(float value) { return kernels::reference::narrow<kernels::Bf16>(value); }
+template <bool isBf16>
+std::uint32_t roundPair(float first, float second) {
+  const auto round = [](float value) -> std::uint32_t { return isBf16 ? roundToBf16(value) : roundToF16(value); };
+  return round(first) | round(second) << 16;
+}
 inline float f32OfF16(std::uint16_t bits) { return kernels::reference::widen<kernels::F16>(bits); }
 inline std::uint32_t bitsOf(float value) { return std::bit_cast<std::uint32_t>(value); }
 inline float floatOf(std::uint32_t bits) { return std::bit_cast<float>(bits); }

@@ -1,15 +1,14 @@
 /**
- * Attention without its matrix of scores. A warp for each query goes through the keys that it sees, with the exponentials against the largest score so far, by which what was summed
- * before is corrected; backward a warp for each query makes the query's gradient, and then one for each key those of key and value, which computes the shares again: no atomics.
+ * Attention without its matrix of scores, in f32 and for vectors that attention-mma.cu does not take. A warp for each query goes through the keys that it sees, with the exponentials against
+ * the largest score so far, by which what was summed before is corrected; backward a warp for each query makes the query's gradient, and then one for each key those of key and value, which
+ * computes the shares again: no atomics.
  * 4 FLOPs for each visible score and number of a vector forward, 14 backward. Keys and values are read once for each query, from the second cache where a head fits it.
- * Versions: this, on plain multiply-adds; tiles of queries and keys on tensor cores (FlashAttention-2) would read keys once for 64 queries.
  * CPU reference: src/kernels/attention.cc.
  */
+#include "attention.cuh"
 #include "kernels/layer-calls.h"
-#include "launch.h"
 #include "muster/cuda-kernels.h"
 #include "reduce.cuh"
-#include "strided.cuh"
 
 namespace muster::cuda {
 namespace {
@@ -18,22 +17,6 @@ namespace {
 constexpr unsigned kWarps = 4;
 /** Shared memory that every device has without being asked. */
 constexpr std::uint64_t kSharedBytes = 48 * 1024;
-
-template <class Format>
-struct Vectors {
-  typename Format::Element* data;
-  std::uint64_t batchStride, headStride, rowStride;
-
-  /** Of one head. */
-  __device__ __forceinline__ typename Format::Element* row(const muster_attention_shape& shape, std::uint64_t head, std::uint64_t row) const {
-    return data + head / shape.heads * batchStride + head % shape.heads * headStride + row * rowStride;
-  }
-};
-
-template <class Format>
-Vectors<Format> vectorsOf(const muster_heads& heads) {
-  return {static_cast<typename Format::Element*>(heads.tensor.data), heads.batch_stride, heads.head_stride, heads.row_stride};
-}
 
 /** This warp's number in the grid, and what it has of shared memory: `vectors` of the shape's width. */
 __device__ __forceinline__ std::uint64_t warpOfGrid() { return std::uint64_t{blockIdx.x} * (blockDim.x / kWarp) + threadIdx.x / kWarp; }
@@ -45,13 +28,6 @@ __device__ __forceinline__ void forEachOwn(const muster_attention_shape& shape, 
   for (std::uint64_t index = threadIdx.x % kWarp; index < shape.width; index += kWarp) body(index);
 }
 
-template <class Format>
-__device__ __forceinline__ float numberAt(const typename Format::Element* row, std::uint64_t index) {
-  float one[1];
-  load<Format>(row + index, one);
-  return one[0];
-}
-
 /** Of a vector in shared memory, each number of which its lane has written, and a row. All lanes get it. */
 template <class Format>
 __device__ __forceinline__ float productOf(const muster_attention_shape& shape, const float* vector, const typename Format::Element* row) {
@@ -59,15 +35,6 @@ __device__ __forceinline__ float productOf(const muster_attention_shape& shape, 
   forEachOwn(shape, [&](std::uint64_t index) { sum += vector[index] * numberAt<Format>(row, index); });
   return reduceWarp(sum, Add());
 }
-
-__device__ __forceinline__ std::uint64_t visibleKeys(const muster_attention_shape& shape, std::uint64_t query) { return shape.causal != 0 ? query + 1 + (shape.keys - shape.queries) : shape.keys; }
-
-template <class Format>
-struct Attention {
-  muster_attention_shape shape;
-  Vectors<Format> query, key, value, result;
-  float* logSums;
-};
 
 template <class Format>
 __global__ void __launch_bounds__(kWarps * kWarp) attentionKernel(Attention<Format> call) {
@@ -95,15 +62,6 @@ __global__ void __launch_bounds__(kWarps * kWarp) attentionKernel(Attention<Form
   forEachOwn(shape, [&](std::uint64_t index) { store<Format>(to + index, {sums[index] / total}); });
   if (threadIdx.x % kWarp == 0) call.logSums[unit] = largest + logf(total);
 }
-
-template <class Format>
-struct AttentionBackward {
-  muster_attention_shape shape;
-  Vectors<Format> query, key, value, result, gradient, queryGradient, keyGradient, valueGradient;
-  const float* logSums;
-  /** Of each query: the product of its result and gradient. */
-  float* products;
-};
 
 template <class Format>
 __global__ void __launch_bounds__(kWarps * kWarp) queryGradientKernel(AttentionBackward<Format> call) {
@@ -142,8 +100,7 @@ __global__ void __launch_bounds__(kWarps * kWarp) keyGradientKernel(AttentionBac
   const auto* const keyRow = call.key.row(shape, head, key);
   const auto* const valueRow = call.value.row(shape, head, key);
   forEachOwn(shape, [&](std::uint64_t index) { own[index] = numberAt<Format>(keyRow, index), value[index] = numberAt<Format>(valueRow, index), keySums[index] = valueSums[index] = 0; });
-  const std::uint64_t hidden = shape.causal != 0 && key + shape.queries > shape.keys ? key + shape.queries - shape.keys : 0;
-  for (std::uint64_t query = hidden; query < shape.queries; query++) {
+  for (std::uint64_t query = firstQueryThatSees(shape, key); query < shape.queries; query++) {
     const std::uint64_t row = head * shape.queries + query;
     const auto* const queryRow = call.query.row(shape, head, query);
     const auto* const upperRow = call.gradient.row(shape, head, query);
@@ -182,13 +139,12 @@ muster_code muster_cuda_attention(const muster_attention_call* call, muster_cuda
   if (const muster_code code = muster::kernels::checkAttention(*call); code != MUSTER_OK) return code;
   const std::uint64_t units = call->shape.batches * call->shape.heads * call->shape.queries;
   if (units == 0) return MUSTER_OK;
+  if (mmaAttentionTakes(*call)) return mmaAttention(*call, stream);
   Launch size{};
   if (const muster_code code = launchOf(call->shape, units, 2, size); code != MUSTER_OK) return code;
   return withTrainingFormat(call->query.tensor.dtype, [&](auto kind) {
     using Format = decltype(kind);
-    const Attention<Format> attention{call->shape, vectorsOf<Format>(call->query), vectorsOf<Format>(call->key), vectorsOf<Format>(call->value), vectorsOf<Format>(call->result),
-                                      static_cast<float*>(call->log_sums.data)};
-    return launch(attentionKernel<Format>, size.blocks, size.threads, size.sharedBytes, stream, attention);
+    return launch(attentionKernel<Format>, size.blocks, size.threads, size.sharedBytes, stream, attentionOf<Format>(*call));
   });
 }
 
@@ -196,16 +152,15 @@ muster_code muster_cuda_attention_backward(const muster_attention_backward_call*
   if (const muster_code code = muster::kernels::checkAttentionBackward(*call); code != MUSTER_OK) return code;
   const std::uint64_t heads = call->shape.batches * call->shape.heads;
   if (heads == 0) return MUSTER_OK;
+  StreamMemory products(stream);
+  if (const muster_code code = products.reserve((heads * call->shape.queries + 1) * sizeof(float)); code != MUSTER_OK) return code;
+  if (mmaAttentionTakes(*call)) return mmaAttention(*call, static_cast<float*>(products.data()), stream);
   Launch queries{}, keys{};
   if (const muster_code code = launchOf(call->shape, heads * call->shape.queries, 3, queries); code != MUSTER_OK) return code;
   if (const muster_code code = launchOf(call->shape, heads * call->shape.keys, 4, keys); code != MUSTER_OK) return code;
-  StreamMemory products(stream);
-  if (const muster_code code = products.reserve((heads * call->shape.queries + 1) * sizeof(float)); code != MUSTER_OK) return code;
   return withTrainingFormat(call->query.tensor.dtype, [&](auto kind) {
     using Format = decltype(kind);
-    const auto vectors = [](const muster_heads& of) { return vectorsOf<Format>(of); };
-    const AttentionBackward<Format> backward{call->shape, vectors(call->query), vectors(call->key), vectors(call->value), vectors(call->result), vectors(call->gradient), vectors(call->query_gradient),
-                                             vectors(call->key_gradient), vectors(call->value_gradient), static_cast<const float*>(call->log_sums.data), static_cast<float*>(products.data())};
+    const AttentionBackward<Format> backward = attentionOf<Format>(*call, static_cast<float*>(products.data()));
     if (queries.blocks > 0) {
       if (const muster_code code = launch(queryGradientKernel<Format>, queries.blocks, queries.threads, queries.sharedBytes, stream, backward); code != MUSTER_OK) return code;
     }

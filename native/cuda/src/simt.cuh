@@ -43,6 +43,17 @@ __device__ __forceinline__ std::uint16_t roundToBf16(float value) {
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
   return bits;
 }
+/** Two neighbours, the first one in the low half, to nearest even; NaN stays NaN. */
+template <bool isBf16>
+__device__ __forceinline__ std::uint32_t roundPair(float first, float second) {
+  std::uint32_t word;
+  if constexpr (isBf16) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+  }
+  return word;
+}
 /** Exact; not for NaN. */
 __device__ __forceinline__ float f32OfF16(std::uint16_t bits) {
   float value;
