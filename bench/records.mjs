@@ -37,6 +37,27 @@ export function parseRecords(output) {
   return output.split('\n').filter(Boolean).map(parseRecord);
 }
 
+const GPU_LINE = /^(?<name>.+?)\s{2,}(?<value>[\d.]+) (?<unit>\S+)(?:\s+(?<ratio>[\d.]+))?$/;
+const PYTORCH_PRODUCT = /^(?<what>product .*), PyTorch /;
+
+/**
+ * The records of the table that `native/cuda/check.sh` prints: name, value, unit, and the ratio to the first of its race, a device copy where bytes are counted; and
+ * behind it PyTorch's products. Its heading, which names the device, is a note.
+ * @param {string} output @returns {{ records: BenchRecord[], notes: string[] }}
+ */
+export function recordsOfGpu(output) {
+  const lines = output.split('\n');
+  const rows = lines.flatMap((line) => GPU_LINE.exec(line)?.groups ?? []).map(({ name, value, unit, ratio }) => ({ name, value: Number(value), unit, ratio: Number(ratio) }));
+  const torch = new Map(rows.flatMap(({ name, value }) => { const what = PYTORCH_PRODUCT.exec(name)?.groups.what; return what ? [[what, value]] : []; }));
+  const records = rows.flatMap(({ name, value, unit, ratio }) => {
+    const own = { name, value, unit, better: 'higher' };
+    if (unit === 'GB/s' && name !== 'device copy') return [own, { name: `${name} to device copy`, value: ratio, unit: 'ratio', better: 'higher' }];
+    const peer = torch.get(name.slice(0, name.indexOf(',')));
+    return peer === undefined || PYTORCH_PRODUCT.test(name) ? [own] : [own, { name: `${name} to PyTorch`, value: value / peer, unit: 'ratio', better: 'higher' }];
+  });
+  return { records, notes: lines.filter((line) => line.startsWith('# ')).map((line) => `On ${line.slice(2)}.`) };
+}
+
 function parseRecord(line) {
   const record = JSON.parse(line);
   const valid = typeof record.name === 'string' && Number.isFinite(record.value) && typeof record.unit === 'string'

@@ -1,4 +1,4 @@
-/** The report of the searchers' benchmark: figures in, Markdown out. Pure; knows the targets, not how anything was run. */
+/** The report of the searchers' benchmark: figures in, Markdown and lines of the summary out. Pure; knows the targets, not how anything was run. */
 import { median } from './peers/measure.mjs';
 import { formatVerdict, formatTarget, table } from './report.mjs';
 
@@ -8,15 +8,43 @@ const FRONT_TARGET = { atLeast: 0.34 };
 const EPOCHS_TARGET = { atLeast: 4 };
 
 /**
- * @param {object} results
- * @param {readonly (readonly [string, string])[]} results.facts
- * @param {readonly string[]} results.targets Names of functions on which Muster must not be worse.
- * @param {readonly import('./search-comparison.mjs').Comparison[]} results.comparisons
- * @param {readonly { searcher: string, trials: number, suggestMs: number, slowestMs: number, peerMs: number | null }[]} results.costs
- * @param {readonly number[]} results.front Hypervolumes by seed.
- * @param {readonly import('./curve-replay.mjs').Replayed[]} results.schedulers
- * @returns {string}
+ * What the summary says of the searchers' targets.
+ * @param {SearchResults} results
+ * @returns {import('./report.mjs').TargetRow[]}
  */
+export function searchTargetRows({ targets, comparisons, costs, front, schedulers }) {
+  const searchers = [...new Set(comparisons.map(({ searcher }) => searcher))];
+  return [
+    ...searchers.map((searcher) => {
+      const verdicts = comparisons.filter((row) => row.searcher === searcher && targets.includes(row.name)).map(({ verdict }) => verdict);
+      const count = (verdict) => verdicts.filter((one) => one === verdict).length;
+      const [better, same, worse] = ['better', 'no difference', 'worse'].map(count);
+      const verdict = better + same + worse === 0 ? 'not measured' : worse === 0 ? 'met' : '**missed**';
+      return { figure: `regret of ${searcher}, functions with targets`, ours: `better ${better} times, no different ${same}, worse ${worse}`, peer: "Optuna's", ratio: '', target: 'never worse', verdict };
+    }),
+    ...costs.filter(({ searcher }) => COST_TARGETS[searcher]).map(({ searcher, trials, slowestMs, peerMs }) => ({
+      figure: `a suggestion of ${searcher} after ${trials} trials, on the slowest function`, ours: `${slowestMs.toFixed(2)} ms`, peer: peerMs === null ? '' : `Optuna, in the median: ${peerMs.toFixed(2)} ms`, ratio: '',
+      target: formatTarget(COST_TARGETS[searcher], ' ms'), verdict: formatVerdict(slowestMs, COST_TARGETS[searcher]),
+    })),
+    { figure: 'hypervolume of NSGA-II on ZDT1, 30 variables, 2,000 evaluations', ours: median(front).toFixed(4), peer: '', ratio: '', target: formatTarget(FRONT_TARGET, ''), verdict: formatVerdict(median(front), FRONT_TARGET) },
+    ...schedulers.map(({ name, target, random, asha, times }) => ({
+      figure: `epochs to an error of ${target} on recorded curves: ${name}`, ours: `ASHA: ${asha}`, peer: `random search: ${random}`, ratio: `${times.toFixed(1)}×`, target: `${formatTarget(EPOCHS_TARGET, '×')} on two`,
+      verdict: formatVerdict(times, EPOCHS_TARGET),
+    })),
+  ];
+}
+
+/**
+ * @typedef {object} SearchResults
+ * @property {readonly (readonly [string, string])[]} facts
+ * @property {readonly string[]} targets Names of functions on which Muster must not be worse.
+ * @property {readonly import('./search-comparison.mjs').Comparison[]} comparisons
+ * @property {readonly { searcher: string, trials: number, suggestMs: number, slowestMs: number, peerMs: number | null }[]} costs
+ * @property {readonly number[]} front Hypervolumes by seed.
+ * @property {readonly import('./curve-replay.mjs').Replayed[]} schedulers
+ */
+
+/** The page. @param {SearchResults} results @returns {string} */
 export function renderSearchMarkdown({ facts, targets, comparisons, costs, front, schedulers }) {
   const [listed, others] = [comparisons.filter(({ name }) => targets.includes(name)), comparisons.filter(({ name }) => !targets.includes(name))];
   const count = (rows, verdict) => rows.filter((row) => row.verdict === verdict).length;

@@ -3,22 +3,21 @@
  * costs; the front that NSGA-II covers; and ASHA against random search on recorded learning curves.
  *
  *     node bench/tune-search.mjs [--searcher NAME[=TRIALS] ...] [--seeds 20] [--only FUNCTION ...]
- *                                [--peer-runs FILE] [--kept-only] [--out bench/TUNE-RESULTS.md] [--json]
+ *                                [--peer-runs FILE] [--kept-only] [--out FOLDER] [--json]
  *
  * Optuna runs from bench/peers/.venv (or the Python that MUSTER_BENCH_PYTHON names); without it, Muster's own figures are shown alone, with
  * the reason. Its Gaussian process takes up to seconds a suggestion, so runs are kept in a file: those in there are not repeated, and with
- * `--kept-only` no others are made, and only their seeds are compared, as far as they go.
+ * `--kept-only` no others are made, and only their seeds are compared, as far as they go. With `--json` records are printed
+ * instead, and nothing is kept of them.
  */
-import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compareSchedulers } from './curve-replay.mjs';
+import { describeRun } from './facts.mjs';
 import { median } from './peers/measure.mjs';
 import { optunaLacks } from './peers/optuna.mjs';
 import { compareRuns } from './search-comparison.mjs';
-import { renderSearchMarkdown } from './search-report.mjs';
+import { RESULTS_FOLDER, saveResults } from './results.mjs';
+import { renderSearchMarkdown, searchTargetRows } from './search-report.mjs';
 import { KeptRuns, coverFront, runMuster, runOptuna } from './search-runs.mjs';
 import { OTHER_FUNCTIONS, TEST_FUNCTIONS } from './tune-functions.mjs';
 
@@ -31,7 +30,7 @@ const { values: options } = parseArgs({
   options: {
     searcher: { type: 'string', multiple: true, default: ['tpe', 'gp'] }, seeds: { type: 'string', default: '20' }, only: { type: 'string', multiple: true },
     'peer-runs': { type: 'string' }, 'kept-only': { type: 'boolean', default: false },
-    out: { type: 'string', default: fileURLToPath(new URL('TUNE-RESULTS.md', import.meta.url)) }, json: { type: 'boolean', default: false },
+    out: { type: 'string', default: RESULTS_FOLDER }, json: { type: 'boolean', default: false },
   },
 });
 const searchers = options.searcher.map((text) => text.split('=')).map(([searcher, trials = COST_TRIALS]) => ({ searcher, trials: Number(trials) }));
@@ -52,12 +51,7 @@ async function peerRun({ searcher, testFunction, seed, trials }) {
 const lastMs = ({ suggestMs }) => (suggestMs.length >= COST_TRIALS ? median(suggestMs.slice(COST_TRIALS - COST_SUGGESTIONS, COST_TRIALS)) : null);
 
 const results = {
-  facts: [
-    ['date', new Date().toISOString()],
-    ['commit', execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim()],
-    ['processor', `${cpus()[0]?.model}, ${availableParallelism()} cores, load ${loadavg()[0].toFixed(2)} at the start`],
-    ['Node', process.versions.node],
-  ],
+  facts: describeRun(),
   targets: TEST_FUNCTIONS.map(({ name }) => name),
   comparisons: [],
   costs: [],
@@ -96,5 +90,7 @@ results.schedulers = compareSchedulers();
 for (const { name, target, random, asha, times } of results.schedulers) say({ name, target, random, asha, times }, `ASHA on ${name}: to an error of ${target} ${asha} epochs, random search ${random}: ${times.toFixed(1)} times as many`);
 if (lacks !== null && !options['kept-only']) console.error(`Optuna is left out: ${lacks}`);
 results.facts.push(['beside', [...peers].join(', ') || 'nothing']);
-writeFileSync(options.out, renderSearchMarkdown(results));
-console.error(`wrote ${options.out}`);
+if (!options.json) {
+  saveResults(options.out, { page: 'tune', title: 'Search benchmark', facts: results.facts, targets: searchTargetRows(results), markdown: renderSearchMarkdown(results) });
+  console.error(`wrote tune.md and the summary in ${options.out}`);
+}

@@ -1,7 +1,7 @@
 /**
  * What trials cost that do nothing: Muster's and Ray Tune's, one after another in every round, so that a busy machine is busy for both.
  *
- *     node bench/tune-trials.mjs [--rounds 3] [--ray-trials 30] [--json]
+ *     node bench/tune-trials.mjs [--rounds 3] [--ray-trials 30] [--out FOLDER]
  *
  * Muster's figures are those of `cluster bench tune --only trials`. Ray runs from bench/peers/.venv (or the Python that MUSTER_BENCH_PYTHON names); without it, Muster's
  * figures are shown alone, with the reason.
@@ -9,7 +9,10 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { describeRun } from './facts.mjs';
+import { median } from './peers/measure.mjs';
 import { formatValue, runForRecords } from './records.mjs';
+import { RESULTS_FOLDER, saveSuites } from './results.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PEERS = fileURLToPath(new URL('peers/', import.meta.url));
@@ -18,7 +21,8 @@ const PYTHON = process.env.MUSTER_BENCH_PYTHON ?? `${PEERS}.venv/bin/python`;
 const TIMEOUT_MS = 10 * 60_000;
 const AT_ONCE = [1, 16];
 
-const { values: options } = parseArgs({ options: { rounds: { type: 'string', default: '3' }, 'ray-trials': { type: 'string', default: '30' }, json: { type: 'boolean', default: false } } });
+const { values: options } = parseArgs({ options: { rounds: { type: 'string', default: '3' }, 'ray-trials': { type: 'string', default: '30' }, out: { type: 'string', default: RESULTS_FOLDER } } });
+const facts = describeRun();
 const hasRay = existsSync(PYTHON);
 if (!hasRay) console.error('Ray is not installed: run `node bench/peers/setup.mjs`');
 
@@ -29,7 +33,6 @@ const units = new Map();
 let peer = 'ray tune';
 
 const add = (values, records) => { for (const { name, value } of records) values.set(name, [...(values.get(name) ?? []), value]); };
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 for (let round = 1; round <= Number(options.rounds); round++) {
   const records = await runForRecords({ command: process.execPath, args: ['packages/cli/bin/cluster.mjs', 'bench', 'tune', '--only', 'trials', '--json'], cwd: ROOT, timeoutMs: TIMEOUT_MS });
@@ -44,11 +47,11 @@ for (let round = 1; round <= Number(options.rounds); round++) {
   for (const { name, unit } of records) units.set(name, unit);
 }
 
-for (const [name, values] of ours) {
-  const record = { name, value: median(values), unit: units.get(name), ...(rays.has(name) ? { peer, peerValue: median(rays.get(name)) } : {}) };
-  if (options.json) console.log(JSON.stringify(record));
-  else {
-    const beside = record.peer ? `   ${record.peer} ${formatValue(record.peerValue)}: ${formatValue(record.peerValue / record.value)} times as much` : '';
-    console.log(`${name.padEnd(36)} ${formatValue(record.value).padStart(12)} ${record.unit}${beside}`);
-  }
-}
+const records = [...ours].flatMap(([name, values]) => {
+  const record = { name, value: median(values), unit: units.get(name), better: 'lower' };
+  if (!rays.has(name)) return [record];
+  const peerValue = median(rays.get(name));
+  return [record, { ...record, name: `${name}, ${peer}`, value: peerValue }, { name: `${name}, ray tune's time to muster's`, value: peerValue / record.value, unit: 'ratio', better: 'higher' }];
+});
+for (const { name, value, unit } of records) console.log(`${name.padEnd(64)} ${formatValue(value).padStart(12)} ${unit}`);
+saveSuites(options.out, 'tune-trials', { facts, measured: [{ notes: hasRay ? [] : ['Ray is left out, since it is not installed: run `node bench/peers/setup.mjs`.'], records }] });

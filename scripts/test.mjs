@@ -74,12 +74,12 @@ function suitesAfter() {
   return process.env.CI ? [{ name: `a program on Node ${NEWER_NODE}`, run: runOnNewerNode }] : [];
 }
 
-/** Every compiled test file that still has a source, and those of the scripts. @returns {Suite[]} */
+/** Every compiled test file that still has a source, and those of the scripts and the benchmarks. @returns {Suite[]} */
 function testFiles() {
   const compiled = workspaceFolders().flatMap((folder) => compiledFilesOf(folder)
     .filter(({ file, source }) => file.endsWith('.test.js') && existsSync(source))
     .map(({ file }) => ({ file, name: join(folder, relative(compiledFolders(folder).compiled, file)).replace(/\.test\.js$/, '') })));
-  const scripts = filesUnder('scripts').filter((file) => file.endsWith('.test.mjs')).map((file) => ({ file, name: file.replace(/\.test\.mjs$/, '') }));
+  const scripts = filesUnder('scripts', 'bench').filter((file) => file.endsWith('.test.mjs')).map((file) => ({ file, name: file.replace(/\.test\.mjs$/, '') }));
   return [...compiled, ...scripts].map(({ file, name }) => ({ name, run: (folder) => runTestFile({ program: process.execPath, args: [file], folder }) }));
 }
 

@@ -16,13 +16,7 @@
 #include <string>
 #include <vector>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
-#ifdef MUSTER_BENCH_MPI
-#include <mpi.h>
-#endif
-
+#include "launch.h"
 #include "measure.h"
 #include "muster/collective.h"
 #include "peer.h"
@@ -30,6 +24,7 @@
 namespace {
 
 using bench::must;
+using bench::Ranks;
 using bench::sizeName;
 
 constexpr int kRounds = 21;
@@ -41,13 +36,6 @@ constexpr std::size_t kSizes[] = {8, std::size_t{1} << 10, std::size_t{16} << 10
 const std::string kMpiName = "openmpi " + std::to_string(OMPI_MAJOR_VERSION) + "." + std::to_string(OMPI_MINOR_VERSION) + "." + std::to_string(OMPI_RELEASE_VERSION);
 #endif
 
-struct Ranks {
-  std::uint32_t rank;
-  std::uint32_t size;
-  std::string id;
-  bool besideMpi;
-};
-
 /** One way of doing what is measured, so many times: in microseconds a call. All ranks call it at the same time. */
 struct Contender {
   std::string name;
@@ -57,7 +45,7 @@ struct Contender {
 class Bench {
  public:
   /** `peerCommand` is for rank 0. */
-  Bench(const Ranks& ranks, const char* peerCommand) : ranks_(ranks), peer_(ranks.rank == 0 ? peerCommand : nullptr) {
+  Bench(const Ranks& ranks, bool besideMpi, const char* peerCommand) : ranks_(ranks), besideMpi_(besideMpi), peer_(ranks.rank == 0 ? peerCommand : nullptr) {
     const muster_communicator_options options{ranks.id.c_str(), ranks.rank, ranks.size, 30'000, nullptr, nullptr};
     must(muster_communicator_open(&options, &communicator_));
     const std::size_t largest = *std::max_element(std::begin(kSizes), std::end(kSizes));
@@ -95,7 +83,7 @@ class Bench {
     const muster_call call = callOf(MUSTER_ALL_REDUCE, MUSTER_F32, bytes / 4);
     std::vector<Contender> all{of("muster", call)};
 #ifdef MUSTER_BENCH_MPI
-    if (ranks_.besideMpi) {
+    if (besideMpi_) {
       all.push_back({kMpiName, [this, call](int calls) {
                        return timed(calls, [&] { MPI_Allreduce(call.source, call.target, static_cast<int>(call.count), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD); });
                      }});
@@ -165,32 +153,12 @@ class Bench {
   }
 
   const Ranks ranks_;
+  [[maybe_unused]] const bool besideMpi_;
   bench::Peer peer_;
   muster_communicator* communicator_ = nullptr;
   std::vector<unsigned char> source_;
   std::vector<unsigned char> target_;
 };
-
-int runAlone(std::uint32_t size, const char* peerCommand) {
-  const std::string id = "bench-" + std::to_string(::getpid());
-  std::vector<pid_t> children;
-  for (std::uint32_t rank = 1; rank < size; rank++) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      Bench({rank, size, id, false}, nullptr).run();
-      ::_exit(EXIT_SUCCESS);
-    }
-    children.push_back(child);
-  }
-  Bench({0, size, id, false}, peerCommand).run();
-  int failed = 0;
-  for (const pid_t child : children) {
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    failed += status != 0;
-  }
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
 
 }  // namespace
 
@@ -200,21 +168,9 @@ int main(int argc, char** argv) {
   const char* peerCommand = bench::optionOf(argc, argv, "--peer");
 #ifdef MUSTER_BENCH_MPI
   if (isAsked) return EXIT_SUCCESS;
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) {
-    MPI_Init(&argc, &argv);
-    int rank = 0;
-    int size = 0;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    int processId = static_cast<int>(::getpid());
-    MPI_Bcast(&processId, 1, MPI_INT, 0, MPI_COMM_WORLD);
-    Bench({static_cast<std::uint32_t>(rank), static_cast<std::uint32_t>(size), "bench-" + std::to_string(processId), true}, peerCommand).run();
-    MPI_Finalize();
-    return EXIT_SUCCESS;
-  }
 #else
   if (isAsked) return EXIT_FAILURE;
 #endif
-  const char* ranks = bench::optionOf(argc, argv, "--ranks");
-  return runAlone(ranks == nullptr ? 2 : static_cast<std::uint32_t>(std::atoi(ranks)), peerCommand);
+  if (bench::runUnderMpi(&argc, &argv, [&](const Ranks& ranks) { Bench(ranks, true, peerCommand).run(); })) return EXIT_SUCCESS;
+  return bench::runRanks(bench::askedRanks(bench::optionOf(argc, argv, "--ranks")), [&](const Ranks& ranks) { Bench(ranks, false, peerCommand).run(); });
 }

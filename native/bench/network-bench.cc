@@ -14,13 +14,7 @@
 #include <string>
 #include <vector>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
-#ifdef MUSTER_BENCH_MPI
-#include <mpi.h>
-#endif
-
+#include "launch.h"
 #include "measure.h"
 #include "muster/collective.h"
 #include "peer.h"
@@ -28,6 +22,7 @@
 namespace {
 
 using bench::must;
+using bench::Ranks;
 using bench::sizeName;
 
 using Clock = std::chrono::steady_clock;
@@ -135,63 +130,36 @@ class Bench {
   muster_communicator* const encrypted_;
 };
 
+/** Listeners of all ranks are made before their processes are forked, so that everybody knows everybody's port. */
 int runAlone(std::uint32_t size) {
-  const std::string id = "bench-" + std::to_string(::getpid());
-  Meeting meetings[2] = {{id, std::vector<std::uint16_t>(size)}, {id + "-tls", std::vector<std::uint16_t>(size)}};
+  std::vector<std::uint16_t> ports[2] = {std::vector<std::uint16_t>(size), std::vector<std::uint16_t>(size)};
   std::vector<muster_listener*> listeners[2] = {std::vector<muster_listener*>(size), std::vector<muster_listener*>(size)};
   for (std::uint32_t rank = 0; rank < size; rank++) {
-    for (int each : {0, 1}) must(muster_listener_open("127.0.0.1", &listeners[each][rank], &meetings[each].ports[rank]));
+    for (int each : {0, 1}) must(muster_listener_open("127.0.0.1", &listeners[each][rank], &ports[each][rank]));
   }
-  const auto runRank = [&](std::uint32_t rank) {
-    for (int each : {0, 1}) meetings[each].listener = listeners[each][rank];
-    Bench(rank, meetings[0], meetings[1], false).run();
-  };
-  std::vector<pid_t> children;
-  for (std::uint32_t rank = 1; rank < size; rank++) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      runRank(rank);
-      ::_exit(EXIT_SUCCESS);
-    }
-    children.push_back(child);
-  }
-  runRank(0);
-  int failed = 0;
-  for (const pid_t child : children) {
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    failed += status != 0;
-  }
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return bench::runRanks(size, [&](const Ranks& ranks) {
+    Bench(ranks.rank, {ranks.id, ports[0], listeners[0][ranks.rank]}, {ranks.id + "-tls", ports[1], listeners[1][ranks.rank]}, false).run();
+  });
 }
+
+#ifdef MUSTER_BENCH_MPI
+void runBesideMpi(const Ranks& ranks) {
+  Meeting meetings[2] = {{ranks.id, std::vector<std::uint16_t>(ranks.size)}, {ranks.id + "-tls", std::vector<std::uint16_t>(ranks.size)}};
+  for (Meeting& meeting : meetings) {
+    std::uint16_t port = 0;
+    must(muster_listener_open("127.0.0.1", &meeting.listener, &port));
+    MPI_Allgather(&port, 1, MPI_UINT16_T, meeting.ports.data(), 1, MPI_UINT16_T, MPI_COMM_WORLD);
+  }
+  Bench(ranks.rank, meetings[0], meetings[1], true).run();
+}
+#else
+void runBesideMpi(const Ranks&) {}
+#endif
 
 }  // namespace
 
 int main(int argc, char** argv) {
   bench::asJson = bench::hasFlag(argc, argv, "--json");
-#ifdef MUSTER_BENCH_MPI
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) {
-    MPI_Init(&argc, &argv);
-    int rank = 0;
-    int size = 0;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    int processId = static_cast<int>(::getpid());
-    MPI_Bcast(&processId, 1, MPI_INT, 0, MPI_COMM_WORLD);
-    Meeting meetings[2];
-    for (int each : {0, 1}) {
-      Meeting& meeting = meetings[each];
-      meeting.id = "bench-" + std::to_string(processId) + (each == 0 ? "" : "-tls");
-      meeting.ports.resize(static_cast<std::size_t>(size));
-      std::uint16_t port = 0;
-      must(muster_listener_open("127.0.0.1", &meeting.listener, &port));
-      MPI_Allgather(&port, 1, MPI_UINT16_T, meeting.ports.data(), 1, MPI_UINT16_T, MPI_COMM_WORLD);
-    }
-    Bench(static_cast<std::uint32_t>(rank), meetings[0], meetings[1], true).run();
-    MPI_Finalize();
-    return EXIT_SUCCESS;
-  }
-#endif
-  const char* ranks = bench::optionOf(argc, argv, "--ranks");
-  return runAlone(ranks == nullptr ? 2 : static_cast<std::uint32_t>(std::atoi(ranks)));
+  if (bench::runUnderMpi(&argc, &argv, runBesideMpi)) return EXIT_SUCCESS;
+  return runAlone(bench::askedRanks(bench::optionOf(argc, argv, "--ranks")));
 }

@@ -281,8 +281,11 @@ void aSlowRankIsNamedByThoseWhoWaitForOthers() {
 void whoIsBlamedIsNamed() {
   for (const bool usesTls : {false, true}) {
     Nodes nodes({0, 0, 1, 2}, usesTls);
+    auto& opened = check::sharedBetweenProcesses<std::atomic<int>>();
     auto& failed = check::sharedBetweenProcesses<std::atomic<int>>();
     nodes.run([&](std::uint32_t rank, muster_communicator* communicator) {
+      opened++;
+      while (opened.load() < 4) std::this_thread::yield();
       if (rank == 2) {
         while (failed.load() < 3) std::this_thread::yield();
         return;

@@ -18,9 +18,26 @@ constexpr unsigned kWarps = 4;
 /** Shared memory that every device has without being asked. */
 constexpr std::uint64_t kSharedBytes = 48 * 1024;
 
-/** This warp's number in the grid, and what it has of shared memory: `vectors` of the shape's width. */
-__device__ __forceinline__ std::uint64_t warpOfGrid() { return std::uint64_t{blockIdx.x} * (blockDim.x / kWarp) + threadIdx.x / kWarp; }
-__device__ __forceinline__ float* sharedOf(const muster_attention_shape& shape, unsigned vectors) { return reinterpret_cast<float*>(dynamicShared()) + threadIdx.x / kWarp * vectors * shape.width; }
+/** What a warp of the grid works for: one row of all heads', each of which has `rows`. With `vectors` of the shape's width in shared memory. */
+template <unsigned vectors>
+struct WarpWork {
+  /** The row among those of all heads. */
+  std::uint64_t unit;
+  std::uint64_t head, row;
+  /** Whether there is such a row: the last block may have warps without. */
+  bool exists;
+  float* vector[vectors];
+
+  __device__ __forceinline__ WarpWork(const muster_attention_shape& shape, std::uint64_t rows) {
+    unit = std::uint64_t{blockIdx.x} * (blockDim.x / kWarp) + threadIdx.x / kWarp;
+    head = unit / rows;
+    row = unit % rows;
+    exists = unit < shape.batches * shape.heads * rows;
+    float* const own = reinterpret_cast<float*>(dynamicShared()) + threadIdx.x / kWarp * vectors * shape.width;
+#pragma unroll
+    for (unsigned index = 0; index < vectors; index++) vector[index] = own + index * shape.width;
+  }
+};
 
 /** Calls body(index) for the numbers of a vector that are this lane's. */
 template <class Body>
@@ -39,11 +56,11 @@ __device__ __forceinline__ float productOf(const muster_attention_shape& shape, 
 template <class Format>
 __global__ void __launch_bounds__(kWarps * kWarp) attentionKernel(Attention<Format> call) {
   const muster_attention_shape& shape = call.shape;
-  const std::uint64_t unit = warpOfGrid();
-  if (unit >= shape.batches * shape.heads * shape.queries) return;
-  const std::uint64_t head = unit / shape.queries, query = unit % shape.queries;
-  float* const own = sharedOf(shape, 2);
-  float* const sums = own + shape.width;
+  const WarpWork<2> work(shape, shape.queries);
+  if (!work.exists) return;
+  const std::uint64_t head = work.head, query = work.row;
+  float* const own = work.vector[0];
+  float* const sums = work.vector[1];
   const auto* const queryRow = call.query.row(shape, head, query);
   forEachOwn(shape, [&](std::uint64_t index) { own[index] = numberAt<Format>(queryRow, index), sums[index] = 0; });
   float largest = -floatOf(kInfinity);
@@ -60,43 +77,43 @@ __global__ void __launch_bounds__(kWarps * kWarp) attentionKernel(Attention<Form
   }
   auto* const to = call.result.row(shape, head, query);
   forEachOwn(shape, [&](std::uint64_t index) { store<Format>(to + index, {sums[index] / total}); });
-  if (threadIdx.x % kWarp == 0) call.logSums[unit] = largest + logf(total);
+  if (threadIdx.x % kWarp == 0) call.logSums[work.unit] = largest + logf(total);
 }
 
 template <class Format>
 __global__ void __launch_bounds__(kWarps * kWarp) queryGradientKernel(AttentionBackward<Format> call) {
   const muster_attention_shape& shape = call.shape;
-  const std::uint64_t unit = warpOfGrid();
-  if (unit >= shape.batches * shape.heads * shape.queries) return;
-  const std::uint64_t head = unit / shape.queries, query = unit % shape.queries;
-  float* const own = sharedOf(shape, 3);
-  float* const upper = own + shape.width;
-  float* const sums = upper + shape.width;
+  const WarpWork<3> work(shape, shape.queries);
+  if (!work.exists) return;
+  const std::uint64_t head = work.head, query = work.row;
+  float* const own = work.vector[0];
+  float* const upper = work.vector[1];
+  float* const sums = work.vector[2];
   const auto* const queryRow = call.query.row(shape, head, query);
   const auto* const upperRow = call.gradient.row(shape, head, query);
   forEachOwn(shape, [&](std::uint64_t index) { own[index] = numberAt<Format>(queryRow, index), upper[index] = numberAt<Format>(upperRow, index), sums[index] = 0; });
   const float product = productOf<Format>(shape, upper, call.result.row(shape, head, query));
   for (std::uint64_t key = 0; key < visibleKeys(shape, query); key++) {
     const auto* const keyRow = call.key.row(shape, head, key);
-    const float share = expf(productOf<Format>(shape, own, keyRow) * shape.scale - call.logSums[unit]);
+    const float share = expf(productOf<Format>(shape, own, keyRow) * shape.scale - call.logSums[work.unit]);
     const float slope = share * (productOf<Format>(shape, upper, call.value.row(shape, head, key)) - product) * shape.scale;
     forEachOwn(shape, [&](std::uint64_t index) { sums[index] += slope * numberAt<Format>(keyRow, index); });
   }
   auto* const to = call.queryGradient.row(shape, head, query);
   forEachOwn(shape, [&](std::uint64_t index) { store<Format>(to + index, {sums[index]}); });
-  if (threadIdx.x % kWarp == 0) call.products[unit] = product;
+  if (threadIdx.x % kWarp == 0) call.products[work.unit] = product;
 }
 
 template <class Format>
 __global__ void __launch_bounds__(kWarps * kWarp) keyGradientKernel(AttentionBackward<Format> call) {
   const muster_attention_shape& shape = call.shape;
-  const std::uint64_t unit = warpOfGrid();
-  if (unit >= shape.batches * shape.heads * shape.keys) return;
-  const std::uint64_t head = unit / shape.keys, key = unit % shape.keys;
-  float* const own = sharedOf(shape, 4);
-  float* const value = own + shape.width;
-  float* const keySums = value + shape.width;
-  float* const valueSums = keySums + shape.width;
+  const WarpWork<4> work(shape, shape.keys);
+  if (!work.exists) return;
+  const std::uint64_t head = work.head, key = work.row;
+  float* const own = work.vector[0];
+  float* const value = work.vector[1];
+  float* const keySums = work.vector[2];
+  float* const valueSums = work.vector[3];
   const auto* const keyRow = call.key.row(shape, head, key);
   const auto* const valueRow = call.value.row(shape, head, key);
   forEachOwn(shape, [&](std::uint64_t index) { own[index] = numberAt<Format>(keyRow, index), value[index] = numberAt<Format>(valueRow, index), keySums[index] = valueSums[index] = 0; });

@@ -13,13 +13,7 @@
 namespace muster::cuda {
 namespace {
 
-struct Map {
-  muster_map_operation operation;
-  unsigned inputs;
-  Space space;
-  Operand operands[3];
-  Operand result;
-};
+using kernels::Map;
 
 template <bool areFloats, class Count>
 __global__ void __launch_bounds__(kBlockThreads) mapKernel(Map map) {
@@ -46,15 +40,6 @@ __global__ void __launch_bounds__(kBlockThreads) mapKernel(Map map) {
   }
 }
 
-/** The tensors that a map does not have go along with the first one. */
-Map mapOf(const muster_map_call& call) {
-  Map map{call.operation, kernels::inputsOfMap(call.operation), {}, {}, {}};
-  const muster_strided* const second = &call.inputs[map.inputs > 1 ? 1 : 0];
-  const muster_strided* const third = &call.inputs[map.inputs > 2 ? 2 : 0];
-  map.space = kernels::collapse(call.shape, 0, call.rank, {{&call.inputs[0], &map.operands[0]}, {second, &map.operands[1]}, {third, &map.operands[2]}, {&call.result, &map.result}});
-  return map;
-}
-
 }  // namespace
 }  // namespace muster::cuda
 
@@ -62,7 +47,7 @@ using namespace muster::cuda;
 
 muster_code muster_cuda_map(const muster_map_call* call, muster_cuda_stream stream) {
   if (const muster_code code = muster::kernels::checkMap(*call); code != MUSTER_OK) return code;
-  const Map map = mapOf(*call);
+  const Map map = muster::kernels::mapOf(*call);
   if (map.space.elements == 0) return MUSTER_OK;
   const unsigned blocks = blocksFor(map.space.elements, kBlockThreads);
   const bool areFloats = muster::kernels::mapsFloats(*call);

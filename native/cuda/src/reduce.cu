@@ -27,16 +27,8 @@ struct Partial {
   std::uint64_t index;
 };
 
-struct Reduction {
-  muster_reduce_operation operation;
+struct Reduction : kernels::Reduction {
   bool areFloats;
-  double factor;
-  Space kept;
-  Operand input;
-  Operand result;
-  Space reduced;
-  /** The input along the reduced dimensions. */
-  Operand along;
   std::uint64_t chunk;
   unsigned chunks;
 };
@@ -147,14 +139,6 @@ __global__ void __launch_bounds__(kBlockThreads) joinKernel(Reduction reduction,
   }
 }
 
-bool isThreads(const Reduction& reduction) {
-  const Space& kept = reduction.kept;
-  const Space& reduced = reduction.reduced;
-  const bool liesInRows = kept.rank > 0 && reduction.input.strides[kept.rank - 1] == 1 && kept.shape[kept.rank - 1] >= kWarp;
-  const bool liesAlong = reduced.rank == 0 || reduction.along.strides[reduced.rank - 1] == 1;
-  return reduced.elements < kBlockMin || (liesInRows && !liesAlong);
-}
-
 }  // namespace
 }  // namespace muster::cuda
 
@@ -162,13 +146,11 @@ using namespace muster::cuda;
 
 muster_code muster_cuda_reduce(const muster_reduce_call* call, muster_cuda_stream stream) {
   if (const muster_code code = muster::kernels::checkReduce(*call); code != MUSTER_OK) return code;
-  Reduction reduction{call->operation, muster::kernels::isFloating(call->input.dtype), call->factor, {}, {}, {}, {}, {}, 0, 0};
-  reduction.kept = muster::kernels::collapse(call->shape, 0, call->kept, {{&call->input, &reduction.input}, {&call->result, &reduction.result}});
-  reduction.reduced = muster::kernels::collapse(call->shape, call->kept, call->rank, {{&call->input, &reduction.along}});
+  Reduction reduction{muster::kernels::reductionOf(*call), muster::kernels::isFloating(call->input.dtype), 0, 0};
   const std::uint64_t results = reduction.kept.elements;
   const std::uint64_t numbers = reduction.reduced.elements;
   if (results == 0) return MUSTER_OK;
-  const bool areThreads = isThreads(reduction);
+  const bool areThreads = numbers < kBlockMin || muster::kernels::reducesRows(reduction, kWarp);
   const std::uint64_t least = areThreads ? kThreadChunkMin : kChunkMin;
   reduction.chunk = numbers / kChunksMax + 1 > least ? numbers / kChunksMax + 1 : least;
   reduction.chunks = numbers == 0 ? 1 : static_cast<unsigned>((numbers + reduction.chunk - 1) / reduction.chunk);

@@ -84,15 +84,21 @@ inline muster_heads heads(Call& call, const Memory& memory) {
   return {tensor, strides[0], strides[1], strides[2]};
 }
 
-template <class Queue>
-muster_code attention(Call& call, const Memories<5>& memories, Queue queue, Answer&) {
-  muster_attention_call attention{};
-  attention.shape = attentionShape(call);
+/** What both directions have first: the result, its log sums, and what was attended to. @param memories of these, in this order */
+template <class Attention>
+void attended(Call& call, const Memory* memories, Attention& attention) {
   attention.result = heads(call, memories[0]);
   attention.log_sums = tensor(call, memories[1]);
   attention.query = heads(call, memories[2]);
   attention.key = heads(call, memories[3]);
   attention.value = heads(call, memories[4]);
+}
+
+template <class Queue>
+muster_code attention(Call& call, const Memories<5>& memories, Queue queue, Answer&) {
+  muster_attention_call attention{};
+  attention.shape = attentionShape(call);
+  attended(call, &memories[0], attention);
   return MUSTER_RUN(queue, attention, &attention);
 }
 
@@ -103,11 +109,7 @@ muster_code attentionBackward(Call& call, const Memories<9>& memories, Queue que
   attention.query_gradient = heads(call, memories[0]);
   attention.key_gradient = heads(call, memories[1]);
   attention.value_gradient = heads(call, memories[2]);
-  attention.result = heads(call, memories[3]);
-  attention.log_sums = tensor(call, memories[4]);
-  attention.query = heads(call, memories[5]);
-  attention.key = heads(call, memories[6]);
-  attention.value = heads(call, memories[7]);
+  attended(call, &memories[3], attention);
   attention.gradient = heads(call, memories[8]);
   return MUSTER_RUN(queue, attention_backward, &attention);
 }

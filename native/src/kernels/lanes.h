@@ -114,7 +114,48 @@ template <class Vector>
 #endif
 }
 
-/** `reference::narrow` to FP8 on all lanes. The result lies in the lower bits of each word. */
+#if defined(__AVX512F__)
+/**
+ * For each exponent that FP8 has, by its lower bits: the number whose last place is the format's there, and whose lowest bits are the code of a mantissa of 0. A magnitude of that
+ * exponent, added to it, is rounded as it must be, and the lowest bits are its code. Denormals have the smallest normal number's.
+ */
+template <class Format>
+struct alignas(64) Rulers {
+  float of[32] = {};
+
+  constexpr Rulers() {
+    constexpr int kExponents = static_cast<int>(Format::kOverflow >> Format::kMantissaBits);
+    for (int index = 0; index < kExponents; index++) {
+      const int exponent = Format::kExponentMin + index + kF32Bias;
+      const int lastPlace = exponent - Format::kMantissaBits + kF32MantissaBits;
+      of[exponent % 32] = std::bit_cast<float>(static_cast<std::uint32_t>(lastPlace) << kF32MantissaBits | static_cast<std::uint32_t>(index) << Format::kMantissaBits);
+    }
+  }
+};
+
+template <class Format>
+constexpr Rulers<Format> kRulers{};
+
+/** `reference::narrow` to FP8 on all lanes. The result lies in the lower 8 bits of each word. */
+template <class Format>
+[[gnu::always_inline]] inline Words narrowToOctets(Floats value) {
+  constexpr int kSmallestMagnitude = 0b1010;  // of _mm512_range_ps: the smaller magnitude, without its sign
+  constexpr int kNanToLargest = 0xee;  // of _mm512_fixupimm_ps: NaN becomes the largest f32, whose lower bits are all ones
+  // Infinity's code, or the largest number's, is what this and all above it round to.
+  constexpr float overflow = Format::kHasInfinity ? 0x1p16f : 448;
+  static_assert(Format::kHasInfinity ? Format::kInfinity == 0x7c : Format::kLargest == 0x7e);
+  const auto lanes = reinterpret_cast<__m512>(value);
+  const __m512 magnitude = _mm512_range_ps(lanes, _mm512_set1_ps(overflow), kSmallestMagnitude);
+  const __m512 normal = _mm512_max_ps(magnitude, _mm512_set1_ps(std::bit_cast<float>(static_cast<std::uint32_t>(Format::kExponentMin + kF32Bias) << kF32MantissaBits)));
+  const __m512i exponent = _mm512_srli_epi32(_mm512_castps_si512(normal), kF32MantissaBits);
+  const __m512 ruler = _mm512_permutex2var_ps(_mm512_load_ps(kRulers<Format>.of), exponent, _mm512_load_ps(kRulers<Format>.of + kLanes));
+  const __m512 sum = _mm512_fixupimm_ps(_mm512_add_ps(magnitude, ruler), lanes, _mm512_set1_epi32(kNanToLargest), 0);
+  constexpr int kSelect = 0xca;  // of _mm512_ternarylogic_epi32: where the first has ones the second, elsewhere the third
+  const __m512i sign = _mm512_srli_epi32(_mm512_castps_si512(lanes), 24);
+  return reinterpret_cast<Words>(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x80), sign, _mm512_castps_si512(sum), kSelect));
+}
+#else
+/** `reference::narrow` to FP8 on all lanes. The result lies in the lower 8 bits of each word. */
 template <class Format>
 [[gnu::always_inline]] inline Words narrowToOctets(Floats value) {
   constexpr int shift = kF32MantissaBits - Format::kMantissaBits;
@@ -130,6 +171,7 @@ template <class Format>
   const Words code = rounded > Format::kOverflow ? Words{} + Format::kOverflow : rounded;
   return bits >> 31 << (Format::kBits - 1) | (value != value ? Words{} + Format::kMagnitudeMask : code);
 }
+#endif
 
 /** The sign rides along in the sum, which overflows for NaN alone. The instruction of AVX512-BF16 takes denormals for zero: it is none for this. */
 [[gnu::always_inline]] inline Halves narrowBf16(Floats value) {
@@ -141,16 +183,14 @@ template <class Format>
 
 [[gnu::always_inline]] inline Floats widenBf16(Halves halves) { return floats(__builtin_convertvector(halves, Words) << 16); }
 
-/** Denormals by way of integers: as floats they would be denormal, too, and slow. */
+/** As f16, whose denormals are E4M3's at 2^-8 of their values; 480, of which E4M3 makes its NaN, becomes one. */
 [[gnu::always_inline]] inline Floats widenE4m3(Octets octets) {
-  constexpr int shift = kF32MantissaBits - E4m3::kMantissaBits;
-  const Words codes = __builtin_convertvector(__builtin_convertvector(octets, Halves), Words);  // in one step GCC 12 takes lane by lane
-  const Words magnitude = codes & E4m3::kMagnitudeMask;
-  const Words normal = (magnitude << shift) + (static_cast<std::uint32_t>(kF32Bias - E4m3::kBias) << kF32MantissaBits);
-  const Words denormal = words(__builtin_convertvector(reinterpret_cast<Masks>(magnitude), Floats) * 0x1p-9f);
-  constexpr std::uint32_t nan = kF32Infinity | kF32Quiet | 7u << shift;
-  const Words finite = magnitude < 1u << E4m3::kMantissaBits ? denormal : normal;
-  return floats((magnitude == E4m3::kMagnitudeMask ? Words{} + nan : finite) | codes >> 7 << 31);
+  typedef std::int8_t SignedOctets __attribute__((vector_size(kLanes)));
+  typedef std::int16_t SignedHalves __attribute__((vector_size(2 * kLanes)));
+  const auto signedCodes = reinterpret_cast<Halves>(__builtin_convertvector(reinterpret_cast<SignedOctets>(octets), SignedHalves));
+  const Words value = words(widenF16(signedCodes << 7 & 0xbf80) * 0x1p8f);
+  constexpr std::uint32_t nan = kF32Infinity | 7u << (kF32MantissaBits - E4m3::kMantissaBits);
+  return floats((value & kF32Magnitude) == std::bit_cast<std::uint32_t>(480.0f) ? value | nan : value);
 }
 
 /** The numbers at `from`, one vector of them, as f32. */

@@ -31,16 +31,48 @@ muster_code checkConvolution(const muster_convolution& convolution) {
   return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a convolution into %" PRIu64 " channels is too large", convolution.result_channels);
 }
 
-/** How many elements each tensor of a convolution has. */
-struct Sizes {
-  explicit Sizes(const muster_convolution& convolution)
-      : input(convolution.images.batches * convolution.images.channels * convolution.images.rows * convolution.images.columns),
-        weight(convolution.result_channels * (convolution.images.channels / convolution.groups) * convolution.images.vertical.kernel * convolution.images.horizontal.kernel),
-        result(convolution.images.batches * convolution.result_channels * Positions(convolution.images).count()) {}
+/** What a tensor of a convolution, or its gradient, is to it: which says how many elements it has. */
+struct Part {
+  std::uint64_t elements;
+  const char* source;
+};
 
-  std::uint64_t input;
-  std::uint64_t weight;
-  std::uint64_t result;
+/** Collects the tensors of a convolution, which have one dtype, but for biases and the gradients of weights, which are f32. */
+class ConvolutionCheck {
+ public:
+  ConvolutionCheck(const muster_convolution& convolution, muster_dtype dtype)
+      : input{convolution.images.batches * convolution.images.channels * convolution.images.rows * convolution.images.columns, "the images"},
+        weight{convolution.result_channels * (convolution.images.channels / convolution.groups) * convolution.images.vertical.kernel * convolution.images.horizontal.kernel,
+               "the windows have for all result channels"},
+        result{convolution.images.batches * convolution.result_channels * Positions(convolution.images).count(), "the windows have positions"},
+        bias{convolution.result_channels, "the result has channels"},
+        dtype_(dtype) {}
+
+  const Part input, weight, result, bias;
+
+  void reads(const Part& part, const muster_tensor& tensor, const char* name) {
+    check_.reads(tensor, name, kTrainingDtypes);
+    check_.hasDtype(tensor, name, dtype_);
+    check_.hasElements(tensor, name, part.elements, part.source);
+  }
+  void writes(const Part& part, const muster_tensor& tensor, const char* name) {
+    check_.writes(tensor, name, kTrainingDtypes);
+    check_.hasDtype(tensor, name, dtype_);
+    check_.hasElements(tensor, name, part.elements, part.source);
+  }
+  void readsF32(const Part& part, const muster_tensor& tensor, const char* name) {
+    check_.reads(tensor, name, setOf(MUSTER_F32));
+    check_.hasElements(tensor, name, part.elements, part.source);
+  }
+  void writesF32(const Part& part, const muster_tensor& tensor, const char* name) {
+    check_.writes(tensor, name, setOf(MUSTER_F32));
+    check_.hasElements(tensor, name, part.elements, part.source);
+  }
+  muster_code code() { return check_.code(); }
+
+ private:
+  TensorCheck check_;
+  const muster_dtype dtype_;
 };
 
 muster_code checkPooling(const muster_images& images, muster_pooling pooling, const std::int32_t* places) {
@@ -202,53 +234,30 @@ class HeadsCheck {
 
 muster_code checkConvolve(const muster_convolution& convolution, const muster_tensor& input, const muster_tensor& weight, const muster_tensor& bias, const muster_tensor& result) {
   if (const muster_code code = checkConvolution(convolution); code != MUSTER_OK) return code;
-  const Sizes sizes(convolution);
-  TensorCheck check;
-  check.reads(input, "input", kTrainingDtypes);
-  check.reads(weight, "weight", kTrainingDtypes);
-  check.writes(result, "result", kTrainingDtypes);
-  check.hasDtype(weight, "weight", input.dtype);
-  check.hasDtype(result, "result", input.dtype);
-  check.hasElements(input, "input", sizes.input, "the images");
-  check.hasElements(weight, "weight", sizes.weight, "the windows have for all result channels");
-  check.hasElements(result, "result", sizes.result, "the windows have positions");
-  if (bias.elements != 0) {
-    check.reads(bias, "bias", setOf(MUSTER_F32));
-    check.hasElements(bias, "bias", convolution.result_channels, "the result has channels");
-  }
+  ConvolutionCheck check(convolution, input.dtype);
+  check.reads(check.input, input, "input");
+  check.reads(check.weight, weight, "weight");
+  check.writes(check.result, result, "result");
+  if (bias.elements != 0) check.readsF32(check.bias, bias, "bias");
   return check.code();
 }
 
 muster_code checkConvolveBackwardInput(const muster_convolution& convolution, const muster_tensor& gradient, const muster_tensor& weight, const muster_tensor& inputGradient) {
   if (const muster_code code = checkConvolution(convolution); code != MUSTER_OK) return code;
-  const Sizes sizes(convolution);
-  TensorCheck check;
-  check.reads(gradient, "gradient", kTrainingDtypes);
-  check.reads(weight, "weight", kTrainingDtypes);
-  check.writes(inputGradient, "input gradient", kTrainingDtypes);
-  check.hasDtype(weight, "weight", gradient.dtype);
-  check.hasDtype(inputGradient, "input gradient", gradient.dtype);
-  check.hasElements(gradient, "gradient", sizes.result, "the windows have positions");
-  check.hasElements(weight, "weight", sizes.weight, "the windows have for all result channels");
-  check.hasElements(inputGradient, "input gradient", sizes.input, "the images");
+  ConvolutionCheck check(convolution, gradient.dtype);
+  check.reads(check.result, gradient, "gradient");
+  check.reads(check.weight, weight, "weight");
+  check.writes(check.input, inputGradient, "input gradient");
   return check.code();
 }
 
 muster_code checkConvolveBackwardWeight(const muster_convolution& convolution, const muster_tensor& input, const muster_tensor& gradient, const muster_tensor& weightGradient, const muster_tensor& biasGradient) {
   if (const muster_code code = checkConvolution(convolution); code != MUSTER_OK) return code;
-  const Sizes sizes(convolution);
-  TensorCheck check;
-  check.reads(input, "input", kTrainingDtypes);
-  check.reads(gradient, "gradient", kTrainingDtypes);
-  check.writes(weightGradient, "weight gradient", setOf(MUSTER_F32));
-  check.hasDtype(gradient, "gradient", input.dtype);
-  check.hasElements(input, "input", sizes.input, "the images");
-  check.hasElements(gradient, "gradient", sizes.result, "the windows have positions");
-  check.hasElements(weightGradient, "weight gradient", sizes.weight, "the windows have for all result channels");
-  if (biasGradient.elements != 0) {
-    check.writes(biasGradient, "bias gradient", setOf(MUSTER_F32));
-    check.hasElements(biasGradient, "bias gradient", convolution.result_channels, "the result has channels");
-  }
+  ConvolutionCheck check(convolution, input.dtype);
+  check.reads(check.input, input, "input");
+  check.reads(check.result, gradient, "gradient");
+  check.writesF32(check.weight, weightGradient, "weight gradient");
+  if (biasGradient.elements != 0) check.writesF32(check.bias, biasGradient, "bias gradient");
   return check.code();
 }
 

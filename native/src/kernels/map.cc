@@ -11,15 +11,6 @@
 namespace muster::kernels {
 namespace {
 
-/** A call, ready to be gone through. */
-struct Map {
-  muster_map_operation operation;
-  unsigned inputs;
-  Space space;
-  Operand operands[3];
-  Operand result;
-};
-
 void mapFloats(const Map& map, std::uint64_t position, std::size_t count) {
   float buffers[4][kTileElements];
   MapTile tile{nullptr, nullptr, nullptr, buffers[3], count};
@@ -50,14 +41,7 @@ using namespace muster::kernels;
 muster_code muster_map(const muster_map_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkMap(*call); code != MUSTER_OK) return code;
-  Map map{call->operation, inputsOfMap(call->operation), {}, {}, {}};
-  switch (map.inputs) {
-    case 1: map.space = collapse(call->shape, 0, call->rank, {{&call->inputs[0], &map.operands[0]}, {&call->result, &map.result}}); break;
-    case 2: map.space = collapse(call->shape, 0, call->rank, {{&call->inputs[0], &map.operands[0]}, {&call->inputs[1], &map.operands[1]}, {&call->result, &map.result}}); break;
-    default:
-      map.space = collapse(call->shape, 0, call->rank,
-                           {{&call->inputs[0], &map.operands[0]}, {&call->inputs[1], &map.operands[1]}, {&call->inputs[2], &map.operands[2]}, {&call->result, &map.result}});
-  }
+  const Map map = mapOf(*call);
   const bool floats = mapsFloats(*call);
   const auto pieces = piecesOf(1, [&](std::size_t) { return map.space.elements; });
   parallelFor(threadCount(threads), pieces.size(), [&](std::size_t item) {

@@ -26,17 +26,6 @@ constexpr std::uint64_t kChunksMax = 1024;
 /** Narrower rows are not worth going through as such. */
 constexpr std::size_t kRowMinElements = 8;
 
-struct Reduction {
-  muster_reduce_operation operation;
-  double factor;
-  Space kept;
-  Operand input;
-  Operand result;
-  Space reduced;
-  /** The input along the reduced dimensions, from the first of them. */
-  Operand along;
-};
-
 /** Elements of each chunk of `elements`: so many, or as many as keep the chunks few. */
 std::uint64_t chunkOf(std::uint64_t elements, std::uint64_t usual) { return std::max(usual, elements / kChunksMax + 1); }
 
@@ -138,7 +127,8 @@ void reduceOneByOne(const Reduction& reduction, unsigned threads) {
   }
 }
 
-muster_map_operation mapOf(muster_reduce_operation operation) {
+/** What joins a number to a sum. */
+muster_map_operation joiningMap(muster_reduce_operation operation) {
   switch (operation) {
     case MUSTER_REDUCE_LARGEST: return MUSTER_MAP_MAXIMUM;
     case MUSTER_REDUCE_SMALLEST: return MUSTER_MAP_MINIMUM;
@@ -162,7 +152,7 @@ void reduceRows(const Reduction& reduction, std::uint64_t position, std::size_t 
       Operand operand{reduction.input.data + (start + offsetAt(reduction.reduced, reduction.along, row)) * elementBytes(reduction.input.dtype), reduction.input.dtype, {1}};
       const float* values = loadFloats(rowSpace, operand, 0, width, buffer);
       const bool squares = operation == MUSTER_REDUCE_SQUARES;
-      table().map(mapOf(operation), squares ? MapTile{values, values, sums, sums, width} : MapTile{sums, values, nullptr, sums, width});
+      table().map(joiningMap(operation), squares ? MapTile{values, values, sums, sums, width} : MapTile{sums, values, nullptr, sums, width});
     }
     for (std::size_t column = 0; column < width; column++) join(operation, partials[column], {sums[column], 0});
   }
@@ -238,9 +228,7 @@ using namespace muster::kernels;
 muster_code muster_reduce(const muster_reduce_call* call, uint32_t threads) {
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkReduce(*call); code != MUSTER_OK) return code;
-  Reduction reduction{call->operation, call->factor, {}, {}, {}, {}, {}};
-  reduction.kept = collapse(call->shape, 0, call->kept, {{&call->input, &reduction.input}, {&call->result, &reduction.result}});
-  reduction.reduced = collapse(call->shape, call->kept, call->rank, {{&call->input, &reduction.along}});
+  const Reduction reduction = reductionOf(*call);
   if (reduction.kept.elements == 0) return MUSTER_OK;
   const unsigned workers = threadCount(threads);
   if (!isFloating(call->input.dtype)) {
@@ -250,10 +238,7 @@ muster_code muster_reduce(const muster_reduce_call* call, uint32_t threads) {
     });
     return MUSTER_OK;
   }
-  const Space& kept = reduction.kept;
-  const bool liesInRows = kept.rank > 0 && reduction.input.strides[kept.rank - 1] == 1 && kept.shape[kept.rank - 1] >= kRowMinElements;
-  const bool alsoAlong = reduction.reduced.rank == 0 || reduction.along.strides[reduction.reduced.rank - 1] == 1;
-  if (liesInRows && !alsoAlong && call->operation != MUSTER_REDUCE_ARG_LARGEST) {
+  if (call->operation != MUSTER_REDUCE_ARG_LARGEST && reducesRows(reduction, kRowMinElements)) {
     reduceRowByRow(reduction, workers);
   } else {
     reduceOneByOne(reduction, workers);

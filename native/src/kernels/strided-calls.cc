@@ -126,6 +126,29 @@ bool mapsFloats(const muster_map_call& call) {
   return floats;
 }
 
+Map mapOf(const muster_map_call& call) {
+  Map map{call.operation, inputsOfMap(call.operation), {}, {}, {}};
+  const muster_strided* const second = &call.inputs[map.inputs > 1 ? 1 : 0];
+  const muster_strided* const third = &call.inputs[map.inputs > 2 ? 2 : 0];
+  map.space = collapse(call.shape, 0, call.rank, {{&call.inputs[0], &map.operands[0]}, {second, &map.operands[1]}, {third, &map.operands[2]}, {&call.result, &map.result}});
+  return map;
+}
+
+Reduction reductionOf(const muster_reduce_call& call) {
+  Reduction reduction{call.operation, call.factor, {}, {}, {}, {}, {}};
+  reduction.kept = collapse(call.shape, 0, call.kept, {{&call.input, &reduction.input}, {&call.result, &reduction.result}});
+  reduction.reduced = collapse(call.shape, call.kept, call.rank, {{&call.input, &reduction.along}});
+  return reduction;
+}
+
+bool reducesRows(const Reduction& reduction, std::uint64_t least) {
+  const Space& kept = reduction.kept;
+  const Space& reduced = reduction.reduced;
+  const bool liesInRows = kept.rank > 0 && reduction.input.strides[kept.rank - 1] == 1 && kept.shape[kept.rank - 1] >= least;
+  const bool liesAlong = reduced.rank == 0 || reduction.along.strides[reduced.rank - 1] == 1;
+  return liesInRows && !liesAlong;
+}
+
 muster_code checkMap(const muster_map_call& call) {
   if (static_cast<std::uint32_t>(call.operation) >= MUSTER_MAP_OPERATIONS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no map %d", static_cast<int>(call.operation));
   if (const muster_code code = checkRank(call.rank); code != MUSTER_OK) return code;

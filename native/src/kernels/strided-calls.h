@@ -57,6 +57,32 @@ unsigned inputsOfMap(muster_map_operation operation);
 /** Whether a map computes in f32; else in 64-bit integers. */
 bool mapsFloats(const muster_map_call& call);
 
+/** A map, ready to be gone through. */
+struct Map {
+  muster_map_operation operation;
+  unsigned inputs;
+  Space space;
+  /** Those that it does not have go along with the first one. */
+  Operand operands[3];
+  Operand result;
+};
+Map mapOf(const muster_map_call& call);
+
+/** A reduction, ready to be gone through. */
+struct Reduction {
+  muster_reduce_operation operation;
+  double factor;
+  Space kept;
+  Operand input;
+  Operand result;
+  Space reduced;
+  /** The input along the reduced dimensions, from the first of them. */
+  Operand along;
+};
+Reduction reductionOf(const muster_reduce_call& call);
+/** Whether neighbours in memory belong to neighbouring results, `least` of them or more, and not to one result: the gradient of a bias. */
+bool reducesRows(const Reduction& reduction, std::uint64_t least);
+
 muster_code checkMap(const muster_map_call& call);
 muster_code checkReduce(const muster_reduce_call& call);
 /** All but the indices, which may lie where they cannot be looked at. @param writesIndexed whether it adds, or picks */

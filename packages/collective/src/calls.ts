@@ -26,8 +26,8 @@ export interface CallRequest {
   readonly source: NumberArray | null;
   readonly target: NumberArray | null;
   readonly options: ReduceOptions;
-  /** The root, the receiver or the sender. */
-  readonly peer?: number;
+  /** The root, the receiver or the sender; 0 where the kind has none. */
+  readonly peer: number;
   /** Where users' code makes it, if that is told. */
   readonly site?: string | undefined;
 }
@@ -39,20 +39,19 @@ export interface RankPlace {
 }
 
 /** @throws MusterError INVALID_ARGUMENT */
-export function nativeCall({ kind, source, target, options, peer = 0, site }: CallRequest, { rank, size }: RankPlace): CommunicatorCall {
-  const array = source ?? target;
-  if (array === null) return [KINDS.barrier, 0, null, null, 0, site];
-  const dtype = dtypeOf(array, options.dtype, `the ${source === null ? 'target' : 'source'} of ${kind}`);
-  if (source !== null) checkMemory(source, `the source of ${kind}`);
-  if (target !== null && target !== source) {
+export function nativeCall({ kind, source, target, options, peer, site }: CallRequest, { rank, size }: RankPlace): CommunicatorCall {
+  if (kind === 'barrier') return [KINDS.barrier, 0, null, null, 0, site];
+  const dtype = kind === 'recv' ? dtypeOf(target, options.dtype, 'the target of recv') : dtypeOf(source, options.dtype, `the source of ${kind}`);
+  if (kind !== 'recv') checkMemory(source!, `the source of ${kind}`);
+  if (kind !== 'send' && target !== source) {
     dtypeOf(target, dtype, `the target of ${kind}`);
-    checkMemory(target, `the target of ${kind}`);
+    checkMemory(target!, `the target of ${kind}`);
   }
-  const op = REDUCTIONS[options.op ?? 'sum'];
-  if (op === undefined) throw invalid(`the op '${String(options.op)}'`, `one of ${Object.keys(REDUCTIONS).join(', ')}`);
+  const reduction = options.op ?? 'sum';
+  if (!Object.hasOwn(REDUCTIONS, reduction)) throw invalid(`the op '${String(reduction)}'`, `one of ${Object.keys(REDUCTIONS).join(', ')}`);
   if (!Number.isInteger(peer) || peer < 0 || peer >= size) throw invalid(`the rank ${String(peer)} that ${kind} names`, `from 0 to ${size - 1}`);
   if (peer === rank && (kind === 'send' || kind === 'recv')) throw invalid(`the rank ${peer} that ${kind} names`, 'another than its own');
-  return [KINDS[kind] + DTYPES[dtype] * 256 + op * 65_536, peer, source, target, elementCount(kind, source, target, size), site];
+  return [KINDS[kind] + DTYPES[dtype] * 256 + REDUCTIONS[reduction] * 65_536, peer, source, target, elementCount(kind, source, target, size), site];
 }
 
 /** Elements of the call, or of each rank's part, from the arrays' lengths, which must agree. */

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
-import { collective, createCommunicator, type Communicator, type NumberArray } from './index.js';
+import { collective, createCommunicator, type Communicator, type Group, type NumberArray } from './index.js';
 import type { ScenarioName } from './test-support/scenarios.js';
 
 t.setTimeout(120_000); // a loaded machine takes its time
@@ -228,6 +228,8 @@ t.test('what cannot be a communicator is refused', async (t) => {
 
 /** Calls of one rank alone that must be refused, each with a word of why; the communicator is none the worse. */
 const REFUSED: readonly (readonly [string, (communicator: Communicator) => Promise<void>, RegExp])[] = [
+  ['no array', (c) => c.allReduce(null as unknown as NumberArray), /source of allReduce/],
+  ['no target', (c) => c.allGather(new Float32Array(2), null as unknown as NumberArray), /target of allGather/],
   ['a plain array', (c) => c.allReduce([1, 2] as unknown as NumberArray), /Float64Array, Float32Array/],
   ['an Int8Array', (c) => c.allReduce(new Int8Array(2) as unknown as NumberArray), /Float64Array, Float32Array/],
   ['16 bits of neither kind', (c) => c.allReduce(new Uint16Array(2)), /'f16' or 'bf16'/],
@@ -235,9 +237,13 @@ const REFUSED: readonly (readonly [string, (communicator: Communicator) => Promi
   ['a dtype of other 8 bits', (c) => c.allReduce(new Uint8Array(2), { dtype: 'bf16' }), /'u8' or 'f8e4m3' or 'f8e5m2', which is/],
   ['an unknown dtype', (c) => c.allReduce(new Float32Array(2), { dtype: 'f8' as 'f32' }), /one of f32, f16/],
   ['an unknown op', (c) => c.allReduce(new Float32Array(2), { op: 'xor' as 'sum' }), /one of sum, product/],
+  ['an op that every object has', (c) => c.allReduce(new Float32Array(2), { op: 'constructor' as 'sum' }), /one of sum, product/],
   ['a target of another length', (c) => c.allReduce(new Float32Array(2), { target: new Float32Array(3) }), /of 3 elements is not valid: it must be of 2/],
   ['a target of another type', (c) => c.allReduce(new Float32Array(2), { target: new Int32Array(2) }), /target of allReduce/],
   ['a root that is not there', (c) => c.broadcast(new Float32Array(2), { root: 1 }), /from 0 to 0/],
+  ['a message to nobody', (c) => c.send(new Float32Array(2), {} as { to: number }), /the rank undefined that send names/],
+  ['a message from nobody', (c) => c.recv(new Float32Array(2), {} as { from: number }), /the rank undefined that recv names/],
+  ['a group that is collected later', (c) => c.group(async (group) => { await null; group.barrier(); }), /before it returns, and no promise/],
   ['a message to itself', (c) => c.send(new Float32Array(2), { to: 0 }), /another than its own/],
   ['a buffer that can be resized', (c) => c.allReduce(new Uint8Array(new (ArrayBuffer as unknown as new (size: number, options: object) => ArrayBuffer)(8, { maxByteLength: 16 }))), /fixed length/],
   ['an overlap', (c) => {
@@ -255,6 +261,9 @@ t.test('what cannot be a call is refused, and the communicator goes on', async (
   const communicator = await createCommunicator({ id: freshId(), rank: 0, size: 1 });
   for (const [name, call, message] of REFUSED) await t.rejects(call(communicator), { code: 'INVALID_ARGUMENT', message }, name);
   await t.rejects(communicator.group((group) => group.allGather(new Float32Array(2), new Float32Array(3))), { code: 'INVALID_ARGUMENT' });
+  let kept: Group | undefined;
+  await communicator.group((group) => { kept = group; });
+  t.throws(() => kept!.barrier(), { code: 'INVALID_ARGUMENT', message: /a group that was made/ }, 'a group that was made takes no more calls');
   const values = new Float32Array(new SharedArrayBuffer(16)).fill(3);
   await communicator.allReduce(values);
   t.strictSame([...values], [3, 3, 3, 3]);

@@ -2,7 +2,7 @@
 import type { Communicator as NativeCommunicator, CommunicatorCall } from '@muster/native';
 import { callSite } from './call-site.js';
 import { nativeCall, type CallOptions, type CallRequest, type Kind, type RankPlace, type ReduceOptions } from './calls.js';
-import type { NumberArray } from './elements.js';
+import { invalid, type NumberArray } from './elements.js';
 import { userError } from './failure.js';
 
 /** One for all: most small calls have ended when they return. */
@@ -25,7 +25,7 @@ abstract class Calls<R> {
 
   /** Reduces each element over all ranks. In place, or into `target`, of the same length. */
   allReduce(source: NumberArray, options: ReduceOptions & { readonly target?: NumberArray } = {}): R {
-    return this.make({ kind: 'allReduce', source, target: options.target ?? source, options });
+    return this.make({ kind: 'allReduce', source, target: options.target ?? source, options, peer: 0 });
   }
 
   /** As {@link allReduce}, for the rank `root` alone; others' targets are not touched. */
@@ -35,12 +35,12 @@ abstract class Calls<R> {
 
   /** `source` has a part for each rank; `target` gets the reduction of this rank's part, which may lie in the source itself. */
   reduceScatter(source: NumberArray, target: NumberArray, options: ReduceOptions = {}): R {
-    return this.make({ kind: 'reduceScatter', source, target, options });
+    return this.make({ kind: 'reduceScatter', source, target, options, peer: 0 });
   }
 
   /** `target` gets every rank's source, in the order of ranks. The source may be this rank's part of the target. */
   allGather(source: NumberArray, target: NumberArray, options: CallOptions = {}): R {
-    return this.make({ kind: 'allGather', source, target, options });
+    return this.make({ kind: 'allGather', source, target, options, peer: 0 });
   }
 
   /** Every rank's array gets the contents of the root's. */
@@ -50,12 +50,12 @@ abstract class Calls<R> {
 
   /** Part r of `source` becomes, at rank r, part `rank` of its `target`. The two may be the same. */
   allToAll(source: NumberArray, target: NumberArray, options: CallOptions = {}): R {
-    return this.make({ kind: 'allToAll', source, target, options });
+    return this.make({ kind: 'allToAll', source, target, options, peer: 0 });
   }
 
   /** Ends when every rank has begun it. */
   barrier(): R {
-    return this.make({ kind: 'barrier', source: null, target: null, options: {} });
+    return this.make({ kind: 'barrier', source: null, target: null, options: {}, peer: 0 });
   }
 
   /** To the rank `to`, which receives. A small message does not wait for that. */
@@ -73,7 +73,8 @@ abstract class Calls<R> {
 export type Group = Pick<Calls<void>, Kind>;
 
 class CollectedGroup extends Calls<void> {
-  readonly calls: CommunicatorCall[] = [];
+  readonly #calls: CommunicatorCall[] = [];
+  #isTaken = false;
   readonly rank: number;
   readonly size: number;
   readonly debug: boolean;
@@ -85,8 +86,15 @@ class CollectedGroup extends Calls<void> {
     this.debug = debug;
   }
 
+  /** What was collected; no call can follow. */
+  take(): readonly CommunicatorCall[] {
+    this.#isTaken = true;
+    return this.#calls;
+  }
+
   protected override make(request: CallRequest): void {
-    this.calls.push(this.nativeCall(request));
+    if (this.#isTaken) throw invalid(`${request.kind} of a group that was made`, 'called before the function that collects the group returns');
+    this.#calls.push(this.nativeCall(request));
   }
 }
 
@@ -161,6 +169,8 @@ export class Communicator extends Calls<Promise<void>> {
 
   /**
    * Several calls in one: the collective ones in their order, and then all sends and receives at the same time, so that ranks may send to each other.
+   * `collect` makes them on the group before it returns.
+   * @throws as each of the calls
    * @example
    * await communicator.group((group) => {
    *   group.send(mine, { to: next });
@@ -169,9 +179,14 @@ export class Communicator extends Calls<Promise<void>> {
    */
   async group(collect: (group: Group) => void): Promise<void> {
     const group = new CollectedGroup(this);
-    collect(group);
+    const returned: unknown = collect(group);
+    if (returned instanceof Promise) {
+      returned.catch(() => {}); // of calls that come too late, which this one's error tells of
+      group.take();
+      throw invalid('the function that collects a group', 'one that makes all its calls before it returns, and no promise');
+    }
     try {
-      await this.#native.group(group.calls);
+      await this.#native.group(group.take());
     } catch (error) {
       throw this.#userError(error);
     }

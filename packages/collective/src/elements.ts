@@ -17,10 +17,10 @@ const HELD: readonly (readonly [new () => NumberArray, readonly Dtype[]])[] = [
 ];
 
 /**
- * The dtype of an array: as asked for, if it fits the array, or the array's own.
+ * The dtype of an array, which must be one: as asked for, if it fits the array, or the array's own.
  * @throws MusterError INVALID_ARGUMENT
  */
-export function dtypeOf(array: NumberArray, asked: Dtype | undefined, what: string): Dtype {
+export function dtypeOf(array: NumberArray | null, asked: Dtype | undefined, what: string): Dtype {
   const held = HELD.find(([kind]) => array instanceof kind)?.[1];
   if (held === undefined) throw invalid(what, 'a Float64Array, Float32Array, BigInt64Array, Int32Array, Uint8Array, or a Uint16Array of f16 or bf16');
   const dtype = asked ?? (array instanceof Uint16Array ? undefined : held[0]);

@@ -51,11 +51,13 @@ export async function meet({ id, rank, size, timeoutMs, node, interfaces, tls }:
   if (different >= 0) throw invalid(`tls: ${tls} of rank ${rank}`, `the same at all ranks, and rank ${different} has tls: ${!tls}`);
   const ranks = places(cards);
   const deaths = new Deaths(cards, node, id);
+  let communicator: NativeCommunicator | null = null;
   try {
-    const communicator = await deaths.orOne(NativeCommunicator.connect(id, rank, size, leftMs(deadlineMs), listener, key, ranks, tls));
+    communicator = await deaths.orOne(NativeCommunicator.connect(id, rank, size, leftMs(deadlineMs), listener, key, ranks, tls));
     if (rank === 0) await store.clear();
     return { communicator, leave: () => deaths.leave() };
   } catch (error) {
+    communicator?.close(); // or the others would wait for a rank that nobody has
     deaths.leave();
     throw error;
   }

@@ -135,9 +135,16 @@ class Mesh {
     incoming_.remove_if([this](Handshake& each) {
       const Handshake::State state = each.advance();
       if (state == Handshake::State::trusted) keep(each, each.hello().from);
-      if (state == Handshake::State::refused) lastRefusal_ = each.reason();
+      if (state == Handshake::State::refused) noteRefusal(each);
       return state != Handshake::State::moving;
     });
+  }
+
+  /** Who is refused for good closes its other lines, too: that they closed says less than why. */
+  void noteRefusal(const Handshake& refused) {
+    if (isRefusalCertain_ && !refused.isHopeless()) return;
+    lastRefusal_ = refused.reason();
+    isRefusalCertain_ = refused.isHopeless();
   }
 
   void keep(Handshake& handshake, std::uint32_t rank) {
@@ -174,6 +181,8 @@ class Mesh {
   Trust trust_;
   /** Of who connected, whoever it was. */
   std::string lastRefusal_;
+  /** Whether it would be refused again. */
+  bool isRefusalCertain_ = false;
   std::size_t missing_ = 0;
   std::vector<Outgoing> outgoing_;
   std::list<Handshake> incoming_;

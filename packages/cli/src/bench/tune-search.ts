@@ -22,7 +22,7 @@ export interface TuneSearchOptions {
 
 /** Runs the searchers for their figures. Regrets take a minute with TPE, and half an hour with the Gaussian process; Optuna's, where it is, as long again or longer. */
 export async function runTuneSearch({ searchers, seeds }: TuneSearchOptions, report: (record: BenchRecord) => void): Promise<void> {
-  const child = spawn(process.execPath, [SCRIPT, '--json', '--seeds', String(seeds), '--out', '/dev/null', ...searchers.flatMap((searcher) => ['--searcher', searcher])], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [SCRIPT, '--json', '--seeds', String(seeds), ...searchers.flatMap((searcher) => ['--searcher', searcher])], { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'close');
   for await (const line of createInterface({ input: child.stdout })) for (const record of recordsOf(JSON.parse(line) as SearchLine)) report(record);
   const [code, signal] = await ended;

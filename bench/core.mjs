@@ -2,14 +2,14 @@
  * The core benchmark: Muster and its peers, one after another in every round, so that a busy machine is busy for all of
  * them. Writes medians, ratios and verdicts as Markdown.
  *
- *     node bench/run.mjs [--rounds 3] [--only NAME-FILTER ...] [--with-target] [--out bench/RESULTS.md]
+ *     node bench/core.mjs [--rounds 3] [--only NAME-FILTER ...] [--with-target] [--out FOLDER]
  *
  * `--with-target` leaves out the names that no target is set for.
  *
  * Muster's own values come from `npx cluster bench core --only NAME --json`. Exits with 1 when a record is missing; a
  * target that was missed is a result, not a failure.
  */
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -17,7 +17,8 @@ import { COMPARISONS } from './comparisons.mjs';
 import { describeRun } from './facts.mjs';
 import { listPeers, runPeer } from './peers/run.mjs';
 import { runForRecords } from './records.mjs';
-import { renderMarkdown } from './report.mjs';
+import { comparisonTargetRows, renderMarkdown } from './report.mjs';
+import { RESULTS_FOLDER, saveResults } from './results.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PEER_SECONDS = 4;
@@ -98,7 +99,7 @@ async function main() {
       rounds: { type: 'string', default: '3' },
       only: { type: 'string', multiple: true, default: [''] },
       'with-target': { type: 'boolean', default: false },
-      out: { type: 'string', default: join(ROOT, 'bench/RESULTS.md') },
+      out: { type: 'string', default: RESULTS_FOLDER },
     },
   });
   const rounds = Number(options.rounds);
@@ -118,9 +119,12 @@ async function main() {
     if (!options.only.some((part) => comparison.name.includes(part))) continue;
     rows.push(await compare(comparison, { rounds, skippedPeers }));
     // After each name: an interrupted run keeps what it has measured.
-    writeFileSync(options.out, renderMarkdown({ facts, skipped: skipped.map(({ name, skipped: reason }) => `${name}, ${reason}`), rows }));
+    saveResults(options.out, {
+      page: 'core', title: 'Core benchmark', facts, targets: comparisonTargetRows(rows),
+      markdown: renderMarkdown({ facts, skipped: skipped.map(({ name, skipped: reason }) => `${name}, ${reason}`), rows }),
+    });
   }
-  console.log(`wrote ${options.out}`);
+  console.log(`wrote core.md and the summary in ${options.out}`);
 
   const failures = rows.flatMap((row) => row.failures.map((failure) => `${row.name}: ${failure}`));
   for (const failure of failures) console.error(failure);
