@@ -1,9 +1,10 @@
 /** What `tune()` takes, checked and resolved once. */
-import { makeError, parseResources, type ResourceSet } from '@muster/base';
+import { parseResources, type ResourceSet } from '@muster/base';
 import type { ActorOptions, GangOptions, TaskOptions } from '@muster/core';
 import { basename, resolve } from 'node:path';
 import type { ExperimentLogger } from './logger.js';
 import type { Budget } from './machine/budget.js';
+import { refuse, requireInteger, requireNames, requireSeed } from './option-checks.js';
 import type { SchedulerDefinition } from './scheduler.js';
 import { fixed } from './schedulers/fixed.js';
 import type { Objective, SearcherDefinition } from './searcher.js';
@@ -87,11 +88,11 @@ export interface ResolvedOptions {
   readonly signal: AbortSignal | null;
 }
 
-const KEYS = new Set([
+const NAMES = [
   'space', 'constraints', 'metric', 'mode', 'objectives', 'trials', 'searcher', 'scheduler', 'resources', 'gang', 'storage', 'resume', 'seed', 'maxConcurrent', 'timeBudgetMs',
   'costBudget', 'plateau', 'retries', 'trialTimeoutMs', 'initialPoints', 'loggers', 'name', 'signal',
-]);
-const GANG_KEYS = new Set(['size', 'strategy', 'topology', 'labels']);
+];
+const GANG_NAMES = ['size', 'strategy', 'topology', 'labels'];
 const RESOURCES = { cpus: 1 };
 const GANG_SIZE_MAX = 10_000;
 const DEFAULT_TRIALS = 10;
@@ -102,9 +103,9 @@ const CONCURRENT_MAX = 10_000;
 /** `isClass`: what is tuned is a class. @throws INVALID_ARGUMENT naming the option */
 export function resolveOptions(options: TuneOptions<Space>, isClass: boolean): ResolvedOptions {
   if (typeof options !== 'object' || options === null) refuse(`tune(..., ${String(options)})`, 'given options such as { space, metric: \'loss\', trials: 64 }');
-  for (const key of Object.keys(options)) if (!KEYS.has(key)) refuse(`the option '${key}'`, `one of ${[...KEYS].join(', ')}`);
+  requireNames('tune()', options, NAMES);
   const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent, trialTimeoutMs, gang } = options;
-  requireInteger('seed', seed, 0, 2 ** 32 - 1);
+  requireSeed('seed', seed);
   requireInteger('retries', retries, 0, 1e6);
   if (maxConcurrent !== undefined) requireInteger('maxConcurrent', maxConcurrent, 1, CONCURRENT_MAX);
   if (storage !== undefined && (typeof storage !== 'string' || storage === '')) refuse('storage', 'the path of a folder');
@@ -122,7 +123,7 @@ function placeOf({ resources, gang, trialTimeoutMs }: TuneOptions<Space>, isClas
   const asked = { ...RESOURCES, ...resources };
   if (gang === undefined) return isClass ? { actor: asked } : { task: { ...asked, name: 'trial', retries: 0, ...(trialTimeoutMs === undefined ? {} : { timeoutMs: trialTimeoutMs }) } };
   if (typeof gang !== 'object' || gang === null) refuse(`gang: ${String(gang)}`, 'an object such as { size: 4 }');
-  for (const key of Object.keys(gang)) if (!GANG_KEYS.has(key)) refuse(`the option '${key}' of gang`, `one of ${[...GANG_KEYS].join(', ')}`);
+  requireNames('gang', gang, GANG_NAMES);
   requireInteger('gang.size', gang.size, 1, GANG_SIZE_MAX);
   if (resources?.placement !== undefined) refuse('placement with gang', "left out: say where a gang's ranks may be with gang.labels, gang.strategy and gang.topology");
   return { gang: { ...asked, ...gang, name: 'trial' } };
@@ -148,14 +149,6 @@ function budgetOf({ trials, timeBudgetMs = Infinity, costBudget, plateau, search
   return { trials: trials ?? (isBounded ? Infinity : DEFAULT_TRIALS), timeMs: timeBudgetMs, cost: costBudget ?? null, plateau: plateau === undefined ? null : { trials: plateau.trials, least: plateau.least ?? 0 } };
 }
 
-function requireInteger(name: string, value: number, least: number, most: number): void {
-  if (!Number.isInteger(value) || value < least || value > most) refuse(`${name}: ${String(value)}`, `a whole number from ${least} to ${most}`);
-}
-
 function requirePositive(name: string, value: number): void {
   if (!(typeof value === 'number' && value > 0 && value < 2 ** 31)) refuse(`${name}: ${String(value)}`, 'a number above 0');
-}
-
-function refuse(what: string, want: string): never {
-  throw makeError('INVALID_ARGUMENT', { what, want });
 }

@@ -6,6 +6,7 @@
 import type { Random } from '@muster/base';
 import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Observations } from '../numeric/gaussian-process.js';
 import { evenSequence } from '../numeric/sequences.js';
+import { requireNames } from '../option-checks.js';
 import type { SchedulerContext, SchedulerDefinition } from '../scheduler.js';
 import { featureKinds, featuresOf } from '../searchers/features.js';
 import { spread } from '../searchers/quasi-random.js';
@@ -25,6 +26,7 @@ const CONFIDENCE = 1.5;
 
 /** Trains a population whose parameters are chosen by a bandit: for populations of 4 to 20 trials. Trials must report checkpoints. */
 export function pb2(options: PopulationOptions = {}): SchedulerDefinition {
+  requireNames('pb2()', options, ['intervalEpochs', 'quantile']);
   return defineScheduler('pb2', (context) => new Pb2Scheduler(context, options));
 }
 

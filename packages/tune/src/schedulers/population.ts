@@ -7,10 +7,11 @@
  */
 import { seededRandom, type Random } from '@muster/base';
 import { mixedSeed } from '../numeric/seed.js';
+import { requireNumber } from '../option-checks.js';
 import type { Decision, SchedulerContext } from '../scheduler.js';
 import type { Json, TrialStatus } from '../searcher.js';
 import type { Point } from '../space/dimensions.js';
-import { requireNumber, TrialScheduler } from './trial-scheduler.js';
+import { TrialScheduler } from './trial-scheduler.js';
 
 /** What the schedulers of populations take. */
 export interface PopulationOptions {

@@ -158,5 +158,6 @@ t.test('options out of bounds are refused', async (t) => {
   t.throws(() => asha({ maxEpochs: 9, reductionFactor: 1 }), { code: 'INVALID_ARGUMENT', message: /reductionFactor/ });
   t.throws(() => hyperband({ maxEpochs: NaN }), { code: 'INVALID_ARGUMENT', message: /maxEpochs/ });
   t.throws(() => create(pbt({ quantile: 0.9 })), { code: 'INVALID_ARGUMENT', message: /quantile.*at most 0\.5/ });
+  t.throws(() => asha({ maxEpoch: 9 } as never), { code: 'INVALID_ARGUMENT', message: /the option 'maxEpoch' of asha\(\).*one of maxEpochs, graceEpochs/ });
   t.throws(() => create(pbt({ factor: 1 })), { code: 'INVALID_ARGUMENT', message: /factor/ });
 });

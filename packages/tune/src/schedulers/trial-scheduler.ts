@@ -1,5 +1,4 @@
 /** What schedulers have in common: losses instead of metrics, each report heard once, and options that are checked. */
-import { makeError } from '@muster/base';
 import type { Decision, Scheduler, SchedulerContext, SchedulerDefinition } from '../scheduler.js';
 import type { Json, TrialEnd, TrialReport, TrialStatus } from '../searcher.js';
 
@@ -71,11 +70,4 @@ export function defineScheduler(name: string, make: (context: SchedulerContext) 
       return scheduler;
     },
   };
-}
-
-/** A number in bounds, or an error that names the option. */
-export function requireNumber(option: string, value: number, { above = -Infinity, least = -Infinity, most = Infinity }: { above?: number; least?: number; most?: number }): number {
-  if (Number.isFinite(value) && value > above && value >= least && value <= most) return value;
-  const bounds = [above > -Infinity ? `above ${above}` : '', least > -Infinity ? `at least ${least}` : '', most < Infinity ? `at most ${most}` : ''].filter(Boolean);
-  throw makeError('INVALID_ARGUMENT', { what: `the option ${option}`, want: `a number ${bounds.join(' and ')}, not ${value}` });
 }
