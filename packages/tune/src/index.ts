@@ -5,7 +5,7 @@ export type { CategoricalDimension, Condition, Dimension, NumericDimension, Poin
 export { random } from './searchers/random.js';
 export type { SearcherOptions } from './searchers/history-searcher.js';
 export type { Json, Objective, Searcher, SearcherContext, SearcherDefinition, Suggestion, TrialEnd, TrialReport, TrialStatus } from './searcher.js';
-export type { Decision, Scheduler, SchedulerContext, SchedulerDefinition } from './scheduler.js';
+export type { Decision, ScheduledReport, Scheduler, SchedulerContext, SchedulerDefinition } from './scheduler.js';
 export { grid, type GridOptions } from './searchers/grid.js';
 export { halton, sobol } from './searchers/quasi-random.js';
 export type { TpeOptions } from './searchers/parzen-searcher.js';

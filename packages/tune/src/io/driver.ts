@@ -223,7 +223,7 @@ export class Driver {
     }
     const earlier = row.checkpointStep;
     const decision = experiment.report({ trialId, step, metrics, hasCheckpoint }, this.#nowMs());
-    if (earlier > 0 && row.checkpointStep !== earlier) checkpoints.drop(trialId, earlier);
+    if (earlier > 0 && row.checkpointStep !== earlier) checkpoints.supersede({ trialId, step: earlier }, ({ trialId, step }) => experiment.needsCheckpoint(trialId, step));
     if (decision.kind !== 'continue') {
       run.ending = decision;
       run.endTimer = setTimeout(() => run.process.stop(`it was told to end ${END_MS / 1000} s ago`), END_MS).unref();

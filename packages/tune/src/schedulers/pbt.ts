@@ -2,9 +2,9 @@
 import type { Random } from '@muster/base';
 import { requireNames, requireNumber } from '../option-checks.js';
 import type { SchedulerContext, SchedulerDefinition } from '../scheduler.js';
-import type { Dimension } from '../space/dimensions.js';
+import type { Dimension, Point } from '../space/dimensions.js';
 import { coordinateOf, coordinateOfIndex, indexAt, valueAt, valueCount } from '../space/scale.js';
-import { PopulationScheduler, type Exploration, type Member, type PopulationOptions } from './population.js';
+import { PopulationScheduler, type Exploration, type PopulationOptions } from './population.js';
 import { defineScheduler } from './trial-scheduler.js';
 
 /** What {@link pbt} takes. */
@@ -38,7 +38,7 @@ class PbtScheduler extends PopulationScheduler {
     this.#factor = requireNumber('factor of pbt()', factor, { above: 1 });
   }
 
-  protected explore({ point }: Member, random: Random): Exploration {
+  protected explore(point: Point, _milestone: number, random: Random): Exploration {
     const { space } = this.context;
     const explored = space.allowed(() => space.dimensions.map((dimension, index) => this.#changed(dimension, point[index] ?? null, random)));
     return { point: explored, how: 'its parameters changed a little' };
