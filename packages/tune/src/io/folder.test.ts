@@ -192,6 +192,15 @@ t.test('a snapshot that finds no room is left out, and the log goes on', (t) => 
   t.end();
 });
 
+t.test('a folder that cannot be made is refused at once, and what is missing above one is made', async (t) => {
+  t.throws(() => openFolder('/proc/muster/runs', quiet), { code: 'STORAGE', message: /\/proc\/muster\/runs could not be written: ENOENT/ });
+  const file = join(root, 'a-file');
+  writeFileSync(file, '');
+  t.throws(() => openFolder(file, quiet), { code: 'STORAGE', message: /a-file could not be written: it is no folder/ });
+  t.throws(() => openFolder(join(file, 'below'), quiet), { code: 'STORAGE', message: /ENOTDIR/ });
+  openFolder(join(root, 'not', 'yet', 'there'), quiet).close();
+});
+
 t.test('checkpoints: whole or not at all, and what a dead driver left is swept', async (t) => {
   const folder = written();
   const { checkpoints, close } = openFolder(folder, quiet);
