@@ -1,9 +1,10 @@
 /** What `tune()` takes, checked and resolved once. */
-import { makeError, parseResources, type ResourceSet } from '@muster/base';
+import { parseResources, type ResourceSet } from '@muster/base';
 import type { ActorOptions, GangOptions, TaskOptions } from '@muster/core';
 import { basename, resolve } from 'node:path';
 import type { ExperimentLogger } from './logger.js';
 import type { Budget } from './machine/budget.js';
+import { refuse, requireInteger, requireNames, requireNumber, requireSeed } from './option-checks.js';
 import type { SchedulerDefinition } from './scheduler.js';
 import { fixed } from './schedulers/fixed.js';
 import type { Objective, SearcherDefinition } from './searcher.js';
@@ -87,11 +88,12 @@ export interface ResolvedOptions {
   readonly signal: AbortSignal | null;
 }
 
-const KEYS = new Set([
+const NAMES = [
   'space', 'constraints', 'metric', 'mode', 'objectives', 'trials', 'searcher', 'scheduler', 'resources', 'gang', 'storage', 'resume', 'seed', 'maxConcurrent', 'timeBudgetMs',
   'costBudget', 'plateau', 'retries', 'trialTimeoutMs', 'initialPoints', 'loggers', 'name', 'signal',
-]);
-const GANG_KEYS = new Set(['size', 'strategy', 'topology', 'labels']);
+];
+const RESOURCE_NAMES = ['cpus', 'gpus', 'memory', 'resources', 'placement'];
+const GANG_NAMES = ['size', 'strategy', 'topology', 'labels'];
 const RESOURCES = { cpus: 1 };
 const GANG_SIZE_MAX = 10_000;
 const DEFAULT_TRIALS = 10;
@@ -102,18 +104,24 @@ const CONCURRENT_MAX = 10_000;
 /** `isClass`: what is tuned is a class. @throws INVALID_ARGUMENT naming the option */
 export function resolveOptions(options: TuneOptions<Space>, isClass: boolean): ResolvedOptions {
   if (typeof options !== 'object' || options === null) refuse(`tune(..., ${String(options)})`, 'given options such as { space, metric: \'loss\', trials: 64 }');
-  for (const key of Object.keys(options)) if (!KEYS.has(key)) refuse(`the option '${key}'`, `one of ${[...KEYS].join(', ')}`);
-  const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent, trialTimeoutMs, gang } = options;
-  requireInteger('seed', seed, 0, 2 ** 32 - 1);
+  requireNames('tune()', options, NAMES);
+  const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent, trialTimeoutMs, gang, resources, name, signal } = options;
+  requireMade('searcher', searcher, 'tpe()');
+  requireMade('scheduler', scheduler, 'asha({ maxEpochs: 81 })');
+  requireLists(options);
+  requireSeed('seed', seed);
   requireInteger('retries', retries, 0, 1e6);
   if (maxConcurrent !== undefined) requireInteger('maxConcurrent', maxConcurrent, 1, CONCURRENT_MAX);
   if (storage !== undefined && (typeof storage !== 'string' || storage === '')) refuse('storage', 'the path of a folder');
   if (options.resume && storage === undefined) refuse('resume without storage', 'used with the folder of the experiment: storage');
-  if (trialTimeoutMs !== undefined) requirePositive('trialTimeoutMs', trialTimeoutMs);
+  if (trialTimeoutMs !== undefined) requireTime('trialTimeoutMs', trialTimeoutMs);
+  if (resources !== undefined) requireNames('resources', resources, RESOURCE_NAMES);
+  if (name !== undefined && typeof name !== 'string') refuse(`name: ${String(name)}`, 'a text');
+  if (signal !== undefined && !(signal instanceof AbortSignal)) refuse(`signal: ${String(signal)}`, "an AbortSignal, such as an AbortController's signal");
   return {
     objectives: objectivesOf(options), searcher, scheduler, budget: budgetOf(options), storage: storage === undefined ? null : resolve(storage), resume: options.resume ?? false, seed, maxConcurrent: maxConcurrent ?? null,
-    retries, initialPoints: options.initialPoints ?? [], name: options.name ?? (storage === undefined ? 'experiment' : basename(resolve(storage))), signal: options.signal ?? null,
-    place: placeOf(options, isClass), demand: parseResources({ ...RESOURCES, ...options.resources }), size: gang?.size ?? 1, trialTimeoutMs: trialTimeoutMs ?? null,
+    retries, initialPoints: options.initialPoints ?? [], name: name ?? (storage === undefined ? 'experiment' : basename(resolve(storage))), signal: signal ?? null,
+    place: placeOf(options, isClass), demand: parseResources({ ...RESOURCES, ...resources }), size: gang?.size ?? 1, trialTimeoutMs: trialTimeoutMs ?? null,
   };
 }
 
@@ -122,17 +130,36 @@ function placeOf({ resources, gang, trialTimeoutMs }: TuneOptions<Space>, isClas
   const asked = { ...RESOURCES, ...resources };
   if (gang === undefined) return isClass ? { actor: asked } : { task: { ...asked, name: 'trial', retries: 0, ...(trialTimeoutMs === undefined ? {} : { timeoutMs: trialTimeoutMs }) } };
   if (typeof gang !== 'object' || gang === null) refuse(`gang: ${String(gang)}`, 'an object such as { size: 4 }');
-  for (const key of Object.keys(gang)) if (!GANG_KEYS.has(key)) refuse(`the option '${key}' of gang`, `one of ${[...GANG_KEYS].join(', ')}`);
+  requireNames('gang', gang, GANG_NAMES);
   requireInteger('gang.size', gang.size, 1, GANG_SIZE_MAX);
   if (resources?.placement !== undefined) refuse('placement with gang', "left out: say where a gang's ranks may be with gang.labels, gang.strategy and gang.topology");
   return { gang: { ...asked, ...gang, name: 'trial' } };
+}
+
+/** What a function of this package makes, called: `tpe()`, and not `tpe` or 'tpe'. */
+function requireMade(option: string, value: SearcherDefinition | SchedulerDefinition, example: string): void {
+  if (typeof (value as Partial<SearcherDefinition> | null)?.create === 'function') return;
+  const parts = value as { searcher?: unknown; scheduler?: unknown } | null;
+  const want = parts?.searcher && parts.scheduler ? 'spread into the options: { ...bohb({ maxEpochs: 81 }), space, ... }' : `made by a call such as ${example}`;
+  refuse(`${option}: ${typeof value === 'function' ? 'a function' : typeof value === 'object' ? 'an object without create()' : String(value)}`, want);
+}
+
+function requireLists({ constraints = [], initialPoints = [], loggers = [] }: TuneOptions<Space>): void {
+  if (!Array.isArray(constraints) || constraints.some((constraint) => typeof constraint !== 'function')) refuse('constraints', 'a list of functions of a configuration');
+  if (!Array.isArray(initialPoints)) refuse('initialPoints', 'a list of configurations');
+  const isLogger = (logger: Partial<ExperimentLogger> | null): boolean => [logger?.begin, logger?.record, logger?.close].every((method) => typeof method === 'function');
+  if (!Array.isArray(loggers) || !loggers.every(isLogger)) refuse('loggers', 'a list of loggers, such as [progress(), csv(file)]');
 }
 
 function objectivesOf({ metric, mode, objectives }: TuneOptions<Space>): readonly Objective[] {
   if ((metric === undefined) === (objectives === undefined)) refuse('metric', "the name of one metric, such as 'loss', or left out where there are objectives");
   const all = objectives ?? [{ metric: metric!, mode: mode ?? 'min' }];
   if (!Array.isArray(all) || all.length === 0) refuse('objectives', "a list such as [{ metric: 'latency', mode: 'min' }, { metric: 'accuracy', mode: 'max' }]");
-  for (const { metric, mode } of all) {
+  if (objectives !== undefined && mode !== undefined) refuse('mode with objectives', 'left out: each objective has a mode of its own');
+  for (const objective of all) {
+    if (typeof objective !== 'object' || objective === null) refuse(`the objective ${String(objective)}`, "an object such as { metric: 'latency', mode: 'min' }");
+    const { metric, mode } = objective;
+    if (all.some((other) => other !== objective && other?.metric === metric)) refuse(`the metric '${metric}' in two objectives`, 'in one of them');
     if (typeof metric !== 'string' || metric === '') refuse(`the metric ${String(metric)}`, 'a name');
     if (mode !== 'min' && mode !== 'max') refuse(`mode: ${String(mode)}`, "'min' or 'max'");
   }
@@ -141,21 +168,24 @@ function objectivesOf({ metric, mode, objectives }: TuneOptions<Space>): readonl
 
 function budgetOf({ trials, timeBudgetMs = Infinity, costBudget, plateau, searcher }: TuneOptions<Space>): Budget {
   if (trials !== undefined && trials !== Infinity) requireInteger('trials', trials, 1, 1e9);
-  if (timeBudgetMs !== Infinity) requirePositive('timeBudgetMs', timeBudgetMs);
-  if (costBudget) requirePositive('costBudget.most', costBudget.most);
-  if (plateau) requireInteger('plateau.trials', plateau.trials, 1, 1e9);
+  if (timeBudgetMs !== Infinity) requireTime('timeBudgetMs', timeBudgetMs);
+  if (costBudget !== undefined) {
+    requireNames('costBudget', costBudget, ['metric', 'most']);
+    if (typeof costBudget.metric !== 'string' || costBudget.metric === '') refuse(`costBudget.metric: ${String(costBudget.metric)}`, 'the name of a metric that trials report');
+    requireNumber('costBudget.most', costBudget.most, { above: 0 });
+  }
+  if (plateau !== undefined) {
+    requireNames('plateau', plateau, ['trials', 'least']);
+    requireInteger('plateau.trials', plateau.trials, 1, 1e9);
+    requireNumber('plateau.least', plateau.least ?? 0, { least: 0 });
+  }
   const isBounded = timeBudgetMs !== Infinity || costBudget !== undefined || plateau !== undefined || searcher?.name === 'grid';
   return { trials: trials ?? (isBounded ? Infinity : DEFAULT_TRIALS), timeMs: timeBudgetMs, cost: costBudget ?? null, plateau: plateau === undefined ? null : { trials: plateau.trials, least: plateau.least ?? 0 } };
 }
 
-function requireInteger(name: string, value: number, least: number, most: number): void {
-  if (!Number.isInteger(value) || value < least || value > most) refuse(`${name}: ${String(value)}`, `a whole number from ${least} to ${most}`);
-}
+/** Timers take no more. */
+const TIME_MAX_MS = 2 ** 31 - 1;
 
-function requirePositive(name: string, value: number): void {
-  if (!(typeof value === 'number' && value > 0 && value < 2 ** 31)) refuse(`${name}: ${String(value)}`, 'a number above 0');
-}
-
-function refuse(what: string, want: string): never {
-  throw makeError('INVALID_ARGUMENT', { what, want });
+function requireTime(name: string, value: number): void {
+  if (!(typeof value === 'number' && value > 0 && value <= TIME_MAX_MS)) refuse(`${name}: ${String(value)}`, `a number above 0 and at most ${TIME_MAX_MS}, which is 24 days`);
 }

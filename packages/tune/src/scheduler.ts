@@ -19,17 +19,25 @@ export type Decision =
   | { readonly kind: 'stop'; readonly reason: string }
   /** It has come as far as any trial shall. */
   | { readonly kind: 'complete'; readonly reason: string }
-  /** The trial goes on from the last checkpoint of another, with this configuration. */
-  | { readonly kind: 'exploit'; readonly trialId: string; readonly config: unknown; readonly reason: string };
+  /** The trial goes on from a checkpoint of another, with this configuration. */
+  | { readonly kind: 'exploit'; readonly trialId: string; readonly checkpointStep: number; readonly config: unknown; readonly reason: string };
+
+/** A report as schedulers hear of it. */
+export interface ScheduledReport extends TrialReport {
+  /** The step of the trial's last checkpoint, which may be this report's. Missing or 0: it has none. */
+  readonly checkpointStep?: number;
+}
 
 /** Decides about running trials. Equal calls in equal order give equal decisions. */
 export interface Scheduler {
   /** A trial begins. A repetition is ignored. */
   start(trialId: string, config: unknown): void;
   /** A report that was made before, of this step or a later one, gets 'continue' and changes nothing. */
-  report(report: TrialReport): Decision;
+  report(report: ScheduledReport): Decision;
   /** A trial has ended, by itself or stopped. */
   end(end: TrialEnd): void;
+  /** Whether some trial may yet go on from this checkpoint, though its own trial has a later one: then it is kept. Where this is missing, none may. */
+  keeps?(trialId: string, checkpointStep: number): boolean;
   /** All that the scheduler knows, for {@link SchedulerDefinition.create}. */
   state(): Json;
 }

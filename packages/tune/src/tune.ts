@@ -64,8 +64,8 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
       searcher: options.searcher.create(context, state?.searcher), scheduler: options.scheduler.create(context, state?.scheduler),
       write: (record) => {
         if (record.kind === 'report' && record.decision.kind === 'exploit') {
-          const donor = record.decision.trialId;
-          folder.checkpoints.copy({ trialId: donor, step: experiment.table.get(donor)!.checkpointStep }, { trialId: record.id, step: record.step });
+          const { trialId, checkpointStep } = record.decision;
+          folder.checkpoints.copy({ trialId, step: checkpointStep }, { trialId: record.id, step: record.step });
         }
         folder.append(record);
       },
@@ -81,7 +81,7 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   if (first === undefined) folder.append(begin);
   else requireSame(first, begin, storage!);
   const experiment = experimentAfter({ records: folder.earlier, snapshot: folder.snapshot }, makeExperiment);
-  folder.checkpoints.sweep((trialId) => experiment.table.get(trialId)?.checkpointStep ?? 0);
+  folder.checkpoints.sweep(({ trialId, step }) => experiment.needsCheckpoint(trialId, step));
   await loggers.begin({ begin: (first as BeginRecord | undefined) ?? begin, table: experiment.table, trials: budget.trials, folder: storage });
   try {
     const driver = new Driver({ trainable, experiment, checkpoints: folder.checkpoints, options, elapsedMs: experiment.table.lastAtMs, warn });

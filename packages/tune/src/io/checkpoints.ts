@@ -1,16 +1,24 @@
 /**
  * The checkpoints of an experiment: one file each, which is there whole or not at all (written under another name, synced, renamed). Of every trial the
- * last one is kept.
+ * last one is kept, and earlier ones as long as other trials may go on from them.
  */
 import { closeSync, copyFileSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storageError } from './log.js';
 
+/** Which checkpoint. */
+export interface CheckpointId {
+  readonly trialId: string;
+  readonly step: number;
+}
+
 /** The checkpoints in an experiment's folder. */
 export class Checkpoints {
   readonly #folder: string;
   readonly #writing = new Set<Promise<void>>();
+  /** Those whose trials have later ones. */
+  readonly #superseded = new Set<CheckpointId>();
 
   constructor(experimentFolder: string) {
     this.#folder = join(experimentFolder, 'checkpoints');
@@ -34,7 +42,7 @@ export class Checkpoints {
   }
 
   /** Makes one trial's checkpoint the other's, too. @throws STORAGE */
-  copy(from: { readonly trialId: string; readonly step: number }, to: { readonly trialId: string; readonly step: number }): void {
+  copy(from: CheckpointId, to: CheckpointId): void {
     const file = this.#fileOf(to.trialId, to.step);
     const draft = `${file}.draft`;
     try {
@@ -58,16 +66,29 @@ export class Checkpoints {
     }
   }
 
-  /** A trial has a later one. */
-  drop(trialId: string, step: number): void {
-    rmSync(this.#fileOf(trialId, step), { force: true });
+  /** A trial has a later one. It goes, as others do that were superseded before, as soon as it is not needed. */
+  supersede(id: CheckpointId, isNeeded: (id: CheckpointId) => boolean): void {
+    this.#superseded.add(id);
+    for (const one of this.#superseded) {
+      if (isNeeded(one)) continue;
+      rmSync(this.#fileOf(one.trialId, one.step), { force: true });
+      this.#superseded.delete(one);
+    }
   }
 
   /** Removes what a dead driver left: drafts, and checkpoints of which the log knows nothing. */
-  sweep(stepOf: (trialId: string) => number): void {
+  sweep(isNeeded: (id: CheckpointId) => boolean): void {
+    const latest = new Map<string, CheckpointId>();
     for (const name of readdirSync(this.#folder)) {
-      const [, trialId, step] = /^trial-(\d+)-step-(\d+)\.bin$/.exec(name) ?? [];
-      if (trialId === undefined || stepOf(trialId) !== Number(step)) rmSync(join(this.#folder, name), { force: true });
+      const [, trialId, digits] = /^trial-(\d+)-step-(\d+)\.bin$/.exec(name) ?? [];
+      const id = trialId === undefined ? null : { trialId, step: Number(digits) };
+      if (id === null || !isNeeded(id)) {
+        rmSync(join(this.#folder, name), { force: true });
+        continue;
+      }
+      const other = latest.get(id.trialId);
+      if (other) this.#superseded.add(other.step < id.step ? other : id);
+      if (!other || other.step < id.step) latest.set(id.trialId, id);
     }
   }
 

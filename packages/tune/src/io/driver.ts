@@ -162,7 +162,7 @@ export class Driver {
     if (run.ending && run.ending.kind !== 'exploit') return this.#returned(run, { kind: 'ended' });
     this.#release(run);
     const { experiment } = this.#parts;
-    const cause = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    const cause = error instanceof Error ? `${error.name}: ${error.message}` : `it threw ${String(error)}`;
     if (!code || !BROKE_OFF.has(code)) experiment.end(run.trialId, { status: 'failed', reason: cause }, this.#nowMs());
     else if (experiment.brokeOff(run.trialId, cause, this.#nowMs())) this.#start(experiment.table.get(run.trialId)!);
     this.#pump();
@@ -223,7 +223,7 @@ export class Driver {
     }
     const earlier = row.checkpointStep;
     const decision = experiment.report({ trialId, step, metrics, hasCheckpoint }, this.#nowMs());
-    if (earlier > 0 && row.checkpointStep !== earlier) checkpoints.drop(trialId, earlier);
+    if (earlier > 0 && row.checkpointStep !== earlier) checkpoints.supersede({ trialId, step: earlier }, ({ trialId, step }) => experiment.needsCheckpoint(trialId, step));
     if (decision.kind !== 'continue') {
       run.ending = decision;
       run.endTimer = setTimeout(() => run.process.stop(`it was told to end ${END_MS / 1000} s ago`), END_MS).unref();

@@ -192,6 +192,15 @@ t.test('a snapshot that finds no room is left out, and the log goes on', (t) => 
   t.end();
 });
 
+t.test('a folder that cannot be made is refused at once, and what is missing above one is made', async (t) => {
+  t.throws(() => openFolder('/proc/muster/runs', quiet), { code: 'STORAGE', message: /\/proc\/muster\/runs could not be written: ENOENT/ });
+  const file = join(root, 'a-file');
+  writeFileSync(file, '');
+  t.throws(() => openFolder(file, quiet), { code: 'STORAGE', message: /a-file could not be written: it is no folder/ });
+  t.throws(() => openFolder(join(file, 'below'), quiet), { code: 'STORAGE', message: /ENOTDIR/ });
+  openFolder(join(root, 'not', 'yet', 'there'), quiet).close();
+});
+
 t.test('checkpoints: whole or not at all, and what a dead driver left is swept', async (t) => {
   const folder = written();
   const { checkpoints, close } = openFolder(folder, quiet);
@@ -199,10 +208,17 @@ t.test('checkpoints: whole or not at all, and what a dead driver left is swept',
   await checkpoints.write('1', 4, Buffer.from('four'));
   checkpoints.copy({ trialId: '1', step: 4 }, { trialId: '2', step: 9 });
   writeFileSync(join(folder, 'checkpoints', 'trial-1-step-5.bin.draft'), 'half of f');
-  checkpoints.sweep((trialId) => (trialId === '1' ? 3 : trialId === '2' ? 9 : 0));
-  t.same(readdirSync(join(folder, 'checkpoints')).sort(), ['trial-1-step-3.bin', 'trial-2-step-9.bin']);
+  const names = (): string[] => readdirSync(join(folder, 'checkpoints')).sort();
+  checkpoints.sweep(({ trialId, step }) => (trialId === '1' ? step === 3 : step === 9));
+  t.same(names(), ['trial-1-step-3.bin', 'trial-2-step-9.bin']);
   t.equal(Buffer.from(checkpoints.read('2', 9)!).toString(), 'four');
   t.equal(checkpoints.read('2', 8), null, 'there is none');
+  await checkpoints.write('1', 7, Buffer.from('seven'));
+  checkpoints.sweep(() => true);
+  checkpoints.supersede({ trialId: '2', step: 9 }, ({ step }) => step === 9);
+  t.same(names(), ['trial-1-step-7.bin', 'trial-2-step-9.bin'], 'what a dead driver had kept of one trial goes when nobody needs it, and no trial loses its last');
+  checkpoints.supersede({ trialId: '1', step: 7 }, () => false);
+  t.same(names(), []);
   rmSync(join(folder, 'checkpoints'), { recursive: true });
   await t.rejects(checkpoints.write('1', 6, Buffer.from('six')), { code: 'STORAGE' });
   t.notOk(existsSync(join(folder, 'checkpoints')));

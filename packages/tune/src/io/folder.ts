@@ -1,8 +1,8 @@
 /** An experiment's folder: the lock, the log with its snapshot, and the checkpoints; and reading one that others write. */
 import { makeError } from '@muster/base';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { ExperimentState } from '../machine/experiment.js';
 import { TrialTable } from '../machine/trial-table.js';
 import type { BeginRecord, LogRecord } from '../machine/records.js';
@@ -43,7 +43,7 @@ export interface FolderOptions {
  */
 export function openFolder(folder: string, { resume, warn, nowMs = () => performance.now() }: FolderOptions): OpenFolder {
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
   } catch (cause) {
     throw storageError(folder, cause);
   }
@@ -73,6 +73,20 @@ export function openFolder(folder: string, { resume, warn, nowMs = () => perform
     lock.release();
     throw asStorageError(folder, error);
   }
+}
+
+/** With what is missing above it. Node's own, told to do that, tries for ever where a file system has no such folder and makes none, as /proc does. */
+function makeFolder(folder: string): void {
+  const missing: string[] = [];
+  for (let at = folder; !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.push(at);
+  for (const one of missing.reverse()) {
+    try {
+      mkdirSync(one);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // another driver was faster
+    }
+  }
+  if (!statSync(folder).isDirectory()) throw new Error('it is no folder');
 }
 
 function countOf(records: Iterable<LogRecord>, wanted: LogRecord['kind']): number {

@@ -4,6 +4,7 @@ import { put, type ActorHandle } from '@muster/core';
 import { deserialize, serialize } from 'node:v8';
 import { asJson, whatIsMissing } from '../machine/experiment.js';
 import type { Metrics } from '../machine/records.js';
+import { requireNames } from '../option-checks.js';
 import type { Objective } from '../searcher.js';
 import { TrialStopped, type ReportOptions, type Trainable, type TrainableResult, type Trial } from '../trial.js';
 import type { Mailbox, TrialAnswer, TrialMessage } from './mailbox.js';
@@ -58,7 +59,15 @@ export function metricsOf(result: TrainableResult | null, objectives: readonly O
   if (typeof result === 'number') return { [objectives[0]!.metric]: requireFinite(result, objectives) };
   if (typeof result !== 'object') throw makeError('INVALID_ARGUMENT', { what: `the trial's result ${String(result)}`, want: 'an object of metrics, a number, or nothing where it reports' });
   requireNumbers(result, objectives.filter(({ metric }) => metric in result));
-  return asJson(result) as Metrics;
+  return asData(result);
+}
+
+function asData(metrics: Metrics): Metrics {
+  try {
+    return asJson(metrics) as Metrics;
+  } catch (cause) {
+    throw makeError('INVALID_ARGUMENT', { what: 'a trial\'s result', want: `what JSON can hold: ${(cause as Error).message.split('\n', 1)[0]}` }, { cause });
+  }
 }
 
 function requireFinite(value: number, objectives: readonly Objective[]): number {
@@ -99,7 +108,9 @@ class RunningTrial implements Trial {
     this.signal.addEventListener('abort', () => this.#aborted(), { once: true });
   }
 
-  async report(metrics: Metrics, { checkpoint, step = this.#step + 1, onStop = 'throw' }: ReportOptions = {}): Promise<boolean> {
+  async report(metrics: Metrics, options: ReportOptions = {}): Promise<boolean> {
+    requireNames('report()', options, ['checkpoint', 'step', 'onStop']);
+    const { checkpoint, step = this.#step + 1, onStop = 'throw' } = options;
     if (!this.ended) {
       if (!Number.isInteger(step) || step <= this.#step) throw makeError('INVALID_ARGUMENT', { what: `step: ${step}`, want: `a whole number above that of the last report, ${this.#step}` });
       if (typeof metrics !== 'object' || metrics === null) throw makeError('INVALID_ARGUMENT', { what: `report(${String(metrics)})`, want: 'given an object of metrics' });
@@ -114,7 +125,7 @@ class RunningTrial implements Trial {
   async #tell(metrics: Metrics, step: number, checkpoint: unknown): Promise<TrialAnswer> {
     requireNumbers(metrics, this.#launch.objectives);
     const { trialId, launch, size } = this.#launch;
-    const message: TrialMessage = { trialId, launch, step, size, metrics: asJson(metrics) as Metrics, checkpoint: checkpoint === undefined ? null : await packed(checkpoint) };
+    const message: TrialMessage = { trialId, launch, step, size, metrics: asData(metrics), checkpoint: checkpoint === undefined ? null : await packed(checkpoint) };
     return this.#place.mailbox.report.options({ retries: REPORT_RETRIES })(message);
   }
 
@@ -139,7 +150,15 @@ class RunningTrial implements Trial {
   }
 }
 
+function cloned(checkpoint: unknown): Buffer {
+  try {
+    return serialize(checkpoint);
+  } catch (cause) {
+    throw makeError('INVALID_ARGUMENT', { what: 'the checkpoint', want: `what structured clone takes, such as plain objects and typed arrays: ${(cause as Error).message}` }, { cause });
+  }
+}
+
 async function packed(checkpoint: unknown): Promise<TrialMessage['checkpoint']> {
-  const bytes = serialize(checkpoint);
+  const bytes = cloned(checkpoint);
   return bytes.byteLength <= INLINE_CHECKPOINT_BYTES_MAX ? new Uint8Array(bytes) : { ref: await put<Uint8Array>(new Uint8Array(bytes)) };
 }

@@ -174,3 +174,48 @@ t.test('progress: a table that is drawn over itself in a terminal, plain lines e
   t.match(drawn, /trial +state +step +loss/);
   t.ok(drawn.split('\n').every((line) => line.replaceAll(/\x1b\[\w+/g, '').length <= 50));
 });
+
+/** What a terminal shows of what was written, of the escapes that the table uses. */
+function screenOf(text: string): string[] {
+  const lines = [''];
+  let row = 0;
+  for (const [part, up, erase] of text.matchAll(/\x1b\[(\d+)A|\x1b\[(2K|J)|\n|[^\x1b\n]+/g)) {
+    if (up !== undefined) row -= Number(up);
+    else if (erase === '2K') lines[row] = '';
+    else if (erase === 'J') lines.splice(row, Infinity, '');
+    else if (part === '\n') lines[++row] ??= '';
+    else lines[row] += part;
+  }
+  return lines;
+}
+
+t.test('progress: what others write to the terminal passes above the table, which has room for the latest failure and no more lines than the terminal', async (t) => {
+  let text = '';
+  let drawn = (): void => {};
+  const isDrawn = new Promise<void>((resolve) => { drawn = resolve; });
+  const awake = setTimeout(() => {}, 60_000); // the table's own timer lets a program end
+  const take = (chunk: Buffer, done: () => void): void => {
+    text += String(chunk);
+    if (text.includes('no data')) drawn();
+    done();
+  };
+  const stream = Object.assign(new Writable({ write: (chunk: Buffer, _, done) => take(chunk, done) }), { isTTY: true, columns: 60, rows: 6 });
+  const { write } = stream;
+  const logger = progress({ stream: stream as never });
+  const table = new TrialTable(BEGIN.objectives);
+  await logger.begin({ begin: BEGIN, table, trials: 9, folder: null });
+  const tell = (record: LogRecord): void => {
+    table.apply(record);
+    logger.record(record);
+  };
+  for (let i = 1; i <= 5; i++) tell({ kind: 'trial', id: `${i}`, config: { lr: i }, reason: '', isInitial: false, atMs: i });
+  tell({ kind: 'end', id: '2', status: 'failed', metrics: null, reason: 'Error: no data\nat once', atMs: 9 });
+  stream.write('hello\nwithout an end');
+  await isDrawn;
+  clearTimeout(awake);
+  stream.write('from a trial\n');
+  t.same(screenOf(text), ['hello', 'without an end', 'from a trial', '']);
+  await logger.close();
+  t.same(screenOf(text).slice(2).map((line) => line.slice(0, 24)), ['from a trial', 'sweep: 1 of 9 trials, 4 ', 'trial  state    step  lo', '2      failed           ', '1      running          ', 'trial 2 failed: Error: n', '']);
+  t.equal(stream.write, write, 'and then the stream is as it was');
+});

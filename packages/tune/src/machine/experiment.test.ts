@@ -231,7 +231,7 @@ t.test('a log of another searcher is refused, not continued wrongly', (t) => {
 
 t.test('to go on from a trial without a checkpoint is an error that says what to report', (t) => {
   const exploits: SchedulerDefinition = {
-    name: 'exploits', create: () => ({ start: () => {}, end: () => {}, state: () => null, report: () => ({ kind: 'exploit', trialId: '1', config: {}, reason: 'test' }) }),
+    name: 'exploits', create: () => ({ start: () => {}, end: () => {}, state: () => null, report: () => ({ kind: 'exploit', trialId: '1', checkpointStep: 0, config: {}, reason: 'test' }) }),
   };
   const { experiment } = setUp({ scheduler: exploits });
   experiment.next(0);

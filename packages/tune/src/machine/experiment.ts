@@ -10,7 +10,7 @@
  */
 import { makeError } from '@muster/base';
 import { isDeepStrictEqual } from 'node:util';
-import type { Scheduler } from '../scheduler.js';
+import type { Decision, Scheduler } from '../scheduler.js';
 import type { Json, Objective, Searcher, Suggestion } from '../searcher.js';
 import { BudgetWatch, type Budget } from './budget.js';
 import type { EndRecord, LogRecord, Metrics, RecordedDecision, ReportRecord } from './records.js';
@@ -91,7 +91,7 @@ export class Experiment {
     if (!row) return { kind: 'stop', reason: 'the trial has ended already' };
     if (step < row.step) return { kind: 'continue', reason: 'this step was reported before' };
     if (step === row.step && row.lastDecision) return row.lastDecision.kind === 'exploit' ? { kind: 'continue', reason: 'it goes on from there' } : row.lastDecision;
-    const decision = this.#decide({ trialId, step, metrics }, nowMs);
+    const decision = this.#decide({ trialId, step, metrics, hasCheckpoint }, nowMs);
     this.#write({ kind: 'report', id: trialId, step, metrics, hasCheckpoint, decision, atMs: nowMs });
     return decision;
   }
@@ -125,6 +125,11 @@ export class Experiment {
   /** What a running trial is given now. */
   configOf(trialId: string): unknown {
     return this.#configs.get(trialId);
+  }
+
+  /** Whether a checkpoint is a trial's last, or one that another trial may yet go on from. */
+  needsCheckpoint(trialId: string, checkpointStep: number): boolean {
+    return (this.#plan.scheduler.keeps?.(trialId, checkpointStep) ?? false) || this.table.get(trialId)?.checkpointStep === checkpointStep;
   }
 
   /** After a replay: the trials that were running, which start again from their last checkpoints. Those that had been told to stop have ended. */
@@ -189,25 +194,27 @@ export class Experiment {
     return { ...suggestion, isInitial: false };
   }
 
-  #decide({ trialId, step, metrics }: Pick<Report, 'trialId' | 'step' | 'metrics'>, nowMs: number): RecordedDecision {
-    const report = { trialId, step, values: this.table.valuesOf(metrics)! };
-    this.#plan.searcher.report(report);
-    const decision = this.#plan.scheduler.report(report);
+  #decide({ trialId, step, metrics, hasCheckpoint }: Report, nowMs: number): RecordedDecision {
+    const decision = this.#tellReport({ id: trialId, step, metrics, hasCheckpoint });
     this.#spend(trialId, metrics);
     const why = this.#budget.whyStop(nowMs);
     if (why !== null) return { kind: 'stop', reason: why };
     if (decision.kind !== 'exploit') return decision;
-    if (!this.table.get(decision.trialId)?.checkpointStep) {
+    if (!(decision.checkpointStep > 0)) {
       throw makeError('INVALID_ARGUMENT', { what: `trial ${decision.trialId}, from which trial ${trialId} shall go on,`, want: 'one that reports checkpoints: trial.report(metrics, { checkpoint })' });
     }
     this.#configs.set(trialId, decision.config);
     return { ...decision, config: asJson(decision.config) };
   }
 
-  #replayReport(record: ReportRecord): void {
-    const report = { trialId: record.id, step: record.step, values: this.table.valuesOf(record.metrics)! };
+  #tellReport({ id, step, metrics, hasCheckpoint }: Pick<ReportRecord, 'id' | 'step' | 'metrics' | 'hasCheckpoint'>): Decision {
+    const report = { trialId: id, step, values: this.table.valuesOf(metrics)! };
     this.#plan.searcher.report(report);
-    const decision = this.#plan.scheduler.report(report);
+    return this.#plan.scheduler.report({ ...report, checkpointStep: hasCheckpoint ? step : this.table.get(id)!.checkpointStep });
+  }
+
+  #replayReport(record: ReportRecord): void {
+    const decision = this.#tellReport(record);
     // A budget may have stopped the trial whatever the scheduler said, and budgets may be larger now.
     if (record.decision.kind === 'stop') return;
     if (decision.kind !== record.decision.kind) throw differs(`step ${record.step} of trial ${record.id} would be answered with '${decision.kind}', and was with '${record.decision.kind}'`);

@@ -33,7 +33,7 @@ function randomLog(seed: number, trials: number): LogRecord[] {
     if (kind === 0) log.push({ kind: 'retry', id, cause: 'a crash', atMs });
     else if (kind < 5) {
       steps.set(id, (steps.get(id) ?? 0) + 1);
-      const decision = kind === 1 ? { kind: 'exploit', trialId: '1', config: { x: -1 }, reason: 'better' } as const : { kind: 'continue', reason: 'on' } as const;
+      const decision = kind === 1 ? { kind: 'exploit', trialId: '1', checkpointStep: 1, config: { x: -1 }, reason: 'better' } as const : { kind: 'continue', reason: 'on' } as const;
       log.push({ kind: 'report', id, step: steps.get(id)!, metrics, hasCheckpoint: kind === 2, decision, atMs });
     } else {
       running.splice(place, 1);

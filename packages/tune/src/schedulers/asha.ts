@@ -3,10 +3,11 @@
  * reached a rung so far stops there. Hyperband hedges with several ladders that begin at different heights.
  * Source: Li et al., 2020 (ASHA); Li et al., 2018 (Hyperband).
  */
+import { requireNames, requireNumber } from '../option-checks.js';
 import type { Decision, SchedulerContext, SchedulerDefinition } from '../scheduler.js';
 import type { Json } from '../searcher.js';
 import { Ladder, type LadderOptions } from './rungs.js';
-import { defineScheduler, requireNumber, TrialScheduler } from './trial-scheduler.js';
+import { defineScheduler, TrialScheduler } from './trial-scheduler.js';
 
 /** What {@link asha} takes. */
 export interface AshaOptions {
@@ -32,7 +33,9 @@ const REDUCTION_FACTOR = 3;
  * Stops trials early that are worse than others were at the same step, asynchronously.
  * @throws InvalidArgumentError where an option is out of bounds
  */
-export function asha({ maxEpochs, graceEpochs = 1, reductionFactor = REDUCTION_FACTOR }: AshaOptions): SchedulerDefinition {
+export function asha(options: AshaOptions): SchedulerDefinition {
+  requireNames('asha()', options, ['maxEpochs', 'graceEpochs', 'reductionFactor']);
+  const { maxEpochs, graceEpochs = 1, reductionFactor = REDUCTION_FACTOR } = options;
   requireNumber('graceEpochs of asha()', graceEpochs, { above: 0 });
   requireNumber('maxEpochs of asha()', maxEpochs, { least: graceEpochs });
   requireNumber('reductionFactor of asha()', reductionFactor, { above: 1 });
@@ -44,7 +47,9 @@ export function asha({ maxEpochs, graceEpochs = 1, reductionFactor = REDUCTION_F
  * trials can be told from good ones.
  * @throws InvalidArgumentError where an option is out of bounds
  */
-export function hyperband({ maxEpochs, reductionFactor = REDUCTION_FACTOR }: HyperbandOptions): SchedulerDefinition {
+export function hyperband(options: HyperbandOptions): SchedulerDefinition {
+  requireNames('hyperband()', options, ['maxEpochs', 'reductionFactor']);
+  const { maxEpochs, reductionFactor = REDUCTION_FACTOR } = options;
   requireNumber('maxEpochs of hyperband()', maxEpochs, { least: 1 });
   requireNumber('reductionFactor of hyperband()', reductionFactor, { above: 1 });
   return defineScheduler('hyperband', (context) => new LadderScheduler(context, 'Hyperband', hyperbandBrackets(maxEpochs, reductionFactor)));

@@ -2,9 +2,10 @@
  * Median stopping: a trial stops where its best loss so far is worse than the median of what others had averaged up to the same step.
  * Source: Golovin et al., 2017 (Vizier's performance curve stopping rule, without the model).
  */
+import { requireNames, requireNumber } from '../option-checks.js';
 import type { Decision, SchedulerContext, SchedulerDefinition } from '../scheduler.js';
 import type { Json, TrialStatus } from '../searcher.js';
-import { defineScheduler, requireNumber, TrialScheduler } from './trial-scheduler.js';
+import { defineScheduler, TrialScheduler } from './trial-scheduler.js';
 
 /** What {@link medianStopping} takes. */
 export interface MedianStoppingOptions {
@@ -19,7 +20,9 @@ const MIN_TRIALS = 5;
 const CURVES_MAX = 500;
 
 /** Stops trials that are worse than half of the others at the same step. Makes fewer assumptions than ASHA, and saves less. */
-export function medianStopping({ graceEpochs = 1, minTrials = MIN_TRIALS }: MedianStoppingOptions = {}): SchedulerDefinition {
+export function medianStopping(options: MedianStoppingOptions = {}): SchedulerDefinition {
+  requireNames('medianStopping()', options, ['graceEpochs', 'minTrials']);
+  const { graceEpochs = 1, minTrials = MIN_TRIALS } = options;
   requireNumber('graceEpochs of medianStopping()', graceEpochs, { least: 0 });
   requireNumber('minTrials of medianStopping()', minTrials, { least: 1 });
   return defineScheduler('median', (context) => new MedianScheduler(context, graceEpochs, minTrials));

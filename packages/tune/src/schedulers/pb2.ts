@@ -6,6 +6,7 @@
 import type { Random } from '@muster/base';
 import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Observations } from '../numeric/gaussian-process.js';
 import { evenSequence } from '../numeric/sequences.js';
+import { requireNames } from '../option-checks.js';
 import type { SchedulerContext, SchedulerDefinition } from '../scheduler.js';
 import { featureKinds, featuresOf } from '../searchers/features.js';
 import { spread } from '../searchers/quasi-random.js';
@@ -25,6 +26,7 @@ const CONFIDENCE = 1.5;
 
 /** Trains a population whose parameters are chosen by a bandit: for populations of 4 to 20 trials. Trials must report checkpoints. */
 export function pb2(options: PopulationOptions = {}): SchedulerDefinition {
+  requireNames('pb2()', options, ['intervalEpochs', 'quantile']);
   return defineScheduler('pb2', (context) => new Pb2Scheduler(context, options));
 }
 
@@ -38,18 +40,18 @@ class Pb2Scheduler extends PopulationScheduler {
     super(context, 'PB2', options);
   }
 
-  protected override compared({ milestone, losses, point }: Member): void {
-    const before = losses[milestone - 2] ?? null;
-    if (before === null) return;
-    this.#improvements = [...this.#improvements, [milestone, point, before - losses[milestone - 1]!] as const].slice(-IMPROVEMENTS_MAX);
+  protected override compared({ standings }: Member): void {
+    const [before, now] = standings.slice(-2);
+    if (standings.length < 2 || !before || !now) return;
+    this.#improvements = [...this.#improvements, [standings.length, now.point, before.loss - now.loss] as const].slice(-IMPROVEMENTS_MAX);
   }
 
-  protected explore({ milestone }: Member, random: Random): Exploration {
+  protected explore(_point: Point, milestone: number, random: Random): Exploration {
     const { space } = this.context;
     if (this.#improvements.length < IMPROVEMENTS_MIN) return { point: space.sample(random), how: 'its parameters drawn anew, because there is no model yet' };
     const { model, last } = this.#model();
     const features = (point: Point): Float64Array => Float64Array.from([milestone / last, ...featuresOf(space.dimensions, point)]);
-    const running = Array.from(this.running.values(), ({ kept }) => kept).filter((member) => member.milestone === milestone);
+    const running = Array.from(this.running.values(), ({ kept }) => kept).filter(({ standings }) => standings.length === milestone);
     const imagining = model.imagining(running.map(({ point }) => features(point)));
     const sequence = evenSequence(space.dimensions.length, Math.floor(random.next() * 2 ** 32));
     let at = 0;

@@ -1,10 +1,11 @@
 /** Population-based training that explores by small steps, as it was first described. Source: Jaderberg et al., 2017. */
 import type { Random } from '@muster/base';
+import { requireNames, requireNumber } from '../option-checks.js';
 import type { SchedulerContext, SchedulerDefinition } from '../scheduler.js';
-import type { Dimension } from '../space/dimensions.js';
+import type { Dimension, Point } from '../space/dimensions.js';
 import { coordinateOf, coordinateOfIndex, indexAt, valueAt, valueCount } from '../space/scale.js';
-import { PopulationScheduler, type Exploration, type Member, type PopulationOptions } from './population.js';
-import { defineScheduler, requireNumber } from './trial-scheduler.js';
+import { PopulationScheduler, type Exploration, type PopulationOptions } from './population.js';
+import { defineScheduler } from './trial-scheduler.js';
 
 /** What {@link pbt} takes. */
 export interface PbtOptions extends PopulationOptions {
@@ -22,6 +23,7 @@ const FACTOR = 1.2;
  * values. Trials must report checkpoints.
  */
 export function pbt(options: PbtOptions = {}): SchedulerDefinition {
+  requireNames('pbt()', options, ['intervalEpochs', 'quantile', 'resampleProbability', 'factor']);
   return defineScheduler('pbt', (context) => new PbtScheduler(context, options));
 }
 
@@ -36,7 +38,7 @@ class PbtScheduler extends PopulationScheduler {
     this.#factor = requireNumber('factor of pbt()', factor, { above: 1 });
   }
 
-  protected explore({ point }: Member, random: Random): Exploration {
+  protected explore(point: Point, _milestone: number, random: Random): Exploration {
     const { space } = this.context;
     const explored = space.allowed(() => space.dimensions.map((dimension, index) => this.#changed(dimension, point[index] ?? null, random)));
     return { point: explored, how: 'its parameters changed a little' };

@@ -3,14 +3,17 @@
  * configuration explored from its own. How to explore is left to those who extend this.
  * Source: Jaderberg et al., 2017.
  *
- * Trials are compared at equal steps, with all that have come as far, so a population may also run a few at a time.
+ * Trials are compared at equal steps, with all that have come as far, so a population may also run a few at a time. Who takes over goes on from
+ * the checkpoint that belongs to the compared result, with the configuration that had led to it, though the other trial may be far beyond. So of every
+ * comparison the checkpoints of the best are kept: of a few more than the part that is taken over from, as others may yet come.
  */
 import { seededRandom, type Random } from '@muster/base';
 import { mixedSeed } from '../numeric/seed.js';
+import { requireNumber } from '../option-checks.js';
 import type { Decision, SchedulerContext } from '../scheduler.js';
 import type { Json, TrialStatus } from '../searcher.js';
 import type { Point } from '../space/dimensions.js';
-import { requireNumber, TrialScheduler } from './trial-scheduler.js';
+import { TrialScheduler } from './trial-scheduler.js';
 
 /** What the schedulers of populations take. */
 export interface PopulationOptions {
@@ -25,14 +28,22 @@ const QUANTILE = 0.25;
 /** Trials that are over are remembered, to be compared with and taken over, up to so many: the latest. */
 const FINISHED_MAX = 200;
 
+/** How a trial did at a comparison, and what belongs to it. */
+export interface Standing {
+  /** Its loss, or that of the trial that it took over from. */
+  readonly loss: number;
+  /** What it had been training with. */
+  readonly point: Point;
+  /** The step of the last checkpoint that it had made by then; 0: there is none that others may go on from. */
+  checkpointStep: number;
+}
+
 /** A trial of the population. */
 export interface Member {
   readonly id: string;
   point: Point;
-  /** How many comparisons it has been through. */
-  milestone: number;
-  /** Its loss at each of them, or that of the trial that it took over from; null where it skipped one. */
-  losses: (number | null)[];
+  /** At each comparison that it has been through; null where it skipped one. */
+  readonly standings: (Standing | null)[];
 }
 
 /** A configuration to go on with, and how it was found, for people. */
@@ -55,31 +66,40 @@ export abstract class PopulationScheduler extends TrialScheduler<Member> {
     this.#quantile = requireNumber(`quantile of ${name}`, quantile, { above: 0, most: 0.5 });
   }
 
-  /** A configuration to go on with after taking over from this member. */
-  protected abstract explore(source: Member, random: Random): Exploration;
+  /** A configuration to go on with, from one that did well up to this comparison. */
+  protected abstract explore(point: Point, milestone: number, random: Random): Exploration;
 
   protected keep(id: string, config: unknown): Member {
-    return { id, point: this.context.space.pointOf(config), milestone: 0, losses: [] };
+    return { id, point: this.context.space.pointOf(config), standings: [] };
   }
 
-  protected decide({ kept: member }: { readonly kept: Member }, step: number, loss: number): Decision {
+  protected decide({ kept: member, checkpointStep }: { readonly kept: Member; readonly checkpointStep: number }, step: number, loss: number): Decision {
     const milestone = Math.floor(step / this.#intervalEpochs);
-    if (milestone <= member.milestone) return { kind: 'continue', reason: `${this.#name}: is compared next at epoch ${(member.milestone + 1) * this.#intervalEpochs}` };
-    while (member.losses.length < milestone - 1) member.losses.push(null);
-    member.losses[milestone - 1] = loss;
-    member.milestone = milestone;
+    if (milestone <= member.standings.length) return { kind: 'continue', reason: `${this.#name}: is compared next at epoch ${(member.standings.length + 1) * this.#intervalEpochs}` };
+    while (member.standings.length < milestone - 1) member.standings.push(null);
+    member.standings.push({ loss, point: member.point, checkpointStep });
     this.compared(member);
-    const peers = this.#membersAt(milestone).sort((a, b) => lossAt(a, milestone) - lossAt(b, milestone));
+    const peers = this.#membersAt(milestone).sort((a, b) => at(a, milestone).loss - at(b, milestone).loss);
+    for (const peer of withCheckpoints(peers, milestone).slice(Math.ceil(peers.length * this.#quantile) + 1)) at(peer, milestone).checkpointStep = 0;
     const givingUp = Math.floor(peers.length * this.#quantile);
     const place = peers.indexOf(member);
     const standing = `${this.shown(loss)} is number ${place + 1} of ${peers.length} at epoch ${step}`;
     if (place < peers.length - givingUp) return { kind: 'continue', reason: `${this.#name}: ${standing}` };
+    return this.#takeOver(member, { milestone, sources: sourcesOf(peers, milestone, givingUp), standing });
+  }
+
+  /** The trial goes on as the other was when they were compared, wherever that one is now. */
+  #takeOver(member: Member, { milestone, sources, standing }: { readonly milestone: number; readonly sources: readonly Member[]; readonly standing: string }): Decision {
     const random = seededRandom(mixedSeed(this.context.seed, this.#exploited++));
-    const source = peers[Math.floor(random.next() * givingUp)]!;
-    const { point, how } = this.explore(source, random);
+    const source = sources[Math.floor(random.next() * sources.length)]!;
+    const taken = at(source, milestone);
+    const { point, how } = this.explore(taken.point, milestone, random);
     member.point = point;
-    member.losses[milestone - 1] = lossAt(source, milestone);
-    return { kind: 'exploit', trialId: source.id, config: this.context.space.configOf(point), reason: `${this.#name}: ${standing}; takes over from ${source.id} with ${this.shown(lossAt(source, milestone))}, ${how}` };
+    member.standings[milestone - 1] = { ...taken, checkpointStep: 0 }; // whoever would go on from here goes on from the source
+    return {
+      kind: 'exploit', trialId: source.id, checkpointStep: taken.checkpointStep, config: this.context.space.configOf(point),
+      reason: `${this.#name}: ${standing}; takes over from ${source.id} with ${this.shown(taken.loss)}, ${how}`,
+    };
   }
 
   /** A member has a loss at a new milestone: for those who learn from it. */
@@ -89,18 +109,23 @@ export abstract class PopulationScheduler extends TrialScheduler<Member> {
     if (status === 'completed') this.#finished = [...this.#finished, kept].slice(-FINISHED_MAX);
   }
 
+  keeps(trialId: string, checkpointStep: number): boolean {
+    const member = this.running.get(trialId)?.kept ?? this.#finished.find(({ id }) => id === trialId);
+    return member?.standings.some((standing) => standing?.checkpointStep === checkpointStep) ?? false;
+  }
+
   #membersAt(milestone: number): Member[] {
     const running = Array.from(this.running.values(), ({ kept }) => kept);
-    return [...this.#finished, ...running].filter(({ losses }) => (losses[milestone - 1] ?? null) !== null);
+    return [...this.#finished, ...running].filter(({ standings }) => (standings[milestone - 1] ?? null) !== null);
   }
 
   state(): Json {
-    const row = ({ id, point, milestone, losses }: Member): Json => [id, point, milestone, [...losses]];
+    const row = ({ id, point, standings }: Member): Json => [id, point, standings.map((standing) => standing && [standing.loss, standing.point, standing.checkpointStep])];
     return { exploited: this.#exploited, finished: this.#finished.map(row), running: [...this.running.values()].map(({ step, kept }) => [step, row(kept)]) };
   }
 
   restore(state: Json): void {
-    const member = ([id, point, milestone, losses]: MemberRow): Member => ({ id, point, milestone, losses: [...losses] });
+    const member = ([id, point, standings]: MemberRow): Member => ({ id, point, standings: standings.map((row) => row && { loss: row[0], point: row[1], checkpointStep: row[2] }) });
     const { exploited, finished, running } = state as { exploited: number; finished: MemberRow[]; running: [number, MemberRow][] };
     this.#exploited = exploited;
     this.#finished = finished.map(member);
@@ -108,8 +133,19 @@ export abstract class PopulationScheduler extends TrialScheduler<Member> {
   }
 }
 
-type MemberRow = [id: string, point: Point, milestone: number, losses: (number | null)[]];
+type MemberRow = [id: string, point: Point, standings: ([loss: number, point: Point, checkpointStep: number] | null)[]];
 
-function lossAt({ losses }: Member, milestone: number): number {
-  return losses[milestone - 1]!;
+/** How a member stood at a comparison that it has been through. */
+function at({ standings }: Member, milestone: number): Standing {
+  return standings[milestone - 1]!;
+}
+
+function withCheckpoints(peers: readonly Member[], milestone: number): readonly Member[] {
+  return peers.filter((peer) => at(peer, milestone).checkpointStep > 0);
+}
+
+/** The best whose checkpoints are there, as many as give up; where there are none at all, the best, of whom it is asked to make some. */
+function sourcesOf(peers: readonly Member[], milestone: number, count: number): readonly Member[] {
+  const sources = withCheckpoints(peers.slice(0, -count), milestone).slice(0, count);
+  return sources.length > 0 ? sources : peers.slice(0, count);
 }

@@ -21,7 +21,7 @@ t.test('every scheduler', async (t) => {
     await t.test(`${definition.name} decides the same from its state, ignores repetitions, and gives reasons`, async (t) => {
       const lossAt = (i: number, step: number): number => ((i * 7) % 12) + 5 / step;
       const run = (scheduler: Scheduler, steps: readonly number[], repeats: number): Decision[] => steps.flatMap((step) => Array.from({ length: 12 }, (_, i) => {
-        const decision = scheduler.report({ trialId: `trial-${i}`, step, values: [lossAt(i, step)] });
+        const decision = scheduler.report({ trialId: `trial-${i}`, step, values: [lossAt(i, step)], checkpointStep: step });
         for (let k = 0; k < repeats; k++) t.equal(scheduler.report({ trialId: `trial-${i}`, step, values: [-100] }).kind, 'continue');
         if (decision.kind === 'stop') for (let k = 0; k <= repeats; k++) scheduler.end({ trialId: `trial-${i}`, status: 'stopped', values: [lossAt(i, step)] });
         return decision;
@@ -89,8 +89,9 @@ t.test('in a population the worst take over from the best, with parameters of th
     const exploits: Extract<Decision, { kind: 'exploit' }>[] = [];
     for (const step of [1, 2, 3]) {
       ids.forEach((id, i) => {
-        const decision = scheduler.report({ trialId: id, step, values: [i] });
+        const decision = scheduler.report({ trialId: id, step, values: [i], checkpointStep: step });
         if (decision.kind !== 'exploit') return;
+        t.equal(decision.checkpointStep, step);
         exploits.push(decision);
         t.ok(i >= 3, `${definition.name}: ${id} is worse than those that have come as far`);
         t.ok(Number(decision.trialId.split('-')[1]) < i, `and ${decision.trialId} is better`);
@@ -100,6 +101,23 @@ t.test('in a population the worst take over from the best, with parameters of th
     t.ok(exploits.length >= 4, `${exploits.length} took over`);
     t.ok(new Set(exploits.map(({ config }) => JSON.stringify(config))).size > 1);
   }
+});
+
+t.test('in a population, who takes over goes on from what it was compared with, wherever the other is by then; and the best alone are kept for that', async (t) => {
+  const scheduler = create(pbt({ intervalEpochs: 2, resampleProbability: 0, factor: 1.5 }));
+  const ids = started(scheduler, 9);
+  const report = (i: number, step: number, loss: number): Decision => scheduler.report({ trialId: ids[i]!, step, values: [loss], checkpointStep: step - (step % 2) });
+  const kept = (): string[] => ids.flatMap((id, i) => [2, 4, 6].filter((step) => scheduler.keeps!(id, step)).map((step) => `${i}@${step}`));
+  for (const i of [0, 1, 2, 3, 4, 5]) report(i, 3, i); // with the checkpoint of step 2
+  t.same(kept(), ['0@2', '1@2']);
+  for (const i of [0, 1, 2]) for (const step of [4, 5, 6, 7]) report(i, step, 50 - i);
+  scheduler.end({ trialId: ids[0]!, status: 'completed', values: [50] });
+  report(6, 2, 6);
+  t.match(report(7, 2, 99), { kind: 'exploit', trialId: /trial-[01]/, checkpointStep: 2 }, 'though it is worse now, and over');
+  const restored = create(pbt({ intervalEpochs: 2, resampleProbability: 0, factor: 1.5 }), JSON.parse(JSON.stringify(scheduler.state())) as Json);
+  const last = { trialId: ids[8]!, step: 2, values: [98], checkpointStep: 2 };
+  t.same(restored.report(last), scheduler.report(last));
+  t.notOk(scheduler.keeps!(ids[7]!, 2), 'whoever would go on from there goes on from its source');
 });
 
 /** A trial's curve: it falls towards a floor that its configuration says, at a pace that it also says, with some noise. */
@@ -158,5 +176,6 @@ t.test('options out of bounds are refused', async (t) => {
   t.throws(() => asha({ maxEpochs: 9, reductionFactor: 1 }), { code: 'INVALID_ARGUMENT', message: /reductionFactor/ });
   t.throws(() => hyperband({ maxEpochs: NaN }), { code: 'INVALID_ARGUMENT', message: /maxEpochs/ });
   t.throws(() => create(pbt({ quantile: 0.9 })), { code: 'INVALID_ARGUMENT', message: /quantile.*at most 0\.5/ });
+  t.throws(() => asha({ maxEpoch: 9 } as never), { code: 'INVALID_ARGUMENT', message: /the option 'maxEpoch' of asha\(\).*one of maxEpochs, graceEpochs/ });
   t.throws(() => create(pbt({ factor: 1 })), { code: 'INVALID_ARGUMENT', message: /factor/ });
 });

@@ -1,7 +1,6 @@
 /** What schedulers have in common: losses instead of metrics, each report heard once, and options that are checked. */
-import { makeError } from '@muster/base';
-import type { Decision, Scheduler, SchedulerContext, SchedulerDefinition } from '../scheduler.js';
-import type { Json, TrialEnd, TrialReport, TrialStatus } from '../searcher.js';
+import type { Decision, ScheduledReport, Scheduler, SchedulerContext, SchedulerDefinition } from '../scheduler.js';
+import type { Json, TrialEnd, TrialStatus } from '../searcher.js';
 
 /** A scheduler that keeps something of its own for each running trial. */
 export abstract class TrialScheduler<T> implements Scheduler {
@@ -17,7 +16,7 @@ export abstract class TrialScheduler<T> implements Scheduler {
   protected abstract keep(trialId: string, config: unknown): T;
 
   /** What becomes of a trial with this loss at a step that it had not reached. */
-  protected abstract decide(trial: { readonly id: string; readonly kept: T }, step: number, loss: number): Decision;
+  protected abstract decide(trial: { readonly id: string; readonly kept: T; readonly checkpointStep: number }, step: number, loss: number): Decision;
 
   /** A trial is over. */
   protected forget(_trial: { readonly id: string; readonly kept: T; readonly step: number }, _status: TrialStatus): void {}
@@ -28,14 +27,14 @@ export abstract class TrialScheduler<T> implements Scheduler {
     if (!this.running.has(trialId)) this.running.set(trialId, { step: 0, kept: this.keep(trialId, config) });
   }
 
-  report({ trialId, step, values }: TrialReport): Decision {
+  report({ trialId, step, values, checkpointStep = 0 }: ScheduledReport): Decision {
     const trial = this.running.get(trialId);
     if (!trial) return { kind: 'continue', reason: `${trialId} is not among the running trials` };
     if (!(step > trial.step)) return { kind: 'continue', reason: `step ${step} was reported before` };
     trial.step = step;
     const value = values[0];
     if (value === undefined || !Number.isFinite(value)) return { kind: 'continue', reason: `there is no value to go by at step ${step}` };
-    return this.decide({ id: trialId, kept: trial.kept }, step, this.sign * value);
+    return this.decide({ id: trialId, kept: trial.kept, checkpointStep }, step, this.sign * value);
   }
 
   end({ trialId, status }: TrialEnd): void {
@@ -71,11 +70,4 @@ export function defineScheduler(name: string, make: (context: SchedulerContext) 
       return scheduler;
     },
   };
-}
-
-/** A number in bounds, or an error that names the option. */
-export function requireNumber(option: string, value: number, { above = -Infinity, least = -Infinity, most = Infinity }: { above?: number; least?: number; most?: number }): number {
-  if (Number.isFinite(value) && value > above && value >= least && value <= most) return value;
-  const bounds = [above > -Infinity ? `above ${above}` : '', least > -Infinity ? `at least ${least}` : '', most < Infinity ? `at most ${most}` : ''].filter(Boolean);
-  throw makeError('INVALID_ARGUMENT', { what: `the option ${option}`, want: `a number ${bounds.join(' and ')}, not ${value}` });
 }

@@ -1,5 +1,6 @@
 /** What searchers have in common: they keep a history, and propose from it and from a stream of random numbers for each proposal. */
 import { makeError, seededRandom, type Random } from '@muster/base';
+import { requireNames, requireSeed } from '../option-checks.js';
 import type { Json, Searcher, SearcherContext, SearcherDefinition, Suggestion, TrialEnd, TrialReport } from '../searcher.js';
 import { mixedSeed } from '../numeric/seed.js';
 import type { Point } from '../space/dimensions.js';
@@ -17,10 +18,10 @@ export abstract class HistorySearcher implements Searcher {
   protected readonly context: SearcherContext;
   protected readonly history: History;
 
-  constructor(context: SearcherContext, keepsStep?: (step: number) => boolean) {
+  constructor(context: SearcherContext) {
     this.space = context.space;
     this.context = context;
-    this.history = new History(context.objectives, keepsStep);
+    this.history = new History(context.objectives);
   }
 
   /** The next point. Randomness is for this proposal alone, so that states need not hold a generator's. */
@@ -62,12 +63,31 @@ export abstract class HistorySearcher implements Searcher {
   }
 }
 
-/** A definition of a searcher that keeps a history. */
-export function defineSearcher(name: string, make: (context: SearcherContext) => HistorySearcher): SearcherDefinition {
+/** What every searcher takes that draws anything. */
+export interface SearcherOptions {
+  /** Everything random in it follows from this. Default: the experiment's seed. */
+  readonly seed?: number;
+}
+
+/** What a searcher was asked for with. */
+export interface GivenOptions<Options> {
+  readonly options: Options;
+  /** Those that there are. */
+  readonly names: readonly (keyof Options & string)[];
+}
+
+/**
+ * A definition of a searcher that keeps a history.
+ * @throws INVALID_ARGUMENT for an option that it does not take, and for the seed; the searcher checks the others
+ */
+export function defineSearcher<Options extends object>(name: string, { options, names }: GivenOptions<Options>, make: (context: SearcherContext) => HistorySearcher): SearcherDefinition {
+  requireNames(`${name}()`, options, names);
+  const { seed } = options as SearcherOptions;
+  if (seed !== undefined) requireSeed(`the option seed of ${name}()`, seed);
   return {
     name,
     create: (context, state) => {
-      const searcher = make(context);
+      const searcher = make(seed === undefined ? context : { ...context, seed });
       if (state !== undefined) searcher.restore(state);
       return searcher;
     },
@@ -77,10 +97,4 @@ export function defineSearcher(name: string, make: (context: SearcherContext) =>
 /** Refuses more than one objective, for a searcher that can only work for one. */
 export function requireOneObjective(name: string, { objectives }: SearcherContext): void {
   if (objectives.length !== 1) throw makeError('INVALID_ARGUMENT', { what: `${name}() for ${objectives.length} objectives`, want: 'used for one; nsga2() and random() work for several' });
-}
-
-/** A whole number of at least 1, or an error that names what is to be one. */
-export function requireCount(what: string, value: number): number {
-  if (!Number.isSafeInteger(value) || value < 1) throw makeError('INVALID_ARGUMENT', { what, want: `a whole number of at least 1, not ${value}` });
-  return value;
 }

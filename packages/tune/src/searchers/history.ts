@@ -12,12 +12,9 @@ export interface Trial {
   readonly status: 'running' | TrialStatus;
   /** One for each objective; null while it runs and where it failed. */
   readonly losses: readonly number[] | null;
-  /** The first objective's losses by step, in the order of steps. */
-  readonly curve: readonly (readonly [step: number, loss: number])[];
+  /** How far it has come, by its last report; 0: it never reported. */
+  readonly step: number;
 }
-
-/** What is kept of a curve: the latest, besides those that a searcher asks to keep. */
-type KeepsStep = (step: number) => boolean;
 
 /** One for all: most trials have none. */
 const NOTHING: readonly never[] = [];
@@ -25,7 +22,6 @@ const NOTHING: readonly never[] = [];
 /** The trials of one searcher. */
 export class History {
   readonly #objectives: readonly Objective[];
-  readonly #keeps: KeepsStep;
   readonly #trials = new Map<string, Trial>();
   readonly #running = new Set<string>();
   readonly #ended: Trial[] = [];
@@ -34,9 +30,8 @@ export class History {
   /** How far the searcher has come in a sequence of its own. */
   cursor = 0;
 
-  constructor(objectives: readonly Objective[], keeps: KeepsStep = () => false) {
+  constructor(objectives: readonly Objective[]) {
     this.#objectives = objectives;
-    this.#keeps = keeps;
   }
 
   get(id: string): Trial | undefined {
@@ -56,19 +51,18 @@ export class History {
   /** A new trial; false where it is known already. */
   begin(id: string, point: Point, note: readonly number[]): boolean {
     if (this.#trials.has(id)) return false;
-    this.#trials.set(id, { id, point, note: note.length === 0 ? NOTHING : note, status: 'running', losses: null, curve: NOTHING });
+    this.#trials.set(id, { id, point, note: note.length === 0 ? NOTHING : note, status: 'running', losses: null, step: 0 });
     this.#running.add(id);
     return true;
   }
 
-  report({ trialId, step, values }: TrialReport): void {
+  /** The first objective's loss where the report is a new one; null where it was made before, or tells nothing. */
+  report({ trialId, step, values }: TrialReport): number | null {
     const trial = this.#trials.get(trialId);
-    if (trial?.status !== 'running') return;
-    const last = trial.curve.at(-1);
     const loss = this.#lossesOf(values)?.[0];
-    if (loss === undefined || !Number.isFinite(step) || (last && step <= last[0])) return;
-    const kept = last && !this.#keeps(last[0]) ? trial.curve.slice(0, -1) : trial.curve;
-    this.#trials.set(trialId, { ...trial, curve: [...kept, [step, loss]] });
+    if (trial?.status !== 'running' || loss === undefined || !(step > trial.step)) return null;
+    this.#trials.set(trialId, { ...trial, step });
+    return loss;
   }
 
   /** The trial as it ended; null where that is known already, or the trial is not known. */
@@ -85,7 +79,7 @@ export class History {
 
   /** Everything, for a log. Those that ended come first, in the order in which they did. */
   state(): Json {
-    const rows = [...this.#ended, ...this.running()].map(({ id, point, note, status, losses, curve }): Json => [id, point, note, status, losses, curve]);
+    const rows = [...this.#ended, ...this.running()].map(({ id, point, note, status, losses, step }): Json => [id, point, note, status, losses, step]);
     return { proposed: this.proposed, cursor: this.cursor, trials: rows };
   }
 
@@ -95,8 +89,8 @@ export class History {
     if (typeof proposed !== 'number' || typeof cursor !== 'number' || !Array.isArray(trials)) throw makeError('INVALID_ARGUMENT', { what: "the searcher's state", want: 'what state() of such a searcher returned' });
     this.proposed = proposed;
     this.cursor = cursor;
-    for (const [id, point, note, status, losses, curve] of trials as [string, Point, number[], Trial['status'], number[] | null, [number, number][]][]) {
-      const trial: Trial = { id, point, note, status, losses, curve };
+    for (const [id, point, note, status, losses, step] of trials as [string, Point, number[], Trial['status'], number[] | null, number][]) {
+      const trial: Trial = { id, point, note, status, losses, step };
       this.#trials.set(id, trial);
       if (status === 'running') this.#running.add(id);
       else this.#ended.push(trial);

@@ -6,15 +6,16 @@
  */
 import type { Random } from '@muster/base';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
+import { requireCount } from '../option-checks.js';
 import type { SearcherContext } from '../searcher.js';
 import type { Dimension, Point } from '../space/dimensions.js';
-import { HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
+import { HistorySearcher, requireOneObjective, type Proposal, type SearcherOptions } from './history-searcher.js';
 import type { Trial } from './history.js';
 import { ParzenMixture, type Observation } from './parzen.js';
 import { spread } from './quasi-random.js';
 
 /** What {@link tpe} takes. */
-export interface TpeOptions {
+export interface TpeOptions extends SearcherOptions {
   /** Trials that fill the space evenly before the model is asked. Default 10. */
   readonly startupTrials?: number;
   /** Points drawn from the density of the better trials, of which the best is taken. Default 32. */
@@ -25,6 +26,30 @@ export interface TpeOptions {
 export interface Result {
   readonly trial: Trial;
   readonly loss: number | null;
+}
+
+/** Results as they came and by how good they are, kept in order as they come: so a suggestion costs the same after ten thousand trials as after some hundred. */
+export class ResultList {
+  readonly byTime: Result[] = [];
+  /** The best first, of equal ones the older. */
+  readonly ranked: Result[] = [];
+  readonly #compare: (a: Result, b: Result) => number;
+
+  /** `compare`: below 0 where the first is better. */
+  constructor(compare: (a: Result, b: Result) => number) {
+    this.#compare = compare;
+  }
+
+  add(result: Result): void {
+    this.byTime.push(result);
+    let [low, high] = [0, this.ranked.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#compare(result, this.ranked[middle]!) < 0) high = middle;
+      else low = middle + 1;
+    }
+    this.ranked.splice(low, 0, result);
+  }
 }
 
 /** What the densities are made of. */
@@ -55,8 +80,8 @@ const REMEMBERED = 25;
 /** Of more of the worse trials than these, the oldest are forgotten: every one has a kernel, and a suggestion is not to cost the more the longer a search goes on. */
 const OTHERS_MAX = 400;
 
-/** Parts results: those that are better, which come first in `ranked`, and the latest of the others, which `byTime` ends with. Costs time for those parts alone. */
-export function partsOf(ranked: readonly Result[], byTime: readonly Result[]): Pick<Evidence, 'count' | 'better' | 'others' | 'split'> {
+/** Parts results: those that are better, and the latest of the others. Costs time for those parts alone. */
+export function partsOf({ ranked, byTime }: Pick<ResultList, 'ranked' | 'byTime'>): Pick<Evidence, 'count' | 'better' | 'others' | 'split'> {
   const count = Math.min(BETTER_MAX, Math.ceil(BETTER_PART * ranked.length));
   const better = ranked.slice(0, count);
   const chosen = new Set(better);
@@ -85,9 +110,9 @@ export abstract class ParzenSearcher extends HistorySearcher {
   /** Dimensions under the same condition, outer ones first. */
   readonly #groups: readonly (readonly number[])[];
 
-  constructor(context: SearcherContext, name: string, { startupTrials = STARTUP_TRIALS, candidates = CANDIDATES }: TpeOptions, keepsStep?: (step: number) => boolean) {
+  constructor(context: SearcherContext, name: string, { startupTrials = STARTUP_TRIALS, candidates = CANDIDATES }: TpeOptions) {
     requireOneObjective(name, context);
-    super(context, keepsStep);
+    super(context);
     this.#name = name;
     this.#startupTrials = requireCount(`the option startupTrials of ${name}`, startupTrials);
     this.#candidates = requireCount(`the option candidates of ${name}`, candidates);

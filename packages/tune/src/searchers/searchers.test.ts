@@ -196,9 +196,9 @@ t.test('losses beyond all bounds do not stop a searcher', async (t) => {
 t.test('the better trials and the latest of the others are those that sorting them all gives, however many there are', async (t) => {
   for (const count of [1, 2, 10, 11, 300, 426, 3_000]) {
     const random = seededRandom(count);
-    const byTime: Result[] = Array.from({ length: count }, (_, i) => ({ trial: { id: `${i}`, point: [i], note: [], status: 'completed', losses: [i], curve: [] }, loss: Math.floor(random.next() * 50) }));
+    const byTime: Result[] = Array.from({ length: count }, (_, i) => ({ trial: { id: `${i}`, point: [i], note: [], status: 'completed', losses: [i], step: 0 }, loss: Math.floor(random.next() * 50) }));
     const ranked = [...byTime].sort((a, b) => a.loss! - b.loss!);
-    const { better, others, split } = partsOf(ranked, byTime);
+    const { better, others, split } = partsOf({ ranked, byTime });
     const size = Math.min(25, Math.ceil(count / 10));
     t.same(better, ranked.slice(0, size));
     t.same(others, byTime.filter((result) => !better.includes(result)).slice(-400));
@@ -206,15 +206,18 @@ t.test('the better trials and the latest of the others are those that sorting th
   }
 });
 
-t.test('TPE takes no longer for a suggestion after ten thousand trials than after five hundred', async (t) => {
+for (const definition of [tpe(), bohb({ maxEpochs: 9, randomPart: 0 }).searcher]) t.test(`${definition.name} takes no longer for a suggestion after ten thousand trials than after five hundred`, async (t) => {
   const shortest = (count: number): number => {
     const random = seededRandom(1);
-    const trials = Array.from({ length: count }, (_, i) => { const point = NUMBERS.sample(random); return [`trial-${i}`, point, [], 'completed', [point.reduce<number>((sum, x) => sum + x!, 0)], []]; });
-    const searcher = create(tpe(), NUMBERS, 1, { proposed: count, cursor: 0, trials } as Json);
+    const trials = Array.from({ length: count }, (_, i) => { const point = NUMBERS.sample(random); return [`trial-${i}`, point, [], 'completed', [point.reduce<number>((sum, x) => sum + x!, 0)], 0]; });
+    const history = { proposed: count, cursor: 0, trials };
+    const rungs = Array.from({ length: 3 }, () => trials.map(([id, , , , losses]) => [id, (losses as number[])[0]]));
+    const searcher = create(definition, NUMBERS, 1, (definition.name === 'tpe' ? history : { history, rungs }) as Json);
     return Math.min(...Array.from({ length: 12 }, (_, i) => {
       const startedMs = performance.now();
       next(searcher, `more-${i}`);
       const tookMs = performance.now() - startedMs;
+      searcher.report({ trialId: `more-${i}`, step: 3, values: [i] });
       searcher.end({ trialId: `more-${i}`, status: 'completed', values: [i] });
       return tookMs;
     }));
@@ -222,6 +225,25 @@ t.test('TPE takes no longer for a suggestion after ten thousand trials than afte
   shortest(500); // the compiler's turn
   const [few, many] = [shortest(500), shortest(10_000)];
   t.ok(many < 3 * few, `${many} ms against ${few} ms`);
+});
+
+t.test('BOHB learns from what trials had when they came to the furthest rung that enough have reached, and from those that ended before', async (t) => {
+  const space = SearchSpace.of({ x: uniform(0, 1) });
+  const searcher = create(bohb({ maxEpochs: 9, randomPart: 0 }).searcher, space);
+  const report = (trialId: string, step: number, loss: number): void => searcher.report({ trialId, step, values: [loss] });
+  const reasonNow = (id: string): string => searcher.suggest(id).reason;
+  for (const id of ['a', 'b', 'c', 'd']) next(searcher, id);
+  report('a', 2, 7);
+  report('b', 1, 5);
+  t.match(reasonNow('e'), /2 of 3 trials that fill the space/);
+  report('c', 1, 6);
+  t.match(reasonNow('f'), /1 below \/ 2 above the split at 6 at epoch 1/);
+  for (const id of ['a', 'b', 'c']) report(id, 4, 1); // what comes later is another rung's
+  t.match(reasonNow('g'), /1 below \/ 2 above the split at 1 at epoch 3/);
+  searcher.end({ trialId: 'a', status: 'stopped', values: [1] });
+  searcher.end({ trialId: 'd', status: 'completed', values: [0.5] });
+  searcher.end({ trialId: 'e', status: 'failed', values: null });
+  t.match(reasonNow('h'), /1 below \/ 4 above the split at 1 at epoch 3/, 'who never reported counts by its end, and who failed before as the worst');
 });
 
 t.test('CMA-ES converges on a turned, elongated bowl, restarts then, and moves whole numbers to their last cell', async (t) => {
@@ -287,6 +309,15 @@ t.test('initial points come first, exactly as given, and are learned from', asyn
   const restored = create(withInitialPoints(tpe(), given), space, 1, JSON.parse(JSON.stringify(searcher.state())) as Json);
   t.same(next(restored, 'c'), next(searcher, 'c'));
   t.throws(() => create(withInitialPoints(tpe(), [{ rate: 2, n: 3 }]), space), { code: 'INVALID_ARGUMENT', message: /initial point 0 .*rate must be a number from 0.00001 to 1, not 2/ });
+});
+
+t.test('a searcher with a seed of its own draws from that, whatever the seed of the experiment', async (t) => {
+  const own = [random({ seed: 7 }), sobol({ seed: 7 }), halton({ seed: 7 }), tpe({ seed: 7 }), gp({ seed: 7 }), evolution({ seed: 7 }), nsga2({ seed: 7 }), bohb({ maxEpochs: 9, seed: 7 }).searcher, cmaes({ seed: 7 })];
+  const plain = [random(), sobol(), halton(), tpe(), gp(), evolution(), nsga2(), bohb({ maxEpochs: 9 }).searcher, cmaes()];
+  own.forEach((definition, i) => t.same(runTrials(create(definition, NUMBERS, 1), NUMBERS, 0, 8), runTrials(create(plain[i]!, NUMBERS, 7), NUMBERS, 0, 8), definition.name));
+  t.throws(() => tpe({ seed: -1 }), { code: 'INVALID_ARGUMENT', message: /the option seed of tpe\(\): -1 .*from 0 to 4294967295/ });
+  t.throws(() => gp({ startUpTrials: 4 } as never), { code: 'INVALID_ARGUMENT', message: /the option 'startUpTrials' of gp\(\).*one of seed, startupTrials/ });
+  t.throws(() => tpe(1 as never), { code: 'INVALID_ARGUMENT', message: /an object of options/ });
 });
 
 t.test('what a searcher cannot do is refused when it is made', async (t) => {

@@ -72,7 +72,7 @@ export class SearchSpace {
     const point: (number | null)[] = this.dimensions.map(() => null);
     const problem = this.#match(this.#layout, config, '', point);
     if (problem !== null) throw makeError('INVALID_ARGUMENT', { what: `the configuration ${labelOf(config)}`, want: `one of the search space: ${problem}` });
-    const refusing = this.#constraints.find((constraint) => !constraint(config));
+    const refusing = this.#constraints.find((constraint) => !holds(constraint, config));
     if (refusing) throw makeError('INVALID_ARGUMENT', { what: `the configuration ${labelOf(config)}`, want: `allowed by the constraint ${labelOf(String(refusing))}` });
     return point;
   }
@@ -81,7 +81,7 @@ export class SearchSpace {
   allows(point: Point): boolean {
     if (this.#constraints.length === 0) return true;
     const config = this.configOf(point);
-    return this.#constraints.every((constraint) => constraint(config));
+    return this.#constraints.every((constraint) => holds(constraint, config));
   }
 
   /** A point that the constraints allow, drawn from the parameters' own distributions. */
@@ -160,6 +160,13 @@ export class SearchSpace {
     }
     return layout.options.length === 1 ? problem : `${path} must be one of ${dimension.options!.join(', ')}, not ${labelOf(config)}`;
   }
+}
+
+/** A promise would always hold. @throws INVALID_ARGUMENT */
+function holds(constraint: Constraint<unknown>, config: unknown): boolean {
+  const answer: unknown = constraint(config);
+  if (answer instanceof Promise) throw makeError('INVALID_ARGUMENT', { what: `the constraint ${labelOf(String(constraint))}`, want: 'a function that answers at once with true or false, not with a promise' });
+  return Boolean(answer);
 }
 
 /** What a number may be, for people. */

@@ -115,6 +115,11 @@ t.test('constraints hold for all that is drawn, and impossible ones are named', 
   t.throws(() => impossible.sample(random), { code: 'INVALID_ARGUMENT', message: /low > 2.*none of 2000/ });
 });
 
+t.test('a constraint that answers with a promise is refused, because that would always hold', async (t) => {
+  const space = SearchSpace.of({ x: uniform(0, 1) }, { constraints: [(async () => false) as never] });
+  t.throws(() => space.sample(seededRandom(1)), { code: 'INVALID_ARGUMENT', message: /answers at once with true or false/ });
+});
+
 t.test('what cannot be searched is refused with its path', async (t) => {
   const refused: readonly [space: unknown, message: RegExp][] = [
     [{}, /at least one parameter/],

@@ -1,4 +1,7 @@
-/** Shows an experiment in a terminal while it runs: a table that is drawn over itself, or plain lines where there is no terminal. */
+/**
+ * Shows an experiment in a terminal while it runs: a table that is drawn over itself, or plain lines where there is no terminal. What else this process writes to the
+ * terminal, as the output of trials, passes above the table.
+ */
 import type { WriteStream } from 'node:tty';
 import type { ExperimentLogger, ExperimentView } from '../logger.js';
 import type { LogRecord } from '../machine/records.js';
@@ -10,25 +13,35 @@ const REDRAW_INTERVAL_MS = 250;
 /** Without a terminal: how often there is a line, when nothing better is found. */
 const LINE_INTERVAL_MS = 10_000;
 const ROWS_MAX = 12;
+/** The status, the table's head, the latest failure, and the line below, where the cursor is. */
+const OTHER_LINES = 4;
 const DEFAULT_COLUMNS = 100;
 
+/** Where it is shown: a terminal tells its size. */
+type ProgressStream = NodeJS.WritableStream & Partial<Pick<WriteStream, 'isTTY' | 'columns' | 'rows'>>;
+
 /** The live table. Goes to stderr, so that a program's own output stays clean. */
-export function progress({ stream = process.stderr }: { readonly stream?: NodeJS.WritableStream & Partial<Pick<WriteStream, 'isTTY' | 'columns'>> } = {}): ExperimentLogger {
+export function progress({ stream = process.stderr }: { readonly stream?: ProgressStream } = {}): ExperimentLogger {
   return new Progress(stream);
 }
 
 class Progress implements ExperimentLogger {
   readonly name = 'progress';
-  readonly #stream: NodeJS.WritableStream & Partial<Pick<WriteStream, 'isTTY' | 'columns'>>;
+  readonly #stream: ProgressStream;
   #view: ExperimentView | null = null;
   #timer: NodeJS.Timeout | null = null;
   #startedMs = 0;
   #elapsedBeforeMs = 0;
   #drawnLines = 0;
+  /** What others have written last did not end its line. */
+  #isWithinLine = false;
+  #isDrawing = false;
+  #leaveStreams = (): void => {};
   #lastLine = '';
   #best: TrialRow | null = null;
+  #failure = '';
 
-  constructor(stream: NodeJS.WritableStream & Partial<Pick<WriteStream, 'isTTY' | 'columns'>>) {
+  constructor(stream: ProgressStream) {
     this.#stream = stream;
   }
 
@@ -40,12 +53,15 @@ class Progress implements ExperimentLogger {
     if (view.table.begun > 0) this.#stream.write(`${this.#status()} (resumed)\n`);
     this.#timer = setInterval(() => this.#show(), this.#stream.isTTY ? REDRAW_INTERVAL_MS : LINE_INTERVAL_MS);
     this.#timer.unref();
+    if (this.#stream.isTTY) this.#leaveStreams = this.#watchStreams();
   }
 
   record(record: LogRecord): void {
     const { table } = this.#view!;
-    if (this.#stream.isTTY || record.kind !== 'end') return;
-    if (record.status === 'failed' && table.failed === 1) this.#stream.write(`trial ${record.id} failed: ${record.reason.split('\n', 1)[0]}\n`);
+    if (record.kind !== 'end') return;
+    if (record.status === 'failed') this.#failure = `trial ${record.id} failed: ${record.reason.split('\n', 1)[0]}`;
+    if (this.#stream.isTTY) return;
+    if (record.status === 'failed' && table.failed === 1) this.#stream.write(`${this.#failure}\n`);
     if (table.best !== this.#best) {
       this.#best = table.best;
       this.#show();
@@ -55,6 +71,7 @@ class Progress implements ExperimentLogger {
   async close(): Promise<void> {
     if (this.#timer) clearInterval(this.#timer);
     this.#show();
+    this.#leaveStreams();
   }
 
   #show(): void {
@@ -64,12 +81,49 @@ class Progress implements ExperimentLogger {
       this.#lastLine = line;
       return;
     }
-    const columnsMax = this.#stream.columns ?? DEFAULT_COLUMNS;
+    const { columns: columnsMax = DEFAULT_COLUMNS, rows = Infinity } = this.#stream;
     const { begin, table, trials } = this.#view!;
-    const lines = [this.#status().slice(0, columnsMax), ...trialLines({ begin, table, trials, elapsedMs: this.#elapsedMs(), rowsMax: ROWS_MAX, columnsMax })];
-    const toTop = this.#drawnLines > 0 ? `\x1b[${this.#drawnLines}A` : '';
-    this.#stream.write(`${toTop}${lines.map((line) => `\x1b[2K${line}\n`).join('')}\x1b[J`);
+    const rowsMax = Math.max(1, Math.min(ROWS_MAX, rows - OTHER_LINES));
+    const lines = [this.#status(), ...trialLines({ begin, table, trials, elapsedMs: this.#elapsedMs(), rowsMax, columnsMax }), ...(this.#failure === '' ? [] : [this.#failure])];
+    this.#draw(`${this.#isWithinLine ? '\n' : this.#toTop()}${lines.map((line) => `\x1b[2K${line.slice(0, columnsMax)}\n`).join('')}\x1b[J`);
     this.#drawnLines = lines.length;
+    this.#isWithinLine = false;
+  }
+
+  #toTop(): string {
+    return this.#drawnLines > 0 ? `\x1b[${this.#drawnLines}A` : '';
+  }
+
+  #draw(text: string): void {
+    this.#isDrawing = true;
+    this.#stream.write(text);
+    this.#isDrawing = false;
+  }
+
+  /** Before anybody else writes to the terminal, the table goes; it comes back below with the next drawing. Returns what ends that. */
+  #watchStreams(): () => void {
+    const streams = [...new Set<ProgressStream>([this.#stream, process.stdout, process.stderr])].filter(({ isTTY }) => isTTY);
+    let isOver = false;
+    const leave = streams.map((stream) => {
+      const write = stream.write;
+      const watched = ((...args: Parameters<typeof write>): boolean => {
+        if (!isOver && !this.#isDrawing) this.#makeWay(args[0]);
+        return write.apply(stream, args);
+      }) as typeof write;
+      stream.write = watched;
+      return () => { if (stream.write === watched) stream.write = write; }; // somebody else may have put something over it since
+    });
+    return () => {
+      isOver = true;
+      for (const restore of leave) restore();
+    };
+  }
+
+  #makeWay(chunk: string | Uint8Array): void {
+    if (chunk.length === 0) return;
+    if (this.#drawnLines > 0) this.#draw(`${this.#toTop()}\x1b[J`);
+    this.#drawnLines = 0;
+    this.#isWithinLine = !['\n', 0x0a].includes(chunk.at(-1)!);
   }
 
   #elapsedMs(): number {

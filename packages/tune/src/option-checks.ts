@@ -1,0 +1,38 @@
+/** Checks of options as users write them: one that is misspelt or out of bounds is refused by its name, and never left aside. */
+import { makeError } from '@muster/base';
+
+/** Seeds are as wide as the streams that follow from them. */
+const SEED_MAX = 2 ** 32 - 1;
+
+/** `of`: what takes the options, such as `tpe()`. @throws INVALID_ARGUMENT where they are no object, or have a name that is none of these */
+export function requireNames(of: string, options: unknown, names: readonly string[]): void {
+  if (typeof options !== 'object' || options === null) refuse(`what ${of} is given, ${String(options)},`, `an object of options: ${names.join(', ')}`);
+  for (const name of Object.keys(options as object)) if (!names.includes(name)) refuse(`the option '${name}' of ${of}`, `one of ${names.join(', ')}`);
+}
+
+/** @throws INVALID_ARGUMENT naming the option */
+export function requireInteger(name: string, value: number, least: number, most: number): void {
+  if (!Number.isInteger(value) || value < least || value > most) refuse(`${name}: ${String(value)}`, `a whole number from ${least} to ${most}`);
+}
+
+/** @throws INVALID_ARGUMENT naming the option */
+export function requireSeed(name: string, value: number): void {
+  requireInteger(name, value, 0, SEED_MAX);
+}
+
+/** A whole number of at least 1, or an error that names what is to be one. */
+export function requireCount(what: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 1) refuse(what, `a whole number of at least 1, not ${value}`);
+  return value;
+}
+
+/** A number in bounds, or an error that names the option. */
+export function requireNumber(option: string, value: number, { above = -Infinity, least = -Infinity, most = Infinity }: { above?: number; least?: number; most?: number }): number {
+  if (Number.isFinite(value) && value > above && value >= least && value <= most) return value;
+  const bounds = [above > -Infinity ? `above ${above}` : '', least > -Infinity ? `at least ${least}` : '', most < Infinity ? `at most ${most}` : ''].filter(Boolean);
+  return refuse(`the option ${option}`, `a number ${bounds.join(' and ')}, not ${value}`);
+}
+
+export function refuse(what: string, want: string): never {
+  throw makeError('INVALID_ARGUMENT', { what, want });
+}
