@@ -106,7 +106,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
 
   function putImages({ batches, channels, rows, columns, vertical, horizontal }: Images): void {
     putAll([batches, channels, rows, columns]);
-    for (const { kernel, stride, padding, dilation } of [vertical, horizontal]) putAll([kernel, stride, padding, dilation]);
+    for (const { kernel, stride, padding, dilation, overhang } of [vertical, horizontal]) putAll([kernel, stride, padding, dilation, overhang]);
   }
 
   function putConvolution({ images, resultChannels, groups }: ConvolutionShape): void {
