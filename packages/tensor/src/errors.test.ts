@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
 import {
-  allocator, arange, autocast, checkpoint, conv2d, crossEntropy, embedding, layerNorm, manualSeed, maskedFill, nn, ones, optim, randint, randn, scatter, setMemoryLimit, tensor, tidy, where, zeros, type Tensor,
+  allocator, arange, autocast, checkpoint, conv2d, crossEntropy, embedding, layerNorm, manualSeed, maskedFill, maxPool2d, nn, ones, optim, pad, randint, randn, scatter, setMemoryLimit, tensor, tidy, where, zeros, type Tensor,
 } from './index.js';
 
 const THIS_FILE = /errors\.test\.(js|ts):\d+:\d+\)?$/;
@@ -21,6 +21,14 @@ t.test('shapes and dtypes that do not go together', async (t) => {
   refused(t, () => a.add(b), /add cannot take f32\[2, 3\] and f32\[4, 5\]: their shapes do not broadcast/);
   refused(t, () => a.matmul(ones([3, 2], { dtype: 'f16' })), /matmul cannot take f32\[2, 3\] and f16\[3, 2\]: both must be numbers of one dtype/);
   refused(t, () => conv2d(ones([1, 3, 8, 8]), ones([4, 2, 3, 3])), /conv2d cannot take f32\[1, 3, 8, 8\] and f32\[4, 2, 3, 3\]: with 1 groups, the input must have 2 channels/);
+  refused(t, () => conv2d(ones([1, 1, 8, 8]), ones([1, 1, 3, 3]), { padding: 'same', stride: 2 }), /a padding 'same' with strides of 2 x 2 is not valid: it must be with strides of 1/, 'INVALID_ARGUMENT');
+  refused(t, () => new nn.Conv2d(1, 1, 3, { padding: 'same', stride: [1, 2] }), /a padding 'same' with strides of 1 x 2/, 'INVALID_ARGUMENT');
+  refused(t, () => new nn.Conv2d(1, 1, 3, { paddingMode: 'mirror' as 'reflect' }), /a padding mode 'mirror' is not valid: it must be 'zeros', 'reflect', 'replicate', 'circular'/, 'INVALID_ARGUMENT');
+  refused(t, () => maxPool2d(ones([1, 1, 8, 8]), 3, { padding: 2, ceilMode: true }), /maxPool2d cannot take f32\[1, 1, 8, 8\] and a window of 3 x 3 and a padding of 2 x 2/);
+  refused(t, () => pad(a, [1, 0, -1, 0]), /pad cannot take f32\[2, 3\] and \[1, 0, -1, 0\]: the margins are two whole numbers from 0 on/);
+  refused(t, () => pad(a, [3, 0], { mode: 'reflect' }), /pad cannot take f32\[2, 3\] and margins of 3 and 0: margins of mode 'reflect' along 3 numbers are at most 2/);
+  refused(t, () => a.reshape(-1, 0), /reshape cannot take f32\[2, 3\] and \[-1, 0\]: beside a size of 0, that of -1 may be any/);
+  refused(t, () => ones([]).gather(0, tensor([0], { dtype: 'i64' })), /gather cannot take f32\[\]/);
   refused(t, () => layerNorm(a, [4]), /layerNorm cannot take f32\[2, 3\] and \[4\]: the input must end with the normalised shape/);
   refused(t, () => embedding(a, ones([2])), /embedding cannot take f32\[2, 3\] and f32\[2\]: the index must be i64 or i32/);
   refused(t, () => embedding(a, tensor([7], { dtype: 'i64' })), /embedding cannot take/);
