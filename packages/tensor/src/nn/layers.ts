@@ -9,7 +9,7 @@ import { batchNorm, groupNorm, layerNorm } from '../operations/normalization.js'
 import { pad, type PaddingMode } from '../operations/padding.js';
 import { linear } from '../operations/products.js';
 import { flatten } from '../operations/views.js';
-import { outsideScopes } from '../scope.js';
+import { tidy } from '../scope.js';
 import { filled, type Tensor } from '../tensor.js';
 import { buffer, constantParameter, linearParameters, normalParameter } from './initialization.js';
 import { Module } from './module.js';
@@ -104,6 +104,8 @@ export class LayerNorm extends Module {
   constructor(shape: number | readonly number[], { epsilon = 1e-5, affine = true, bias = true }: NormOptions & { readonly bias?: boolean } = {}) {
     super();
     this.#shape = typeof shape === 'number' ? [shape] : shape;
+    if (this.#shape.length === 0) throw invalid('LayerNorm over no dimensions', 'over one or more');
+    for (const size of this.#shape) checkCounts('LayerNorm', { size });
     this.#epsilon = epsilon;
     this.weight = affine ? constantParameter(this.#shape, 1) : null;
     this.bias = affine && bias ? constantParameter(this.#shape, 0) : null;
@@ -172,10 +174,10 @@ abstract class BatchNorm extends Module {
   }
 
   #learn(seen: { readonly mean: Tensor; readonly variance: Tensor }, count: number): void {
-    outsideScopes(() => noGrad(() => {
+    noGrad(() => tidy(() => {
       const move = (running: Tensor, batch: Tensor, factor: number): void => {
         running.device.map('copy', running, add(mul(running, 1 - this.#momentum), mul(batch, this.#momentum * factor)));
-        batch.dispose();
+        running.storage.version++;
       };
       move(this.runningMean, seen.mean, 1);
       move(this.runningVar, seen.variance, count / (count - 1));

@@ -19,11 +19,14 @@ export interface LossOptions {
   readonly reduction?: Reduction;
 }
 
+/** @throws MusterError INVALID_ARGUMENT */
+function checkReduction(reduction: Reduction): void {
+  if (reduction !== 'mean' && reduction !== 'sum' && reduction !== 'none') throw invalid(`a reduction '${String(reduction)}'`, "'mean', 'sum' or 'none'");
+}
+
 function reduceLoss(losses: Tensor, reduction: Reduction): Tensor {
-  if (reduction === 'none') return losses;
-  if (reduction === 'sum') return sum(losses);
-  if (reduction === 'mean') return mean(losses);
-  throw invalid(`a reduction '${String(reduction)}'`, "'mean', 'sum' or 'none'");
+  checkReduction(reduction);
+  return reduction === 'none' ? losses : reduction === 'sum' ? sum(losses) : mean(losses);
 }
 
 /** Two tensors of one shape, as the loss computes them. */
@@ -116,6 +119,7 @@ function checkWeight(name: string, logits: Tensor, weight: Tensor | null): void 
  * floating and of the logits' shape. The mean is over the targets that count.
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, { reduction = 'mean', weight = null, ignoreIndex = -100, labelSmoothing = 0 }: CrossEntropyOptions = {}): Tensor {
+  checkReduction(reduction);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) throw invalid(`a label smoothing of ${labelSmoothing}`, 'from 0 to 1');
   if (logits.rank === 1) return ofOneRow(logits, targets, reduction, (row, target) => crossEntropy(row, target, { reduction, weight, ignoreIndex, labelSmoothing }));
   checkWeight('crossEntropy', logits, weight);

@@ -176,12 +176,12 @@ export function logsumexp(input: Tensor, dimensions: number | readonly number[],
 /** The length of a vector, the square root of the sum of squares; its slope at 0 is 0. */
 export function norm(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
   if (!isFloating(input.dtype)) throw tensorError('norm', [input], 'it takes floating point: convert with to()');
-  const squares = sum(mul(input, input), dimensions, { keepDimensions });
+  const squares = sum(mul(input, input), dimensionsOf('norm', input, dimensions), { keepDimensions });
   const isZero = eq(squares, 0);
   return where(isZero, 0, sqrt(where(isZero, 1, squares)));
 }
 
 /** The standard deviation; see {@link variance}. */
 export function std(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions & { readonly correction?: number } = {}): Tensor {
-  return sqrt(variance(input, dimensions, options));
+  return sqrt(variance(input, dimensionsOf('std', input, dimensions), options));
 }
