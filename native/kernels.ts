@@ -98,13 +98,15 @@ export interface GemmCall {
   readonly activation: 'identity' | 'relu' | 'gelu-erf' | 'gelu-tanh' | 'silu';
 }
 
-/** How a window moves over an image, along one side. There are floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1 positions. */
+/** How a window moves over an image, along one side. There are floor((size + 2 * padding + overhang - dilation * (kernel - 1) - 1) / stride) + 1 positions. */
 export interface Window {
   readonly kernel: number;
   readonly stride: number;
   readonly padding: number;
   /** Distance between the window's numbers; 1: neighbours. */
   readonly dilation: number;
+  /** As padding, more of it at the end: for sizes that are rounded up, or kept with a window of even size. Means never count it. */
+  readonly overhang: number;
 }
 
 /** Images lie batch by channel by row by column (NCHW), each in one piece. */
@@ -253,7 +255,7 @@ export interface Kernels {
   convolveBackwardWeight(call: ConvolveBackwardWeightCall, threads?: number): void;
   convolveBackwardWeightAsync(call: ConvolveBackwardWeightCall, threads?: number): Promise<void>;
 
-  /** The largest number or the mean of each window. A window's padding is at most half of it. */
+  /** The largest number or the mean of each window. Wherever a window lies it holds a number of its image. */
   pool(call: PoolCall, threads?: number): void;
   poolAsync(call: PoolCall, threads?: number): Promise<void>;
   poolBackward(call: PoolBackwardCall, threads?: number): void;

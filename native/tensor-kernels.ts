@@ -63,8 +63,8 @@ export interface TensorKernels<Memory = TensorMemory> {
   embeddingBackward(numbers: Float64Array, tableGradient: Memory, gradient: Memory, tokens: Memory): void;
 
   /**
-   * threads, images (below), resultChannels, groups; [dtype, offset, elements]. Images are batches, channels, rows and columns, then kernel, stride, padding and dilation of the window down and of
-   * the window across.
+   * threads, images (below), resultChannels, groups; [dtype, offset, elements]. Images are batches, channels, rows and columns, then kernel, stride, padding, dilation and overhang of the window
+   * down and of the window across.
    */
   convolve(numbers: Float64Array, result: Memory, input: Memory, weight: Memory, bias: Memory | null): void;
   convolveBackwardInput(numbers: Float64Array, inputGradient: Memory, gradient: Memory, weight: Memory): void;

@@ -115,7 +115,7 @@ muster_code random(Round& round) {
 
 muster_window windowOf(Round& round) {
   const auto draw = [&](std::uint64_t least, std::uint64_t limit) { return round.oneIn(100) ? (round.oneIn(2) ? (std::uint64_t{1} << 31) - 1 : round.size()) : least + round.below(limit); };
-  return {draw(1, 3), draw(1, 2), draw(0, 2), draw(1, 2)};
+  return {draw(1, 3), draw(1, 2), draw(0, 2), draw(1, 2), draw(0, 2)};
 }
 
 muster_images imagesOf(Round& round, bool isPooling) {

@@ -14,11 +14,14 @@ using namespace check;
 
 std::int64_t positionsOf(const muster_window& window, std::uint64_t size) {
   std::int64_t count = 0;
-  while (count * static_cast<std::int64_t>(window.stride) + static_cast<std::int64_t>(window.dilation * (window.kernel - 1)) < static_cast<std::int64_t>(size + 2 * window.padding)) count++;
+  while (count * static_cast<std::int64_t>(window.stride) + static_cast<std::int64_t>(window.dilation * (window.kernel - 1)) < static_cast<std::int64_t>(size + 2 * window.padding + window.overhang)) count++;
   return count;
 }
 
-/** Goes through a window at one position, number by number: `body(index in the image or -1, tap)`. */
+/** What a tap finds outside of the image. */
+constexpr std::int64_t kPadding = -1, kOverhang = -2;
+
+/** Goes through a window at one position, number by number: `body(index in the image or what else, tap)`. */
 template <class Body>
 void forEachTap(const muster_images& images, std::int64_t row, std::int64_t column, Body body) {
   const auto place = [](const muster_window& window, std::int64_t position, std::uint64_t tap) {
@@ -28,7 +31,8 @@ void forEachTap(const muster_images& images, std::int64_t row, std::int64_t colu
     for (std::uint64_t x = 0; x < images.horizontal.kernel; x++) {
       const std::int64_t atRow = place(images.vertical, row, y), atColumn = place(images.horizontal, column, x);
       const bool isInside = atRow >= 0 && atColumn >= 0 && atRow < static_cast<std::int64_t>(images.rows) && atColumn < static_cast<std::int64_t>(images.columns);
-      body(isInside ? atRow * static_cast<std::int64_t>(images.columns) + atColumn : -1, y * images.horizontal.kernel + x);
+      const bool isBeyond = atRow >= static_cast<std::int64_t>(images.rows + images.vertical.padding) || atColumn >= static_cast<std::int64_t>(images.columns + images.horizontal.padding);
+      body(isInside ? atRow * static_cast<std::int64_t>(images.columns) + atColumn : isBeyond ? kOverhang : kPadding, y * images.horizontal.kernel + x);
     }
   }
 }
@@ -56,7 +60,7 @@ void forEachProduct(const muster_convolution& shape, Body body) {
   }
 }
 
-muster_window randomWindow(std::mt19937& random, std::uint64_t kernelMax) { return {1 + random() % kernelMax, 1 + random() % 3, random() % 3, 1 + random() % 2}; }
+muster_window randomWindow(std::mt19937& random, std::uint64_t kernelMax) { return {1 + random() % kernelMax, 1 + random() % 3, random() % 3, 1 + random() % 2, random() % 3}; }
 
 /** Images that every window fits. */
 muster_images randomImages(std::mt19937& random, std::uint64_t sizeMax) {
@@ -106,7 +110,7 @@ void convolvesRandomShapes() {
 
 /** Several strips of positions, several blocks of channels, images read in place, and parts of a batch. */
 void convolvesWhatIsCutIntoPieces() {
-  const muster_window three{3, 1, 1, 1}, one{1, 1, 0, 1};
+  const muster_window three{3, 1, 1, 1, 0}, one{1, 1, 0, 1, 0};
   const muster_convolution shapes[] = {
       {{1, 2, 30, 25, three, three}, 5, 1}, {{2, 40, 9, 10, three, three}, 6, 1}, {{3, 7, 20, 15, one, one}, 9, 1}, {{9, 1, 12, 12, three, three}, 4, 1}, {{2, 300, 15, 16, one, one}, 3, 3}};
   unsigned seed = 100;
@@ -129,7 +133,7 @@ void poolAndCompare(muster_dtype dtype, const muster_images& images, muster_pool
       double sum = 0, inside = 0, taps = 0;
       std::int32_t place = -1;
       forEachTap(images, position / columns, position % columns, [&](std::int64_t pixel, std::uint64_t) {
-        taps++;
+        taps += pixel != kOverhang;
         if (pixel < 0) return;
         inside++;
         sum += x[image + static_cast<std::size_t>(pixel)];
@@ -158,9 +162,9 @@ void poolsRandomShapes() {
   for (unsigned round = 0; round < 40; round++) {
     muster_images images = randomImages(random, 12);
     images.channels = 1 + random() % 3;
-    for (muster_window* window : {&images.vertical, &images.horizontal}) {
-      window->padding = std::min(window->padding, window->kernel / 2);
-      if (window->padding > 0) window->dilation = 1;
+    for (const auto& [window, size] : {std::pair{&images.vertical, images.rows}, std::pair{&images.horizontal, images.columns}}) {
+      window->padding = std::min(window->padding, window->dilation * (window->kernel - 1));
+      if ((muster_window_positions(window, size) - 1) * window->stride >= size + window->padding) window->overhang = 0;
     }
     poolAndCompare(kTraining[round % 3], images, static_cast<muster_pooling>(round / 3 % MUSTER_POOLINGS), round);
   }
@@ -171,7 +175,7 @@ void keepsWhatIsNoNumber() {
   Numbers input(MUSTER_F32, {-infinity, -infinity, 1, std::nan("")});
   Numbers result = zeros(MUSTER_F32, 2);
   std::int32_t places[2];
-  const muster_window pair{2, 2, 0, 1}, one{1, 1, 0, 1};
+  const muster_window pair{2, 2, 0, 1, 0}, one{1, 1, 0, 1, 0};
   const muster_images images{1, 1, 1, 4, one, pair};
   const muster_tensor from = input.tensor(), to = result.tensor();
   CHECK(muster_pool(&images, MUSTER_POOL_LARGEST, &from, &to, places, 1) == MUSTER_OK && near(result, {-infinity, std::nan("")}, 0) && places[0] == 0 && places[1] == 3);
@@ -180,7 +184,7 @@ void keepsWhatIsNoNumber() {
 void refusesWhatDoesNotFit() {
   Numbers numbers = zeros(MUSTER_F32, 100), others = zeros(MUSTER_F32, 100);
   const auto part = [](Numbers& of, std::size_t count) { return muster_tensor{of.tensor().data, count, MUSTER_F32}; };
-  const muster_window three{3, 1, 0, 1};
+  const muster_window three{3, 1, 0, 1, 0};
   const muster_convolution right{{1, 2, 4, 4, three, three}, 2, 1};
   const muster_tensor none{nullptr, 0, MUSTER_F32};
   const auto refuses = [&](const char* why, const auto& spoil) {
@@ -204,8 +208,8 @@ void refusesWhatDoesNotFit() {
   CHECK(muster_pool_backward(&images, MUSTER_POOL_LARGEST, &result, places.data(), &input, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "place 0 is 16") != nullptr);
   CHECK(muster_pool_backward(&images, MUSTER_POOL_LARGEST, &result, static_cast<std::int32_t*>(input.data), &input, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "overlap") != nullptr);
   muster_images padded = images;
-  padded.vertical.padding = 2;
-  CHECK(muster_pool(&padded, MUSTER_POOL_MEAN, &input, &result, nullptr, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "padding of 2") != nullptr);
+  padded.vertical.padding = 3;
+  CHECK(muster_pool(&padded, MUSTER_POOL_MEAN, &input, &result, nullptr, 1) == MUSTER_OUT_OF_RANGE && std::strstr(muster_last_failure()->message, "padding of 3") != nullptr);
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ t.test('works off this thread, several calls at once, on arrays that nobody hold
 /** One image of 1 x 2 x 3 under windows of two columns. */
 const IMAGES: Images = {
   batches: 1, channels: 1, rows: 2, columns: 3,
-  vertical: { kernel: 1, stride: 1, padding: 0, dilation: 1 }, horizontal: { kernel: 2, stride: 1, padding: 0, dilation: 1 },
+  vertical: { kernel: 1, stride: 1, padding: 0, dilation: 1, overhang: 0 }, horizontal: { kernel: 2, stride: 1, padding: 0, dilation: 1, overhang: 0 },
 };
 
 function convolveCall(): ConvolveCall {

@@ -39,7 +39,7 @@ struct Shape {
   __host__ __device__ std::uint64_t windowTaps() const { return images.vertical.kernel * images.horizontal.kernel; }
   __host__ __device__ std::uint64_t taps() const { return groupChannels * windowTaps(); }
   bool isPointwise() const { return isOne(images.vertical) && isOne(images.horizontal); }
-  static bool isOne(const muster_window& window) { return window.kernel == 1 && window.stride == 1 && window.padding == 0; }
+  static bool isOne(const muster_window& window) { return window.kernel == 1 && window.stride == 1 && window.padding == 0 && window.overhang == 0; }
 
   muster_images images;
   std::uint64_t rows, columns;

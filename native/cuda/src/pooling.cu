@@ -33,10 +33,18 @@ struct Taps {
 
 __device__ __forceinline__ std::uint64_t indexOf(const muster_window& window, std::uint64_t position, std::uint64_t tap) { return position * window.stride + tap * window.dilation - window.padding; }
 
+/** Taps of a window at a position that a mean with the padding counts: all but those in the overhang. */
+__device__ __forceinline__ std::uint64_t paddedTaps(const muster_window& window, std::uint64_t size, std::uint64_t position) {
+  const std::uint64_t taps = (size + 2 * window.padding - position * window.stride - 1) / window.dilation + 1;
+  return taps < window.kernel ? taps : window.kernel;
+}
+
 /** What each number of a mean counts. */
-__device__ __forceinline__ float shareOf(const Pool& pool, const Taps& down, const Taps& across) {
-  const std::uint64_t numbers = pool.pooling == MUSTER_POOL_MEAN ? (down.end - down.begin) * (across.end - across.begin) : pool.images.vertical.kernel * pool.images.horizontal.kernel;
-  return 1 / static_cast<float>(numbers);
+__device__ __forceinline__ float shareOf(const Pool& pool, std::uint64_t row, std::uint64_t column) {
+  const muster_window &vertical = pool.images.vertical, &horizontal = pool.images.horizontal;
+  if (pool.pooling == MUSTER_POOL_MEAN_PADDED) return 1 / static_cast<float>(paddedTaps(vertical, pool.images.rows, row) * paddedTaps(horizontal, pool.images.columns, column));
+  const Taps down(vertical, pool.images.rows, row), across(horizontal, pool.images.columns, column);
+  return 1 / static_cast<float>((down.end - down.begin) * (across.end - across.begin));
 }
 
 template <class Format>
@@ -62,7 +70,7 @@ __global__ void __launch_bounds__(kBlockThreads) poolKernel(Pool pool, const typ
       }
     }
     if (places == nullptr) {
-      value *= shareOf(pool, down, across);
+      value *= shareOf(pool, row, column);
     } else {
       places[at] = place;
     }
@@ -101,7 +109,7 @@ __global__ void __launch_bounds__(kBlockThreads) poolBackwardKernel(Pool pool, c
         if (places != nullptr && static_cast<std::uint64_t>(places[from]) != at % pixels) continue;
         float upper[1];
         load<Format>(gradient + from, upper);
-        sum += places != nullptr ? upper[0] : upper[0] * shareOf(pool, {pool.images.vertical, pool.images.rows, row}, {pool.images.horizontal, pool.images.columns, column});
+        sum += places != nullptr ? upper[0] : upper[0] * shareOf(pool, row, column);
       }
     }
     store<Format>(inputGradient + at, {sum});

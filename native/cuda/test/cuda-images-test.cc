@@ -13,13 +13,14 @@ struct Layer {
   const char* name;
 };
 
-constexpr muster_window window(std::uint64_t kernel, std::uint64_t stride = 1, std::uint64_t padding = 0, std::uint64_t dilation = 1) { return {kernel, stride, padding, dilation}; }
+constexpr muster_window window(std::uint64_t kernel, std::uint64_t stride = 1, std::uint64_t padding = 0, std::uint64_t dilation = 1, std::uint64_t overhang = 0) { return {kernel, stride, padding, dilation, overhang}; }
 
 const Layer kLayers[] = {
     {{{3, 2, 7, 6, window(3, 1, 1), window(3, 1, 1)}, 4, 1}, "3 x 3"},
     {{{2, 4, 9, 8, window(3, 2, 2, 2), window(2, 1, 1)}, 6, 2}, "in groups, dilated, by 2"},
     {{{2, 5, 4, 5, window(1), window(1)}, 3, 1}, "pointwise"},
     {{{1, 1, 5, 5, window(5), window(5)}, 1, 1}, "one position"},
+    {{{1, 2, 5, 6, window(2, 1, 0, 1, 1), window(4, 2, 1, 1, 1)}, 2, 1}, "with an overhang"},
 };
 
 /** Half-precision sums are rounded on the way. */
@@ -56,7 +57,7 @@ void convolves() {
 }
 
 void pools() {
-  const muster_images shapes[] = {{2, 3, 6, 8, window(2, 2), window(2, 2)}, {2, 2, 7, 5, window(3, 2, 1), window(3, 1, 1)}, {1, 2, 9, 9, window(2, 3, 0, 3), window(3, 2, 0, 2)}};
+  const muster_images shapes[] = {{2, 3, 6, 8, window(2, 2), window(2, 2)}, {2, 2, 7, 5, window(3, 2, 1), window(3, 1, 1)}, {1, 2, 9, 9, window(2, 3, 0, 3), window(3, 2, 2, 2)}, {2, 1, 6, 5, window(3, 2, 1, 1, 1), window(2, 2, 0, 1, 1)}};
   for (const muster_dtype dtype : kTraining) {
     for (const muster_images& images : shapes) {
       const std::uint64_t planes = images.batches * images.channels;

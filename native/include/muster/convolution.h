@@ -11,7 +11,9 @@
 extern "C" {
 #endif
 
-/** How a window moves over an image, along one side. A result has (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1 positions, rounded down. */
+/**
+ * How a window moves over an image, along one side. A result has (size + 2 * padding + overhang - dilation * (kernel - 1) - 1) / stride + 1 positions,
+ * rounded down. */
 typedef struct muster_window {
   uint64_t kernel;
   uint64_t stride;
@@ -19,6 +21,8 @@ typedef struct muster_window {
   uint64_t padding;
   /** Distance between the window's numbers; 1: neighbours. */
   uint64_t dilation;
+  /** As padding, more of it at the end: for sizes that are rounded up, or kept with a window of even size. Means never count it. */
+  uint64_t overhang;
 } muster_window;
 
 /** Of images, and of what a window makes of them. */
@@ -61,14 +65,14 @@ typedef enum muster_pooling {
   MUSTER_POOL_LARGEST = 0,
   /** Over the window's numbers inside the image. */
   MUSTER_POOL_MEAN = 1,
-  /** Over all of the window's numbers: those of the padding are zeros. */
+  /** Over all of the window's numbers, but for those of the overhang: those of the padding are zeros. */
   MUSTER_POOL_MEAN_PADDED = 2
 } muster_pooling;
 
 enum { MUSTER_POOLINGS = 3 };
 
 /**
- * The largest number or the mean of each window. A window must hold a number of the image wherever it lies: padding is at most half of it.
+ * The largest number or the mean of each window, which must hold a number of the image wherever it lies.
  * @param places of MUSTER_POOL_LARGEST: for each result where in its image (row * columns + column) the number was found, the first of equals; a NaN is
  *        larger than all. Null for means.
  */

@@ -8,7 +8,7 @@ namespace muster::addon {
 
 inline muster_window window(Call& call) {
   muster_window window{};
-  for (std::uint64_t* number : {&window.kernel, &window.stride, &window.padding, &window.dilation}) *number = call.count();
+  for (std::uint64_t* number : {&window.kernel, &window.stride, &window.padding, &window.dilation, &window.overhang}) *number = call.count();
   return window;
 }
 

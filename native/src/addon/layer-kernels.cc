@@ -52,7 +52,7 @@ class Properties {
   muster_window window(const Napi::Object& shape, const char* name) const {
     const Napi::Object window = arguments_.object(shape.Get(name), name);
     return {.kernel = arguments_.count(window, "kernel"), .stride = arguments_.count(window, "stride"), .padding = arguments_.count(window, "padding"),
-            .dilation = arguments_.count(window, "dilation")};
+            .dilation = arguments_.count(window, "dilation"), .overhang = arguments_.count(window, "overhang")};
   }
 
   Napi::Object object_;

@@ -63,7 +63,7 @@ struct Shape {
         rowRanges(images.vertical, images.rows, positions.rows),
         columnRanges(images.horizontal, images.columns, positions.columns) {}
 
-  static bool isOne(const muster_window& window) { return window.kernel == 1 && window.stride == 1 && window.padding == 0; }
+  static bool isOne(const muster_window& window) { return window.kernel == 1 && window.stride == 1 && window.padding == 0 && window.overhang == 0; }
 
   std::size_t pixels() const { return images.rows * images.columns; }
   /** Of one result: a column of the patches. */

@@ -11,7 +11,7 @@ namespace {
 constexpr std::uint64_t kSideMax = std::uint64_t{1} << 31;
 
 muster_code checkSide(const muster_window& window, std::uint64_t size, const char* name) {
-  if (std::max({window.kernel, window.stride, window.padding, window.dilation, size}) >= kSideMax) {
+  if (std::max({window.kernel, window.stride, window.padding, window.dilation, window.overhang, size}) >= kSideMax) {
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a number of the images' %s is 2^31 or more", name);
   }
   if (window.kernel == 0 || window.stride == 0 || window.dilation == 0) {
@@ -41,6 +41,6 @@ muster_code checkImages(const muster_images& images) {
 
 uint64_t muster_window_positions(const muster_window* window, uint64_t size) {
   const uint64_t reach = window->dilation * (window->kernel - 1);
-  const uint64_t padded = size + 2 * window->padding;
+  const uint64_t padded = size + 2 * window->padding + window->overhang;
   return size == 0 || padded <= reach ? 0 : (padded - reach - 1) / window->stride + 1;
 }

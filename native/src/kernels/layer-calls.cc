@@ -75,6 +75,12 @@ class ConvolutionCheck {
   const muster_dtype dtype_;
 };
 
+/** Whether the window has a number inside a side of `size` at every position: the last starts before the end, and those that start in the padding reach the side and do not step over it. */
+bool holdsNumbers(const muster_window& window, std::uint64_t size) {
+  const std::uint64_t last = (muster_window_positions(&window, size) - 1) * window.stride;
+  return last < size + window.padding && (window.padding == 0 || (window.dilation <= size && window.padding <= window.dilation * (window.kernel - 1)));
+}
+
 muster_code checkPooling(const muster_images& images, muster_pooling pooling, const std::int32_t* places) {
   if (static_cast<std::uint32_t>(pooling) >= MUSTER_POOLINGS) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no pooling %d", static_cast<int>(pooling));
   if (const muster_code code = checkImages(images); code != MUSTER_OK) return code;
@@ -82,10 +88,10 @@ muster_code checkPooling(const muster_images& images, muster_pooling pooling, co
   if (pooling == MUSTER_POOL_LARGEST ? hasResults && places == nullptr : places != nullptr) {
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "places belong to the largest numbers of windows, and to nothing else");
   }
-  for (const muster_window* window : {&images.vertical, &images.horizontal}) {
-    if (2 * window->padding <= window->kernel && (window->dilation == 1 || window->padding == 0)) continue;
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a padding of %" PRIu64 " is more than half of a window of %" PRIu64 ", or the window is dilated: one might lie outside of the image", window->padding,
-                       window->kernel);
+  for (const auto& [window, size] : {std::pair{images.vertical, images.rows}, std::pair{images.horizontal, images.columns}}) {
+    if (holdsNumbers(window, size)) continue;
+    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "a padding of %" PRIu64 " and an overhang of %" PRIu64 " are too much for a window of %" PRIu64 " numbers, %" PRIu64 " apart: one lies outside of the image",
+                       window.padding, window.overhang, window.kernel, window.dilation);
   }
   return MUSTER_OK;
 }

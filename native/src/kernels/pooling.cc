@@ -76,24 +76,26 @@ void poolLargest(const Windows& windows, const float* image, float* results, std
   });
 }
 
-/** The numbers of the image under each position of one side. */
-std::size_t insideCount(const muster_window& window, std::size_t size, std::size_t position) {
-  std::size_t count = 0;
-  for (std::size_t tap = 0; tap < window.kernel; tap++) {
-    const std::size_t at = position * window.stride + tap * window.dilation;
-    count += at >= window.padding && at - window.padding < size;
+/** How many numbers a mean is made of at each position of one side: those of the image, or with the padding. */
+std::vector<std::size_t> counts(const muster_window& window, std::size_t size, std::size_t positions, muster_pooling pooling) {
+  const std::size_t first = pooling == MUSTER_POOL_MEAN ? window.padding : 0;
+  const std::size_t end = size + window.padding + (pooling == MUSTER_POOL_MEAN ? 0 : window.padding);
+  std::vector<std::size_t> result(positions);
+  for (std::size_t position = 0; position < positions; position++) {
+    const std::size_t start = position * window.stride;
+    const std::size_t before = start >= first ? 0 : ceilDivide(first - start, window.dilation);
+    result[position] = std::min<std::size_t>(window.kernel, ceilDivide(end - start, window.dilation)) - before;
   }
-  return count;
+  return result;
 }
 
 /** 1 / the numbers that a position's mean is made of. */
 std::vector<float> shares(const muster_images& images, const Positions& positions, muster_pooling pooling) {
-  std::vector<float> result(positions.count(), 1 / static_cast<float>(images.vertical.kernel * images.horizontal.kernel));
-  for (std::size_t row = 0; pooling == MUSTER_POOL_MEAN && row < positions.rows; row++) {
-    for (std::size_t column = 0; column < positions.columns; column++) {
-      const std::size_t count = insideCount(images.vertical, images.rows, row) * insideCount(images.horizontal, images.columns, column);
-      result[row * positions.columns + column] = 1 / static_cast<float>(count);
-    }
+  const std::vector<std::size_t> down = counts(images.vertical, images.rows, positions.rows, pooling), across = counts(images.horizontal, images.columns, positions.columns, pooling);
+  std::vector<float> result;
+  result.reserve(positions.count());
+  for (const std::size_t rows : down) {
+    for (const std::size_t columns : across) result.push_back(1 / static_cast<float>(rows * columns));
   }
   return result;
 }

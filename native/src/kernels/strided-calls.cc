@@ -58,6 +58,7 @@ muster_code checkStrided(const NamedTensor& checked) {
 }
 
 muster_code checkApart(const NamedTensor& written) {
+  if (isNothing(written)) return MUSTER_OK;
   const auto& [tensor, name, rank, shape] = written;
   std::uint32_t order[MUSTER_RANK_MAX];  // dimensions by their strides, the smallest first
   std::uint32_t count = 0;

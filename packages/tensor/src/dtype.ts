@@ -43,6 +43,20 @@ export function promote(first: Dtype, second: Dtype): Dtype {
   return DTYPES[first].category === FLOATING ? 'f32' : 'i64';
 }
 
+/** Something that takes part in arithmetic. */
+interface Participant {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** The dtype of two tensors' arithmetic. One without dimensions is a number to one that has some: it counts only where it is of a higher category. */
+export function promoteTensors(first: Participant, second: Participant): Dtype {
+  const isNumber = first.shape.length === 0;
+  if (isNumber === (second.shape.length === 0)) return promote(first.dtype, second.dtype);
+  const [number, whole] = isNumber ? [first.dtype, second.dtype] : [second.dtype, first.dtype];
+  return DTYPES[number].category > DTYPES[whole].category ? number : whole;
+}
+
 /** The dtype of a tensor's arithmetic with a plain number: its own, unless the number is of a higher category. */
 export function promoteWithNumber(dtype: Dtype, value: number): Dtype {
   const { category } = DTYPES[dtype];

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
 import {
-  allocator, arange, autocast, checkpoint, conv2d, crossEntropy, embedding, layerNorm, manualSeed, maskedFill, nn, ones, optim, randint, randn, scatter, setMemoryLimit, tensor, tidy, where, zeros, type Tensor,
+  allocator, arange, autocast, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
 } from './index.js';
 
 const THIS_FILE = /errors\.test\.(js|ts):\d+:\d+\)?$/;
@@ -21,6 +21,14 @@ t.test('shapes and dtypes that do not go together', async (t) => {
   refused(t, () => a.add(b), /add cannot take f32\[2, 3\] and f32\[4, 5\]: their shapes do not broadcast/);
   refused(t, () => a.matmul(ones([3, 2], { dtype: 'f16' })), /matmul cannot take f32\[2, 3\] and f16\[3, 2\]: both must be numbers of one dtype/);
   refused(t, () => conv2d(ones([1, 3, 8, 8]), ones([4, 2, 3, 3])), /conv2d cannot take f32\[1, 3, 8, 8\] and f32\[4, 2, 3, 3\]: with 1 groups, the input must have 2 channels/);
+  refused(t, () => conv2d(ones([1, 1, 8, 8]), ones([1, 1, 3, 3]), { padding: 'same', stride: 2 }), /a padding 'same' with strides of 2 x 2 is not valid: it must be with strides of 1/, 'INVALID_ARGUMENT');
+  refused(t, () => new nn.Conv2d(1, 1, 3, { padding: 'same', stride: [1, 2] }), /a padding 'same' with strides of 1 x 2/, 'INVALID_ARGUMENT');
+  refused(t, () => new nn.Conv2d(1, 1, 3, { paddingMode: 'mirror' as 'reflect' }), /a padding mode 'mirror' is not valid: it must be 'zeros', 'reflect', 'replicate', 'circular'/, 'INVALID_ARGUMENT');
+  refused(t, () => maxPool2d(ones([1, 1, 8, 8]), 3, { padding: 2, ceilMode: true }), /maxPool2d cannot take f32\[1, 1, 8, 8\] and a window of 3 x 3 and a padding of 2 x 2/);
+  refused(t, () => pad(a, [1, 0, -1, 0]), /pad cannot take f32\[2, 3\] and \[1, 0, -1, 0\]: the margins are two whole numbers from 0 on/);
+  refused(t, () => pad(a, [3, 0], { mode: 'reflect' }), /pad cannot take f32\[2, 3\] and margins of 3 and 0: margins of mode 'reflect' along 3 numbers are at most 2/);
+  refused(t, () => a.reshape(-1, 0), /reshape cannot take f32\[2, 3\] and \[-1, 0\]: beside a size of 0, that of -1 may be any/);
+  refused(t, () => ones([]).gather(0, tensor([0], { dtype: 'i64' })), /gather cannot take f32\[\]/);
   refused(t, () => layerNorm(a, [4]), /layerNorm cannot take f32\[2, 3\] and \[4\]: the input must end with the normalised shape/);
   refused(t, () => embedding(a, ones([2])), /embedding cannot take f32\[2, 3\] and f32\[2\]: the index must be i64 or i32/);
   refused(t, () => embedding(a, tensor([7], { dtype: 'i64' })), /embedding cannot take/);
@@ -47,6 +55,52 @@ t.test('a tensor that was disposed of', async (t) => {
   for (const use of [() => freed.toArray(), () => freed.memory(), () => freed.detach(), () => freed.reshape(1, 2), () => freed.backward(ones([2]))]) refused(t, use, /it was disposed of/);
 });
 
+t.test('memory that was given back is not taken, whoever asks', async (t) => {
+  const freed = ones([3]);
+  freed.dispose();
+  freed.dispose();
+  const x = ones([3], { requiresGrad: true });
+  refused(t, () => x.mul(2).backward(freed), /backward cannot take f32\[3\]: it was disposed of/);
+  x.registerHook(() => freed);
+  t.throws(() => x.mul(2).sum().backward(), { message: /a gradient hook cannot take f32\[3\]: it was disposed of/ });
+  refused(t, () => toSafetensors({ freed }), /toSafetensors of 'freed' cannot take f32\[3\]: it was disposed of/);
+  refused(t, () => new nn.PReLU(3).loadStateDict({ weight: freed }), /loadStateDict of 'weight' cannot take f32\[3\]: it was disposed of/);
+  const [one, other] = [ones([3]), ones([3])];
+  t.not(one.memory().buffer, other.memory().buffer, 'and nobody shares it');
+});
+
+t.test('what is asynchronous cannot be run within a scope, a mode or a precision', async (t) => {
+  for (const [name, run] of [['noGrad', noGrad], ['tidy', tidy], ['autocast', autocast]] as const) {
+    refused(t, () => (run as (body: () => unknown) => unknown)(async () => 1), new RegExp(`${name}\\(\\) of an asynchronous function is not valid`), 'INVALID_ARGUMENT');
+  }
+});
+
+t.test('numbers that a tensor cannot hold, and what is no number', async (t) => {
+  refused(t, () => tensor([1, NaN], { dtype: 'i64' }), /tensor cannot take NaN: i64 holds whole numbers/);
+  refused(t, () => tensor([2 ** 31], { dtype: 'i32' }), /tensor cannot take 2147483648: i32 holds whole numbers from -2147483648/);
+  refused(t, () => full([2], Infinity, { dtype: 'i64' }), /full cannot take Infinity/);
+  refused(t, () => tensor([undefined as unknown as number]), /tensor cannot take undefined: its elements are numbers/);
+  refused(t, () => zeros([2], { dtype: 'float32' as 'f32' }), /zeros cannot take the dtype 'float32': it must be one of f32, /);
+  refused(t, () => arange(0, 1e15), /there is no memory for 8000000000000000 bytes/, 'OUT_OF_MEMORY');
+});
+
+t.test('optimizers, schedules and the scaler', async (t) => {
+  const weight = nn.parameter(ones([2]));
+  refused(t, () => new optim.SGD([weight], { lr: 1 } as object), /the option 'lr' of an optimizer is not valid: it must be one of learningRate, momentum/, 'INVALID_ARGUMENT');
+  refused(t, () => clipGradNorm([weight], -1), /a largest norm of -1/, 'INVALID_ARGUMENT');
+  for (const make of [optim.stepLR, optim.linearLR, optim.cosineAnnealingLR, optim.polynomialLR, optim.oneCycleLR]) refused(t, () => make(0), /a number of steps of 0 is not valid/, 'INVALID_ARGUMENT');
+  const optimizer = new optim.SGD([weight]);
+  const scaler = new GradScaler({ initialScale: 4 });
+  refused(t, () => new GradScaler({ initialScale: -1 }), /the loss scale is -1/);
+  refused(t, () => scaler.update(), /update cannot take a GradScaler: no gradients were checked since the last update/);
+  scaler.scale(weight.mul(3).sum()).backward();
+  scaler.unscale(optimizer);
+  refused(t, () => scaler.unscale(optimizer), /its gradients were unscaled since the last update/);
+  t.strictSame(weight.grad!.toArray(), [3, 3], 'and stay what they were');
+  scaler.step(optimizer);
+  refused(t, () => scaler.step(optimizer), /has already stepped since the last update/);
+});
+
 t.test('graphs that are gone, and what was changed since', async (t) => {
   const x = ones([2], { requiresGrad: true });
   const once = x.mul(x).sum();
@@ -57,6 +111,10 @@ t.test('graphs that are gone, and what was changed since', async (t) => {
   weight.grad = tensor([1]);
   new optim.SGD([weight]).step();
   refused(t, () => loss.backward(), /changed in place/);
+  const norm = new nn.BatchNorm1d(2).eval();
+  const used = norm.forward(ones([3, 2])).sum();
+  norm.train().forward(randn([3, 2]));
+  refused(t, () => used.backward(), /batchNorm needs it as it was, and it was changed in place since/);
   refused(t, () => { x.mul(2).requiresGrad = false; }, /take detach\(\) of it/);
   refused(t, () => ones([2]).backward(), /nothing that it was computed from requires a gradient/);
   refused(t, () => checkpoint((input) => input.add(ones([3])), x), /add cannot take/);

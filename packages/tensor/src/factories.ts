@@ -2,7 +2,7 @@
 import { apply, currentTracer, type Operation } from './autograd/graph.js';
 import type { DeviceName } from './device/device.js';
 import { deviceNamed } from './device/devices.js';
-import { DTYPES, isFloating, type Dtype } from './dtype.js';
+import { DTYPES, isDtype, isFloating, type Dtype } from './dtype.js';
 import { invalid, tensorError } from './failure.js';
 import { defaultGenerator, type Generator } from './random.js';
 import { RANK_MAX, sizeOf, type Shape } from './shape.js';
@@ -27,8 +27,10 @@ function ready(made: Tensor, { requiresGrad = false, device }: TensorOptions): T
   return tensor;
 }
 
-function checkShape(name: string, shape: Shape): void {
-  if (shape.length > RANK_MAX || !shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) throw tensorError(name, [`[${shape.join(', ')}]`], `a shape has at most ${RANK_MAX} dimensions, whole numbers from 0 on`);
+/** What a tensor is made with. @throws TensorError */
+function check(name: string, shape: Shape, dtype: Dtype = 'f32'): void {
+  if (!isDtype(dtype)) throw tensorError(name, [`the dtype '${String(dtype)}'`], `it must be one of ${Object.keys(DTYPES).join(', ')}`);
+  if (!Array.isArray(shape) || shape.length > RANK_MAX || !shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) throw tensorError(name, [`[${String(shape)}]`], `a shape has at most ${RANK_MAX} dimensions, whole numbers from 0 on`);
 }
 
 /**
@@ -42,9 +44,11 @@ function checkShape(name: string, shape: Shape): void {
 export function tensor(data: Nested<Scalar> | NumberArray, options: TensorOptions & { readonly shape?: Shape } = {}): Tensor {
   const values: ArrayLike<Scalar> = ArrayBuffer.isView(data) ? data as NumberArray : (Array.isArray(data) ? data.flat(Infinity) as Scalar[] : [data as Scalar]);
   const shape = options.shape ?? (ArrayBuffer.isView(data) ? [values.length] : nestedShape(data as Nested<Scalar>));
-  checkShape('tensor', shape);
+  check('tensor', shape, options.dtype);
   if (sizeOf(shape) !== values.length) throw tensorError('tensor', [`${values.length} numbers`, `[${shape.join(', ')}]`], 'there must be as many numbers as the shape has elements, and arrays on one level of one length');
+  if (!ArrayBuffer.isView(data)) checkNumbers(values);
   const isInteger = options.dtype === 'i64' || options.dtype === 'i32';
+  if (isInteger) for (let index = 0; index < values.length; index++) checkValue('tensor', values[index]!, options.dtype!);
   const own = isInteger && isWhole(values) ? 'i64' : typedDtype(data as NumberArray, values[0]);
   const source = empty(shape, own);
   fillFrom(source, values);
@@ -52,6 +56,24 @@ export function tensor(data: Nested<Scalar> | NumberArray, options: TensorOption
   const converted = copyOf(source, options.dtype);
   source.dispose();
   return ready(converted, options);
+}
+
+function checkNumbers(values: ArrayLike<unknown>): void {
+  for (let index = 0; index < values.length; index++) {
+    const kind = typeof values[index];
+    if (kind !== 'number' && kind !== 'bigint' && kind !== 'boolean') throw tensorError('tensor', [values[index] === null ? 'null' : kind], 'its elements are numbers, bigints or booleans');
+  }
+}
+
+/** The least integer of a dtype; the largest is one less than the least without its sign. */
+const LEAST: Readonly<Partial<Record<Dtype, number>>> = { i32: -(2 ** 31), i64: -(2 ** 63) };
+
+/** That an integer dtype holds a number, whose fraction is cut off. @throws TensorError */
+function checkValue(name: string, value: Scalar, dtype: Dtype): void {
+  const least = LEAST[dtype];
+  if (least === undefined) return;
+  const whole = typeof value === 'bigint' ? value : Math.trunc(Number(value));
+  if (!(whole >= least && whole < -least)) throw tensorError(name, [String(value)], `${dtype} holds whole numbers from ${least} to below ${-least}`);
 }
 
 /** Whether all are whole numbers: as i64 they are exact, and as f32 only up to 2^24. */
@@ -85,7 +107,7 @@ function fillFrom({ storage: { memory } }: Tensor, values: ArrayLike<Scalar>): v
  * @throws TensorError
  */
 export function fromMemory(memory: Tensor['storage']['memory'], shape: Shape, dtype: Dtype): Tensor {
-  checkShape('fromMemory', shape);
+  check('fromMemory', shape, dtype);
   const result = empty(shape, dtype);
   if (memory.constructor !== result.storage.memory.constructor || memory.length !== result.size) {
     throw tensorError('fromMemory', [`${memory.constructor.name} of ${memory.length}`, `[${shape.join(', ')}]`], `${dtype} lies in a ${DTYPES[dtype].Memory.name} of as many elements as the shape has`);
@@ -102,13 +124,17 @@ interface Full {
 
 const FULL: Operation<Full> = { name: 'full', forward: (_, __, { shape, value, dtype }) => filled(shape, value, dtype), backward: () => [] };
 
-export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
-  checkShape('full', shape);
-  return ready(apply(FULL, [], { shape, value, dtype: options.dtype ?? 'f32' }), options);
+function fullOf(name: string, shape: Shape, value: number, options: TensorOptions): Tensor {
+  const { dtype = 'f32' } = options;
+  check(name, shape, dtype);
+  checkValue(name, value, dtype);
+  return ready(apply(FULL, [], { shape, value, dtype }), options);
 }
 
-export const zeros = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 0, options);
-export const ones = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 1, options);
+export const full = (shape: Shape, value: number, options: TensorOptions = {}): Tensor => fullOf('full', shape, value, options);
+
+export const zeros = (shape: Shape, options: TensorOptions = {}): Tensor => fullOf('zeros', shape, 0, options);
+export const ones = (shape: Shape, options: TensorOptions = {}): Tensor => fullOf('ones', shape, 1, options);
 
 interface Range {
   readonly from: number;
@@ -120,8 +146,11 @@ interface Range {
 const ARANGE: Operation<Range> = {
   name: 'arange',
   forward(_, __, { from, step, count, dtype }) {
-    const values = Array.from({ length: count }, (_value, index) => from + index * step);
-    return tensor([from, step].every(Number.isSafeInteger) ? values.map(BigInt) : values, { shape: [count], dtype });
+    using values = empty([count], [from, step].every(Number.isSafeInteger) ? 'i64' : 'f32');
+    const { memory } = values.storage;
+    if (memory instanceof BigInt64Array) for (let index = 0; index < count; index++) memory[index] = BigInt(from + index * step);
+    else for (let index = 0; index < count; index++) (memory as Float32Array)[index] = from + index * step;
+    return copyOf(values, dtype);
   },
   backward: () => [],
 };
@@ -137,6 +166,7 @@ export function arange(start: number, end?: number, step = 1, options: TensorOpt
 
 /** Ones on the diagonal. */
 export function eye(rows: number, columns = rows, options: TensorOptions = {}): Tensor {
+  check('eye', [rows, columns], options.dtype);
   const values = new Float32Array(rows * columns);
   for (let row = 0; row < Math.min(rows, columns); row++) values[row * columns + row] = 1;
   return tensor(values, { shape: [rows, columns], ...options });
@@ -149,19 +179,19 @@ export interface RandomTensorOptions extends TensorOptions {
 
 /** Evenly from [0, 1). */
 export function rand(shape: Shape, { generator = defaultGenerator, ...options }: RandomTensorOptions = {}): Tensor {
-  checkShape('rand', shape);
+  check('rand', shape, options.dtype);
   return ready(generator.uniform(shape, { dtype: options.dtype ?? 'f32' }), options);
 }
 
 /** Of the normal distribution with mean 0 and deviation 1. */
 export function randn(shape: Shape, { generator = defaultGenerator, ...options }: RandomTensorOptions = {}): Tensor {
-  checkShape('randn', shape);
+  check('randn', shape, options.dtype);
   return ready(generator.normal(shape, { dtype: options.dtype ?? 'f32' }), options);
 }
 
 /** Whole numbers from [low, high), i64. */
 export function randint(low: number, high: number, shape: Shape, { generator = defaultGenerator }: { readonly generator?: Generator } = {}): Tensor {
-  checkShape('randint', shape);
+  check('randint', shape);
   return generator.integers(shape, low, high);
 }
 

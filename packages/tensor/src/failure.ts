@@ -24,10 +24,17 @@ export function invalid(what: string, want: string): MusterError {
   return atCallersLine(makeError('INVALID_ARGUMENT', { what, want }));
 }
 
+/** What a body returns, which must have done all of its work: the rest of an asynchronous one runs when what it was run within is over. @throws MusterError INVALID_ARGUMENT */
+export function synchronous<T>(name: string, result: T): T {
+  if (result instanceof Promise) throw invalid(`${name}() of an asynchronous function`, 'of one that returns when it is done: await around it, not within');
+  return result;
+}
+
 /** What the native kernels throw, as users see it. */
-export function nativeError(operation: string, error: unknown): Error {
+export function nativeError(operation: string, operands: readonly Described[], error: unknown): Error {
   if (!(error instanceof RangeError)) return error as Error;
-  return atCallersLine(makeError('TENSOR', { operation, operands: 'this', rule: error.message }, { cause: error }));
+  const given = operands.length === 0 ? 'this' : operands.map(describe).join(' and ');
+  return atCallersLine(makeError('TENSOR', { operation, operands: given, rule: error.message }, { cause: error }));
 }
 
 /** Where this package lies. Its frames say nothing to its callers; those of its tests are callers'. */

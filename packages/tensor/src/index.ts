@@ -21,7 +21,9 @@ export {
 export { dropout, gelu, logSoftmax, relu, silu, softmax } from './operations/activations.js';
 export { elu, glu, hardsigmoid, hardswish, hardtanh, leakyRelu, logSigmoid, mish, prelu, relu6, selu, softplus, softsign } from './operations/composed-activations.js';
 export { scaledDotProductAttention, type AttentionOptions } from './operations/attention.js';
-export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, type AveragePoolOptions, type ConvolutionOptions, type MaxPoolOptions, type Pair, type PoolOptions } from './operations/convolution.js';
+export {
+  adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, type AveragePoolOptions, type ConvolutionOptions, type MaxPoolOptions, type Pair, type PoolOptions, type WindowOptions,
+} from './operations/convolution.js';
 export { cat, embedding, gather, indexSelect, lowerTriangle, stack, tril, triu } from './operations/indexing.js';
 export {
   binaryCrossEntropy, binaryCrossEntropyWithLogits, crossEntropy, huberLoss, klDivergence, l1Loss, mseLoss, nllLoss, smoothL1Loss, type BinaryCrossEntropyOptions, type CrossEntropyOptions,
@@ -30,6 +32,7 @@ export {
 export { expm1, log1p } from './operations/logarithms.js';
 export { batchNorm, groupNorm, layerNorm, type BatchNormOptions, type BatchStatistics, type LayerNormOptions } from './operations/normalization.js';
 export { argsort, cumsum, prod, sort, topk, type SortOptions } from './operations/ordering.js';
+export { pad, type PaddingMode, type PadOptions } from './operations/padding.js';
 export { linear, matmul } from './operations/products.js';
 export { all, amax, amin, any, argmax, argmin, logsumexp, mean, norm, std, sum, variance, type ReduceOptions } from './operations/reductions.js';
 export { maskedFill, maskedSelect, scatter, scatterAdd } from './operations/scatter.js';

@@ -1,6 +1,6 @@
 /** Every operation and its gradient against what PyTorch computed, and every gradient against differences of the operation itself. */
 import t from 'tap';
-import { Generator, noGrad, tidy, type Tensor } from './index.js';
+import { Generator, noGrad, tidy, zeros, type Tensor } from './index.js';
 import { CALLS, type Options } from './test-support/calls.js';
 import { difference, fixture, recordedTensor, type Recorded } from './test-support/recorded.js';
 
@@ -14,6 +14,7 @@ interface Case {
 }
 
 const CASES = fixture<readonly Case[]>('operations');
+const CORNERS = fixture<readonly Case[]>('corners');
 
 /** The recorded inputs, each of which requires a gradient where PyTorch's has one. */
 function inputsOf({ inputs, gradients }: Case): Tensor[] {
@@ -50,6 +51,14 @@ for (const call of Object.keys(CALLS)) {
     }
   });
 }
+
+t.test('tensors of nothing, and without dimensions, are what they are in PyTorch', async (t) => {
+  for (const recorded of CORNERS) {
+    const title = `${recorded.call} of ${recorded.inputs.map(({ dtype, shape }) => `${dtype}[${shape.join()}]`).join(' and ')} ${JSON.stringify(recorded.options)}`;
+    t.strictSame(tidy(() => compare(recorded)), [], title);
+  }
+  t.strictSame(zeros([0, 3]).chunk(4).map(({ shape }) => shape), Array(4).fill([0, 3]), 'nothing in parts');
+});
 
 /** Steps of the difference quotient. f32 carries seven digits: a step that is too short drowns in their rounding. */
 const STEP = 2 ** -7;

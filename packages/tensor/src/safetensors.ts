@@ -7,7 +7,7 @@ import { DTYPES, type Dtype } from './dtype.js';
 import { invalid } from './failure.js';
 import { fromMemory } from './factories.js';
 import { RANK_MAX, sizeOf, type Shape } from './shape.js';
-import { bytesOf, denseOf, type Tensor } from './tensor.js';
+import { bytesOf, checkUsable, denseOf, type Tensor } from './tensor.js';
 
 const NAMES: Readonly<Record<Dtype, string>> = { f32: 'F32', f16: 'F16', bf16: 'BF16', i32: 'I32', i64: 'I64', bool: 'BOOL' };
 const DTYPES_BY_NAME = new Map(Object.entries(NAMES).map(([dtype, name]) => [name, dtype as Dtype]));
@@ -36,6 +36,7 @@ export function toSafetensors(tensors: Readonly<Record<string, Tensor>>, metadat
   const entries: Record<string, Entry | Readonly<Record<string, string>>> = Object.keys(metadata).length === 0 ? {} : { __metadata__: metadata };
   let end = 0;
   for (const [name, tensor] of sorted) {
+    checkUsable(`toSafetensors of '${name}'`, tensor);
     if (name === '__metadata__') throw invalid("a tensor named '__metadata__'", 'named otherwise');
     entries[name] = { dtype: NAMES[tensor.dtype], shape: tensor.shape, data_offsets: [end, end += bytesOf(tensor)] };
   }

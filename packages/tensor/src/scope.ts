@@ -2,6 +2,7 @@
  * Tensors that end with a block of code. Where none is open tensors end as other objects do, when they are collected; but the collector is late and knows
  * nothing of how dear fresh memory is: a training loop without scopes takes new memory for each step.
  */
+import { synchronous } from './failure.js';
 
 /** What a scope ends. */
 export interface Owned {
@@ -72,7 +73,7 @@ type Kept = Owned | readonly Kept[] | { readonly [key: string]: Kept } | number 
  */
 export function tidy<T extends Kept>(body: () => T): T {
   using inner = new Scope();
-  const result = body();
+  const result = synchronous('tidy', body());
   keepAll(inner, result);
   return result;
 }

@@ -9,6 +9,11 @@ import type { GraphNode } from './autograd/graph.js';
 import { own, type Owned } from './scope.js';
 import { denseStrides, isDense, sizeOf, type Shape } from './shape.js';
 
+/** The references of a storage whose memory is somebody else's. */
+const RELEASED = -1;
+/** Why there is nothing to take. */
+const DISPOSED = 'it was disposed of, by itself or with its scope';
+
 /** Called with a gradient. What it returns, if anything, is used instead. */
 export type GradientHook = (gradient: Tensor) => Tensor | void;
 
@@ -50,6 +55,7 @@ export class Tensor implements Strided, Owned {
     this.strides = strides;
     this.offset = offset;
     this.size = sizeOf(shape);
+    if (storage.references === RELEASED) throw tensorError('a view', [{ shape, dtype: storage.dtype }], DISPOSED);
     storage.references++;
     own(this);
   }
@@ -91,7 +97,9 @@ export class Tensor implements Strided, Owned {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     this.node?.release();
-    if (--this.storage.references === 0) this.storage.device.release(this.storage);
+    if (--this.storage.references > 0) return;
+    this.storage.references = RELEASED;
+    this.storage.device.release(this.storage);
   }
 
   [Symbol.dispose](): void {
@@ -109,11 +117,16 @@ export class Tensor implements Strided, Owned {
    * @throws TensorError unless it is dense, and on the CPU
    */
   memory(): Storage['memory'] {
-    if (this.#isDisposed) throw tensorError('memory', [this], 'it was disposed of');
+    checkUsable('memory', this);
     if (this.device !== cpu) throw tensorError('memory', [this], `it is on ${this.device.name}: take to('cpu') of it, or toTypedArray()`);
     if (!this.isDense) throw tensorError('memory', [this], 'its elements do not lie one behind the other: take contiguous() of it');
     return this.storage.memory.subarray(this.offset, this.offset + this.size) as Storage['memory'];
   }
+}
+
+/** That a tensor was not disposed of. @throws TensorError */
+export function checkUsable(operation: string, tensor: Tensor): void {
+  if (tensor.isDisposed) throw tensorError(operation, [tensor], DISPOSED);
 }
 
 /** A dense tensor that holds anything. */

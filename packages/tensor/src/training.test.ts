@@ -114,7 +114,7 @@ t.test('parameters of 16 bits are the rounding of their masters', async (t) => {
 t.test('schedules go as PyTorch\'s', async (t) => {
   const schedules: Readonly<Record<string, optim.Schedule>> = {
     stepLR: optim.stepLR(3, 0.5), multiStepLR: optim.multiStepLR([2, 7], 0.5), exponentialLR: optim.exponentialLR(0.9),
-    linearLR: optim.linearLR(5, { start: 0.25 }), cosineAnnealingLR: optim.cosineAnnealingLR(11),
+    linearLR: optim.linearLR(5, { start: 0.25 }), cosineAnnealingLR: optim.cosineAnnealingLR(11), 'cosineAnnealingLR on and on': optim.cosineAnnealingLR(4, 0.1),
     constantLR: optim.constantLR(4, 0.5), polynomialLR: optim.polynomialLR(8, 2), cosineAnnealingWarmRestarts: optim.cosineAnnealingWarmRestarts(3, { multiplier: 2 }), oneCycleLR: optim.oneCycleLR(12),
     sequentialLR: optim.sequentialLR([optim.linearLR(4, { start: 0.25 }), optim.cosineAnnealingLR(8)], [4]),
   };
@@ -126,6 +126,7 @@ t.test('schedules go as PyTorch\'s', async (t) => {
       scheduler.step();
     }
   }
+  t.strictSame([0, 9].map(optim.oneCycleLR(10, { rising: 0.1 })), [1, 1 / 25 / 1e4], 'a rise of one step is at the top at once');
 });
 
 t.test('gradients are clipped as PyTorch\'s, by value and by norm', async (t) => {

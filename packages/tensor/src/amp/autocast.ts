@@ -1,7 +1,7 @@
 /** Mixed precision by PyTorch's rules: products in 16 bits, losses in f32, the rest in what it is given. */
 import { isGradEnabled } from '../autograd/graph.js';
 import type { Dtype } from '../dtype.js';
-import { invalid } from '../failure.js';
+import { invalid, synchronous } from '../failure.js';
 import { to } from '../operations/arithmetic.js';
 import type { Tensor } from '../tensor.js';
 import { setAutocastState } from './policy.js';
@@ -31,7 +31,7 @@ export function autocast<T>(body: () => T, { dtype = 'bf16', enabled = true }: A
   };
   const before = setAutocastState(enabled ? { dtype, cast } : null);
   try {
-    return body();
+    return synchronous('autocast', body());
   } finally {
     setAutocastState(before);
   }

@@ -25,8 +25,9 @@ export class GradScaler {
   readonly #enabled: boolean;
   #skippedSteps = 0;
 
+  /** @throws TensorError for factors that could not scale */
   constructor({ enabled = true, ...options }: GradScalerOptions = {}) {
-    this.#scaler = new LossScaler(options);
+    this.#scaler = ruled('GradScaler', () => new LossScaler(options));
     this.#enabled = enabled;
   }
 
@@ -45,7 +46,7 @@ export class GradScaler {
     return this.#enabled ? mul(loss, this.#scaler.scale) : loss;
   }
 
-  /** Takes the scale out of the optimizer's gradients, in place. @throws Error when that was done since the last update */
+  /** Takes the scale out of the optimizer's gradients, in place. @throws TensorError when that was done since the last update */
   unscale(optimizer: Optimizer): void {
     if (this.#enabled) this.#scaler.unscaled(optimizer, this.#check(optimizer));
   }
@@ -65,7 +66,7 @@ export class GradScaler {
       return true;
     }
     if (!this.#scaler.isUnscaled(optimizer)) this.unscale(optimizer);
-    const steps = this.#scaler.stepped(optimizer);
+    const steps = ruled('step', () => this.#scaler.stepped(optimizer));
     if (steps) optimizer.step();
     else this.#skippedSteps++;
     return steps;
@@ -73,7 +74,7 @@ export class GradScaler {
 
   /** Ends the iteration: the scale shrinks after an infinity, and grows after many iterations without one. */
   update(): void {
-    if (this.#enabled) this.#scaler.update();
+    if (this.#enabled) ruled('update', () => this.#scaler.update());
   }
 
   state(): LossScalerState {
@@ -81,16 +82,26 @@ export class GradScaler {
   }
 
   restore(state: LossScalerState): void {
-    this.#scaler.restore(state);
+    ruled('restore', () => this.#scaler.restore(state));
   }
 
   /** Unscales all gradients. @returns whether one of them is not finite */
   #check(optimizer: Optimizer): boolean {
+    if (this.#scaler.isUnscaled(optimizer)) throw tensorError('unscale', ['an optimizer'], 'its gradients were unscaled since the last update(), which is once for each step');
     const gradients = optimizer.parameters.flatMap(({ grad }) => (grad === null ? [] : [grad]));
     if (gradients.length === 0) throw tensorError('unscale', ['an optimizer'], 'none of its parameters has a gradient: call backward() first');
     let found = false;
     for (const [device, own] of byDevice(gradients.map(steppable))) found = device.unscale(own, this.#scaler.scale) || found;
     for (const { storage } of gradients) storage.version++;
     return found;
+  }
+}
+
+/** What breaks a rule of the scaler, at the user's line. @throws TensorError */
+function ruled<T>(operation: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw tensorError(operation, ['a GradScaler'], (error as Error).message);
   }
 }

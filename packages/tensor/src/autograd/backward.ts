@@ -7,7 +7,7 @@
 import { tensorError } from '../failure.js';
 import { outsideScopes } from '../scope.js';
 import { isSameShape } from '../shape.js';
-import { empty, filled, Tensor, viewOf, type GradientHook } from '../tensor.js';
+import { checkUsable, empty, filled, Tensor, viewOf, type GradientHook } from '../tensor.js';
 import { GraphNode, noGrad } from './graph.js';
 
 export interface BackwardOptions {
@@ -66,6 +66,7 @@ function runHooks(hooks: readonly GradientHook[] | null, gradient: Tensor): Tens
   let current = gradient;
   for (const hook of hooks ?? []) {
     const next = hook(viewOf(current, current.shape, current.strides)) ?? current;
+    checkUsable('a gradient hook', next);
     if (next !== current && !isSameShape(next.shape, current.shape)) throw tensorError('a gradient hook', [current, next], 'it must return a gradient of the same shape');
     current = next === current ? current : viewOf(next, next.shape, next.strides);
   }
@@ -124,7 +125,8 @@ function passThrough(node: GraphNode, whole: Tensor, gradients: Gradients): read
  * @throws TensorError
  */
 export function backward(root: Tensor, gradient?: Tensor, { retainGraph = false }: BackwardOptions = {}): void {
-  if (root.isDisposed) throw tensorError('backward', [root], 'it was disposed of, by itself or with its scope');
+  checkUsable('backward', root);
+  if (gradient !== undefined) checkUsable('backward', gradient);
   if (!root.requiresGrad) throw tensorError('backward', [root], 'nothing that it was computed from requires a gradient');
   if (gradient === undefined && root.size !== 1) throw tensorError('backward', [root], 'only of one number the gradient may be left out: pass one, or take mean() or sum() first');
   if (gradient !== undefined && !isSameShape(gradient.shape, root.shape)) throw tensorError('backward', [root, gradient], 'the gradient must have the shape of what it is the gradient of');

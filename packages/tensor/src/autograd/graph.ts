@@ -4,7 +4,7 @@
  */
 import { autocastInputs, type AutocastRule } from '../amp/policy.js';
 import type { Dtype } from '../dtype.js';
-import { tensorError } from '../failure.js';
+import { synchronous, tensorError } from '../failure.js';
 import type { Shape } from '../shape.js';
 import { viewOf, type GradientHook, type Tensor } from '../tensor.js';
 
@@ -206,7 +206,7 @@ function withRecording<T>(wanted: boolean, body: () => T): T {
   const before = isRecording;
   isRecording = wanted;
   try {
-    return body();
+    return synchronous(wanted ? 'enableGrad' : 'noGrad', body());
   } finally {
     isRecording = before;
   }

@@ -50,7 +50,7 @@ function compare(recorded: Case): string[] {
 }
 
 t.test('every operation and its gradient are PyTorch\'s', { skip }, async (t) => {
-  for (const recorded of fixture<readonly Case[]>('operations')) {
+  for (const recorded of [...fixture<readonly Case[]>('operations'), ...fixture<readonly Case[]>('corners')]) {
     const title = `${recorded.call} of ${recorded.inputs.map(({ dtype, shape }) => `${dtype}[${shape.join()}]`).join(' and ')} ${JSON.stringify(recorded.options)}`;
     t.strictSame(tidy(() => compare(recorded)), [], title);
   }

@@ -13,7 +13,7 @@ export interface Storage {
   readonly dtype: Dtype;
   /** The elements, while there are any references; the CPU's alone. @throws TensorError where Node cannot see them */
   readonly memory: TensorMemory;
-  /** How many tensors use it; without any, its memory is somebody else's. */
+  /** How many tensors use it; below 0, its memory is somebody else's. */
   references: number;
   /** Grows when it is written to in place: what was saved for a backward pass must not have changed. */
   version: number;

@@ -85,7 +85,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
     try {
       kernels[name](numbers, from, at, to);
     } catch (error) {
-      throw nativeError(name, error);
+      throw nativeError(name, [indexed.of, index.of], error);
     }
   }
 
@@ -106,7 +106,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
 
   function putImages({ batches, channels, rows, columns, vertical, horizontal }: Images): void {
     putAll([batches, channels, rows, columns]);
-    for (const { kernel, stride, padding, dilation } of [vertical, horizontal]) putAll([kernel, stride, padding, dilation]);
+    for (const { kernel, stride, padding, dilation, overhang } of [vertical, horizontal]) putAll([kernel, stride, padding, dilation, overhang]);
   }
 
   function putConvolution({ images, resultChannels, groups }: ConvolutionShape): void {
@@ -258,7 +258,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
       try {
         kernels.crossEntropy(numbers, to, slope, from, right);
       } catch (error) {
-        throw nativeError('crossEntropy', error);
+        throw nativeError('crossEntropy', [logits, targets], error);
       }
     },
 
@@ -341,7 +341,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
       try {
         kernels.embedding(numbers, to, from, rows);
       } catch (error) {
-        throw nativeError('embedding', error);
+        throw nativeError('embedding', [table, tokens], error);
       }
     },
 

@@ -1,161 +1,47 @@
 /** Activations as modules, with PyTorch's names and defaults. */
-import * as activations from '../operations/activations.js';
+import { gelu, logSoftmax, relu, silu, softmax } from '../operations/activations.js';
 import { sigmoid, tanh } from '../operations/arithmetic.js';
-import * as composed from '../operations/composed-activations.js';
+import { elu, glu, hardsigmoid, hardswish, hardtanh, leakyRelu, logSigmoid, mish, prelu, relu6, selu, softplus, softsign } from '../operations/composed-activations.js';
 import type { Tensor } from '../tensor.js';
 import { constantParameter } from './initialization.js';
 import { Module } from './module.js';
 
+/** A function of the input alone, with its options. */
+abstract class Activation extends Module {
+  readonly #function: (input: Tensor) => Tensor;
+
+  constructor(body: (input: Tensor) => Tensor) {
+    super();
+    this.#function = body;
+  }
+
+  forward(input: Tensor): Tensor {
+    return this.#function(input);
+  }
+}
+
 /** What it gets. */
-export class Identity extends Module {
-  forward(input: Tensor): Tensor {
-    return input;
-  }
-}
+export class Identity extends Activation { constructor() { super((input) => input); } }
+export class ReLU extends Activation { constructor() { super(relu); } }
+export class ReLU6 extends Activation { constructor() { super(relu6); } }
+export class SiLU extends Activation { constructor() { super(silu); } }
+export class Tanh extends Activation { constructor() { super(tanh); } }
+export class Sigmoid extends Activation { constructor() { super(sigmoid); } }
+export class SELU extends Activation { constructor() { super(selu); } }
+export class Mish extends Activation { constructor() { super(mish); } }
+export class Hardsigmoid extends Activation { constructor() { super(hardsigmoid); } }
+export class Hardswish extends Activation { constructor() { super(hardswish); } }
+export class LogSigmoid extends Activation { constructor() { super(logSigmoid); } }
+export class Softsign extends Activation { constructor() { super(softsign); } }
 
-export class ReLU extends Module {
-  forward(input: Tensor): Tensor {
-    return activations.relu(input);
-  }
-}
-
-export class GELU extends Module {
-  readonly #approximate: 'none' | 'tanh';
-
-  constructor({ approximate = 'none' }: { readonly approximate?: 'none' | 'tanh' } = {}) {
-    super();
-    this.#approximate = approximate;
-  }
-
-  forward(input: Tensor): Tensor {
-    return activations.gelu(input, { approximate: this.#approximate });
-  }
-}
-
-export class SiLU extends Module {
-  forward(input: Tensor): Tensor {
-    return activations.silu(input);
-  }
-}
-
-export class Tanh extends Module {
-  forward(input: Tensor): Tensor {
-    return tanh(input);
-  }
-}
-
-export class Sigmoid extends Module {
-  forward(input: Tensor): Tensor {
-    return sigmoid(input);
-  }
-}
-
-export class Softmax extends Module {
-  readonly #dimension: number;
-
-  constructor(dimension: number) {
-    super();
-    this.#dimension = dimension;
-  }
-
-  forward(input: Tensor): Tensor {
-    return activations.softmax(input, this.#dimension);
-  }
-}
-
-export class SELU extends Module {
-  forward(input: Tensor): Tensor {
-    return composed.selu(input);
-  }
-}
-
-export class Mish extends Module {
-  forward(input: Tensor): Tensor {
-    return composed.mish(input);
-  }
-}
-
-export class ReLU6 extends Module {
-  forward(input: Tensor): Tensor {
-    return composed.relu6(input);
-  }
-}
-
-export class Hardsigmoid extends Module {
-  forward(input: Tensor): Tensor {
-    return composed.hardsigmoid(input);
-  }
-}
-
-export class Hardswish extends Module {
-  forward(input: Tensor): Tensor {
-    return composed.hardswish(input);
-  }
-}
-
-export class LogSigmoid extends Module {
-  forward(input: Tensor): Tensor {
-    return composed.logSigmoid(input);
-  }
-}
-
-export class Softsign extends Module {
-  forward(input: Tensor): Tensor {
-    return composed.softsign(input);
-  }
-}
-
-export class LeakyReLU extends Module {
-  readonly #slope: number;
-
-  constructor(slope = 0.01) {
-    super();
-    this.#slope = slope;
-  }
-
-  forward(input: Tensor): Tensor {
-    return composed.leakyRelu(input, this.#slope);
-  }
-}
-
-export class ELU extends Module {
-  readonly #alpha: number;
-
-  constructor(alpha = 1) {
-    super();
-    this.#alpha = alpha;
-  }
-
-  forward(input: Tensor): Tensor {
-    return composed.elu(input, this.#alpha);
-  }
-}
-
-export class Softplus extends Module {
-  readonly #options: { readonly beta?: number; readonly threshold?: number };
-
-  constructor(options: { readonly beta?: number; readonly threshold?: number } = {}) {
-    super();
-    this.#options = options;
-  }
-
-  forward(input: Tensor): Tensor {
-    return composed.softplus(input, this.#options);
-  }
-}
-
-export class Hardtanh extends Module {
-  readonly #range: { readonly min?: number; readonly max?: number };
-
-  constructor(range: { readonly min?: number; readonly max?: number } = {}) {
-    super();
-    this.#range = range;
-  }
-
-  forward(input: Tensor): Tensor {
-    return composed.hardtanh(input, this.#range);
-  }
-}
+export class GELU extends Activation { constructor(options?: Parameters<typeof gelu>[1]) { super((input) => gelu(input, options)); } }
+export class LeakyReLU extends Activation { constructor(slope?: number) { super((input) => leakyRelu(input, slope)); } }
+export class ELU extends Activation { constructor(alpha?: number) { super((input) => elu(input, alpha)); } }
+export class Softplus extends Activation { constructor(options?: Parameters<typeof softplus>[1]) { super((input) => softplus(input, options)); } }
+export class Hardtanh extends Activation { constructor(range?: Parameters<typeof hardtanh>[1]) { super((input) => hardtanh(input, range)); } }
+export class GLU extends Activation { constructor(dimension?: number) { super((input) => glu(input, dimension)); } }
+export class Softmax extends Activation { constructor(dimension: number) { super((input) => softmax(input, dimension)); } }
+export class LogSoftmax extends Activation { constructor(dimension: number) { super((input) => logSoftmax(input, dimension)); } }
 
 /** Learns its slope below 0: one, or one for each channel. */
 export class PReLU extends Module {
@@ -167,32 +53,6 @@ export class PReLU extends Module {
   }
 
   forward(input: Tensor): Tensor {
-    return composed.prelu(input, this.weight);
-  }
-}
-
-export class GLU extends Module {
-  readonly #dimension: number;
-
-  constructor(dimension = -1) {
-    super();
-    this.#dimension = dimension;
-  }
-
-  forward(input: Tensor): Tensor {
-    return composed.glu(input, this.#dimension);
-  }
-}
-
-export class LogSoftmax extends Module {
-  readonly #dimension: number;
-
-  constructor(dimension: number) {
-    super();
-    this.#dimension = dimension;
-  }
-
-  forward(input: Tensor): Tensor {
-    return activations.logSoftmax(input, this.#dimension);
+    return prelu(input, this.weight);
   }
 }

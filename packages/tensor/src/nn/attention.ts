@@ -1,5 +1,5 @@
 /** Attention with several heads. */
-import { invalid } from '../failure.js';
+import { invalid, tensorError } from '../failure.js';
 import { linear } from '../operations/products.js';
 import { scaledDotProductAttention } from '../operations/attention.js';
 import { flatten, narrow, permute, reshape } from '../operations/views.js';
@@ -66,6 +66,7 @@ export class MultiheadAttention extends Module {
    * Without keys and values, self-attention. The mask says which keys are seen, as {@link scaledDotProductAttention}'s does (PyTorch's module takes its opposite).
    */
   forward(query: Tensor, key: Tensor = query, value: Tensor = key, mask: Tensor | null = null): Tensor {
+    for (const each of [query, key, value]) if (each.rank !== 3) throw tensorError('MultiheadAttention', [query, key, value], 'each must be [examples, places, width]');
     const options = { heads: this.#heads, isCausal: this.#isCausal, dropout: this.training ? this.#dropout : 0, mask };
     const isSelf = key === query && value === query;
     return this.outProj.forward(isSelf ? attendInHeads(linear(query, this.inProjWeight, this.inProjBias), options) : attend(this.#project(query, 0), this.#project(key, 1), this.#project(value, 2), options));

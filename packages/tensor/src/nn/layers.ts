@@ -3,12 +3,13 @@ import { invalid, tensorError } from '../failure.js';
 import { noGrad } from '../autograd/graph.js';
 import { dropout } from '../operations/activations.js';
 import { add, mul } from '../operations/arithmetic.js';
-import { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, type AveragePoolOptions, type ConvolutionOptions, type MaxPoolOptions, type Pair } from '../operations/convolution.js';
+import { adaptiveAvgPool2d, avgPool2d, conv2d, convolutionWindow, maxPool2d, type AveragePoolOptions, type MaxPoolOptions, type Pair, type WindowOptions } from '../operations/convolution.js';
 import { embedding } from '../operations/indexing.js';
 import { batchNorm, groupNorm, layerNorm } from '../operations/normalization.js';
+import { pad, type PaddingMode } from '../operations/padding.js';
 import { linear } from '../operations/products.js';
 import { flatten } from '../operations/views.js';
-import { outsideScopes } from '../scope.js';
+import { tidy } from '../scope.js';
 import { filled, type Tensor } from '../tensor.js';
 import { buffer, constantParameter, linearParameters, normalParameter } from './initialization.js';
 import { Module } from './module.js';
@@ -33,23 +34,38 @@ export class Linear extends Module {
   }
 }
 
+export interface ConvolutionLayerOptions extends WindowOptions {
+  readonly bias?: boolean;
+  readonly groups?: number;
+  /** What the padding holds: zeros unless told otherwise; see {@link pad} for the others. */
+  readonly paddingMode?: 'zeros' | Exclude<PaddingMode, 'constant'>;
+}
+
+const PADDING_MODES: readonly string[] = ['zeros', 'reflect', 'replicate', 'circular'];
+
 export class Conv2d extends Module {
   /** [outputs, inputs / groups, height, width] */
   readonly weight: Tensor;
   readonly bias: Tensor | null;
-  readonly #options: ConvolutionOptions;
+  readonly #options: WindowOptions & { readonly groups: number };
+  /** Of what is no zeros, the margins that {@link pad} takes. */
+  readonly #margins: { readonly mode: PaddingMode; readonly sizes: readonly number[] } | null;
 
-  constructor(inputs: number, outputs: number, kernelSize: Pair, { bias = true, groups = 1, ...options }: Omit<ConvolutionOptions, 'bias'> & { readonly bias?: boolean } = {}) {
+  constructor(inputs: number, outputs: number, kernelSize: Pair, { bias = true, groups = 1, paddingMode = 'zeros', ...options }: ConvolutionLayerOptions = {}) {
     super();
     const [height, width] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
     checkCounts('Conv2d', { inputs, outputs, height, width, groups });
     if (inputs % groups !== 0 || outputs % groups !== 0) throw invalid(`${groups} groups of ${inputs} inputs and ${outputs} outputs`, 'a divisor of both');
+    if (!PADDING_MODES.includes(paddingMode)) throw invalid(`a padding mode '${String(paddingMode)}'`, `'${PADDING_MODES.join("', '")}'`);
+    const { padding: [top, left], overhang: [below, right] } = convolutionWindow([height, width], options);
     ({ weight: this.weight, bias: this.bias } = linearParameters([outputs, inputs / groups, height, width], bias));
-    this.#options = { ...options, groups };
+    this.#margins = paddingMode === 'zeros' ? null : { mode: paddingMode, sizes: [left, left + right, top, top + below] };
+    this.#options = { ...options, ...(this.#margins === null ? {} : { padding: 0 }), groups };
   }
 
   forward(input: Tensor): Tensor {
-    return conv2d(input, this.weight, { ...this.#options, bias: this.bias });
+    const images = this.#margins === null ? input : pad(input, this.#margins.sizes, { mode: this.#margins.mode });
+    return conv2d(images, this.weight, { ...this.#options, bias: this.bias });
   }
 }
 
@@ -88,6 +104,8 @@ export class LayerNorm extends Module {
   constructor(shape: number | readonly number[], { epsilon = 1e-5, affine = true, bias = true }: NormOptions & { readonly bias?: boolean } = {}) {
     super();
     this.#shape = typeof shape === 'number' ? [shape] : shape;
+    if (this.#shape.length === 0) throw invalid('LayerNorm over no dimensions', 'over one or more');
+    for (const size of this.#shape) checkCounts('LayerNorm', { size });
     this.#epsilon = epsilon;
     this.weight = affine ? constantParameter(this.#shape, 1) : null;
     this.bias = affine && bias ? constantParameter(this.#shape, 0) : null;
@@ -156,10 +174,10 @@ abstract class BatchNorm extends Module {
   }
 
   #learn(seen: { readonly mean: Tensor; readonly variance: Tensor }, count: number): void {
-    outsideScopes(() => noGrad(() => {
+    noGrad(() => tidy(() => {
       const move = (running: Tensor, batch: Tensor, factor: number): void => {
         running.device.map('copy', running, add(mul(running, 1 - this.#momentum), mul(batch, this.#momentum * factor)));
-        batch.dispose();
+        running.storage.version++;
       };
       move(this.runningMean, seen.mean, 1);
       move(this.runningVar, seen.variance, count / (count - 1));

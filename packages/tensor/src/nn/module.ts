@@ -6,7 +6,7 @@ import { isSameShape } from '../shape.js';
 import type { Device, DeviceName } from '../device/device.js';
 import { deviceNamed } from '../device/devices.js';
 import { isDtype, isFloating, type Dtype } from '../dtype.js';
-import { copyOf, placedOn, Tensor } from '../tensor.js';
+import { checkUsable, copyOf, placedOn, Tensor } from '../tensor.js';
 
 /** Tensors by their names in a state: PyTorch's, so that weights go back and forth. */
 export type StateDict = Readonly<Record<string, Tensor>>;
@@ -98,6 +98,7 @@ export abstract class Module {
     const unknown = Object.keys(state).filter((name) => !(name in own));
     if (missing.length + unknown.length > 0) throw invalid('a state of a module', `of its tensors alone; missing: ${missing.join(', ') || 'none'}; unknown: ${unknown.join(', ') || 'none'}`);
     for (const [name, tensor] of Object.entries(own)) {
+      checkUsable(`loadStateDict of '${name}'`, state[name]!);
       if (!isSameShape(tensor.shape, state[name]!.shape)) throw tensorError(`loadStateDict of '${name}'`, [tensor, state[name]!], 'the shapes must be equal');
     }
     for (const [name, tensor] of Object.entries(own)) {

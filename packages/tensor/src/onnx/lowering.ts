@@ -84,7 +84,7 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   linear,
   conv2d: computed('Conv', (site) => ({ ...windowOf(site), group: site.same('number of groups', ({ groups }: { readonly groups: number }) => groups) })),
   maxPool2d: computed('MaxPool', (site) => windowOf(site)),
-  avgPool2d: computed('AveragePool', (site) => ({ ...averageWindowOf(site), count_include_pad: site.same('pooling', ({ pooling }: Pool) => pooling) === 'mean-padded' ? 1 : 0 })),
+  avgPool2d: averagePool,
   scaledDotProductAttention: attention,
 
   layerNorm: (site) => site.result(site.node('LayerNormalization', [0, 1, 2].map((index) => site.inputIn(index, 'f32')),
@@ -133,6 +133,7 @@ interface Window {
   readonly stride: readonly [number, number];
   readonly padding: readonly [number, number];
   readonly dilation: readonly [number, number];
+  readonly overhang: readonly [number, number];
 }
 
 interface Pool {
@@ -170,16 +171,26 @@ function axisOf(site: Site): Attributes {
   return { axis: site.same('dimension', ({ dimension }: Along) => dimension) };
 }
 
-function windowOf(site: Site): Attributes {
-  const text = site.same('window', ({ window }: { readonly window: Window }) => JSON.stringify(window));
-  const { kernel, stride, padding, dilation } = JSON.parse(text) as Window;
-  return { kernel_shape: kernel, strides: stride, pads: [...padding, ...padding], dilations: dilation };
+function windowIn(site: Site): Window {
+  return JSON.parse(site.same('window', ({ window }: { readonly window: Window }) => JSON.stringify(window))) as Window;
 }
 
-/** Without dilations, which this operator has only from operator set 19 on, and which are 1. */
-function averageWindowOf(site: Site): Attributes {
-  const { dilations: _, ...window } = windowOf(site);
-  return window;
+function windowAttributes({ kernel, stride, padding, dilation, overhang }: Window): Attributes {
+  return { kernel_shape: kernel, strides: stride, pads: [...padding, ...padding.map((size, side) => size + overhang[side]!)], dilations: dilation };
+}
+
+const windowOf = (site: Site): Attributes => windowAttributes(windowIn(site));
+
+/** What counts of the margins is padded first where not all of it does. Dilations, which this operator has only from operator set 19 on, are 1. */
+function averagePool(site: Site): string {
+  const window = windowIn(site);
+  const input = site.inputIn(0, 'f32');
+  const countsPadding = site.same('pooling', ({ pooling }: Pool) => pooling) === 'mean-padded' && window.padding.some((size) => size > 0);
+  const isPadded = countsPadding && window.overhang.some((size) => size > 0);
+  const margins = [0, 0, ...window.padding];
+  const images = isPadded ? site.node('Pad', [input, site.integers([...margins, ...margins])]) : input;
+  const { dilations: _, ...attributes } = windowAttributes(isPadded ? { ...window, padding: [0, 0] } : window);
+  return site.result(site.node('AveragePool', [images], { ...attributes, count_include_pad: countsPadding && !isPadded ? 1 : 0 }), 'f32');
 }
 
 /** A size that stands where it stood before is copied (0 in ONNX's shape), and one other may be what is left (-1). */

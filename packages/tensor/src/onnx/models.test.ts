@@ -134,6 +134,7 @@ t.test('every layer answers as here, for any number of examples', async (t) => {
   const layers: readonly (readonly [nn.Module, Tensor])[] = [
     [new nn.Linear(6, 3), rows(6)], [new nn.Linear(6, 3, { bias: false }), rows(4, 6)], [new nn.Embedding(9, 4), randint(0, 9, [5, 3])], [new nn.Flatten(), rows(2, 3)],
     [new nn.Conv2d(4, 6, [3, 2], { stride: 2, padding: [1, 0], groups: 2 }), rows(4, 8, 7)], [new nn.MaxPool2d(3, { stride: 2, padding: 1 }), rows(2, 9, 8)],
+    [new nn.Conv2d(2, 3, [2, 3], { padding: 'same', paddingMode: 'circular' }), rows(2, 5, 4)], [new nn.AvgPool2d(3, { stride: 2, padding: 1, ceilMode: true }), rows(2, 6, 4)],
     [new nn.AvgPool2d(3, { padding: 1, countIncludePad: false }), rows(2, 9, 8)], [new nn.AdaptiveAvgPool2d([3, 2]), rows(2, 7, 5)], [new nn.AdaptiveAvgPool2d(1), rows(2, 7, 5)],
     [new nn.LayerNorm([3, 4]), rows(2, 3, 4)], [new nn.LayerNorm(4, { affine: false }), rows(4)], [new nn.GroupNorm(2, 4), rows(4, 3, 2)], [new nn.BatchNorm1d(4), rows(4)], [new nn.BatchNorm1d(4), rows(4, 3)],
     [new nn.BatchNorm2d(4, { affine: false }), rows(4, 3, 2)], [new nn.MultiheadAttention(8, 2), rows(4, 8)], [new nn.MultiheadAttention(8, 4, { isCausal: true, bias: false }), rows(4, 8)],

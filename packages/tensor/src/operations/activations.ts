@@ -6,8 +6,8 @@ import { invalid, tensorError } from '../failure.js';
 import { defaultGenerator, type Generator } from '../random.js';
 import { denseOf, empty, viewOf, type Tensor } from '../tensor.js';
 import { maximum, mul } from './arithmetic.js';
-import { dimensionOf, mapped, reduced, saveDense } from './raw.js';
-import { transpose } from './views.js';
+import { mapped, reduced, rowDimensionOf, saveDense } from './raw.js';
+import { squeeze, transpose, unsqueeze } from './views.js';
 
 function checkFloating(name: string, input: Tensor): void {
   if (!isFloating(input.dtype)) throw tensorError(name, [input], 'it takes floating point: convert with to()');
@@ -77,6 +77,11 @@ export function softmax(input: Tensor, dimension: number): Tensor {
 const LOG_SOFTMAX: Operation<null> = {
   name: 'logSoftmax',
   forward(context, [input]) {
+    if (input!.size === 0) {
+      const nothing = empty(input!.shape, input!.dtype, input!.device);
+      context.save(nothing);
+      return nothing;
+    }
     const last = input!.rank - 1;
     using most = reduced('largest', input!, [last], { dtype: 'f32' });
     using least = viewOf(most, [...most.shape, 1], [...most.strides, 0]);
@@ -105,7 +110,8 @@ export function logSoftmax(input: Tensor, dimension: number): Tensor {
 
 function alongLast(name: string, input: Tensor, dimension: number, body: (tensor: Tensor) => Tensor): Tensor {
   checkFloating(name, input);
-  const own = dimensionOf(name, input, dimension);
+  const own = rowDimensionOf(name, input, dimension);
+  if (input.rank === 0) return squeeze(body(unsqueeze(input, 0)), 0);
   return own === input.rank - 1 ? body(input) : transpose(body(transpose(input, own, -1)), own, -1);
 }
 

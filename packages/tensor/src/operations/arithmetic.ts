@@ -2,7 +2,7 @@
 import { apply, noGrad, type Operation, type SavedContext } from '../autograd/graph.js';
 import type { Device, DeviceName, MapName } from '../device/device.js';
 import { deviceNamed, isDeviceName } from '../device/devices.js';
-import { DTYPES, FLOATING, isDtype, isFloating, promote, promoteWithNumber, type Dtype } from '../dtype.js';
+import { DTYPES, FLOATING, isDtype, isFloating, promoteTensors, promoteWithNumber, type Dtype } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { numberTensor, placedOn, Tensor } from '../tensor.js';
 import { broadcastShape, gradientOf, gradientOfOwn, mapped } from './raw.js';
@@ -119,7 +119,7 @@ const MINIMUM = extreme('minimum', 'minimum');
 
 /** Both operands as tensors, and the dtype of the result. */
 function operands(name: string, first: Operand, second: Operand): { readonly pair: [Tensor, Tensor]; readonly dtype: Dtype } {
-  if (first instanceof Tensor && second instanceof Tensor) return { pair: [first, second], dtype: promote(first.dtype, second.dtype) };
+  if (first instanceof Tensor && second instanceof Tensor) return { pair: [first, second], dtype: promoteTensors(first, second) };
   const tensor = first instanceof Tensor ? first : second;
   const value = first instanceof Tensor ? second : first;
   if (!(tensor instanceof Tensor) || typeof value !== 'number') throw tensorError(name, [`${typeof first} and ${typeof second}`], 'it takes a tensor, and another or a number');

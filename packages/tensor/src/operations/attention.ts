@@ -81,11 +81,11 @@ const ATTENTION: Operation<Attention> = {
   },
 };
 
-/** What the one kernel takes: one batch and width for all, and no fewer keys than queries where it is causal. */
+/** What the one kernel takes: keys, one batch and width for all, and no fewer keys than queries where it is causal. */
 function isFused(query: Tensor, key: Tensor, value: Tensor, isCausal: boolean): boolean {
   const batch = query.shape.slice(0, -2).join();
   return batch === key.shape.slice(0, -2).join() && batch === value.shape.slice(0, -2).join() && value.shape.at(-1) === query.shape.at(-1)
-    && (!isCausal || key.shape.at(-2) === query.shape.at(-2));
+    && key.shape.at(-2)! > 0 && (!isCausal || key.shape.at(-2) === query.shape.at(-2));
 }
 
 function checkAttention(query: Tensor, key: Tensor, value: Tensor): void {
@@ -113,7 +113,7 @@ export function scaledDotProductAttention(query: Tensor, key: Tensor, value: Ten
   if (mask === null && probability === 0 && isFused(query, key, value, isCausal)) return apply(ATTENTION, [query, key, value], { scale, isCausal });
   const scores = mul(matmul(query, transpose(key)), scale);
   const seen = isCausal ? lowerTriangle(scores.shape.at(-2)!, scores.shape.at(-1)!, { device: scores.device }) : mask;
-  if (seen === null) return matmul(dropout(softmax(scores, -1), { probability }), value);
+  if (seen === null || key.shape.at(-2) === 0) return matmul(dropout(softmax(scores, -1), { probability }), value);
   const masked = seen.dtype === 'bool' ? where(seen, scores, -Infinity) : add(scores, seen);
   // A query that sees no key has no shares: its result is 0.
   const isBlind = eq(amax(detach(masked), -1, { keepDimensions: true }), -Infinity);

@@ -79,7 +79,7 @@ export function prelu(input: Tensor, weight: Tensor): Tensor {
   const channels = input.rank < 2 ? 1 : input.shape[1]!;
   if (x.dtype !== slope.dtype || !isFloating(x.dtype)) throw tensorError('prelu', [x, slope], 'both must be of one floating dtype: convert with to()');
   if (slope.rank > 1 || (slope.size !== 1 && slope.size !== channels)) throw tensorError('prelu', [x, slope], `the weight must be one number, or one for each of the ${channels} channels`);
-  const slopes = slope.size === 1 || x.rank < 2 ? slope : reshape(slope, slope.size, ...new Array<number>(x.rank - 2).fill(1));
+  const slopes = slope.size === 1 ? reshape(slope) : reshape(slope, slope.size, ...new Array<number>(x.rank - 2).fill(1));
   return where(gt(x, 0), x, mul(x, slopes));
 }
 

@@ -19,11 +19,14 @@ export interface LossOptions {
   readonly reduction?: Reduction;
 }
 
+/** @throws MusterError INVALID_ARGUMENT */
+function checkReduction(reduction: Reduction): void {
+  if (reduction !== 'mean' && reduction !== 'sum' && reduction !== 'none') throw invalid(`a reduction '${String(reduction)}'`, "'mean', 'sum' or 'none'");
+}
+
 function reduceLoss(losses: Tensor, reduction: Reduction): Tensor {
-  if (reduction === 'none') return losses;
-  if (reduction === 'sum') return sum(losses);
-  if (reduction === 'mean') return mean(losses);
-  throw invalid(`a reduction '${String(reduction)}'`, "'mean', 'sum' or 'none'");
+  checkReduction(reduction);
+  return reduction === 'none' ? losses : reduction === 'sum' ? sum(losses) : mean(losses);
 }
 
 /** Two tensors of one shape, as the loss computes them. */
@@ -101,16 +104,24 @@ function inRows(tensor: Tensor): Tensor {
   return tensor.rank === 2 ? tensor : reshape(transpose(unsqueeze(tensor, -1), 1, -1), -1, tensor.shape[1]!);
 }
 
+/** The loss of one row by that of rows. */
+function ofOneRow(row: Tensor, target: Tensor, reduction: Reduction, loss: (rows: Tensor, targets: Tensor) => Tensor): Tensor {
+  const whole = loss(unsqueeze(row, 0), unsqueeze(target, 0));
+  return reduction === 'none' ? squeeze(whole, 0) : whole;
+}
+
 function checkWeight(name: string, logits: Tensor, weight: Tensor | null): void {
   if (weight !== null && (weight.rank !== 1 || weight.size !== logits.shape[1] || !isFloating(weight.dtype))) throw tensorError(name, [logits, weight], `the weight must be a number for each of the ${logits.shape[1]} classes`);
 }
 
 /**
- * Of logits [rows, classes] (or [rows, classes, ...]) and what is right: classes, i64 or i32 [rows] (or [rows, ...]), or the share of each class, floating and of
- * the logits' shape. The mean is over the targets that count.
+ * Of logits [rows, classes] (or [rows, classes, ...], or [classes]) and what is right: classes, i64 or i32 [rows] (or [rows, ...], or []), or the share of each class,
+ * floating and of the logits' shape. The mean is over the targets that count.
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, { reduction = 'mean', weight = null, ignoreIndex = -100, labelSmoothing = 0 }: CrossEntropyOptions = {}): Tensor {
+  checkReduction(reduction);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) throw invalid(`a label smoothing of ${labelSmoothing}`, 'from 0 to 1');
+  if (logits.rank === 1) return ofOneRow(logits, targets, reduction, (row, target) => crossEntropy(row, target, { reduction, weight, ignoreIndex, labelSmoothing }));
   checkWeight('crossEntropy', logits, weight);
   if (isFloating(targets.dtype)) return ofShares(logits, targets, { reduction, weight, labelSmoothing });
   const isIndex = targets.dtype === 'i64' || targets.dtype === 'i32';
@@ -136,7 +147,7 @@ function rightOf(logarithms: Tensor, { isCounted, counts, classes }: ReturnType<
 
 /** Losses of rows that count differently, reduced. */
 function reduceCounted(losses: Tensor, counts: Tensor, reduction: Reduction): Tensor {
-  return reduction === 'mean' ? div(sum(losses), sum(counts)) : reduceLoss(losses, reduction);
+  return reduction === 'mean' ? to(div(sum(losses), sum(counts)), losses.dtype) : reduceLoss(losses, reduction);
 }
 
 function weighed(rows: Tensor, targets: Tensor, { reduction, weight, ignoreIndex, labelSmoothing }: Required<CrossEntropyOptions>): Tensor {
@@ -161,6 +172,7 @@ function ofShares(logits: Tensor, shares: Tensor, { reduction, weight, labelSmoo
 
 /** From the logarithms of shares, [rows, classes, ...], as {@link logSoftmax} makes them, and classes. */
 export function nllLoss(logarithms: Tensor, targets: Tensor, { reduction = 'mean', weight = null, ignoreIndex = -100 }: Omit<CrossEntropyOptions, 'labelSmoothing'> = {}): Tensor {
+  if (logarithms.rank === 1) return ofOneRow(logarithms, targets, reduction, (row, target) => nllLoss(row, target, { reduction, weight, ignoreIndex }));
   const fits = logarithms.rank >= 2 && isSameShape([logarithms.shape[0]!, ...logarithms.shape.slice(2)], targets.shape);
   if (!fits || !isFloating(logarithms.dtype)) throw tensorError('nllLoss', [logarithms, targets], 'it takes floating [rows, classes, ...] and targets [rows, ...]');
   checkWeight('nllLoss', logarithms, weight);

@@ -1,13 +1,14 @@
 /** Numbers in order along a dimension: sorted, the largest, and running sums and products. */
 import { apply, noGrad, type Operation } from '../autograd/graph.js';
 import { isFloating } from '../dtype.js';
-import { ones, zeros } from '../factories.js';
+import { zeros } from '../factories.js';
 import { tensorError } from '../failure.js';
 import { denseOf, empty, type Tensor } from '../tensor.js';
 import { add, mul, to } from './arithmetic.js';
 import { cat, gather } from './indexing.js';
-import { dimensionOf } from './raw.js';
-import { narrow, squeeze, transpose } from './views.js';
+import { rowDimensionOf } from './raw.js';
+import { sum } from './reductions.js';
+import { clone, narrow, squeeze, transpose, unsqueeze } from './views.js';
 
 interface Order {
   readonly descending: boolean;
@@ -46,8 +47,7 @@ const ORDER: Operation<Order> = {
 };
 
 function orderAlong(name: string, input: Tensor, dimension: number, order: (extent: number) => Order): Tensor {
-  if (input.rank === 0) throw tensorError(name, [input], 'it must have a dimension');
-  const own = dimensionOf(name, input, dimension);
+  const own = rowDimensionOf(name, input, dimension);
   const places = noGrad(() => apply(ORDER, [transpose(input, own, -1)], order(input.shape[own]!)));
   return transpose(places, own, -1);
 }
@@ -58,19 +58,22 @@ export interface SortOptions {
 
 /** Which places the numbers of a dimension come from when they are sorted, i64; equal ones keep their order. */
 export function argsort(input: Tensor, dimension = -1, { descending = false }: SortOptions = {}): Tensor {
+  if (input.rank === 0) return squeeze(argsort(unsqueeze(input, 0), dimension), 0);
   return orderAlong('argsort', input, dimension, (count) => ({ descending, count }));
 }
 
 /** The numbers of a dimension in order, and where each was. */
 export function sort(input: Tensor, dimension = -1, options: SortOptions = {}): { readonly values: Tensor; readonly indices: Tensor } {
   const indices = argsort(input, dimension, options);
+  if (input.rank === 0) return { values: clone(input), indices };
   return { values: gather(input, dimension, indices), indices };
 }
 
 /** The `count` largest numbers of a dimension, or smallest, the first of them first, and where each was. */
 export function topk(input: Tensor, count: number, dimension = -1, { largest = true }: { readonly largest?: boolean } = {}): { readonly values: Tensor; readonly indices: Tensor } {
-  const extent = input.shape[dimensionOf('topk', input, dimension)]!;
+  const extent = input.shape[rowDimensionOf('topk', input, dimension)] ?? 1;
   if (!Number.isInteger(count) || count < 0 || count > extent) throw tensorError('topk', [input], `${count} numbers cannot be taken of ${extent}`);
+  if (input.rank === 0) return sort(input, dimension);
   const indices = orderAlong('topk', input, dimension, () => ({ descending: largest, count }));
   return { values: gather(input, dimension, indices), indices };
 }
@@ -80,7 +83,8 @@ const summed = (input: Tensor): Tensor => (isFloating(input.dtype) ? input : to(
 
 /** Result i is the sum of numbers 0 to i of a dimension. Source: Hillis and Steele 1986: so many additions as the length has bits. */
 export function cumsum(input: Tensor, dimension: number): Tensor {
-  const own = dimensionOf('cumsum', input, dimension);
+  const own = rowDimensionOf('cumsum', input, dimension);
+  if (input.rank === 0) return summed(input);
   const extent = input.shape[own]!;
   let sums = summed(input);
   for (let distance = 1; distance < extent; distance *= 2) {
@@ -93,9 +97,10 @@ export function cumsum(input: Tensor, dimension: number): Tensor {
 /** The product of the numbers of a dimension, or of all: half of them times the other half, again and again. */
 export function prod(input: Tensor, dimension?: number): Tensor {
   if (dimension === undefined) return input.rank === 0 ? summed(input) : input.shape.reduce((product) => prod(product, 0), input);
-  const own = dimensionOf('prod', input, dimension);
+  const own = rowDimensionOf('prod', input, dimension);
+  if (input.rank === 0) return summed(input);
   let products = summed(input);
-  if (products.shape[own] === 0) return ones(products.shape.filter((_, each) => each !== own), { dtype: products.dtype, device: products.device.name });
+  if (products.shape[own] === 0) return add(sum(products, own), 1);
   while (products.shape[own]! > 1) {
     const extent = products.shape[own]!;
     const half = Math.floor(extent / 2);

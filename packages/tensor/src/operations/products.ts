@@ -185,6 +185,7 @@ function checkLinear(input: Tensor, weight: Tensor, bias: Tensor | undefined): v
 
 /** input * weight^T + bias; the weight is [outputs, inputs]. */
 export function linear(input: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+  if (input.rank === 1) return squeeze(linear(unsqueeze(input, 0), weight, bias), 0);
   if (!isFloating(input.dtype) && input.dtype === weight.dtype && weight.rank === 2) return bias === null ? matmul(input, transpose(weight)) : add(matmul(input, transpose(weight)), bias);
   return apply(LINEAR, bias === null ? [input, weight] : [input, weight, bias], null);
 }

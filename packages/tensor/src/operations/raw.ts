@@ -36,7 +36,13 @@ export function broadcastShape(operation: string, first: Described, second: Desc
 export function dimensionOf(operation: string, tensor: Described, dimension: number, rank = tensor.shape.length): number {
   const own = dimension < 0 ? dimension + rank : dimension;
   if (Number.isInteger(own) && own >= 0 && own < rank) return own;
+  if (rank === 0) throw tensorError(operation, [tensor], `there is no dimension ${dimension}: it has none`);
   throw tensorError(operation, [tensor], `there is no dimension ${dimension}: it must be from ${-rank} to ${rank - 1}`);
+}
+
+/** As {@link dimensionOf}, for operations that take a tensor without dimensions for a row of one number: there it is 0 or -1. */
+export function rowDimensionOf(operation: string, tensor: Described, dimension: number): number {
+  return dimensionOf(operation, tensor, dimension, Math.max(1, tensor.shape.length));
 }
 
 /** Reduces some dimensions, which disappear. */

@@ -5,7 +5,7 @@ import { tensorError } from '../failure.js';
 import { sizeOf, type Shape } from '../shape.js';
 import { numberTensor, viewOf, type Tensor } from '../tensor.js';
 import { abs, add, div, eq, exp, gt, log, mul, ne, sqrt, sub, to, where } from './arithmetic.js';
-import { dimensionOf, keepingDimensions, mapped, reduced, reshapedDense } from './raw.js';
+import { keepingDimensions, mapped, reduced, reshapedDense, rowDimensionOf } from './raw.js';
 import { detach, reshape } from './views.js';
 
 export interface ReduceOptions {
@@ -23,9 +23,9 @@ interface Reduce {
 /** Which dimensions: all of them where none is named. */
 function dimensionsOf(name: string, input: Tensor, dimensions: number | readonly number[] | undefined): readonly number[] {
   if (dimensions === undefined) return input.shape.map((_, dimension) => dimension);
-  const own = (typeof dimensions === 'number' ? [dimensions] : dimensions).map((dimension) => dimensionOf(name, input, dimension));
+  const own = (typeof dimensions === 'number' ? [dimensions] : dimensions).map((dimension) => rowDimensionOf(name, input, dimension));
   if (new Set(own).size !== own.length) throw tensorError(name, [input], `it names a dimension twice: ${String(dimensions)}`);
-  return own;
+  return input.rank === 0 ? [] : own;
 }
 
 /** A reduced tensor, with the dimensions that were asked for. */
@@ -129,7 +129,7 @@ const ARGMIN = placeOf('argmin', false);
 
 function applyPlaceOf(operation: Operation<Reduce>, input: Tensor, dimension: number | undefined, keepDimensions: boolean): Tensor {
   const dimensions = dimensionsOf(operation.name, input, dimension);
-  if (input.size === 0) throw tensorError(operation.name, [input], 'of nothing there is no largest or smallest');
+  if (dimensions.some((each) => input.shape[each] === 0)) throw tensorError(operation.name, [input], 'of nothing there is no largest or smallest');
   if (input.dtype === 'bool') throw tensorError(operation.name, [input], 'it takes numbers: convert with to()');
   return noGrad(() => apply(operation, [input], { dimensions, keepDimensions, dtype: 'i64', factor: 1 }));
 }
@@ -154,18 +154,19 @@ export function variance(input: Tensor, dimensions?: number | readonly number[],
 
 /** Whether any element along dimensions is not 0; a bool. Of nothing: false. */
 export function any(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-  return gt(sum(ne(input, 0), dimensions, options), 0);
+  return gt(sum(ne(input, 0), dimensionsOf('any', input, dimensions), options), 0);
 }
 
 /** Whether all elements along dimensions are not 0; a bool. Of nothing: true. */
 export function all(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-  return eq(sum(eq(input, 0), dimensions, options), 0);
+  return eq(sum(eq(input, 0), dimensionsOf('all', input, dimensions), options), 0);
 }
 
 /** The logarithm of the sum of powers of e, along dimensions. */
 export function logsumexp(input: Tensor, dimensions: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
   const own = dimensionsOf('logsumexp', input, dimensions);
   const numbers = isFloating(input.dtype) ? input : to(input, 'f32');
+  if (own.some((dimension) => input.shape[dimension] === 0)) return log(sum(exp(numbers), own, { keepDimensions }));  // of nothing: -Infinity
   const largest = amax(detach(numbers), own, { keepDimensions: true });
   const shift = where(eq(abs(largest), Infinity), 0, largest);
   const sums = log(sum(exp(sub(numbers, shift)), own, { keepDimensions }));
@@ -175,12 +176,12 @@ export function logsumexp(input: Tensor, dimensions: number | readonly number[],
 /** The length of a vector, the square root of the sum of squares; its slope at 0 is 0. */
 export function norm(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
   if (!isFloating(input.dtype)) throw tensorError('norm', [input], 'it takes floating point: convert with to()');
-  const squares = sum(mul(input, input), dimensions, { keepDimensions });
+  const squares = sum(mul(input, input), dimensionsOf('norm', input, dimensions), { keepDimensions });
   const isZero = eq(squares, 0);
   return where(isZero, 0, sqrt(where(isZero, 1, squares)));
 }
 
 /** The standard deviation; see {@link variance}. */
 export function std(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions & { readonly correction?: number } = {}): Tensor {
-  return sqrt(variance(input, dimensions, options));
+  return sqrt(variance(input, dimensionsOf('std', input, dimensions), options));
 }

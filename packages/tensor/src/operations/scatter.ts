@@ -6,7 +6,7 @@ import { denseStrides, isSameShape, type Shape } from '../shape.js';
 import { copyOf, denseOf, empty, filled, viewOf, type Tensor } from '../tensor.js';
 import { where } from './arithmetic.js';
 import { broadcastShape, dimensionOf, mapped } from './raw.js';
-import { expand } from './views.js';
+import { expand, narrow } from './views.js';
 
 interface Along {
   readonly dimension: number;
@@ -114,22 +114,27 @@ function checkScatter(name: string, input: Tensor, index: Tensor, source: Tensor
   const all = [input, index, source];
   if (index.dtype !== 'i64' && index.dtype !== 'i32') throw tensorError(name, all, 'the index must be i64 or i32');
   if (input.dtype !== source.dtype) throw tensorError(name, all, 'what is written must have the dtype of what it is written into: convert with to()');
-  const fits = input.rank === index.rank && isSameShape(index.shape, source.shape) && input.shape.every((extent, each) => each === dimension || index.shape[each]! <= extent);
-  if (!fits) throw tensorError(name, all, `the index must have the source's shape, and no size larger than the input's but for dimension ${dimension}`);
+  const fits = input.rank === index.rank && index.rank === source.rank && index.shape.every((extent, each) => extent <= source.shape[each]! && (each === dimension || extent <= input.shape[each]!));
+  if (!fits) throw tensorError(name, all, `the index must have as many dimensions as the others, and no size larger than the source's, or than the input's but for dimension ${dimension}`);
+}
+
+/** The part of the source that the index says where to write. */
+function writtenOf(source: Tensor, index: Tensor): Tensor {
+  return index.shape.reduce((part, extent, dimension) => (extent === part.shape[dimension] ? part : narrow(part, dimension, 0, extent)), source);
 }
 
 /** A copy in which result[index[i][j][k]][j][k] = source[i][j][k], for dimension 0; as torch.scatter. Where two are written to one place, the last stays. */
 export function scatter(input: Tensor, dimension: number, index: Tensor, source: Tensor): Tensor {
   const own = dimensionOf('scatter', input, dimension);
   checkScatter('scatter', input, index, source, own);
-  return apply(SCATTER, [input, index, source], { dimension: own });
+  return apply(SCATTER, [input, index, writtenOf(source, index)], { dimension: own });
 }
 
 /** As {@link scatter}, but numbers are added to what is there. */
 export function scatterAdd(input: Tensor, dimension: number, index: Tensor, source: Tensor): Tensor {
   const own = dimensionOf('scatterAdd', input, dimension);
   checkScatter('scatterAdd', input, index, source, own);
-  return apply(SCATTER_ADD, [input, index, source], { dimension: own });
+  return apply(SCATTER_ADD, [input, index, writtenOf(source, index)], { dimension: own });
 }
 
 const MASKED_SELECT: Operation<null> = {

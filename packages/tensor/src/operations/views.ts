@@ -3,7 +3,7 @@ import { apply, noGrad, type Operation } from '../autograd/graph.js';
 import { tensorError } from '../failure.js';
 import { isSameShape, RANK_MAX, sizeOf, viewStrides, type Shape } from '../shape.js';
 import { copyOf, filled, viewOf, type Tensor } from '../tensor.js';
-import { dimensionOf, gradientOf } from './raw.js';
+import { dimensionOf, gradientOf, rowDimensionOf } from './raw.js';
 
 const CONTIGUOUS: Operation<null> = { name: 'contiguous', forward: (_, [input]) => copyOf(input!), backward: (_, gradient) => [gradient] };
 const CLONE: Operation<null> = { ...CONTIGUOUS, name: 'clone' };
@@ -47,7 +47,8 @@ export function reshape(input: Tensor, ...shape: number[]): Tensor {
 function wholeShape(input: Tensor, shape: readonly number[]): Shape {
   const unknown = shape.indexOf(-1);
   const known = shape.reduce((product, extent) => (extent === -1 ? product : product * extent), 1);
-  const whole = shape.map((extent, dimension) => (dimension === unknown ? (known === 0 ? 0 : input.size / known) : extent));
+  if (unknown >= 0 && known === 0) throw tensorError('reshape', [input, `[${shape.join(', ')}]`], 'beside a size of 0, that of -1 may be any: name it');
+  const whole = shape.map((extent, dimension) => (dimension === unknown ? input.size / known : extent));
   const isValid = shape.length <= RANK_MAX && whole.every((extent) => Number.isInteger(extent) && extent >= 0) && sizeOf(whole) === input.size;
   if (!isValid) throw tensorError('reshape', [input, `[${shape.join(', ')}]`], `the new shape must have ${input.size} elements, with one -1 at most and ${RANK_MAX} dimensions`);
   return whole;
@@ -55,8 +56,8 @@ function wholeShape(input: Tensor, shape: readonly number[]): Shape {
 
 /** Dimensions [first, last] as one. */
 export function flatten(input: Tensor, first = 0, last = -1): Tensor {
-  const from = dimensionOf('flatten', input, first, Math.max(1, input.rank));
-  const to = dimensionOf('flatten', input, last, Math.max(1, input.rank));
+  const from = rowDimensionOf('flatten', input, first);
+  const to = rowDimensionOf('flatten', input, last);
   const flat = sizeOf(input.shape.slice(from, to + 1));
   return reshape(input, ...input.shape.slice(0, from), flat, ...input.shape.slice(to + 1));
 }
@@ -80,8 +81,8 @@ export function permute(input: Tensor, ...order: number[]): Tensor {
 
 /** Two dimensions change places; without naming them, the last two. */
 export function transpose(input: Tensor, first = -2, second = -1): Tensor {
-  const one = dimensionOf('transpose', input, first);
-  const other = dimensionOf('transpose', input, second);
+  const one = rowDimensionOf('transpose', input, first);
+  const other = rowDimensionOf('transpose', input, second);
   return apply(PERMUTE, [input], input.shape.map((_, dimension) => (dimension === one ? other : dimension === other ? one : dimension)));
 }
 
@@ -105,7 +106,7 @@ export function expand(input: Tensor, ...shape: number[]): Tensor {
 
 /** Takes out a dimension of size 1, or all of them. */
 export function squeeze(input: Tensor, dimension?: number): Tensor {
-  const only = dimension === undefined ? null : dimensionOf('squeeze', input, dimension);
+  const only = dimension === undefined ? null : rowDimensionOf('squeeze', input, dimension);
   return reshape(input, ...input.shape.filter((extent, each) => extent !== 1 || (only !== null && each !== only)));
 }
 
@@ -177,5 +178,6 @@ export function split(input: Tensor, length: number, dimension = 0): Tensor[] {
 /** As many parts along a dimension, of equal length but for the last. */
 export function chunk(input: Tensor, count: number, dimension = 0): Tensor[] {
   const own = dimensionOf('chunk', input, dimension);
-  return split(input, Math.max(1, Math.ceil(input.shape[own]! / count)), own);
+  if (input.shape[own] === 0) return Array.from({ length: count }, () => narrow(input, own, 0, 0));
+  return split(input, Math.ceil(input.shape[own]! / count), own);
 }

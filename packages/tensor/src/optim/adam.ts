@@ -15,7 +15,7 @@ const DEFAULTS: AdamOptions = { learningRate: 1e-3, betas: [0.9, 0.999], epsilon
 export class Adam extends Optimizer<AdamOptions> {
   /** PyTorch's defaults: a learning rate of 0.001, betas of 0.9 and 0.999, an epsilon of 1e-8, no decay. */
   constructor(parameters: Iterable<Tensor> | readonly ParameterGroup<AdamOptions>[], options: Partial<AdamOptions> = {}) {
-    super(parameters, { ...DEFAULTS, ...options });
+    super(parameters, DEFAULTS, options);
   }
 
   /** Whether weights decay by themselves. */

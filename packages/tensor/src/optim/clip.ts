@@ -18,6 +18,7 @@ function onOneDevice(gradients: readonly Tensor[]): Tensor | undefined {
 
 /** As torch.nn.utils.clip_grad_norm_: all gradients, taken as one vector, become no longer than `normMax`. @returns the length before */
 export function clipGradNorm(parameters: Iterable<Tensor>, normMax: number): number {
+  checkOption('largest norm', normMax, normMax >= 0, '0 or more');
   const gradients = gradientsOf(parameters);
   const norm = onOneDevice(gradients)?.device.clipGradients(gradients, normMax) ?? 0;
   for (const { storage } of gradients) storage.version++;

@@ -1,7 +1,7 @@
 /** What optimizers share: groups of parameters with options of their own, their state, and how parameters of 16 bits are stepped. */
 import { invalid, tensorError } from '../failure.js';
 import { outsideScopes } from '../scope.js';
-import { copyOf, filled, placedOn, type Tensor } from '../tensor.js';
+import { checkUsable, copyOf, filled, placedOn, type Tensor } from '../tensor.js';
 import type { Device } from '../device/device.js';
 import { byDevice, steppable } from './memory.js';
 
@@ -36,19 +36,23 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
   readonly #steps = new Map<Tensor, number>();
   readonly #state = new Map<Tensor, Map<string, Tensor>>();
 
-  /** @throws MusterError INVALID_ARGUMENT, TensorError */
-  constructor(parameters: Iterable<Tensor> | readonly ParameterGroup<Options>[], defaults: Options) {
+  /** @param options in the place of defaults. @throws MusterError INVALID_ARGUMENT, TensorError */
+  constructor(parameters: Iterable<Tensor> | readonly ParameterGroup<Options>[], defaults: Options, options: Partial<Options>) {
     const given = [...parameters as Iterable<Tensor | ParameterGroup<Options>>];
     if (given.length === 0) throw invalid('an optimizer of no parameters', 'given some');
     const groups = given.every((each): each is ParameterGroup<Options> => 'parameters' in each && Array.isArray(each.parameters)) ? given : [{ parameters: given as Tensor[] }];
-    this.#groups = groups.map(({ parameters: own, ...options }) => ({ parameters: [...own as readonly Tensor[]], options: { ...defaults, ...options } }));
+    this.#groups = groups.map(({ parameters: own, ...others }) => ({ parameters: [...own as readonly Tensor[]], options: { ...defaults, ...options, ...others } }));
     const seen = new Set<Tensor>();
     for (const parameter of this.parameters) {
       if (!parameter.isLeaf || !parameter.requiresGrad) throw tensorError('an optimizer', [parameter], 'it takes leaves that require gradients');
       if (seen.has(parameter)) throw tensorError('an optimizer', [parameter], 'a parameter is there twice');
       seen.add(parameter);
     }
-    for (const { options } of this.groups) this.check(options);
+    for (const { options: all } of this.groups) {
+      const unknown = Object.keys(all).find((name) => !Object.hasOwn(defaults, name));
+      if (unknown !== undefined) throw invalid(`the option '${unknown}' of an optimizer`, `one of ${Object.keys(defaults).join(', ')}`);
+      this.check(all);
+    }
   }
 
   get groups(): readonly Group<Options>[] {
@@ -105,6 +109,7 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     outsideScopes(() => state.tensors.forEach((tensors, index) => {
       const parameter = parameters[index]!;
       for (const [name, tensor] of Object.entries(tensors)) {
+        checkUsable('loadState', tensor);
         if (tensor.size !== parameter.size || tensor.dtype !== 'f32') throw tensorError('loadState', [parameter, tensor], `the state '${name}' of parameter ${index} must be f32 of its shape`);
         this.#stateOf(parameter).set(name, placedOn(tensor, parameter.device).keep());
       }

@@ -1,12 +1,18 @@
 /** How learning rates change over a run: pure functions of the number of steps, with torch.optim.lr_scheduler's names. */
 import { invalid } from '../failure.js';
-import type { Optimizer } from './optimizer.js';
+import { checkOption, type Optimizer } from './optimizer.js';
 
 /** The factor of the first learning rate at a step; the first step is 0. */
 export type Schedule = (step: number) => number;
 
+/** A schedule over a number of steps. @throws MusterError INVALID_ARGUMENT for one that is not above 0 */
+function over(steps: number, schedule: Schedule): Schedule {
+  checkOption('number of steps', steps, steps > 0, 'above 0');
+  return schedule;
+}
+
 /** Times `gamma` after every `stepSize` steps. */
-export const stepLR = (stepSize: number, gamma = 0.1): Schedule => (step) => gamma ** Math.floor(step / stepSize);
+export const stepLR = (stepSize: number, gamma = 0.1): Schedule => over(stepSize, (step) => gamma ** Math.floor(step / stepSize));
 
 /** Times `gamma` at each milestone. */
 export const multiStepLR = (milestones: readonly number[], gamma = 0.1): Schedule => (step) => gamma ** milestones.filter((milestone) => milestone <= step).length;
@@ -16,16 +22,16 @@ export const exponentialLR = (gamma: number): Schedule => (step) => gamma ** ste
 
 /** From one factor to another along a line of `steps`. */
 export const linearLR = (steps: number, { start = 1 / 3, end = 1 }: { readonly start?: number; readonly end?: number } = {}): Schedule =>
-  (step) => start + (end - start) * Math.min(1, step / steps);
+  over(steps, (step) => start + (end - start) * Math.min(1, step / steps));
 
-/** Half a cosine from 1 to `least`, over `steps`. Source: Loshchilov and Hutter 2017, without restarts. */
-export const cosineAnnealingLR = (steps: number, least = 0): Schedule => (step) => least + ((1 - least) * (1 + Math.cos((Math.PI * Math.min(step, steps)) / steps))) / 2;
+/** Half a cosine from 1 to `least`, over `steps`; then up again, and down, as PyTorch's. Source: Loshchilov and Hutter 2017, without restarts. */
+export const cosineAnnealingLR = (steps: number, least = 0): Schedule => over(steps, (step) => least + ((1 - least) * (1 + Math.cos((Math.PI * step) / steps))) / 2);
 
 /** One factor for a number of steps, then 1. */
 export const constantLR = (steps = 5, factor = 1 / 3): Schedule => (step) => (step < steps ? factor : 1);
 
 /** From 1 to 0 over `steps`, along a power of what is left. */
-export const polynomialLR = (steps = 5, power = 1): Schedule => (step) => (1 - Math.min(step, steps) / steps) ** power;
+export const polynomialLR = (steps = 5, power = 1): Schedule => over(steps, (step) => (1 - Math.min(step, steps) / steps) ** power);
 
 /** {@link cosineAnnealingLR} again and again, each time over `multiplier` times as many steps. Source: Loshchilov and Hutter 2017. */
 export function cosineAnnealingWarmRestarts(steps: number, { multiplier = 1, least = 0 }: { readonly multiplier?: number; readonly least?: number } = {}): Schedule {
@@ -43,8 +49,9 @@ export function cosineAnnealingWarmRestarts(steps: number, { multiplier = 1, lea
  */
 export function oneCycleLR(steps: number, { rising = 0.3, start = 25, end = 1e4 }: { readonly rising?: number; readonly start?: number; readonly end?: number } = {}): Schedule {
   const top = rising * steps - 1;
+  checkOption('share of rising steps', rising, rising >= 0 && rising <= 1, 'from 0 to 1');
   const between = (from: number, to: number, share: number): number => to + ((from - to) * (1 + Math.cos(Math.PI * share))) / 2;
-  return (step) => (step <= top ? between(1 / start, 1, step / top) : between(1, 1 / start / end, Math.min(1, (step - top) / (steps - 1 - top))));
+  return over(steps, (step) => (step < top ? between(1 / start, 1, step / top) : step === top ? 1 : between(1, 1 / start / end, Math.min(1, (step - top) / (steps - 1 - top)))));
 }
 
 /** One schedule after another; each begins to count anew at its milestone. */

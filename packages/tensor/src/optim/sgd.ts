@@ -15,7 +15,7 @@ const DEFAULTS: SGDOptions = { learningRate: 1e-3, momentum: 0, dampening: 0, we
 export class SGD extends Optimizer<SGDOptions> {
   /** PyTorch's defaults: a learning rate of 0.001, and nothing else. */
   constructor(parameters: Iterable<Tensor> | readonly ParameterGroup<SGDOptions>[], options: Partial<SGDOptions> = {}) {
-    super(parameters, { ...DEFAULTS, ...options });
+    super(parameters, DEFAULTS, options);
   }
 
   protected check({ learningRate, momentum, weightDecay, dampening, nesterov }: SGDOptions): void {

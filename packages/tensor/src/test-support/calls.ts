@@ -24,6 +24,9 @@ export interface Options {
   readonly outputSize: m.Pair;
   readonly dtype: m.Dtype;
   readonly keepDimensions?: boolean;
+  readonly margins: number[];
+  readonly mode?: m.PaddingMode;
+  readonly paddingMode: m.PaddingMode & m.nn.ConvolutionLayerOptions['paddingMode'];
   readonly stride?: m.Pair;
   readonly padding?: m.Pair;
 }
@@ -85,6 +88,13 @@ export const CALLS: Readonly<Record<string, Call>> = {
     Object.assign(attention, { inProjWeight: weight, inProjBias: bias });
     Object.assign(attention.outProj, { weight: outWeight, bias: outBias });
     return attention.forward(query!, key, value, mask ?? null);
+  },
+  pad: ([x], { margins, ...rest }) => m.pad(x!, margins, rest),
+  conv2dPadded: ([x, weight, bias], options) => {
+    const [outputs, inputs, height, width] = weight!.shape as [number, number, number, number];
+    const layer = new m.nn.Conv2d(inputs, outputs, [height, width], options);
+    Object.assign(layer, { weight, bias });
+    return layer.forward(x!);
   },
   adaptiveAvgPool2d: ([x], { outputSize }) => m.adaptiveAvgPool2d(x!, outputSize),
 };
