@@ -171,7 +171,7 @@ const LEAST = { i32: -(2 ** 31), i64: -(2 ** 63) } as const;
 function integerMaxPool(input: Tensor, window: Window): Tensor {
   const least = LEAST[input.dtype as keyof typeof LEAST];
   const padded = [2, 3].reduce((image, dimension) => {
-    const margin = full(image.shape.map((extent, each) => (each === dimension ? window.padding[dimension - 2]! : extent)), least, { dtype: input.dtype });
+    const margin = full(image.shape.map((extent, each) => (each === dimension ? window.padding[dimension - 2]! : extent)), least, { dtype: input.dtype, device: input.device.name });
     return cat([margin, image, margin], dimension);
   }, input);
   const size = resultSize('maxPool2d', input, window);
