@@ -13,6 +13,7 @@
  * cuda.free(buffer);
  */
 import { fileURLToPath } from 'node:url';
+import { emulatorPath, isEmulated } from './cuda-emulator.js';
 import { openCudaLibrary, type TensorKernels } from './index.js';
 
 export interface CudaDevice {
@@ -30,6 +31,23 @@ export interface CudaBuffer { readonly [kind]: 'buffer' }
 
 /** A queue of work for a device, in order. */
 export interface CudaStream { readonly [kind]: 'stream' }
+
+/**
+ * Elements of device memory, one behind the other, as collective calls take them. A call comes after what is in the stream when it is made; what is put into the stream after the
+ * call has ended comes behind its results.
+ */
+export interface CudaArray {
+  readonly buffer: CudaBuffer;
+  readonly offsetBytes: number;
+  /** In elements. */
+  readonly length: number;
+  readonly dtype: 'f32' | 'f16' | 'bf16' | 'f64' | 'i64' | 'i32' | 'u8';
+  readonly stream: CudaStream;
+  /** Which device, as for {@link CudaLibrary.useDevice}. */
+  readonly device: number;
+  /** Whom the memory belongs to, who stays as long as a call has it. */
+  readonly owner: object;
+}
 
 /** A point in a stream's work. */
 export interface CudaEvent { readonly [kind]: 'event' }
@@ -55,7 +73,7 @@ export interface CudaLibrary {
   write(buffer: CudaBuffer, offset: number, source: Uint8Array, stream: CudaStream): Promise<void>;
   /** Copies from `offset` of the buffer, after what is in the stream. Resolves when the target is filled. @throws as {@link write} */
   read(buffer: CudaBuffer, offset: number, target: Uint8Array, stream: CudaStream): Promise<void>;
-  /** As {@link write}, on this thread, which waits for the stream. */
+  /** As {@link write}, on this thread: returns when the source may be changed. */
   writeNow(buffer: CudaBuffer, offset: number, source: Uint8Array, stream: CudaStream): void;
   /** As {@link read}, on this thread, which waits for the stream: for ten minutes at most. */
   readNow(buffer: CudaBuffer, offset: number, target: Uint8Array, stream: CudaStream): void;
@@ -92,7 +110,8 @@ export interface CudaError extends Error {
 
 export type Cuda = CudaLibrary | { readonly available: false; readonly reason: string };
 
-/** The library, or why it cannot be used on this machine: no driver, no GPU, or not built. Opening it again is free. */
+/** The library, or why it cannot be used on this machine: no driver, no GPU, or not built. Opening it again is free. In tests it may be the emulator's: cuda-emulator.ts. */
 export function openCuda(): Cuda {
+  if (isEmulated()) return openCudaLibrary(emulatorPath(), true);
   return openCudaLibrary(fileURLToPath(new URL('../build/cuda/libmuster_cuda.so', import.meta.url)));
 }

@@ -5,7 +5,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { Cuda } from './cuda.js';
+import type { Cuda, CudaArray } from './cuda.js';
 import type { Kernels } from './kernels.js';
 import type { TensorKernels } from './tensor-kernels.js';
 
@@ -139,14 +139,25 @@ export interface Communicator {
    */
   blame(rank: number, reason: string): void;
 
-  /** Leaves. Promises that are pending are rejected with ERR_COMMUNICATOR_ABORTED, at all ranks. Closing twice is fine. */
+  /**
+   * Which way allReduce of GPU memory goes, and why it is no better one: see src/addon/device-collective.h. Undefined before the first that a group of GPUs could make.
+   */
+  deviceWay(): readonly [way: 'shared' | 'peer' | 'nccl' | 'staged', reason: string] | undefined;
+
+  /**
+   * Leaves. Promises that are pending are rejected with ERR_COMMUNICATOR_ABORTED, at all ranks. Where ranks share GPU memory it waits for the others to leave, too. Closing twice
+   * is fine.
+   */
   close(): void;
 }
 
 /** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. `site`: where users' code makes the call, for messages. */
 export type CommunicatorCall = readonly [
-  shape: number, peer: number, source: NodeJS.TypedArray | null, target: NodeJS.TypedArray | null, count: number, site?: string | undefined,
+  shape: number, peer: number, source: CallMemory | null, target: CallMemory | null, count: number, site?: string | undefined,
 ];
+
+/** A GPU's memory goes with a GPU's memory: of one call, and of one device and stream in a group. */
+export type CallMemory = NodeJS.TypedArray | CudaArray;
 
 /** How a {@link Communicator} comes to be. */
 export interface CommunicatorClass {

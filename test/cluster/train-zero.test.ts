@@ -57,7 +57,7 @@ async function learn(rank: Rank, { scaled, half, sgd, ...options }: Variant, zer
   const optimizer = sgd ? new optim.SGD(model.parameters(), { learningRate: 0.05, momentum: 0.9 }) : new optim.AdamW(model.parameters(), { learningRate: 0.002 });
   const records: StepRecord[] = [];
   using training = await Training.begin({ ...options, model, optimizer, ...(zero ? { zero } : {}), ...(scaled ? { scaler: new GradScaler({ initialScale: 2 ** 20 }) } : {}) },
-    { mesh: rank.mesh, checkpoints: null, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
+    { mesh: rank.mesh, device: rank.device, checkpoints: null, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
   const loader = rank.loader(points, { batchSize: STEP_EXAMPLES / rank.size / (options.accumulate ?? 1), seed: 5 });
   for await (const { columns } of training.batches(loader, { epochs: 1 })) {
     await training.step(() => lossOf(model, columns, half ? 'bf16' : 'f32'));

@@ -1,7 +1,7 @@
 /**
  * Stands for the CUDA runtime's header where kernels are compiled as C++ for tests: one device that is the host. Memory is the host's, streams run what is
- * put into them at once, and a kernel's threads are fibers of the calling thread. Each thread of the process is a GPU of its own,
- * so that what several GPUs do with each other can be tested too.
+ * put into them at once, and a kernel's threads are fibers of the calling thread. Which GPU it is, each thread can say for itself,
+ * and each process, so that what several GPUs do with each other can be tested too.
  */
 #pragma once
 
@@ -35,7 +35,7 @@ using cudaMemPool_t = struct CUmemPoolHandle_st*;
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaEventInterprocess = 4, cudaHostAllocMapped = 2, cudaIpcMemLazyEnablePeerAccess = 1 };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaEventInterprocess = 4, cudaHostAllocDefault = 0, cudaHostAllocMapped = 2, cudaIpcMemLazyEnablePeerAccess = 1 };
 enum cudaMemAllocationType { cudaMemAllocationTypePinned = 1 };
 enum cudaMemLocationType { cudaMemLocationTypeDevice = 1 };
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
@@ -52,8 +52,16 @@ struct cudaDeviceProp {
 struct cudaIpcMemHandle_t { char reserved[64]; };
 struct cudaIpcEventHandle_t { char reserved[64]; };
 
-/** Which GPU the calling thread is. */
-inline thread_local unsigned char emulatedDevice = 0;
+/** Which GPU the calling thread is; below 0 the one of its process, of which MUSTER_EMULATED_GPU tells. */
+inline thread_local int emulatedDevice = -1;
+
+inline int emulatedDeviceOfProcess() {
+  static const int told = [] {
+    const char* const text = std::getenv("MUSTER_EMULATED_GPU");
+    return text == nullptr ? 0 : std::atoi(text);
+  }();
+  return told;
+}
 
 inline const char* cudaGetErrorName(cudaError_t) { return "cudaErrorOfTheEmulator"; }
 inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorMemoryAllocation ? "out of memory" : "refused by the emulator"; }
@@ -63,18 +71,19 @@ inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess;
 inline cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"emulated", {}, std::size_t{1} << 30, 8, 0, 2};
-  properties->uuid.bytes[0] = static_cast<char>(emulatedDevice);
+  properties->uuid.bytes[0] = static_cast<char>(emulatedDevice < 0 ? emulatedDeviceOfProcess() : emulatedDevice);
   return cudaSuccess;
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrMultiProcessorCount ? 2 : attribute == cudaDevAttrComputeCapabilityMajor ? 8 : 0;
   return cudaSuccess;
 }
-inline cudaError_t cudaMalloc(void** data, std::size_t bytes) {
-  *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
-}
-inline cudaError_t cudaFree(void* data) { return std::free(data), cudaSuccess; }
+/** See memory.cc. */
+cudaError_t cudaMalloc(void** data, std::size_t bytes);
+cudaError_t cudaFree(void* data);
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* data);
+cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigned);
+cudaError_t cudaIpcCloseMemHandle(void* data);
 inline cudaError_t cudaMemPoolCreate(cudaMemPool_t*, const cudaMemPoolProps*) { return cudaSuccess; }
 inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 inline cudaError_t cudaMallocFromPoolAsync(void** data, std::size_t bytes, cudaMemPool_t, cudaStream_t) { return cudaMalloc(data, bytes); }
@@ -99,10 +108,7 @@ inline cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
 inline cudaError_t cudaEventElapsedTime(float* elapsed, cudaEvent_t, cudaEvent_t) { return *elapsed = 0, cudaSuccess; }
 inline cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) { return *can = 1, cudaSuccess; }
 inline cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return cudaSuccess; }
-inline cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t*, void*) { return cudaSuccess; }
-inline cudaError_t cudaIpcOpenMemHandle(void**, cudaIpcMemHandle_t, unsigned) { return cudaErrorInvalidValue; }
-inline cudaError_t cudaIpcCloseMemHandle(void*) { return cudaSuccess; }
 inline cudaError_t cudaIpcGetEventHandle(cudaIpcEventHandle_t*, cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaIpcOpenEventHandle(cudaEvent_t*, cudaIpcEventHandle_t) { return cudaErrorInvalidValue; }
+inline cudaError_t cudaIpcOpenEventHandle(cudaEvent_t* event, cudaIpcEventHandle_t) { return cudaEventCreate(event); }
 template <class Function>
 cudaError_t cudaFuncSetAttribute(Function, cudaFuncAttribute, int) { return cudaSuccess; }

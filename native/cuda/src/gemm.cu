@@ -63,8 +63,8 @@ __device__ __forceinline__ unsigned lineOf(unsigned thread, unsigned index) { re
 
 template <class Format>
 __global__ void __launch_bounds__(kBlockThreads, 2) simtGemmKernel(Product product, TileGrid grid) {
-  __shared__ float leftTile[kDepth][kPitch];
-  __shared__ float rightTile[kDepth][kPitch];
+  __align__(16) __shared__ float leftTile[kDepth][kPitch];  // read by fours
+  __align__(16) __shared__ float rightTile[kDepth][kPitch];
   const std::uint64_t tiles = std::uint64_t{grid.rowTiles} * grid.columnTiles;
   const std::uint64_t batch = blockIdx.x / tiles;
   std::uint32_t rowTile, columnTile;

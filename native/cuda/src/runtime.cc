@@ -124,6 +124,13 @@ muster_code muster_cuda_device_use(uint32_t index) {
   return MUSTER_OK;
 }
 
+muster_code muster_cuda_device_current(uint32_t* index) {
+  int current = 0;
+  MUSTER_CUDA_TRY(cudaGetDevice(&current));
+  *index = static_cast<uint32_t>(current);
+  return MUSTER_OK;
+}
+
 muster_code muster_cuda_allocate(uint64_t size_bytes, void** data) {
   *data = nullptr;
   if (size_bytes == 0) return MUSTER_OK;
@@ -133,6 +140,18 @@ muster_code muster_cuda_allocate(uint64_t size_bytes, void** data) {
 
 muster_code muster_cuda_free(void* data) {
   MUSTER_CUDA_TRY(cudaFree(data));
+  return MUSTER_OK;
+}
+
+muster_code muster_cuda_host_allocate(uint64_t size_bytes, void** data) {
+  *data = nullptr;
+  if (size_bytes == 0) return MUSTER_OK;
+  MUSTER_CUDA_TRY(cudaHostAlloc(data, size_bytes, cudaHostAllocDefault));
+  return MUSTER_OK;
+}
+
+muster_code muster_cuda_host_free(void* data) {
+  MUSTER_CUDA_TRY(cudaFreeHost(data));
   return MUSTER_OK;
 }
 

@@ -49,7 +49,9 @@ typedef enum muster_call_kind {
   /** To rank `peer`, which receives. May end before the other has begun. */
   MUSTER_SEND = 8,
   /** From rank `peer`, into target. Matches that rank's sends in their order. */
-  MUSTER_RECEIVE = 9
+  MUSTER_RECEIVE = 9,
+  /** An allReduce of memory that is not the host's, and that others carry out: ranks give each other their word on it alone. Ends as a barrier does. */
+  MUSTER_DEVICE_ALL_REDUCE = 10
 } muster_call_kind;
 
 /**
@@ -171,6 +173,27 @@ typedef void (*muster_done)(void* context, const muster_failure* failure);
  */
 muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, uint32_t spin_ns,
                                       muster_done done, void* context, bool* finished);
+
+/** A place in the line of a communicator's calls, for as long as a piece of work has it. */
+typedef struct muster_turn muster_turn;
+
+/** A piece of the program's own work among a communicator's calls, such as a call of memory that is not the host's. What fails in it ends the communicator. */
+typedef muster_code (*muster_work)(void* context, muster_turn* turn);
+
+/** Makes calls within the work, as muster_communicator_run does outside of it. */
+muster_code muster_turn_run(muster_turn* turn, const muster_call* calls, uint32_t call_count);
+
+/** MUSTER_OK, or the failure that the communicator has had meanwhile, at whichever rank: work that waits for something else looks at it. */
+muster_code muster_turn_look(muster_turn* turn);
+
+/** Has the communicator end with this failure, which names a rank, unless it has another: for what the work finds out. @returns the communicator's, as muster_turn_look */
+muster_code muster_turn_fail(muster_turn* turn, muster_code code, uint32_t rank, const char* message);
+
+/** Does the work in its turn, after what was started before, on this thread. Fails as calls do. */
+muster_code muster_communicator_run_work(muster_communicator* communicator, muster_work work, void* context);
+
+/** As that, on the communicator's own thread, which calls `done` with the same context. Fails with MUSTER_BUSY as start does. */
+muster_code muster_communicator_start_work(muster_communicator* communicator, muster_work work, muster_done done, void* context);
 
 /** Ends the calls of all ranks with MUSTER_ABORTED and this reason. From any thread, also while another is in a call. */
 void muster_communicator_abort(muster_communicator* communicator, const char* reason);

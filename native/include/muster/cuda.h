@@ -41,11 +41,17 @@ muster_code muster_cuda_device_describe(uint32_t index, muster_cuda_device* devi
 
 /** The device of this thread's calls; the first one until told otherwise. */
 muster_code muster_cuda_device_use(uint32_t index);
+muster_code muster_cuda_device_current(uint32_t* index);
 
 /** `size_bytes` of device memory, aligned to 256 bytes; 0 bytes are null. May wait for the device: allocate before a loop, not in it. */
 muster_code muster_cuda_allocate(uint64_t size_bytes, void** data);
 /** Waits for the device. Null is fine. */
 muster_code muster_cuda_free(void* data);
+
+/** Host memory that is copied from and to without a stop on the way, for what is copied often: the system has less of it than of other memory. */
+muster_code muster_cuda_host_allocate(uint64_t size_bytes, void** data);
+/** Null is fine. */
+muster_code muster_cuda_host_free(void* data);
 
 /**
  * Copies between host and device or within one, whichever the addresses are. Host memory that the driver did not allocate is

@@ -1,6 +1,5 @@
 #include "addon/communicator-object.h"
 
-#include <array>
 #include <cstring>
 #include <forward_list>
 #include <memory>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "addon/addon.h"
+#include "addon/communicator-calls.h"
 #include "addon/failure.h"
 #include "addon/open-communicator.h"
 
@@ -18,8 +18,34 @@ namespace {
 /** How long a small call may hold the JavaScript thread: about what handing it to another thread and back costs. */
 constexpr std::uint32_t kSpinNs = 10'000;
 
-/** Where calls are made, in texts that stay where they are. */
-using Sites = std::forward_list<std::string>;
+/** Objects of the CUDA library that a submission uses: they may not be given back meanwhile. */
+class Uses {
+ public:
+  explicit Uses(const std::vector<Napi::External<Held>>& held) {
+    for (const Napi::External<Held>& each : held) {
+      each.Data()->users++;
+      references_.push_back(Napi::Persistent(each));
+    }
+  }
+  void end() {
+    for (const auto& each : references_) each.Value().Data()->users--;
+  }
+  void suppressDestruct() {
+    for (auto& each : references_) each.SuppressDestruct();
+  }
+
+ private:
+  std::vector<Napi::Reference<Napi::External<Held>>> references_;
+};
+
+/** What a submission has of a GPU. */
+struct OnDevice {
+  DeviceCollective* collective;
+  DeviceSubmission submission;
+  Uses uses;
+};
+
+muster_code runOnDevice(OnDevice& device, muster_turn* turn) { return device.collective->run(device.submission, turn); }
 
 /** One submission that did not end at once: what keeps its memory, and who waits for it. */
 struct Pending {
@@ -28,10 +54,18 @@ struct Pending {
   /** None if the environment took no promise any more. */
   std::optional<Napi::Promise::Deferred> settled;
   std::vector<Napi::ObjectReference> memory;
-  Sites sites;
+  std::forward_list<std::string> sites;
+  /** None of a submission whose memory is the host's. */
+  std::optional<OnDevice> device;
   bool hasFailed = false;
   muster_failure failure{};
 };
+
+/** Ends what only the JavaScript thread may end. */
+void letGo(OnDevice& device) {
+  device.uses.end();
+  MUSTER_CUDA_FUNCTION(muster_cuda_event_destroy)(device.submission.begun);
+}
 
 /** On the communicator's thread. */
 void onDone(void* context, const muster_failure* failure) {
@@ -46,10 +80,12 @@ void onSettle(napi_env raw, napi_value, void*, void* data) {
   const std::unique_ptr<Pending> pending(static_cast<Pending*>(data));
   if (raw == nullptr) {
     for (Napi::ObjectReference& reference : pending->memory) reference.SuppressDestruct();
+    if (pending->device) pending->device->uses.suppressDestruct();
     return;
   }
   const Napi::Env env(raw);
   const Napi::HandleScope scope(env);
+  if (pending->device) letGo(*pending->device);
   pending->communicator->settling();
   if (!pending->settled) return;
   try {
@@ -61,44 +97,6 @@ void onSettle(napi_env raw, napi_value, void*, void* data) {
   } catch (const Napi::Error&) {
     // A worker thread that is being terminated takes no values any more.
   }
-}
-
-std::uint32_t smallInteger(const Napi::Value& value, const char* name) {
-  const std::uint64_t number = safeInteger(value, name);
-  if (number > UINT32_MAX) throw rangeError(value.Env(), std::string(name) + " must be below 2^32");
-  return static_cast<std::uint32_t>(number);
-}
-
-/** The memory of any typed array; none for null. */
-Bytes elements(const Napi::Value& value, const char* name) {
-  if (value.IsNull()) return {nullptr, 0};
-  napi_typedarray_type type;
-  std::size_t length;
-  void* data;
-  if (napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
-    throw Napi::TypeError::New(value.Env(), std::string(name) + " must be a typed array or null");
-  }
-  static constexpr std::size_t kElementBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
-  return {data, length * kElementBytes[type]};
-}
-
-constexpr std::size_t kCallValues = 6;
-
-/** (shape, peer, source, target, count, site); `shape` is kind, dtype and reduction, a byte each. The site's text is kept in `sites`. */
-template <class At>
-muster_call readCall(const muster_communicator* communicator, Napi::Env env, const At& at, Sites& sites) {
-  const std::uint32_t shape = smallInteger(at(0), "shape");
-  const Bytes source = elements(at(2), "source");
-  const Bytes target = elements(at(3), "target");
-  muster_call call{static_cast<muster_call_kind>(shape & 0xff), static_cast<muster_dtype>(shape >> 8 & 0xff), static_cast<muster_reduction>(shape >> 16),
-                   smallInteger(at(1), "peer"), source.data, target.data, safeInteger(at(4), "count"), nullptr};
-  if (const Napi::Value site = at(5); site.IsString()) call.site = sites.emplace_front(site.As<Napi::String>().Utf8Value()).c_str();
-  std::uint64_t sourceBytes;
-  std::uint64_t targetBytes;
-  check(env, muster_communicator_extents(communicator, &call, &sourceBytes, &targetBytes));
-  if (source.sizeBytes < sourceBytes) throw rangeError(env, "source has " + std::to_string(source.sizeBytes) + " bytes, and the call reads " + std::to_string(sourceBytes));
-  if (target.sizeBytes < targetBytes) throw rangeError(env, "target has " + std::to_string(target.sizeBytes) + " bytes, and the call writes " + std::to_string(targetBytes));
-  return call;
 }
 
 /** The rest of (id, rank, size, timeoutMs). */
@@ -126,12 +124,15 @@ Napi::Function CommunicatorObject::define(Napi::Env env) {
                          InstanceMethod<&CommunicatorObject::abort>("abort"),
                          InstanceMethod<&CommunicatorObject::blame>("blame"),
                          InstanceMethod<&CommunicatorObject::close>("close"),
+                         InstanceMethod<&CommunicatorObject::deviceWay>("deviceWay"),
                      });
 }
 
 CommunicatorObject::CommunicatorObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use Communicator.open");
-  communicator_ = info[0].As<Napi::External<muster_communicator>>().Data();
+  const OpenedCommunicator& opened = *info[0].As<Napi::External<OpenedCommunicator>>().Data();
+  communicator_ = opened.communicator;
+  place_ = opened.place;
   napi_create_threadsafe_function(info.Env(), nullptr, nullptr, Napi::String::New(info.Env(), "Communicator"), 0, 1, nullptr, nullptr, nullptr, onSettle, &settle_);
   napi_unref_threadsafe_function(info.Env(), settle_);
   napi_add_env_cleanup_hook(info.Env(), onEnvironmentEnd, this);  // after the function's own, and so run before it
@@ -139,16 +140,25 @@ CommunicatorObject::CommunicatorObject(const Napi::CallbackInfo& info) : ObjectW
 
 CommunicatorObject::~CommunicatorObject() { leave(); }
 
+/** Others may be about to read this rank's memory on the GPU: all leave it together, but for a rank that leaves calls behind, and so ends theirs. */
+void CommunicatorObject::leaveDevice() {
+  if (device_ == nullptr || !device_->hasGroup() || pending_ > 0) return;
+  const auto leaving = [](void* device, muster_turn* turn) { return static_cast<DeviceCollective*>(device)->leave(turn); };
+  muster_communicator_run_work(communicator_, leaving, device_.get());  // where it fails, the others' calls have failed
+}
+
 /** No thread may call the function any more when the environment takes it away. */
 void CommunicatorObject::onEnvironmentEnd(void* object) {
   auto* self = static_cast<CommunicatorObject*>(object);
   muster_communicator_close(std::exchange(self->communicator_, nullptr));
+  self->device_.reset();
 }
 
 void CommunicatorObject::leave() {
   if (communicator_ == nullptr) return;
   napi_remove_env_cleanup_hook(Env(), onEnvironmentEnd, this);
   muster_communicator_close(std::exchange(communicator_, nullptr));
+  device_.reset();
   napi_release_threadsafe_function(std::exchange(settle_, nullptr), napi_tsfn_release);  // after what is in its queue
 }
 
@@ -200,61 +210,112 @@ Napi::Value CommunicatorObject::connect(const Napi::CallbackInfo& info) {
   return openCommunicator(info.Env(), info[0].ToString().Utf8Value(), options, std::move(places));
 }
 
-Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory,
-                                      std::forward_list<std::string> sites) {
+namespace {
+
+/** Arguments, or the elements of an array, as a call's values. */
+template <class At>
+CallValues valuesOf(const At& at) {
+  CallValues values;
+  for (std::uint32_t place = 0; place < values.size(); place++) values[place] = at(place);
+  return values;
+}
+
+}  // namespace
+
+DeviceSubmission CommunicatorObject::submissionOf(Napi::Env env, const ReadCalls& read) {
+  if (device_ == nullptr) device_ = std::make_unique<DeviceCollective>(communicator_, place_);
+  std::uint32_t devices = 0;
+  checkCuda(env, MUSTER_CUDA_FUNCTION(muster_cuda_device_count)(&devices));
+  if (*read.device >= devices) throw rangeError(env, "there is no device " + std::to_string(*read.device) + ": this process sees " + std::to_string(devices));
+  const DeviceScope scope(*read.device);
+  checkCuda(env, scope.code());
+  muster_cuda_event begun = nullptr;
+  checkCuda(env, MUSTER_CUDA_FUNCTION(muster_cuda_event_create)(&begun));
+  if (const muster_code code = MUSTER_CUDA_FUNCTION(muster_cuda_event_record)(begun, read.stream); code != MUSTER_OK) {
+    const muster_failure failure = lastCudaFailure();
+    MUSTER_CUDA_FUNCTION(muster_cuda_event_destroy)(begun);
+    throw failureError(env, failure);
+  }
+  return {read.calls, *read.device, read.stream, begun};
+}
+
+Napi::Value CommunicatorObject::start(Napi::Env env, ReadCalls read) {
   auto pending = std::make_unique<Pending>();
   pending->communicator = this;
   pending->settle = settle_;
-  pending->sites = std::move(sites);
-  bool isFinished = false;
-  check(info.Env(), muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), kSpinNs, onDone, pending.get(), &isFinished));
-  if (isFinished) return info.Env().Undefined();
+  pending->sites = std::move(read.sites);
+  if (read.device) {
+    pending->device.emplace(OnDevice{nullptr, submissionOf(env, read), Uses(read.held)});
+    pending->device->collective = device_.get();
+    const auto work = [](void* context, muster_turn* turn) { return runOnDevice(*static_cast<Pending*>(context)->device, turn); };
+    if (const muster_code code = muster_communicator_start_work(communicator_, work, onDone, pending.get()); code != MUSTER_OK) {
+      const muster_failure failure = *muster_last_failure();
+      letGo(*pending->device);
+      throw failureError(env, failure);
+    }
+  } else {
+    const std::vector<muster_call> calls = hostCalls(read);
+    bool isFinished = false;
+    check(env, muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), kSpinNs, onDone, pending.get(), &isFinished));
+    if (isFinished) return env.Undefined();
+  }
   // It may have ended meanwhile, but is settled by this thread, and so after this call.
   Pending* const started = pending.release();
-  for (const Napi::Value& array : memory) {
+  for (const Napi::Value& array : read.memory) {
     if (array.IsObject()) started->memory.push_back(Napi::Persistent(array.As<Napi::Object>()));
   }
   if (pending_++ == 0) {
-    napi_ref_threadsafe_function(info.Env(), settle_);
+    napi_ref_threadsafe_function(env, settle_);
     Ref();
   }
-  started->settled.emplace(info.Env());  // throws in a worker thread that is being terminated
+  started->settled.emplace(env);  // throws in a worker thread that is being terminated
   return started->settled->Promise();
 }
 
 Napi::Value CommunicatorObject::call(const Napi::CallbackInfo& info) {
-  Sites sites;
-  const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; }, sites);
-  return start(info, {call}, {info[2], info[3]}, std::move(sites));
+  return start(info.Env(), readCalls(info.Env(), opened(info.Env()), {valuesOf([&](std::uint32_t place) { return info[place]; })}));
 }
 
 Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
   if (!info[0].IsArray()) throw Napi::TypeError::New(info.Env(), "calls must be an array");
   // All values are read before any memory is looked at: a getter among them could take the memory of an earlier call away.
   const auto list = info[0].As<Napi::Array>();
-  std::vector<std::array<Napi::Value, kCallValues>> read;
+  std::vector<CallValues> values;
   for (std::uint32_t index = 0; index < list.Length(); index++) {
     const Napi::Value each = list[index];
     if (!each.IsArray()) throw Napi::TypeError::New(info.Env(), "each call must be an array");
-    auto& values = read.emplace_back();
-    for (std::uint32_t place = 0; place < kCallValues; place++) values[place] = each.As<Napi::Array>()[place];
+    values.push_back(valuesOf([&](std::uint32_t place) { return Napi::Value(each.As<Napi::Array>()[place]); }));
   }
-  std::vector<muster_call> calls;
-  std::vector<Napi::Value> memory;
-  Sites sites;
-  for (const auto& values : read) {
-    calls.push_back(readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return values[place]; }, sites));
-    memory.push_back(values[2]);
-    memory.push_back(values[3]);
-  }
-  return start(info, calls, memory, std::move(sites));
+  return start(info.Env(), readCalls(info.Env(), opened(info.Env()), values));
 }
 
 Napi::Value CommunicatorObject::run(const Napi::CallbackInfo& info) {
-  Sites sites;
-  const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; }, sites);
-  check(info.Env(), muster_communicator_run(communicator_, &call, 1));
-  return info.Env().Undefined();
+  const Napi::Env env = info.Env();
+  const ReadCalls read = readCalls(env, opened(env), {valuesOf([&](std::uint32_t place) { return info[place]; })});
+  if (!read.device) {
+    const std::vector<muster_call> calls = hostCalls(read);
+    check(env, muster_communicator_run(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size())));
+    return env.Undefined();
+  }
+  OnDevice device{nullptr, submissionOf(env, read), Uses(read.held)};
+  device.collective = device_.get();
+  const muster_code code = muster_communicator_run_work(communicator_, [](void* context, muster_turn* turn) { return runOnDevice(*static_cast<OnDevice*>(context), turn); }, &device);
+  const muster_failure failure = code == MUSTER_OK ? muster_failure{} : *muster_last_failure();
+  letGo(device);
+  if (code != MUSTER_OK) throw failureError(env, failure);
+  return env.Undefined();
+}
+
+/** undefined, or [way, reason] */
+Napi::Value CommunicatorObject::deviceWay(const Napi::CallbackInfo& info) {
+  static constexpr const char* kNames[] = {"", "shared", "peer", "nccl", "staged"};
+  if (device_ == nullptr) return info.Env().Undefined();
+  const auto [way, reason] = device_->way();
+  if (way == DeviceCollective::Way::none) return info.Env().Undefined();
+  Napi::Array told = Napi::Array::New(info.Env(), 2);
+  told[0u] = Napi::String::New(info.Env(), kNames[static_cast<int>(way)]);
+  told[1u] = Napi::String::New(info.Env(), reason);
+  return told;
 }
 
 Napi::Value CommunicatorObject::abort(const Napi::CallbackInfo& info) {
@@ -269,6 +330,7 @@ Napi::Value CommunicatorObject::blame(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value CommunicatorObject::close(const Napi::CallbackInfo& info) {
+  if (communicator_ != nullptr) leaveDevice();
   leave();
   return info.Env().Undefined();
 }

@@ -2,21 +2,27 @@
 #pragma once
 
 #include <cstdint>
-#include <forward_list>
-#include <string>
-#include <vector>
+#include <memory>
 
 #include <napi.h>
 
+#include "addon/communicator-calls.h"
+#include "addon/device-collective.h"
 #include "muster/collective.h"
 
 namespace muster::addon {
+
+/** What open gives a new object. */
+struct OpenedCommunicator {
+  muster_communicator* communicator;
+  DeviceCollective::Place place;
+};
 
 class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
  public:
   static Napi::Function define(Napi::Env env);
 
-  /** Called with an external muster_communicator by open alone. */
+  /** Called with an external OpenedCommunicator by open alone, whose communicator it owns. */
   explicit CommunicatorObject(const Napi::CallbackInfo& info);
   ~CommunicatorObject() override;
 
@@ -37,14 +43,22 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 
   /** @throws ERR_COMMUNICATOR_CLOSED after close. */
   muster_communicator* opened(Napi::Env env) const;
-  /** Makes the calls, which stay in `info`'s arguments. @returns undefined when they are done, or a promise */
-  Napi::Value start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory, std::forward_list<std::string> sites);
+  /** Which way allReduce of GPU memory goes. */
+  Napi::Value deviceWay(const Napi::CallbackInfo& info);
+  /** Makes the calls. @returns undefined when they are done, or a promise */
+  Napi::Value start(Napi::Env env, ReadCalls read);
+  /** What is to be done on a GPU, after what is in the stream by now. */
+  DeviceSubmission submissionOf(Napi::Env env, const ReadCalls& read);
+  void leaveDevice();
   /** Leaves the others. What was under way is settled later. */
   void leave();
   static void onEnvironmentEnd(void* self);
 
   /** Null once closed. */
   muster_communicator* communicator_;
+  DeviceCollective::Place place_{};
+  /** Made by the first call of GPU memory. */
+  std::unique_ptr<DeviceCollective> device_;
   /** Brings what has ended to the JavaScript thread. Null once closed. */
   napi_threadsafe_function settle_ = nullptr;
   /** Submissions whose promises are pending: while there are any, they keep this object and the process alive. */

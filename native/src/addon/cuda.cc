@@ -111,13 +111,13 @@ Napi::Value copy(const Napi::CallbackInfo& info) {
 /** How long a thread waits for what it wants to read, at most. */
 constexpr std::uint32_t kReadTimeoutMs = 600'000;
 
-/** writeNow(buffer, offset, source, stream) and readNow(buffer, offset, target, stream), on this thread. */
+/** writeNow(buffer, offset, source, stream) and readNow(buffer, offset, target, stream), on this thread. JavaScript's memory is not the driver's: a copy from it has read it when it returns. */
 template <bool isWrite>
 Napi::Value copyNow(const Napi::CallbackInfo& info) {
   const CopyCall call = copyCall(info, isWrite ? "source" : "target");
   checkCuda(info.Env(), isWrite ? MUSTER_CUDA_FUNCTION(muster_cuda_copy)(call.device, call.memory.data, call.memory.sizeBytes, call.stream)
                                 : MUSTER_CUDA_FUNCTION(muster_cuda_copy)(call.memory.data, call.device, call.memory.sizeBytes, call.stream));
-  checkCuda(info.Env(), MUSTER_CUDA_FUNCTION(muster_cuda_stream_wait)(call.stream, kReadTimeoutMs));
+  if constexpr (!isWrite) checkCuda(info.Env(), MUSTER_CUDA_FUNCTION(muster_cuda_stream_wait)(call.stream, kReadTimeoutMs));
   return info.Env().Undefined();
 }
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "addon/addon.h"
+#include "addon/communicator-object.h"
 #include "addon/failure.h"
 
 namespace muster::addon {
@@ -56,13 +57,18 @@ class Opening {
         settled_.Reject(failureError(env, failure_).Value());
         return;
       }
-      const auto external = Napi::External<muster_communicator>::New(env, communicator_);
+      OpenedCommunicator opened{communicator_, {options_.rank, options_.size, options_.timeout_ms, isOnOneNode()}};
+      const auto external = Napi::External<OpenedCommunicator>::New(env, &opened);
       const Napi::Object object = env.GetInstanceData<AddonData>()->communicatorClass.New({external});
       communicator_ = nullptr;  // the object's now
       settled_.Resolve(object);
     } catch (const Napi::Error&) {  // a worker thread that is being terminated takes no values any more
       if (communicator_ != nullptr) muster_communicator_close(communicator_);
     }
+  }
+
+  bool isOnOneNode() const {
+    return places_ == nullptr || places_->ranks.back().node == 0;  // counted from 0, and of one node behind each other
   }
 
   static void onEnvironmentEnd(void* data) {

@@ -35,6 +35,7 @@ Memory sourceOf(const muster_call& call, std::uint32_t rank, std::uint32_t size)
   const auto* data = static_cast<const std::byte*>(call.source);
   switch (call.kind) {
     case MUSTER_BARRIER:
+    case MUSTER_DEVICE_ALL_REDUCE:
     case MUSTER_RECEIVE: return {nullptr, 0};
     case MUSTER_BROADCAST: return {data, rank == call.peer ? partBytes : 0};
     case MUSTER_REDUCE_SCATTER:
@@ -49,6 +50,7 @@ Memory targetOf(const muster_call& call, std::uint32_t rank, std::uint32_t size)
   const auto* data = static_cast<const std::byte*>(call.target);
   switch (call.kind) {
     case MUSTER_BARRIER:
+    case MUSTER_DEVICE_ALL_REDUCE:
     case MUSTER_SEND: return {nullptr, 0};
     case MUSTER_REDUCE: return {data, rank == call.peer ? partBytes : 0};
     case MUSTER_ALL_GATHER:
@@ -72,7 +74,7 @@ bool isInPlace(const muster_call& call, const Memory& source, const Memory& targ
 Extents RankEnd::extents(const muster_call& call) const { return {sourceOf(call, rank_, size_).bytes, targetOf(call, rank_, size_).bytes}; }
 
 muster_code RankEnd::check(const muster_call& call) const {
-  if (call.kind < MUSTER_ALL_REDUCE || call.kind > MUSTER_RECEIVE) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no call of kind %d", static_cast<int>(call.kind));
+  if (call.kind < MUSTER_ALL_REDUCE || call.kind > MUSTER_DEVICE_ALL_REDUCE) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no call of kind %d", static_cast<int>(call.kind));
   if (!isDtype(call.dtype)) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no dtype %d", static_cast<int>(call.dtype));
   if (static_cast<unsigned>(call.reduction) >= MUSTER_REDUCTION_COUNT) {
     return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there is no reduction %d", static_cast<int>(call.reduction));

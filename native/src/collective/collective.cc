@@ -61,6 +61,18 @@ muster_code muster_communicator_start(muster_communicator* communicator, const m
   return communicator->submissions.start({calls, call_count}, std::chrono::nanoseconds(spin_ns), {done, context}, finished);
 }
 
+muster_code muster_turn_run(muster_turn* turn, const muster_call* calls, uint32_t call_count) { return turn->submissions.runInTurn({calls, call_count}); }
+
+muster_code muster_turn_look(muster_turn* turn) { return turn->submissions.communicator().look(); }
+
+muster_code muster_turn_fail(muster_turn* turn, muster_code code, uint32_t rank, const char* message) { return turn->submissions.communicator().end(code, rank, message); }
+
+muster_code muster_communicator_run_work(muster_communicator* communicator, muster_work work, void* context) { return communicator->submissions.run(work, context); }
+
+muster_code muster_communicator_start_work(muster_communicator* communicator, muster_work work, muster_done done, void* context) {
+  return communicator->submissions.start(work, {done, context});
+}
+
 void muster_communicator_abort(muster_communicator* communicator, const char* reason) { communicator->submissions.communicator().abort(reason); }
 
 muster_code muster_communicator_blame(muster_communicator* communicator, uint32_t rank, const char* reason) {

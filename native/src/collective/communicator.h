@@ -51,6 +51,8 @@ class Communicator final : public RankEnd {
   muster_code beginOneShot(const muster_call& call) override;
   bool pollOneShot(std::chrono::nanoseconds limit) override;
   muster_code endOneShot(const muster_call& call) override;
+  muster_code end(muster_code code, std::uint32_t rank, const std::string& message) override { return fail(code, static_cast<std::int32_t>(rank), message); }
+  muster_code look() const override { return hasFailed() ? failure() : MUSTER_OK; }
   void abort(const std::string& reason) override;
   void blame(std::uint32_t rank, const std::string& reason) override;
 

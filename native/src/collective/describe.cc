@@ -26,11 +26,12 @@ const char* callName(muster_call_kind kind) {
     case MUSTER_ALL_TO_ALL: return "allToAll";
     case MUSTER_SEND: return "send";
     case MUSTER_RECEIVE: return "recv";
+    case MUSTER_DEVICE_ALL_REDUCE: return "allReduce";
   }
   return "no call";
 }
 
-bool reduces(muster_call_kind kind) { return kind == MUSTER_ALL_REDUCE || kind == MUSTER_REDUCE_SCATTER || kind == MUSTER_REDUCE; }
+bool reduces(muster_call_kind kind) { return kind == MUSTER_ALL_REDUCE || kind == MUSTER_REDUCE_SCATTER || kind == MUSTER_REDUCE || kind == MUSTER_DEVICE_ALL_REDUCE; }
 
 bool hasPeer(muster_call_kind kind) { return kind == MUSTER_BROADCAST || kind == MUSTER_REDUCE || isPointToPoint(kind); }
 
@@ -42,6 +43,7 @@ std::string describeCall(const muster_call& call) {
   text += '(';
   if (reduces(call.kind)) text += std::string(reductionName(call.reduction)) + " of ";
   text += std::to_string(call.count) + ' ' + dtypeName(call.dtype);
+  if (call.kind == MUSTER_DEVICE_ALL_REDUCE) text += " on GPUs";
   if (hasPeer(call.kind)) text += peerWord(call.kind) + std::to_string(call.peer);
   return text + ')';
 }

@@ -16,7 +16,7 @@ muster_call unpackCall(CallWords words) {
   const auto reduction = static_cast<std::uint32_t>(words.shape >> 16 & 0xff);
   muster_call call{};
   // What no rank packs, but somebody may have sent, is no call.
-  call.kind = static_cast<muster_call_kind>(kind <= MUSTER_RECEIVE ? kind : 0);
+  call.kind = static_cast<muster_call_kind>(kind <= MUSTER_DEVICE_ALL_REDUCE ? kind : 0);
   call.dtype = static_cast<muster_dtype>(std::min(dtype, MUSTER_DTYPE_COUNT));
   call.reduction = static_cast<muster_reduction>(std::min(reduction, MUSTER_REDUCTION_COUNT));
   call.peer = static_cast<std::uint32_t>(words.shape >> 32);

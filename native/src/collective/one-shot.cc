@@ -15,7 +15,8 @@ namespace muster {
 std::size_t Communicator::oneShotBytes(const muster_call& call) const {
   const std::size_t partBytes = call.count * elementBytes(call.dtype);
   switch (call.kind) {
-    case MUSTER_BARRIER: return 0;
+    case MUSTER_BARRIER:
+    case MUSTER_DEVICE_ALL_REDUCE: return 0;
     case MUSTER_REDUCE_SCATTER:
     case MUSTER_ALL_TO_ALL: return partBytes * size_;
     default: return partBytes;

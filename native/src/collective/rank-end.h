@@ -42,6 +42,12 @@ class RankEnd {
   /** Waits for what is still missing, and computes the result. */
   virtual muster_code endOneShot(const muster_call& call) = 0;
 
+  /** Ends the calls of all ranks with this failure, unless there is one already. @returns the communicator's, as this thread's */
+  virtual muster_code end(muster_code code, std::uint32_t rank, const std::string& message) = 0;
+  /** The communicator's failure, as this thread's, or MUSTER_OK. */
+  virtual muster_code look() const = 0;
+  std::uint32_t rank() const { return rank_; }
+
   /** From any thread. */
   virtual void abort(const std::string& reason) = 0;
   /** Ends the calls of all ranks, because of another that is gone. From any thread. */

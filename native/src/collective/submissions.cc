@@ -21,14 +21,14 @@ muster_code Submissions::check(std::span<const muster_call> calls) const {
   return MUSTER_OK;
 }
 
-muster_code Submissions::run(std::span<const muster_call> calls) {
-  if (const muster_code code = check(calls); code != MUSTER_OK) return code;
+template <class Body>
+muster_code Submissions::inTurn(Body body) {
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !isBusy_ && waiting_.empty(); });
     isBusy_ = true;
   }
-  const muster_code code = communicator_->run(calls);
+  const muster_code code = body();
   {
     const std::lock_guard lock(mutex_);
     isBusy_ = false;
@@ -37,13 +37,35 @@ muster_code Submissions::run(std::span<const muster_call> calls) {
   return code;
 }
 
+muster_code Submissions::run(std::span<const muster_call> calls) {
+  if (const muster_code code = check(calls); code != MUSTER_OK) return code;
+  return inTurn([&] { return communicator_->run(calls); });
+}
+
+muster_code Submissions::run(muster_work work, void* context) {
+  return inTurn([&] { return doWork(work, context); });
+}
+
+muster_code Submissions::runInTurn(std::span<const muster_call> calls) {
+  const muster_code code = check(calls);
+  return code == MUSTER_OK ? communicator_->run(calls) : code;
+}
+
+/** All ranks end with one failure: the work's own, if no other was there before. */
+muster_code Submissions::doWork(muster_work work, void* context) {
+  if (const muster_code code = communicator_->look(); code != MUSTER_OK) return code;
+  muster_turn turn{*this};
+  const muster_code code = work(context, &turn);
+  if (code == MUSTER_OK) return code;
+  const std::string message = muster_last_failure()->message;  // looking may overwrite it
+  return communicator_->end(code == MUSTER_SYSTEM_ERROR ? MUSTER_DEVICE_FAILED : code, communicator_->rank(), "rank " + std::to_string(communicator_->rank()) + ": " + message);
+}
+
 muster_code Submissions::start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished) {
   *finished = false;
   if (const muster_code code = check(calls); code != MUSTER_OK) return code;
   const std::lock_guard lock(mutex_);
-  if (waiting_.size() >= MUSTER_SUBMISSIONS_MAX) {
-    return MUSTER_FAIL(MUSTER_BUSY, 0, "%u submissions wait for the communicator already: wait for some of them first", MUSTER_SUBMISSIONS_MAX);
-  }
+  if (const muster_code code = hasRoom(); code != MUSTER_OK) return code;
   bool isBegun = false;
   if (!isBusy_ && waiting_.empty() && spin.count() > 0 && calls.size() == 1 && communicator_->isOneShot(calls[0])) {
     if (const muster_code code = communicator_->beginOneShot(calls[0]); code != MUSTER_OK) return code;
@@ -53,13 +75,29 @@ muster_code Submissions::start(std::span<const muster_call> calls, std::chrono::
     }
     isBegun = true;
   }
-  waiting_.push_back({{calls.begin(), calls.end()}, completion, isBegun});
-  if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
-  changed_.notify_all();
+  enqueue({{calls.begin(), calls.end()}, completion, isBegun, nullptr});
   return MUSTER_OK;
 }
 
-void Submissions::work() {
+muster_code Submissions::start(muster_work work, Completion completion) {
+  const std::lock_guard lock(mutex_);
+  const muster_code code = hasRoom();
+  if (code == MUSTER_OK) enqueue({{}, completion, false, work});
+  return code;
+}
+
+muster_code Submissions::hasRoom() const {
+  if (waiting_.size() < MUSTER_SUBMISSIONS_MAX) return MUSTER_OK;
+  return MUSTER_FAIL(MUSTER_BUSY, 0, "%u submissions wait for the communicator already: wait for some of them first", MUSTER_SUBMISSIONS_MAX);
+}
+
+void Submissions::enqueue(Submission submission) {
+  waiting_.push_back(std::move(submission));
+  if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
+  changed_.notify_all();
+}
+
+void Submissions::serve() {
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return !isBusy_ && (isClosing_ || !waiting_.empty()); });
@@ -79,6 +117,7 @@ void Submissions::work() {
 }
 
 muster_code Submissions::make(const Submission& submission) {
+  if (submission.work != nullptr) return doWork(submission.work, submission.completion.context);
   return submission.isBegun ? communicator_->endOneShot(submission.calls[0]) : communicator_->run(submission.calls);
 }
 

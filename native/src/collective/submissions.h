@@ -13,6 +13,8 @@
 
 namespace muster {
 
+class Submissions;
+
 /** Who reports a submission's end, on the thread. */
 struct Completion {
   muster_done done;
@@ -29,8 +31,14 @@ class Submissions {
 
   /** After all that was submitted before, on the caller's thread. */
   muster_code run(std::span<const muster_call> calls);
+  /** The same of a piece of work. */
+  muster_code run(muster_work work, void* context);
   /** On the communicator's own thread, but for a small call that ends within `spin`. */
   muster_code start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished);
+
+  muster_code start(muster_work work, Completion completion);
+  /** Of calls that a piece of work makes in its turn. */
+  muster_code runInTurn(std::span<const muster_call> calls);
 
   RankEnd& communicator() const { return *communicator_; }
 
@@ -40,10 +48,19 @@ class Submissions {
     Completion completion;
     /** A one-shot call whose part is published already. */
     bool isBegun;
+    /** In place of calls, unless it is null; its context is the completion's. */
+    muster_work work;
   };
 
   muster_code check(std::span<const muster_call> calls) const;
-  void work();
+  /** Does something on the caller's thread, after all that was submitted before. */
+  template <class Body>
+  muster_code inTurn(Body body);
+  /** With the mutex, as the one below. */
+  muster_code hasRoom() const;
+  void enqueue(Submission submission);
+  muster_code doWork(muster_work work, void* context);
+  void serve();
   muster_code make(const Submission& submission);
 
   const std::unique_ptr<RankEnd> communicator_;
@@ -58,3 +75,7 @@ class Submissions {
 };
 
 }  // namespace muster
+
+struct muster_turn {
+  muster::Submissions& submissions;
+};

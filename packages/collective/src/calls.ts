@@ -1,6 +1,6 @@
 /** From what users write to the native call: kinds, roots, lengths. Knows nothing of promises. */
 import type { CommunicatorCall } from '@muster/native';
-import { checkMemory, dtypeOf, DTYPES, invalid, type Dtype, type NumberArray } from './elements.js';
+import { checkMemory, dtypeOf, DTYPES, invalid, isOnDevice, type CallArray, type Dtype } from './elements.js';
 
 export type Reduction = 'sum' | 'product' | 'min' | 'max' | 'average';
 
@@ -23,8 +23,8 @@ const REDUCTIONS: Readonly<Record<Reduction, number>> = { sum: 0, product: 1, mi
 
 export interface CallRequest {
   readonly kind: Kind;
-  readonly source: NumberArray | null;
-  readonly target: NumberArray | null;
+  readonly source: CallArray | null;
+  readonly target: CallArray | null;
   readonly options: ReduceOptions;
   /** The root, the receiver or the sender; 0 where the kind has none. */
   readonly peer: number;
@@ -44,6 +44,7 @@ export function nativeCall({ kind, source, target, options, peer, site }: CallRe
   const dtype = kind === 'recv' ? dtypeOf(target, options.dtype, 'the target of recv') : dtypeOf(source, options.dtype, `the source of ${kind}`);
   if (kind !== 'recv') checkMemory(source!, `the source of ${kind}`);
   if (kind !== 'send' && target !== source) {
+    if (kind !== 'recv' && isOnDevice(source) !== isOnDevice(target)) throw invalid(`the target of ${kind}`, `${isOnDevice(source) ? 'on the GPU' : 'a typed array'}, as its source is`);
     dtypeOf(target, dtype, `the target of ${kind}`);
     checkMemory(target!, `the target of ${kind}`);
   }
@@ -55,7 +56,7 @@ export function nativeCall({ kind, source, target, options, peer, site }: CallRe
 }
 
 /** Elements of the call, or of each rank's part, from the arrays' lengths, which must agree. */
-function elementCount(kind: Kind, source: NumberArray | null, target: NumberArray | null, size: number): number {
+function elementCount(kind: Kind, source: CallArray | null, target: CallArray | null, size: number): number {
   const sourceParts = kind === 'reduceScatter' || kind === 'allToAll' ? size : 1;
   const targetParts = kind === 'allGather' || kind === 'allToAll' ? size : 1;
   const count = source === null ? target!.length / targetParts : source.length / sourceParts;

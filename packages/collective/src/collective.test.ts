@@ -1,61 +1,15 @@
 /** Communicators as programs use them: ranks in processes of their own, what they get, and what they are told when something goes wrong. */
-import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { collective, createCommunicator, type Communicator, type Group, type NumberArray } from './index.js';
-import type { ScenarioName } from './test-support/scenarios.js';
+import { freshId, resultsOf, startRanks } from './test-support/rank-process.js';
 
 t.setTimeout(120_000); // a loaded machine takes its time
 
-const RANK_PROGRAM = new URL('test-support/rank.js', import.meta.url);
 const INDEX_URL = new URL('index.js', import.meta.url).href;
 const TIMEOUT_MS = 20_000;
-
-let communicators = 0;
-const freshId = (): string => `test-${process.pid}-${communicators++}`;
-
-interface Report {
-  readonly word?: string;
-  readonly result?: unknown;
-}
-
-/** A rank's process, and what it reports. */
-class RankProcess {
-  readonly child: ChildProcess;
-  readonly exited: Promise<unknown>;
-  readonly #reports: Report[] = [];
-
-  constructor(child: ChildProcess) {
-    this.child = child;
-    this.exited = once(child, 'exit').then(([code, signal]) => signal ?? code);
-    child.on('message', (report: Report) => this.#reports.push(report));
-  }
-
-  /** The first report that has `key`, or null when the process has ended without. */
-  async report<K extends keyof Report>(key: K): Promise<Report[K] | null> {
-    for (;;) {
-      const found = this.#reports.find((report) => key in report);
-      if (found) return found[key];
-      if (this.child.exitCode !== null || this.child.signalCode !== null) return null;
-      await Promise.race([once(this.child, 'message'), this.exited]);
-    }
-  }
-}
-
-function startRanks(t: Test, scenario: ScenarioName, { size = 2, timeoutMs = TIMEOUT_MS, debug = false } = {}): RankProcess[] {
-  const id = freshId();
-  return Array.from({ length: size }, (_, rank) => {
-    const child = fork(RANK_PROGRAM, [scenario, id, String(rank), String(size), String(timeoutMs), String(debug)]);
-    t.teardown(() => child.kill('SIGKILL'));
-    return new RankProcess(child);
-  });
-}
-
-async function resultsOf(ranks: readonly RankProcess[]): Promise<unknown[]> {
-  return Promise.all(ranks.map((rank) => rank.report('result')));
-}
 
 t.test('every call of two ranks', async (t) => {
   const ranks = startRanks(t, 'every call');

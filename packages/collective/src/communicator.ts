@@ -2,7 +2,7 @@
 import type { Communicator as NativeCommunicator, CommunicatorCall } from '@muster/native';
 import { callSite } from './call-site.js';
 import { nativeCall, type CallOptions, type CallRequest, type Kind, type RankPlace, type ReduceOptions } from './calls.js';
-import { invalid, type NumberArray } from './elements.js';
+import { invalid, type CallArray } from './elements.js';
 import { userError } from './failure.js';
 
 /** One for all: most small calls have ended when they return. */
@@ -24,32 +24,32 @@ abstract class Calls<R> {
   }
 
   /** Reduces each element over all ranks. In place, or into `target`, of the same length. */
-  allReduce(source: NumberArray, options: ReduceOptions & { readonly target?: NumberArray } = {}): R {
+  allReduce(source: CallArray, options: ReduceOptions & { readonly target?: CallArray } = {}): R {
     return this.make({ kind: 'allReduce', source, target: options.target ?? source, options, peer: 0 });
   }
 
   /** As {@link allReduce}, for the rank `root` alone; others' targets are not touched. */
-  reduce(source: NumberArray, options: ReduceOptions & { readonly root?: number; readonly target?: NumberArray } = {}): R {
+  reduce(source: CallArray, options: ReduceOptions & { readonly root?: number; readonly target?: CallArray } = {}): R {
     return this.make({ kind: 'reduce', source, target: options.target ?? source, options, peer: options.root ?? 0 });
   }
 
   /** `source` has a part for each rank; `target` gets the reduction of this rank's part, which may lie in the source itself. */
-  reduceScatter(source: NumberArray, target: NumberArray, options: ReduceOptions = {}): R {
+  reduceScatter(source: CallArray, target: CallArray, options: ReduceOptions = {}): R {
     return this.make({ kind: 'reduceScatter', source, target, options, peer: 0 });
   }
 
   /** `target` gets every rank's source, in the order of ranks. The source may be this rank's part of the target. */
-  allGather(source: NumberArray, target: NumberArray, options: CallOptions = {}): R {
+  allGather(source: CallArray, target: CallArray, options: CallOptions = {}): R {
     return this.make({ kind: 'allGather', source, target, options, peer: 0 });
   }
 
   /** Every rank's array gets the contents of the root's. */
-  broadcast(array: NumberArray, options: CallOptions & { readonly root?: number } = {}): R {
+  broadcast(array: CallArray, options: CallOptions & { readonly root?: number } = {}): R {
     return this.make({ kind: 'broadcast', source: array, target: array, options, peer: options.root ?? 0 });
   }
 
   /** Part r of `source` becomes, at rank r, part `rank` of its `target`. The two may be the same. */
-  allToAll(source: NumberArray, target: NumberArray, options: CallOptions = {}): R {
+  allToAll(source: CallArray, target: CallArray, options: CallOptions = {}): R {
     return this.make({ kind: 'allToAll', source, target, options, peer: 0 });
   }
 
@@ -59,12 +59,12 @@ abstract class Calls<R> {
   }
 
   /** To the rank `to`, which receives. A small message does not wait for that. */
-  send(source: NumberArray, options: CallOptions & { readonly to: number }): R {
+  send(source: CallArray, options: CallOptions & { readonly to: number }): R {
     return this.make({ kind: 'send', source, target: null, options, peer: options.to });
   }
 
   /** From the rank `from`, in the order of its sends: of as many elements as the target has. */
-  recv(target: NumberArray, options: CallOptions & { readonly from: number }): R {
+  recv(target: CallArray, options: CallOptions & { readonly from: number }): R {
     return this.make({ kind: 'recv', source: null, target, options, peer: options.from });
   }
 }
@@ -126,9 +126,22 @@ class BlockingOnThread extends Calls<void> {
   }
 }
 
+/** Which way allReduce of GPU memory goes. */
+export interface DeviceWay {
+  /**
+   * 'shared': the ranks are on one GPU, one kernel reads all their numbers. 'peer': their GPUs read each other's memory. 'nccl': by that library. 'staged': through host memory,
+   * as all other calls go.
+   */
+  readonly way: 'shared' | 'peer' | 'nccl' | 'staged';
+  /** Why it is staged; null where it is not. */
+  readonly reason: string | null;
+}
+
 /**
  * Every rank makes the same calls in the same order, and may make the next before the last has ended. Arrays belong to the call until its
  * promise settles: they must be neither changed, nor read if they are its target, nor transferred before.
+ *
+ * Memory on a GPU goes as arrays do: a call comes after what its stream has, and what is put into the stream after the promise has settled comes behind the result.
  *
  * Whatever ends a call wrongly, a rank that died, came late, made another call or aborted, ends every rank's calls with a CollectiveError
  * that says which, and every call after it: close the communicator then and make a new one.
@@ -197,7 +210,15 @@ export class Communicator extends Calls<Promise<void>> {
     this.#native.abort(reason);
   }
 
-  /** Leaves: the last call of every rank. What is pending fails at all ranks. Closing twice is fine. */
+  /**
+   * Which way allReduce of GPU memory goes, for messages and logs. It is chosen by all ranks with the first such call, of f32, f16 or bf16 and no product; null before.
+   */
+  get deviceWay(): DeviceWay | null {
+    const [way, reason = ''] = this.#native.deviceWay() ?? [];
+    return way === undefined ? null : { way, reason: reason === '' ? null : reason };
+  }
+
+  /** Leaves: the last call of every rank, which wait for each other where they share GPU memory. What is pending fails at all ranks. Closing twice is fine. */
   close(): void {
     this.#onClose();
     this.#native.close();

@@ -5,10 +5,11 @@ import type { CommunicatorError } from '@muster/native';
 /** Which of the things that end a communicator did. */
 const REASONS: Readonly<Record<string, string>> = {
   ERR_RANK_GONE: 'rank-gone', ERR_RANK_TIMED_OUT: 'timeout', ERR_CALL_MISMATCH: 'mismatch', ERR_COMMUNICATOR_ABORTED: 'aborted',
+  ERR_DEVICE_FAILED: 'device-failed',
 };
 
 /**
- * A CollectiveError, with details `reason` ('rank-gone', 'timeout', 'mismatch', 'aborted') and `rank`, for what ends a communicator;
+ * A CollectiveError, with details `reason` ('rank-gone', 'timeout', 'mismatch', 'aborted', 'device-failed') and `rank`, for what ends a communicator;
  * BACKPRESSURE, NOT_CONNECTED and INVALID_ARGUMENT for what does not.
  */
 export function userError(error: unknown, communicator: string): Error {
@@ -18,6 +19,6 @@ export function userError(error: unknown, communicator: string): Error {
   if (code in REASONS) return makeError('COLLECTIVE', { what, cause: message, reason: REASONS[code], rank }, { cause: error });
   if (code === 'ERR_COMMUNICATOR_BUSY') return makeError('BACKPRESSURE', { what, pending: '1024', limit: '1024' }, { cause: error });
   if (code === 'ERR_COMMUNICATOR_CLOSED') return makeError('COLLECTIVE', { what, cause: 'it is closed', reason: 'closed' }, { cause: error });
-  if (code === 'ERR_OUT_OF_RANGE') return makeError('INVALID_ARGUMENT', { what: `a call of ${what}`, want: `possible, but ${message}` }, { cause: error });
+  if (code === 'ERR_OUT_OF_RANGE' || error instanceof TypeError) return makeError('INVALID_ARGUMENT', { what: `a call of ${what}`, want: `possible, but ${message}` }, { cause: error });
   return makeError('COLLECTIVE', { what, cause: message, reason: 'system' }, { cause: error });
 }

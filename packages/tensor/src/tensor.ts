@@ -1,6 +1,7 @@
 /**
  * The tensor itself: elements of a storage in a shape, and its place in the graph. What can be done with it is in operations/; methods.ts makes methods of that.
  */
+import type { CudaArray } from '@muster/native/cuda';
 import { cpu } from './device/cpu.js';
 import type { Device, Storage, Strided } from './device/device.js';
 import { DTYPES, isFloating, type Dtype } from './dtype.js';
@@ -117,10 +118,23 @@ export class Tensor implements Strided, Owned {
    * @throws TensorError unless it is dense, and on the CPU
    */
   memory(): Storage['memory'] {
-    checkUsable('memory', this);
-    if (this.device !== cpu) throw tensorError('memory', [this], `it is on ${this.device.name}: take to('cpu') of it, or toTypedArray()`);
-    if (!this.isDense) throw tensorError('memory', [this], 'its elements do not lie one behind the other: take contiguous() of it');
+    if (!this.isDisposed && this.device !== cpu) throw tensorError('memory', [this], `it is on ${this.device.name}: take to('cpu') of it, or toTypedArray()`);
+    this.#checkPlace('memory');
     return this.storage.memory.subarray(this.offset, this.offset + this.size) as Storage['memory'];
+  }
+
+  /**
+   * The elements where they lie, on any device, as the calls of a communicator take them: on the CPU {@link memory}, on a GPU what says where they are.
+   * @throws TensorError unless it is dense
+   */
+  elements(): Storage['memory'] | CudaArray {
+    this.#checkPlace('elements');
+    return this.device.elements(this);
+  }
+
+  #checkPlace(call: string): void {
+    checkUsable(call, this);
+    if (!this.isDense) throw tensorError(call, [this], 'its elements do not lie one behind the other: take contiguous() of it');
   }
 }
 

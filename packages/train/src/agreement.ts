@@ -1,9 +1,11 @@
 /** How ranks come to have the same model: they must mean the same one, and rank 0's numbers are everybody's. */
-import type { Communicator, NumberArray } from '@muster/collective';
+import type { CallArray, Communicator } from '@muster/collective';
 import type { Tensor } from '@muster/tensor';
 import { crc32 } from 'node:zlib';
 import { invalidArgument } from './failure.js';
 import type { ParameterPart } from './machine/parameter-part.js';
+
+const ELEMENT_BYTES = { f64: 8, i64: 8, f32: 4, i32: 4, f16: 2, bf16: 2, u8: 1 } as const;
 
 /**
  * Checks that all ranks have tensors of the same names, shapes and dtypes in the same order; of a part of a tensor what counts is the whole.
@@ -27,10 +29,14 @@ export async function checkAgreement(tensors: ReadonlyMap<string, Tensor>, parts
 export async function broadcastTensors(tensors: Iterable<Tensor>, communicator: Communicator): Promise<void> {
   const all = [...tensors];
   await communicator.group((group) => {
-    for (const tensor of all) {
-      const memory = tensor.memory();
-      group.broadcast(new Uint8Array(memory.buffer, memory.byteOffset, memory.byteLength) as NumberArray);
-    }
+    for (const tensor of all) group.broadcast(bytesOf(tensor));
   });
   for (const { storage } of all) storage.version++;
+}
+
+/** Of any dtype. */
+function bytesOf(tensor: Tensor): CallArray {
+  const elements = tensor.elements();
+  if (ArrayBuffer.isView(elements)) return new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength) as CallArray;
+  return { ...elements, dtype: 'u8', length: elements.length * ELEMENT_BYTES[elements.dtype] };
 }

@@ -1,5 +1,5 @@
 /** The flat arrays that buckets of gradients, and of parameters on their way back, lie in: each padded to equal parts of the ranks. */
-import { tidy, zeros, type Tensor } from '@muster/tensor';
+import { tidy, zeros, type DeviceName, type Tensor } from '@muster/tensor';
 import type { Bucket, BucketSlot } from './machine/bucket-plan.js';
 import { shardElements } from './machine/shards.js';
 
@@ -12,12 +12,17 @@ export function flatPart(tensor: Tensor, start: number, end: number): Tensor {
 export class BucketMemory implements Disposable {
   readonly #plan: readonly Bucket[];
   readonly #ranks: number;
+  readonly #device: DeviceName;
   readonly #open = new Map<number, Tensor>();
 
-  /** @param ranks that have a part of each bucket */
-  constructor(plan: readonly Bucket[], ranks: number) {
+  /**
+   * @param ranks that have a part of each bucket
+   * @param device the parameters'
+   */
+  constructor(plan: readonly Bucket[], ranks: number, device: DeviceName) {
     this.#plan = plan;
     this.#ranks = ranks;
+    this.#device = device;
   }
 
   /** One dimension, zeros at first. */
@@ -25,7 +30,7 @@ export class BucketMemory implements Disposable {
     let memory = this.#open.get(bucket);
     if (memory === undefined) {
       const { dtype, elementCount } = this.#plan[bucket]!;
-      this.#open.set(bucket, memory = zeros([this.#ranks * shardElements(elementCount, this.#ranks)], { dtype: dtype as 'f32' }).keep());
+      this.#open.set(bucket, memory = zeros([this.#ranks * shardElements(elementCount, this.#ranks)], { dtype: dtype as 'f32', device: this.#device }).keep());
     }
     return memory;
   }

@@ -4,8 +4,8 @@
  * Gradients are written into flat buckets, and a bucket is reduced, by native's thread, as soon as its last gradient is there: by the end of the pass all but
  * the last bucket are mostly done. What a reduction is, all ranks' means for each rank or a part for each, is said by what extends this.
  */
-import type { Communicator, NumberArray } from '@muster/collective';
-import type { Tensor } from '@muster/tensor';
+import type { CallArray, Communicator } from '@muster/collective';
+import type { DeviceName, Tensor } from '@muster/tensor';
 import { BucketMemory } from './bucket-memory.js';
 import { invalidArgument } from './failure.js';
 import { BucketLine } from './machine/bucket-line.js';
@@ -28,6 +28,8 @@ export abstract class GradientReducer implements Disposable {
   protected readonly communicator: Communicator;
   protected readonly parameters: readonly NamedTensor[];
   protected readonly plan: readonly Bucket[];
+  /** Where the parameters are. */
+  protected readonly device: DeviceName;
   /** Of the batch that is under way. */
   protected place: BatchPlace = { isFirst: true, isLast: true };
   readonly #line: BucketLine;
@@ -38,6 +40,7 @@ export abstract class GradientReducer implements Disposable {
   constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, sizes: BucketSizes = BUCKET_SIZES) {
     this.communicator = communicator;
     this.parameters = [...parameters];
+    this.device = this.parameters[0]?.[1].device.name ?? 'cpu';
     this.plan = planBuckets(this.parameters.map(([name, { size, dtype }]) => ({ name, elementCount: size, dtype, elementBytes: ELEMENT_BYTES[dtype]! })), sizes);
     this.#line = new BucketLine(this.plan, this.parameters.length);
     this.#detach = this.parameters.map(([, parameter], gradient) => parameter.onGradient(() => this.#ready(gradient)));
@@ -102,7 +105,7 @@ export class GradientAverager extends GradientReducer {
 
   constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, sizes?: BucketSizes) {
     super(parameters, communicator, sizes);
-    this.#memory = new BucketMemory(this.plan, 1);
+    this.#memory = new BucketMemory(this.plan, 1, this.device);
     this.plan.forEach(({ slots }, bucket) => slots.forEach((slot) => { this.parameters[slot.gradient]![1].gradientTarget = this.#memory.target(bucket, slot, this.parameters[slot.gradient]![1].shape); }));
   }
 
@@ -117,6 +120,6 @@ export class GradientAverager extends GradientReducer {
 
   protected override reduce(bucket: number): Promise<void> {
     const { dtype } = this.plan[bucket]!;
-    return this.communicator.allReduce(this.#memory.of(bucket).memory() as NumberArray, { op: 'average', dtype: dtype as 'f32' });
+    return this.communicator.allReduce(this.#memory.of(bucket).elements() as CallArray, { op: 'average', dtype: dtype as 'f32' });
   }
 }

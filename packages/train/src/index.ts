@@ -5,7 +5,7 @@ export { DataLoader, type Batch, type LoaderOptions } from './data/data-loader.j
 export { joinTraining, type JoinOptions } from './join-training.js';
 export type { CheckpointOptions } from './checkpoint-plan.js';
 export { DataParallelTrainer, type TrainerOptions, type TrainingResult } from './trainer.js';
-export type { Rank, RankFunction } from './rank.js';
+export type { Rank, RankFunction, TrainingDevice } from './rank.js';
 export type { MeshAxis, MeshPlace, MeshShape } from './machine/device-mesh.js';
 export { Mesh } from './parallel/mesh.js';
 export { ColumnParallelLinear, HeadParallelAttention, RowParallelLinear, VocabParallelEmbedding, type ParallelLinearOptions, type ParallelOptions } from './parallel/layers.js';

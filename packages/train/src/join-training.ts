@@ -2,13 +2,15 @@
 import { context } from '@muster/core';
 import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
 import { invalidArgument } from './failure.js';
-import { runRank, type RankFunction } from './rank.js';
+import { checkDevice, runRank, type RankFunction, type TrainingDevice } from './rank.js';
 import { meshShape, type MeshOptions } from './parallel/mesh.js';
 import type { StepRecord } from './training.js';
 
 export interface JoinOptions extends CheckpointOptions, Pick<MeshOptions, 'mesh'> {
   /** Threads that this rank computes with; 1 unless told otherwise. */
   readonly threads?: number;
+  /** Where this rank trains: on the CPU unless told otherwise, or on the first GPU that its process sees. */
+  readonly device?: TrainingDevice;
   /** Hears of every step, at every rank; numbers are means over the ranks. */
   readonly onStep?: (record: StepRecord) => void;
 }
@@ -30,10 +32,11 @@ let joined = 0;
  * @returns what the loop returns
  * @throws what it throws; CollectiveError where it failed at another rank; MusterError INVALID_ARGUMENT outside of a gang, TRAINING, STORAGE
  */
-export async function joinTraining<R>(work: RankFunction<R>, { threads = 1, onStep, mesh, ...checkpoints }: JoinOptions = {}): Promise<R> {
+export async function joinTraining<R>(work: RankFunction<R>, { threads = 1, device = 'cpu', onStep, mesh, ...checkpoints }: JoinOptions = {}): Promise<R> {
+  checkDevice(device);
   const { gang } = context();
   if (gang === undefined) throw invalidArgument('joinTraining() outside of a gang', 'called by every member of one: DataParallelTrainer makes a gang of its own');
-  return runRank(work, { mesh: meshShape(mesh ?? { data: gang.size }), checkpoints: checkpointPlan(checkpoints), threads, name: `train-${++joined}` }, {
+  return runRank(work, { mesh: meshShape(mesh ?? { data: gang.size }), checkpoints: checkpointPlan(checkpoints), threads, device, name: `train-${++joined}` }, {
     report: (record) => onStep?.(record), unfetched: () => [], warn: (text) => console.warn(text),
   });
 }

@@ -1,7 +1,7 @@
 /** One rank of a training, as the user's function sees it, and the actor in which that runs. */
 import type { Communicator } from '@muster/collective';
 import { context } from '@muster/core';
-import { setThreads } from '@muster/tensor';
+import { setThreads, zeros, type DeviceName } from '@muster/tensor';
 import { DataLoader, type LoaderOptions } from './data/data-loader.js';
 import type { Columns, Dataset } from './data/dataset.js';
 import { invalidArgument } from './failure.js';
@@ -22,6 +22,8 @@ export interface Rank {
   readonly incarnation: number;
   /** Where this rank lies among the others, and its lines to them: layers in parts take `mesh.tensor` for their group, pipelines the mesh. */
   readonly mesh: Mesh;
+  /** Where this rank trains: models go there, `model.to(rank.device)`, before their optimizers are made, and batches, `tensor(columns.x, { device: rank.device })`. */
+  readonly device: DeviceName;
   /** For what the training itself does not do: of all ranks, which make the same calls. */
   readonly communicator: Communicator;
   /** Reads this rank's share of a dataset: that of its place on the data axis. Ranks that hold one replica between them read the same. */
@@ -33,10 +35,20 @@ export interface Rank {
 /** What each rank runs. Its result is a value of the training's results. */
 export type RankFunction<R> = (rank: Rank) => Promise<R>;
 
+/** Where ranks train. */
+export type TrainingDevice = 'cpu' | 'cuda';
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function checkDevice(device: TrainingDevice | undefined): void {
+  if (device !== undefined && device !== 'cpu' && device !== 'cuda') throw invalidArgument(`device: ${JSON.stringify(device)}`, "'cpu' or 'cuda', which is each rank's own GPU");
+}
+
 /** What a trainer tells its ranks. */
 export interface RankOptions {
   readonly mesh: MeshShape;
   readonly checkpoints: { readonly path: string; readonly everySteps: number; readonly keep: number } | null;
+  /** 'cuda': each rank's own GPU, the first that its process sees. */
+  readonly device: TrainingDevice;
   /** That native kernels of one rank use. */
   readonly threads: number;
   /** Tells the trainings of one start of a gang apart. */
@@ -60,14 +72,16 @@ export interface RankListener {
 }
 
 /** Trains on this member of a gang, from the last checkpoint to the end. When it fails here it fails at every rank. @throws what the function throws */
-export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoints, threads, name }: RankOptions, listener: RankListener): Promise<R> {
+export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoints, threads, name, device }: RankOptions, listener: RankListener): Promise<R> {
   const gang = context().gang!;
   setThreads(threads);
+  using probe = zeros([1], { device }); // where there is no such device it fails before the ranks have met
+  const { name: deviceName } = probe.device;
   const mesh = await Mesh.open(gang, shape, name);
-  const place: TrainingPlace = { ...listener, mesh, checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) } };
+  const place: TrainingPlace = { ...listener, mesh, device: deviceName, checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) } };
   let training: Training | null = null;
   const rank: Rank = {
-    rank: gang.rank, size: gang.size, incarnation: gang.incarnation, mesh, communicator: mesh.world,
+    rank: gang.rank, size: gang.size, incarnation: gang.incarnation, mesh, device: deviceName, communicator: mesh.world,
     loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: mesh.place.data, ranks: mesh.shape.data }),
     train: async (options) => {
       if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');

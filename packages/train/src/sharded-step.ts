@@ -8,7 +8,7 @@
  *
  * Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (SC 2020), 5.
  */
-import type { Communicator, NumberArray } from '@muster/collective';
+import type { CallArray, Communicator } from '@muster/collective';
 import { zeros, type optim, type Tensor } from '@muster/tensor';
 import { BucketMemory, flatPart } from './bucket-memory.js';
 import { GradientReducer, type NamedTensor } from './gradient-reducer.js';
@@ -26,6 +26,11 @@ interface Part {
   readonly leaf: Tensor;
 }
 
+/** Of one shape. */
+function copyInto(target: Tensor, source: Tensor): void {
+  target.device.map('copy', target, source);
+}
+
 /** Reduces gradients to this rank's shard, and has an optimizer step that. */
 export class ShardedStep extends GradientReducer {
   readonly #stage: ZeroStage;
@@ -41,8 +46,8 @@ export class ShardedStep extends GradientReducer {
   constructor(stage: ZeroStage, parameters: Iterable<NamedTensor>, optimizer: optim.Optimizer, communicator: Communicator, sizes?: BucketSizes) {
     super(parameters, communicator, sizes);
     this.#stage = stage;
-    this.#memory = new BucketMemory(this.plan, communicator.size);
-    this.#shards = this.plan.map(({ dtype, elementCount }, bucket) => (stage === 1 ? this.#memory.part(bucket, communicator.rank) : zeros([shardElements(elementCount, communicator.size)], { dtype: dtype as 'f32' }).keep()));
+    this.#memory = new BucketMemory(this.plan, communicator.size, this.device);
+    this.#shards = this.plan.map(({ dtype, elementCount }, bucket) => (stage === 1 ? this.#memory.part(bucket, communicator.rank) : zeros([shardElements(elementCount, communicator.size)], { dtype: dtype as 'f32', device: this.device }).keep()));
     const parts: Part[] = [];
     this.plan.forEach(({ slots }, bucket) => {
       for (const slot of slots) parts[slot.gradient] = this.#cut(slot, bucket);
@@ -73,10 +78,10 @@ export class ShardedStep extends GradientReducer {
       const own = ahead;
       ahead = this.#send(bucket + 1);
       await own;
-      const memory = this.#memory.of(bucket).memory() as Float32Array;
-      for (const { gradient, offset, elementCount } of this.plan[bucket]!.slots) {
-        const [, parameter] = this.parameters[gradient]!;
-        (parameter.memory() as Float32Array).set(memory.subarray(offset, offset + elementCount));
+      for (const slot of this.plan[bucket]!.slots) {
+        const [, parameter] = this.parameters[slot.gradient]!;
+        using gathered = this.#memory.target(bucket, slot, parameter.shape);
+        copyInto(parameter, gathered);
         parameter.storage.version++;
       }
       if (this.#stage === 2) this.#memory.release(bucket);
@@ -118,7 +123,7 @@ export class ShardedStep extends GradientReducer {
     this.#aim(bucket);
     const [, parameter] = this.parameters[gradient]!;
     const { grad, gradientTarget } = parameter;
-    (gradientTarget!.memory() as Float32Array).set(grad!.memory() as Float32Array);
+    copyInto(gradientTarget!, grad!);
     grad!.dispose();
     parameter.grad = gradientTarget;
   }
@@ -131,7 +136,7 @@ export class ShardedStep extends GradientReducer {
     }
     const isShard = this.#stage === 1 || this.place.isFirst;
     const own = isShard ? null : this.#memory.part(bucket, this.communicator.rank);
-    const reduction = this.communicator.reduceScatter(this.#memory.of(bucket).memory() as NumberArray, (own ?? this.#shards[bucket]!).memory() as NumberArray, { op: 'average', dtype: this.plan[bucket]!.dtype as 'f32' });
+    const reduction = this.communicator.reduceScatter(this.#memory.of(bucket).elements() as CallArray, (own ?? this.#shards[bucket]!).elements() as CallArray, { op: 'average', dtype: this.plan[bucket]!.dtype as 'f32' });
     own?.dispose();
     return reduction;
   }
@@ -173,13 +178,14 @@ export class ShardedStep extends GradientReducer {
     const slots = this.plan[bucket]?.slots;
     if (slots === undefined) return Promise.resolve();
     const part = this.#memory.part(bucket, this.communicator.rank);
-    const own = part.memory() as Float32Array;
     const partStart = this.communicator.rank * part.size;
     for (const { gradient, offset } of slots) {
       const { span: { start, end }, leaf } = this.#parts[gradient]!;
-      if (end > start) own.set(leaf.memory() as Float32Array, offset + start - partStart);
+      if (end === start) continue;
+      using place = flatPart(part, offset + start - partStart, offset + end - partStart);
+      copyInto(place, leaf);
     }
-    const gathered = this.communicator.allGather(own as NumberArray, this.#memory.of(bucket).memory() as NumberArray, { dtype: this.plan[bucket]!.dtype as 'f32' });
+    const gathered = this.communicator.allGather(part.elements() as CallArray, this.#memory.of(bucket).elements() as CallArray, { dtype: this.plan[bucket]!.dtype as 'f32' });
     gathered.catch(() => undefined); // gather() throws it, in its turn
     part.dispose();
     return gathered;

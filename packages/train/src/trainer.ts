@@ -4,12 +4,14 @@ import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
 import { meshSize, type MeshShape } from './machine/device-mesh.js';
 import { shapeOf, type MeshOptions } from './parallel/mesh.js';
 import { TrainingProgress } from './progress.js';
-import { RankActor, type RankFunction, type RankOptions } from './rank.js';
+import { checkDevice, RankActor, type RankFunction, type RankOptions, type TrainingDevice } from './rank.js';
 import type { StepRecord } from './training.js';
 
 const NEWS_INTERVAL_MS = 250;
 
 export interface TrainerOptions extends MeshOptions, CheckpointOptions, Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
+  /** Where the ranks train: on the CPU unless told otherwise. With 'cuda' each asks for one GPU, or for as many as `gpus` says, less than one to share it, and trains on its first. */
+  readonly device?: TrainingDevice;
   /** Threads that one rank computes with; its cpus, at least one, unless told otherwise. */
   readonly threads?: number;
   /** False: nothing is shown. Default: a line in the terminal. */
@@ -50,6 +52,7 @@ export class DataParallelTrainer<R> {
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(work: RankFunction<R>, options: TrainerOptions) {
+    checkDevice(options.device);
     this.#mesh = shapeOf(options);
     this.#checkpoints = checkpointPlan(options);
     this.#work = work;
@@ -61,9 +64,9 @@ export class DataParallelTrainer<R> {
    * @throws what the function throws at a rank; UnschedulableError, GangDiedError, CollectiveError; MusterError TRAINING, STORAGE
    */
   async fit(): Promise<TrainingResult<R>> {
-    const { threads, progress = true, maxRestarts = 3, cpus = 1, ...placement } = this.#options;
-    const options: RankOptions = { mesh: this.#mesh, checkpoints: this.#checkpoints, threads: threads ?? Math.max(1, Math.floor(cpus)), name: 'train' };
-    const { gpus, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
+    const { threads, progress = true, maxRestarts = 3, cpus = 1, device = 'cpu', ...placement } = this.#options;
+    const options: RankOptions = { mesh: this.#mesh, checkpoints: this.#checkpoints, threads: threads ?? Math.max(1, Math.floor(cpus)), device, name: 'train' };
+    const { gpus = device === 'cuda' ? 1 : undefined, memory, resources, labels, strategy, topology, name = 'training', timeoutMs, waitForNodes } = placement;
     const members = await gang(RankActor<R>, {
       gpus, memory, resources, labels, strategy, topology, timeoutMs, waitForNodes, name, cpus, size: meshSize(this.#mesh), maxRestarts, onFailure: 'restart-all', maxConcurrency: 2,
     } as GangOptions).create(this.#work as never, options);

@@ -1,5 +1,5 @@
 /** The loop of one rank: what every step of a training does around the user's forward pass. */
-import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, type Tensor } from '@muster/tensor';
+import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, type DeviceName, type Tensor } from '@muster/tensor';
 import { makeError } from '@muster/base';
 import { broadcastTensors, checkAgreement } from './agreement.js';
 import type { Batch, DataLoader } from './data/data-loader.js';
@@ -55,6 +55,8 @@ export interface StepRecord {
 /** What a training has from its rank. */
 export interface TrainingPlace {
   readonly mesh: Mesh;
+  /** Where the model is. */
+  readonly device: DeviceName;
   readonly checkpoints: { readonly folder: CheckpointFolder; readonly everySteps: number; readonly keep: number } | null;
   readonly report: (record: StepRecord) => void;
   /** What was reported, and not fetched yet. */
@@ -72,12 +74,14 @@ export type Until = { readonly epochs: number } | { readonly steps: number };
 export type Compute = (() => Computed) | PipelineBatch;
 
 /** @throws MusterError INVALID_ARGUMENT */
-function checkOptions({ model, optimizer, accumulate = 1, clipGradNorm: normMax = 1, zero }: TrainingOptions, { shape }: Mesh): void {
+function checkOptions({ model, optimizer, accumulate = 1, clipGradNorm: normMax = 1, zero }: TrainingOptions, { mesh: { shape }, device }: TrainingPlace): void {
   if (!Number.isInteger(accumulate) || accumulate < 1) throw invalidArgument(`accumulate: ${accumulate}`, 'a whole number of batches, one or more');
   if (!(normMax > 0)) throw invalidArgument(`clipGradNorm: ${normMax}`, 'above 0');
   if (zero !== undefined && zero !== 1 && zero !== 2) throw invalidArgument(`zero: ${String(zero)}`, 'stage 1 or 2');
   if (shape.pipeline > 1 && !(model instanceof PipelineParallel)) throw invalidArgument(`a model for ${shape.pipeline} stages`, 'a PipelineParallel');
   if (zero !== undefined && model instanceof PipelineParallel && model.hasTied) throw invalidArgument(`zero: ${zero} with parameters that stages share`, 'left out: their gradients are added up as wholes');
+  const [elsewhere] = Object.entries(model.stateDict()).filter(([, { device: { name } }]) => name !== device);
+  if (elsewhere !== undefined) throw invalidArgument(`a model whose ${elsewhere[0]} is on ${elsewhere[1].device.name} in a training on ${device}`, 'on rank.device: model.to(rank.device) before its optimizer is made');
   const own = new Set(model.parameters());
   const foreign = optimizer.parameters.filter((parameter) => !own.has(parameter)).length;
   if (foreign > 0) throw invalidArgument(`an optimizer with ${foreign} parameters that are not the model's`, 'made from the model that is trained: others would differ between the ranks');
@@ -139,7 +143,7 @@ export class Training {
     const tensors = new Map(options.model.namedTensors());
     const parts = partsOf(options.model);
     for (const axis of [mesh.data, mesh.tensor]) await checkAgreement(tensors, parts, axis);
-    checkOptions(options, mesh);
+    checkOptions(options, place);
     const training = new Training(options, place);
     const progress = checkpoints === null ? null : await loadLatest(training.#trained, checkpoints.folder, place);
     if (progress === null) {

@@ -54,7 +54,7 @@ async function stepper(name: ModelName, mesh: Mesh): Promise<() => Promise<numbe
   const model = WORKLOADS[name].make();
   const given = WORKLOADS[name].batch();
   const training = await Training.begin({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 1e-4 }) },
-    { mesh, checkpoints: null, report: () => undefined, unfetched: () => [], warn: () => undefined });
+    { mesh, device: 'cpu', checkpoints: null, report: () => undefined, unfetched: () => [], warn: () => undefined });
   return async () => {
     const startMs = performance.now();
     for (let step = 0; step < STEPS[name]; step++) await training.step(() => lossOf(model, given));

@@ -1,47 +1,14 @@
 /** Training steps in one process, in turns with PyTorch, and the memory that a step takes in f32 and in bf16. */
 import { allocator, autocast, manualSeed, optim, setThreads, tidy, type nn } from '@muster/tensor';
-import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
 import { median, type BenchRecord } from './measure.js';
 import { pythonProgram } from './native-program.js';
+import { TorchSteps } from './torch-steps.js';
 import { lossOf, MODEL_NAMES, WORKLOADS, type ModelName } from './train-models.js';
 
 const THREADS = 2;
 const ROUNDS = 15;
 /** So many make about 50 ms. */
 const STEPS: Readonly<Record<ModelName, number>> = { mlp: 40, cnn: 4, gpt: 1 };
-
-/** PyTorch in a process of its own, which steps when it is asked to. */
-class TorchSteps {
-  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(python: string, script: string) {
-    this.#child = spawn(python, ['-W', 'ignore', script], { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-  }
-
-  /** Its name; null when it cannot run. */
-  async title(): Promise<string | null> {
-    const { value, done } = await this.#lines.next();
-    return done ? null : String(value);
-  }
-
-  /** Milliseconds a step. */
-  async round(model: ModelName): Promise<number> {
-    this.#child.stdin.write(`${model} ${STEPS[model]} ${THREADS}\n`);
-    const { value, done } = await this.#lines.next();
-    if (done) throw new Error('PyTorch ended in the middle of the benchmark');
-    return Number(value) * 1000;
-  }
-
-  async end(): Promise<void> {
-    this.#child.stdin.end();
-    if (this.#child.exitCode === null) await once(this.#child, 'exit');
-  }
-}
 
 /** Milliseconds a step. */
 function stepper(name: ModelName): () => number {
@@ -70,7 +37,7 @@ export async function runStepBench({ report, note }: { readonly report: (record:
     const own = stepper(name);
     const [ours, theirs]: [number[], number[]] = [[], []];
     for (let round = -1; round < ROUNDS; round++) {
-      const [ownMs, torchMs] = [own(), title ? await torch!.round(name) : NaN];
+      const [ownMs, torchMs] = [own(), title ? await torch!.round(`${name} ${STEPS[name]} ${THREADS}`) : NaN];
       if (round < 0) continue; // of warming up
       ours.push(ownMs);
       theirs.push(torchMs);

@@ -13,7 +13,7 @@ export interface Line {
 const filled = (length: number, value: number): Float32Array => new Float32Array(length).fill(value);
 
 /** An error as the test compares it. */
-async function failureOf(promise: Promise<unknown>): Promise<unknown> {
+export async function failureOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(() => 'no failure', (error: unknown) =>
     error instanceof CollectiveError ? { reason: error.details['reason'], rank: error.details['rank'], message: error.message } : String(error));
 }

@@ -71,6 +71,8 @@ export const cpu: Device = {
 
   read: elementsOf,
 
+  elements: elementsOf,
+
   write(tensor, source) {
     (elementsOf(tensor) as Float32Array).set(source as Float32Array);
   },

@@ -4,7 +4,7 @@
  */
 import { makeError } from '@muster/base';
 import type { TensorKernels, TensorMemory } from '@muster/native';
-import { openCuda, type CudaBuffer, type CudaLibrary, type CudaStream } from '@muster/native/cuda';
+import { openCuda, type CudaArray, type CudaBuffer, type CudaLibrary, type CudaStream } from '@muster/native/cuda';
 import { DTYPES, type Dtype } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
 import { Allocator } from './allocator.js';
@@ -142,6 +142,11 @@ class Gpu {
     if (size > 0) this.#library.writeNow(this.bufferOf(storage), offset * bytes, new Uint8Array(source.buffer, source.byteOffset, size * bytes), this.stream);
   }
 
+  elements({ storage, dtype, offset, size }: Strided): CudaArray {
+    const buffer = this.bufferOf(storage);
+    return { buffer, offsetBytes: offset * DTYPES[dtype].bytes, length: size, dtype: dtype === 'bool' ? 'u8' : dtype, stream: this.stream, device: this.#index, owner: storage };
+  }
+
   /** The kernels, which need memory of their own: where there is none, what is kept for reuse makes room. */
   kernels(): TensorKernels<CudaBuffer> {
     const native = this.#library.kernels(this.stream);
@@ -173,6 +178,7 @@ function makeDevice(own: CudaLibrary, index: number): Device {
     release: (storage) => gpu.release(storage),
     read: (tensor) => gpu.read(tensor),
     write: (tensor, source) => gpu.write(tensor, source),
+    elements: (tensor) => gpu.elements(tensor),
 
     fill(tensor, value) {
       if (tensor.size === 0) return;

@@ -4,6 +4,7 @@
  * told in order.
  */
 import type { ACTIVATIONS, AttentionShape, ConvolutionShape, Images, MAPS, Pooling, RANDOM_KINDS, REDUCTIONS, TensorMemory } from '@muster/native';
+import type { CudaArray } from '@muster/native/cuda';
 import type { Dtype } from '../dtype.js';
 import type { Shape } from '../shape.js';
 
@@ -89,6 +90,8 @@ export interface Device {
   read(tensor: Strided): TensorMemory;
   /** Copies from the host: as many elements as the tensor has. */
   write(tensor: Strided, source: TensorMemory): void;
+  /** The elements where they lie, of a dense tensor: for collectives. */
+  elements(tensor: Strided): TensorMemory | CudaArray;
   /** One number for all. */
   fill(tensor: Strided, value: number): void;
 

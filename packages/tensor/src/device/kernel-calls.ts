@@ -25,7 +25,7 @@ interface IndexViews {
 }
 
 /** Of a device all but its memory. */
-export type KernelCalls = Omit<Device, 'name' | 'allocate' | 'release' | 'read' | 'write' | 'fill'>;
+export type KernelCalls = Omit<Device, 'name' | 'allocate' | 'release' | 'read' | 'write' | 'elements' | 'fill'>;
 
 /**
  * What a table computes.

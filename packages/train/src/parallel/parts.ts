@@ -1,5 +1,5 @@
 /** Parameters in parts: how a layer's are cut, and how what was cut otherwise is copied into them. */
-import { zeros, type nn, type Shape, type Tensor } from '@muster/tensor';
+import { tidy, zeros, type nn, type Shape, type Tensor } from '@muster/tensor';
 import { invalidArgument } from '../failure.js';
 import { partOf, sharedRuns, type ParameterGrid, type ParameterPart } from '../machine/parameter-part.js';
 import { shardElements, type Span } from '../machine/shards.js';
@@ -54,12 +54,15 @@ export function cutPart(whole: Tensor, cut: Cut, place: PartPlace): { readonly t
   const part = partOf(grid, spanOf(grid.rows, place));
   const count = part.held.end - part.held.start;
   if (count === 0) throw invalidArgument(`a parameter [${whole.shape.join(', ')}] of which rank ${place.rank} of ${place.ranks} has no part`, 'larger, or the group smaller');
-  const tensor = zeros(whole.shape.map((extent, dimension) => (dimension === cut.dimension ? cut.blocks * count : extent)), { dtype: whole.dtype });
-  copyShared({ tensor, part }, { tensor: whole, part: partOf(grid) });
+  const tensor = tidy(() => {
+    const own = zeros(whole.shape.map((extent, dimension) => (dimension === cut.dimension ? cut.blocks * count : extent)), { dtype: whole.dtype });
+    copyShared({ tensor: own, part }, { tensor: whole.detach().to('cpu'), part: partOf(grid) });
+    return own.to(whole.device.name);
+  });
   return { tensor, part };
 }
 
-/** A part, and the tensor that holds its elements, dense. */
+/** A part, and the tensor on the CPU that holds its elements, dense. */
 export interface Held {
   readonly tensor: Tensor;
   readonly part: ParameterPart;

@@ -59,7 +59,7 @@ export class PipelineBatch<C extends Columns = Columns> {
     if (exampleCount % microBatches !== 0) throw invalidArgument(`a batch of ${exampleCount} examples for ${microBatches} micro-batches`, 'divisible among them');
     this.#stage = stage;
     this.#work = work;
-    this.#link = new StageLink(stage.mesh.pipeline);
+    this.#link = new StageLink(stage.mesh.pipeline, stage.model.parameters()[0]?.device.name ?? 'cpu');
     this.#columns = Array.from({ length: microBatches }, (_, part) => Object.fromEntries(Object.entries(columns).map(([name, column]) => {
       const length = column.length / microBatches;
       return [name, column.subarray(part * length, (part + 1) * length)];

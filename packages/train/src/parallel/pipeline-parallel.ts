@@ -1,5 +1,5 @@
 /** A model as a list of modules, of which each stage of a pipeline has a run. */
-import type { Communicator } from '@muster/collective';
+import type { CallArray } from '@muster/collective';
 import { nn, type Tensor } from '@muster/tensor';
 import type { Batch } from '../data/data-loader.js';
 import type { Columns } from '../data/dataset.js';
@@ -9,8 +9,6 @@ import { planStages } from '../machine/stage-plan.js';
 import type { Mesh } from './mesh.js';
 import { partsOf, type InParts } from './parts.js';
 import { PipelineBatch, type PipelineWork } from './pipeline-batch.js';
-
-type Numbers = Parameters<Communicator['send']>[0];
 
 export interface PipelineOptions {
   readonly mesh: Mesh;
@@ -22,7 +20,8 @@ export interface PipelineOptions {
 
 /** A parameter that modules of several stages use, such as an embedding that is the output layer, too. */
 interface Tied {
-  readonly tensor: Tensor;
+  /** In this stage's state. */
+  readonly name: string;
   /** Of which this is one. The first one's counts where one must. */
   readonly stages: readonly number[];
 }
@@ -45,8 +44,8 @@ export class PipelineParallel extends nn.Module implements InParts {
   readonly #microBatches: number;
   readonly #own: readonly (readonly [name: string, module: nn.Module])[];
   readonly #tied: readonly Tied[];
-  /** By the first name that a parameter has in the whole list. */
-  readonly #names: ReadonlyMap<Tensor, string>;
+  /** The first names that tensors have in the whole list, by those that they have here. */
+  readonly #names: ReadonlyMap<string, string>;
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(modules: readonly nn.Module[], { mesh, microBatches, split }: PipelineOptions) {
@@ -62,9 +61,12 @@ export class PipelineParallel extends nn.Module implements InParts {
     const stageOf = counts.flatMap((count, stage) => Array<number>(count).fill(stage));
     this.#own = modules.flatMap((module, index) => (stageOf[index] === mesh.place.pipeline ? [[String(index), module] as const] : []));
     const holders = holdersOf(modules, stageOf);
-    this.#names = new Map(Array.from(holders, ([tensor, { name }]) => [tensor, name]));
-    this.#tied = [...holders].flatMap(([tensor, { stages: held }]) => (held.length > 1 && held.includes(mesh.place.pipeline) ? [{ tensor, stages: held }] : []));
-    const own = new Set(this.#own.flatMap(([name, module]) => Array.from(module.namedTensors(`${name}.`), ([each]) => each)));
+    const own = new Map(this.namedTensors());
+    this.#names = new Map(Array.from(own, ([name, tensor]) => [name, holders.get(tensor)!.name]));
+    this.#tied = [...holders].flatMap(([tensor, { stages: held }]) => {
+      const [name] = [...own].find(([, each]) => each === tensor) ?? [];
+      return held.length > 1 && name !== undefined ? [{ name, stages: held }] : [];
+    });
     this.parts = new Map([...partsOf(new nn.Sequential(...modules))].filter(([name]) => own.has(name)));
     for (const [tensor, { stages: held }] of holders) if (!held.includes(mesh.place.pipeline)) tensor.dispose();
   }
@@ -74,7 +76,7 @@ export class PipelineParallel extends nn.Module implements InParts {
   }
 
   override *namedParameters(): Generator<readonly [string, Tensor]> {
-    for (const [name, tensor] of super.namedParameters()) yield [this.#names.get(tensor) ?? name, tensor];
+    for (const [name, tensor] of super.namedParameters()) yield [this.#names.get(name)!, tensor];
   }
 
   /** What this stage makes of the one before's output; with one stage, the whole model. */
@@ -89,7 +91,8 @@ export class PipelineParallel extends nn.Module implements InParts {
 
   /** Whether this stage's copy of a parameter is the one that counts: there is another if several stages use it. */
   owns(parameter: Tensor): boolean {
-    const tied = this.#tied.find(({ tensor }) => tensor === parameter);
+    const state = this.stateDict();
+    const tied = this.#tied.find(({ name }) => state[name] === parameter);
     return tied === undefined || tied.stages[0] === this.#mesh.place.pipeline;
   }
 
@@ -101,10 +104,12 @@ export class PipelineParallel extends nn.Module implements InParts {
   /** Makes tied parameters those of their first stage. Every rank calls it. */
   async shareTied(): Promise<void> {
     const { rank } = this.#mesh.pipeline;
-    for (const { tensor, stages: [root, ...others] } of this.#tied) {
+    const state = this.stateDict();
+    for (const { name, stages: [root, ...others] } of this.#tied) {
+      const tensor = state[name]!;
       await this.#mesh.pipeline.group((group) => {
-        if (rank !== root) group.recv(tensor.memory() as Numbers, { from: root!, dtype: tensor.dtype as 'f32' });
-        else for (const to of others) group.send(tensor.memory() as Numbers, { to, dtype: tensor.dtype as 'f32' });
+        if (rank !== root) group.recv(tensor.elements() as CallArray, { from: root!, dtype: tensor.dtype as 'f32' });
+        else for (const to of others) group.send(tensor.elements() as CallArray, { to, dtype: tensor.dtype as 'f32' });
       });
       tensor.storage.version++;
     }
@@ -113,16 +118,18 @@ export class PipelineParallel extends nn.Module implements InParts {
   /** Makes the gradients of tied parameters the sums of their stages', in the order of those. Every rank calls it, after a step's last backward pass. */
   async reduceTied(): Promise<void> {
     const { pipeline } = this.#mesh;
-    for (const { tensor: { grad }, stages: [root, ...others] } of this.#tied) {
+    const state = this.stateDict();
+    for (const { name, stages: [root, ...others] } of this.#tied) {
+      const { grad } = state[name]!;
       const dtype = grad!.dtype as 'f32';
-      const own = grad!.memory() as Numbers;
+      const own = grad!.elements() as CallArray;
       if (pipeline.rank !== root) {
         await pipeline.send(own, { to: root!, dtype });
         await pipeline.recv(own, { from: root!, dtype });
       } else {
         using part = grad!.clone();
         for (const from of others) {
-          await pipeline.recv(part.memory() as Numbers, { from, dtype });
+          await pipeline.recv(part.elements() as CallArray, { from, dtype });
           grad!.device.map('add', grad!, grad!, part);
         }
         for (const to of others) await pipeline.send(own, { to, dtype });

@@ -5,20 +5,19 @@
  *   copyToGroup     nothing        all-reduce     Megatron-LM's f: every rank computes with the same input, and its gradient has a part from each
  *   reduceFromGroup all-reduce     nothing        Megatron-LM's g: every rank has a part of the sum
  *
- * They wait for the other ranks on the JavaScript thread, as kernels run on it: layers and losses stay plain functions. Every rank does the same operations in the
+ * They wait for the other ranks on the JavaScript thread, as kernels run on it: layers and losses stay plain functions. Of tensors on a GPU what is waited for is the ranks' word, and where
+ * GPUs talk to each other their meeting. Every rank does the same operations in the
  * same order. Source: Shoeybi et al., Megatron-LM (2019), 3.
  */
-import type { Communicator } from '@muster/collective';
+import type { CallArray, Communicator } from '@muster/collective';
 import { autograd, defaultGenerator, noGrad, type Tensor } from '@muster/tensor';
 import { invalidArgument } from '../failure.js';
 import { spanOf } from './parts.js';
 
-type Numbers = Parameters<Communicator['allReduce']>[0];
-
 /** A dense copy that holds the reduction over the ranks. */
 function allReduced(tensor: Tensor, group: Communicator, op: 'sum' | 'max' = 'sum'): Tensor {
   const result = tensor.clone();
-  group.blocking.allReduce(result.memory() as Numbers, { op, dtype: result.dtype as 'f32' });
+  group.blocking.allReduce(result.elements() as CallArray, { op, dtype: result.dtype as 'f32' });
   return result;
 }
 

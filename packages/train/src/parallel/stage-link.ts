@@ -1,9 +1,7 @@
 /** A stage's lines to the one before and the one behind: activations go down, their gradients come up. What they look like is announced once a batch. */
-import type { Communicator } from '@muster/collective';
-import { zeros, type Dtype, type Tensor } from '@muster/tensor';
+import type { CallArray, Communicator } from '@muster/collective';
+import { zeros, type DeviceName, type Dtype, type Tensor } from '@muster/tensor';
 import { invalidArgument } from '../failure.js';
-
-type Numbers = Parameters<Communicator['send']>[0];
 
 /** What may travel, by its number in an announcement. */
 const DTYPES: readonly Dtype[] = ['f32', 'f16', 'bf16'];
@@ -21,11 +19,14 @@ export type Awaited = 'input' | 'gradient';
 /** The lines of one batch. Both ends make their calls in the order of the schedule, and of two that meet both are one group, so that neither waits for the other. */
 export class StageLink {
   readonly #pipeline: Communicator;
+  readonly #device: DeviceName;
   #input: Form | null = null;
   #output: Form | null = null;
 
-  constructor(pipeline: Communicator) {
+  /** @param device what comes is put on it */
+  constructor(pipeline: Communicator, device: DeviceName) {
     this.#pipeline = pipeline;
+    this.#device = device;
   }
 
   get isFirst(): boolean {
@@ -58,11 +59,11 @@ export class StageLink {
 
   async #exchange(sent: Tensor | null, to: number, awaited: Awaited | null): Promise<Tensor | null> {
     const form = awaited === 'input' ? await this.#inputForm() : awaited === 'gradient' ? this.#output : null;
-    const received = form === null ? null : zeros(form.shape, { dtype: form.dtype }).keep();
+    const received = form === null ? null : zeros(form.shape, { dtype: form.dtype, device: this.#device }).keep();
     const from = this.#pipeline.rank + (awaited === 'input' ? -1 : 1);
     await this.#pipeline.group((group) => {
-      if (sent !== null) group.send(sent.memory() as Numbers, { to, dtype: sent.dtype as 'f32' });
-      if (received !== null) group.recv(received.memory() as Numbers, { from, dtype: received.dtype as 'f32' });
+      if (sent !== null) group.send(sent.elements() as CallArray, { to, dtype: sent.dtype as 'f32' });
+      if (received !== null) group.recv(received.elements() as CallArray, { from, dtype: received.dtype as 'f32' });
     });
     return received;
   }

@@ -1,5 +1,5 @@
 /** A small model in stages, and what the ranks of a test do with it. */
-import { allocator, crossEntropy, linear, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
+import { allocator, crossEntropy, linear, manualSeed, nn, optim, tensor, type DeviceName, type Tensor } from '@muster/tensor';
 import type { Mesh } from '../parallel/mesh.js';
 import { PipelineParallel } from '../parallel/pipeline-parallel.js';
 import type { PipelineBatch } from '../parallel/pipeline-batch.js';
@@ -39,11 +39,11 @@ function makeModel(mesh: Mesh, microBatches: number, split?: readonly number[]):
   return new PipelineParallel([embedding, ...layers, new TiedHead(embedding)], { mesh, microBatches, ...(split === undefined ? {} : { split }) });
 }
 
-function batchOf(model: PipelineParallel, step: number, exampleCount: number): PipelineBatch<{ readonly x: Int32Array }> {
+function batchOf(model: PipelineParallel, step: number, exampleCount: number, device?: DeviceName): PipelineBatch<{ readonly x: Int32Array }> {
   const x = Int32Array.from({ length: exampleCount }, (_, example) => (step * 5 + example * 3) % TOKENS);
   return model.batch({ columns: { x }, exampleCount }, {
-    input: (columns) => tensor(columns.x),
-    loss: (output, columns) => ({ loss: crossEntropy(output, tensor(columns.x.map((token) => (token * 2 + 1) % TOKENS))), metrics: { first: columns.x[0]! } }),
+    input: (columns) => tensor(columns.x, { device }),
+    loss: (output, columns) => ({ loss: crossEntropy(output, tensor(columns.x.map((token) => (token * 2 + 1) % TOKENS), { device })), metrics: { first: columns.x[0]! } }),
   });
 }
 
@@ -60,22 +60,24 @@ interface Plan {
   readonly steps: number;
   readonly split?: readonly number[];
   readonly dtype?: 'bf16';
+  readonly device?: DeviceName;
 }
 
-export async function learn(mesh: Mesh, { microBatches, steps, split, dtype }: Plan): Promise<LearnedStage> {
-  const model = makeModel(mesh, microBatches, split);
+export async function learn(mesh: Mesh, { microBatches, steps, split, dtype, device = 'cpu' }: Plan): Promise<LearnedStage> {
+  const model = makeModel(mesh, microBatches, split).to(device);
+  await model.shareTied();
   const optimizer = new optim.SGD(model.parameters(), { learningRate: 0.1, momentum: 0.9 });
   const losses: number[] = [];
   let first: number | undefined;
   for (let step = 0; step < steps; step++) {
-    const sums = await batchOf(model, step, EXAMPLES).run({ dtype, scaled: (loss) => loss, backward: async (_, goBack) => goBack() });
+    const sums = await batchOf(model, step, EXAMPLES, device).run({ dtype, scaled: (loss) => loss, backward: async (_, goBack) => goBack() });
     await model.reduceTied();
     optimizer.step();
     optimizer.zeroGrad();
     if (sums.has('loss')) losses.push(sums.get('loss')!);
     first = sums.get('first');
   }
-  const [evaluated] = [(await batchOf(model, 0, EXAMPLES).evaluate(dtype)).get('loss')];
+  const [evaluated] = [(await batchOf(model, 0, EXAMPLES, device).evaluate(dtype)).get('loss')];
   if (evaluated !== undefined) losses.push(evaluated);
   return {
     losses, first, parameters: Array.from(model.namedParameters(), ([name]) => name),

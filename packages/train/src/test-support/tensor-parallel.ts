@@ -1,6 +1,6 @@
 /** A small language model in parts, and what the ranks of a test do with it. */
 import type { Communicator } from '@muster/collective';
-import { autocast, checkpoint, embedding, manualSeed, nn, optim, tensor, tidy, dropout, ones, zeros, type Tensor } from '@muster/tensor';
+import { autocast, checkpoint, embedding, manualSeed, nn, optim, tensor, tidy, dropout, ones, zeros, type DeviceName, type Tensor } from '@muster/tensor';
 import { gridSize, partOf } from '../machine/parameter-part.js';
 import type { Mesh } from '../parallel/mesh.js';
 import { vocabParallelCrossEntropy } from '../parallel/cross-entropy.js';
@@ -58,10 +58,10 @@ class Model extends nn.Module {
 }
 
 /** What comes next follows from what was: there is something to learn. */
-export function textAt(step: number): { readonly tokens: Tensor; readonly next: Tensor } {
+export function textAt(step: number, device?: DeviceName): { readonly tokens: Tensor; readonly next: Tensor } {
   const at = (example: number, place: number): bigint => BigInt((step * 3 + example * 5 + place * 2) % TOKENS);
   const rows = (shift: number): bigint[] => Array.from({ length: EXAMPLES * PLACES }, (_, index) => at(Math.floor(index / PLACES), (index % PLACES) + shift));
-  return { tokens: tensor(rows(0)).reshape(EXAMPLES, PLACES), next: tensor(rows(1).map((token, index) => (index === 3 ? -100n : token))) };
+  return { tokens: tensor(rows(0), { device }).reshape(EXAMPLES, PLACES), next: tensor(rows(1).map((token, index) => (index === 3 ? -100n : token)), { device }) };
 }
 
 /** Counts a group's all-reduces from now on. */
@@ -84,20 +84,30 @@ export interface LearnedParts {
   readonly losses: number[];
   /** All-reduces of a forward and of a backward pass. */
   readonly allReduces: readonly [number, number];
+  /** How all-reduces of a GPU's memory went; null on the CPU. */
+  readonly way: string | null;
   /** Of the whole model. */
   readonly weights: Record<string, number[]>;
   readonly names: string[];
 }
 
 /** Trains for some steps. */
-export async function learn({ tensor: group }: Mesh, { blocks, steps, dtype, isCheckpointed = false }: { readonly blocks: number; readonly steps: number; readonly dtype?: 'bf16'; readonly isCheckpointed?: boolean }): Promise<LearnedParts> {
+interface Plan {
+  readonly blocks: number;
+  readonly steps: number;
+  readonly dtype?: 'bf16';
+  readonly isCheckpointed?: boolean;
+  readonly device?: DeviceName;
+}
+
+export async function learn({ tensor: group }: Mesh, { blocks, steps, dtype, isCheckpointed = false, device = 'cpu' }: Plan): Promise<LearnedParts> {
   manualSeed(5);
-  const model = new Model(group, blocks, isCheckpointed);
+  const model = new Model(group, blocks, isCheckpointed).to(device);
   const optimizer = new optim.SGD(model.parameters(), { learningRate: 0.05, momentum: 0.9 }); // Adam would make much of keys' biases, whose gradients are rounding errors
   const counted = countAllReduces(group);
   let allReduces: [number, number] = [0, 0];
   const losses = Array.from({ length: steps }, (_, step) => tidy(() => {
-    const { tokens, next } = textAt(step);
+    const { tokens, next } = textAt(step, device);
     const compute = (): Tensor => vocabParallelCrossEntropy(model.forward(tokens).reshape(EXAMPLES * PLACES, -1), next, { group, classes: TOKENS });
     const loss = dtype === undefined ? compute() : autocast(compute, { dtype });
     const forward = counted();
@@ -107,7 +117,7 @@ export async function learn({ tensor: group }: Mesh, { blocks, steps, dtype, isC
     optimizer.zeroGrad();
     return loss.item();
   }));
-  return { losses, allReduces, weights: await wholeWeights(model, group), names: Object.keys(model.stateDict()) };
+  return { losses, allReduces, way: group.deviceWay?.way ?? null, weights: await wholeWeights(model.to('cpu'), group), names: Object.keys(model.stateDict()) };
 }
 
 /** Every parameter as one rank would have it. What is no part must be the same at every rank. */
