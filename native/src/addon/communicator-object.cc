@@ -16,7 +16,9 @@ namespace muster::addon {
 namespace {
 
 /** How long a small call may hold the JavaScript thread: about what handing it to another thread and back costs. */
-constexpr std::uint32_t kSpinNs = 10'000;
+constexpr std::uint32_t kHoldSmallNs = 10'000;
+/** A second: more than any other thread of the process should have to wait for this one. */
+constexpr double kHoldMaxMs = 1000;
 
 /** Where calls are made, in texts that stay where they are. */
 using Sites = std::forward_list<std::string>;
@@ -99,6 +101,14 @@ muster_call readCall(const muster_communicator* communicator, Napi::Env env, con
   if (source.sizeBytes < sourceBytes) throw rangeError(env, "source has " + std::to_string(source.sizeBytes) + " bytes, and the call reads " + std::to_string(sourceBytes));
   if (target.sizeBytes < targetBytes) throw rangeError(env, "target has " + std::to_string(target.sizeBytes) + " bytes, and the call writes " + std::to_string(targetBytes));
   return call;
+}
+
+/** For `holdMs`, which may be left out. Runs no code of its caller's: that could take a call's memory away. */
+muster_hold readHold(const Napi::Value& holdMs) {
+  if (holdMs.IsUndefined()) return {kHoldSmallNs, 0};
+  const double ms = holdMs.IsNumber() ? holdMs.As<Napi::Number>().DoubleValue() : -1;
+  if (!(ms >= 0 && ms <= kHoldMaxMs)) throw rangeError(holdMs.Env(), "holdMs must be a number from 0 to 1000");
+  return {kHoldSmallNs, static_cast<std::uint32_t>(ms * 1e6)};
 }
 
 /** The rest of (id, rank, size, timeoutMs). */
@@ -201,13 +211,13 @@ Napi::Value CommunicatorObject::connect(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory,
-                                      std::forward_list<std::string> sites) {
+                                      std::forward_list<std::string> sites, muster_hold hold) {
   auto pending = std::make_unique<Pending>();
   pending->communicator = this;
   pending->settle = settle_;
   pending->sites = std::move(sites);
   bool isFinished = false;
-  check(info.Env(), muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), kSpinNs, onDone, pending.get(), &isFinished));
+  check(info.Env(), muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), &hold, onDone, pending.get(), &isFinished));
   if (isFinished) return info.Env().Undefined();
   // It may have ended meanwhile, but is settled by this thread, and so after this call.
   Pending* const started = pending.release();
@@ -225,7 +235,7 @@ Napi::Value CommunicatorObject::start(const Napi::CallbackInfo& info, const std:
 Napi::Value CommunicatorObject::call(const Napi::CallbackInfo& info) {
   Sites sites;
   const muster_call call = readCall(opened(info.Env()), info.Env(), [&](std::size_t place) { return info[place]; }, sites);
-  return start(info, {call}, {info[2], info[3]}, std::move(sites));
+  return start(info, {call}, {info[2], info[3]}, std::move(sites), readHold(info[6]));
 }
 
 Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
@@ -247,7 +257,7 @@ Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
     memory.push_back(values[2]);
     memory.push_back(values[3]);
   }
-  return start(info, calls, memory, std::move(sites));
+  return start(info, calls, memory, std::move(sites), {kHoldSmallNs, 0});
 }
 
 Napi::Value CommunicatorObject::run(const Napi::CallbackInfo& info) {

@@ -38,7 +38,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   /** @throws ERR_COMMUNICATOR_CLOSED after close. */
   muster_communicator* opened(Napi::Env env) const;
   /** Makes the calls, which stay in `info`'s arguments. @returns undefined when they are done, or a promise */
-  Napi::Value start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory, std::forward_list<std::string> sites);
+  Napi::Value start(const Napi::CallbackInfo& info, const std::vector<muster_call>& calls, const std::vector<Napi::Value>& memory, std::forward_list<std::string> sites, muster_hold hold);
   /** Leaves the others. What was under way is settled later. */
   void leave();
   static void onEnvironmentEnd(void* self);

@@ -56,9 +56,9 @@ muster_code muster_communicator_run(muster_communicator* communicator, const mus
   return communicator->submissions.run({calls, call_count});
 }
 
-muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, uint32_t spin_ns,
+muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, const muster_hold* hold,
                                       muster_done done, void* context, bool* finished) {
-  return communicator->submissions.start({calls, call_count}, std::chrono::nanoseconds(spin_ns), {done, context}, finished);
+  return communicator->submissions.start({calls, call_count}, {std::chrono::nanoseconds(hold->small_ns), std::chrono::nanoseconds(hold->any_ns)}, {done, context}, finished);
 }
 
 void muster_communicator_abort(muster_communicator* communicator, const char* reason) { communicator->submissions.communicator().abort(reason); }

@@ -1,5 +1,8 @@
 #include "collective/submissions.h"
 
+#include <algorithm>
+
+#include "collective/describe.h"
 #include "status.h"
 
 namespace muster {
@@ -37,7 +40,12 @@ muster_code Submissions::run(std::span<const muster_call> calls) {
   return code;
 }
 
-muster_code Submissions::start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished) {
+std::chrono::nanoseconds Submissions::holdOf(std::span<const muster_call> calls, Hold hold) const {
+  if (isBusy_ || !waiting_.empty() || calls.size() != 1 || isPointToPoint(calls[0].kind)) return {};
+  return communicator_->isOneShot(calls[0]) ? std::max(hold.oneShot, hold.any) : hold.any;
+}
+
+muster_code Submissions::start(std::span<const muster_call> calls, Hold hold, Completion completion, bool* finished) {
   *finished = false;
   if (const muster_code code = check(calls); code != MUSTER_OK) return code;
   const std::lock_guard lock(mutex_);
@@ -45,11 +53,11 @@ muster_code Submissions::start(std::span<const muster_call> calls, std::chrono::
     return MUSTER_FAIL(MUSTER_BUSY, 0, "%u submissions wait for the communicator already: wait for some of them first", MUSTER_SUBMISSIONS_MAX);
   }
   bool isBegun = false;
-  if (!isBusy_ && waiting_.empty() && spin.count() > 0 && calls.size() == 1 && communicator_->isOneShot(calls[0])) {
-    if (const muster_code code = communicator_->beginOneShot(calls[0]); code != MUSTER_OK) return code;
-    if (communicator_->pollOneShot(spin)) {
+  if (const std::chrono::nanoseconds limit = holdOf(calls, hold); limit.count() > 0) {
+    if (const muster_code code = communicator_->begin(calls[0]); code != MUSTER_OK) return code;
+    if (communicator_->haveBegun(limit)) {
       *finished = true;
-      return communicator_->endOneShot(calls[0]);
+      return communicator_->end(calls[0]);
     }
     isBegun = true;
   }
@@ -79,7 +87,7 @@ void Submissions::work() {
 }
 
 muster_code Submissions::make(const Submission& submission) {
-  return submission.isBegun ? communicator_->endOneShot(submission.calls[0]) : communicator_->run(submission.calls);
+  return submission.isBegun ? communicator_->end(submission.calls[0]) : communicator_->run(submission.calls);
 }
 
 }  // namespace muster

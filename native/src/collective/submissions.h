@@ -19,6 +19,12 @@ struct Completion {
   void* context;
 };
 
+/** How long a call may hold the thread that starts it, for the other ranks to begin it, too. */
+struct Hold {
+  std::chrono::nanoseconds oneShot;
+  std::chrono::nanoseconds any;
+};
+
 /** Owns the communicator: only one call at a time gets at it, in the order of submissions. */
 class Submissions {
  public:
@@ -29,8 +35,8 @@ class Submissions {
 
   /** After all that was submitted before, on the caller's thread. */
   muster_code run(std::span<const muster_call> calls);
-  /** On the communicator's own thread, but for a small call that ends within `spin`. */
-  muster_code start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished);
+  /** On the communicator's own thread, but for a single collective call that all ranks begin within `hold`: see muster_communicator_start. */
+  muster_code start(std::span<const muster_call> calls, Hold hold, Completion completion, bool* finished);
 
   RankEnd& communicator() const { return *communicator_; }
 
@@ -38,12 +44,14 @@ class Submissions {
   struct Submission {
     std::vector<muster_call> calls;
     Completion completion;
-    /** A one-shot call whose part is published already. */
+    /** A single collective call on which this rank has given its word already. */
     bool isBegun;
   };
 
   muster_code check(std::span<const muster_call> calls) const;
   void work();
+  /** How long this thread may be held for the calls, which have their turn at once. */
+  std::chrono::nanoseconds holdOf(std::span<const muster_call> calls, Hold hold) const;
   muster_code make(const Submission& submission);
 
   const std::unique_ptr<RankEnd> communicator_;

@@ -38,9 +38,9 @@ class NetworkCommunicator final : public RankEnd, private TransportOwner, privat
 
   muster_code run(std::span<const muster_call> calls) override;
   bool isOneShot(const muster_call&) const override { return false; }
-  muster_code beginOneShot(const muster_call&) override { return MUSTER_OK; }
-  bool pollOneShot(std::chrono::nanoseconds) override { return false; }
-  muster_code endOneShot(const muster_call& call) override { return run({&call, 1}); }
+  muster_code begin(const muster_call&) override { return MUSTER_OK; }
+  bool haveBegun(std::chrono::nanoseconds) override { return false; }
+  muster_code end(const muster_call& call) override { return run({&call, 1}); }
   void abort(const std::string& reason) override;
   void blame(std::uint32_t rank, const std::string& reason) override;
 
