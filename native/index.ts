@@ -118,7 +118,7 @@ export interface ArenaError extends Error {
 export interface Communicator {
   /**
    * Makes one call. A small one for which the other ranks are there already ends within the call, which may hold this thread for up
-   * to 10 us.
+   * to 10 us; with a `holdMs` one of any size among ranks of one node may hold it that long until the others make it, too, and is then made on it.
    * @returns undefined when it is done, or a promise of its end.
    * @throws CommunicatorError at once, or through the promise.
    */
@@ -151,9 +151,9 @@ export interface Communicator {
   close(): void;
 }
 
-/** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. `site`: where users' code makes the call, for messages. */
+/** `shape`: the call's kind, its dtype times 256 and its reduction times 65,536. `count`: elements, or elements of a part. `site`: where users' code makes the call, for messages. `holdMs`: from 0 to 1000, of a single call alone. */
 export type CommunicatorCall = readonly [
-  shape: number, peer: number, source: CallMemory | null, target: CallMemory | null, count: number, site?: string | undefined,
+  shape: number, peer: number, source: CallMemory | null, target: CallMemory | null, count: number, site?: string | undefined, holdMs?: number | undefined,
 ];
 
 /** A GPU's memory goes with a GPU's memory: of one call, and of one device and stream in a group. */

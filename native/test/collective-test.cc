@@ -98,6 +98,7 @@ void startedCallsAreMadeInOrder() {
   const std::string id = check::communicatorId("started");
   check::inThreads(kSize, [&](std::uint32_t rank) {
     muster_communicator* communicator = check::openCommunicator(id, rank, kSize);
+    const muster_hold holds[] = {{0, 0}, {5000, 0}, {5000, 50'000}};
     std::vector<std::vector<float>> memory;
     Ended ended;
     int started = 0;
@@ -105,7 +106,7 @@ void startedCallsAreMadeInOrder() {
       std::vector<float>& values = memory.emplace_back(call % 10 == 0 ? 40'000 : 16, static_cast<float>(call));
       const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, values.data(), values.data(), values.size()};
       bool finished = false;
-      CHECK(muster_communicator_start(communicator, &sum, 1, call % 3 == 0 ? 0 : 5000, countEnd, &ended, &finished) == MUSTER_OK);
+      CHECK(muster_communicator_start(communicator, &sum, 1, &holds[call % 3], countEnd, &ended, &finished) == MUSTER_OK);
       if (!finished) started++;
       if (call % 50 == 49) waitFor(ended.count, started);
     }
@@ -114,6 +115,34 @@ void startedCallsAreMadeInOrder() {
     for (int call = 0; call < kCalls; call++) {
       const auto& values = memory[static_cast<std::size_t>(call)];
       CHECK(std::all_of(values.begin(), values.end(), [&](float value) { return value == static_cast<float>(kSize) * static_cast<float>(call); }));
+    }
+    muster_communicator_close(communicator);
+  });
+}
+
+/** A large call that holds its thread is made there where the others come in time, and by the communicator's thread where they do not. */
+void callsMayHoldTheirThread() {
+  const std::string id = check::communicatorId("held");
+  std::atomic<int> handedOver{0};
+  check::inThreads(2, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(id, rank, 2);
+    for (int round = 0; round < 20; round++) {
+      std::vector<float> values(100'000, static_cast<float>(rank + 1));
+      const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, values.data(), values.data(), values.size()};
+      const bool isLate = round % 2 == 1;
+      const muster_hold hold{0, isLate && rank == 0 ? 1000u : 4'000'000'000u};
+      Ended ended;
+      bool finished = false;
+      if (isLate && rank == 1) waitFor(handedOver, round / 2 + 1);
+      CHECK(muster_communicator_start(communicator, &sum, 1, &hold, countEnd, &ended, &finished) == MUSTER_OK);
+      CHECK(finished == !(isLate && rank == 0));
+      if (!finished) {
+        handedOver++;
+        handedOver.notify_all();
+        waitFor(ended.count, 1);
+      }
+      CHECK(ended.count == (finished ? 0 : 1) && ended.failed == 0);
+      CHECK(std::all_of(values.begin(), values.end(), [](float value) { return value == 3; }));
     }
     muster_communicator_close(communicator);
   });
@@ -142,7 +171,7 @@ void aRankThatHasHeardOfTheEndMayClose() {
           while (!told.hasReceived) std::this_thread::yield();
         };
         bool finished = false;
-        CHECK(muster_communicator_start(communicator, &call, 1, 0, tell, &parting, &finished) == MUSTER_OK && !finished);
+        CHECK(muster_communicator_start(communicator, &call, 1, &kNoHold, tell, &parting, &finished) == MUSTER_OK && !finished);
         while (!parting.isTold) std::this_thread::yield();
         parting.isClosing = true;
       } else {
@@ -167,7 +196,7 @@ void severalCommunicatorsAtOnce() {
     bool finished = false;
     const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, ones.data(), ones.data(), ones.size()};
     const muster_call max{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_MAX, 0, ranks.data(), ranks.data(), ranks.size()};
-    CHECK(muster_communicator_start(one, &sum, 1, 0, countEnd, &ended, &finished) == MUSTER_OK);
+    CHECK(muster_communicator_start(one, &sum, 1, &kNoHold, countEnd, &ended, &finished) == MUSTER_OK);
     CHECK(muster_communicator_run(other, &max, 1) == MUSTER_OK);
     waitFor(ended.count, 1);
     CHECK(ones.front() == 2 && ones.back() == 2 && ranks.front() == 1 && ranks.back() == 1);
@@ -186,6 +215,7 @@ int main() {
       {"messages of a group pass each other", messagesOfAGroupPassEachOther},
       {"a small message waits for nobody", aSmallMessageWaitsForNobody},
       {"started calls are made in order", startedCallsAreMadeInOrder},
+      {"calls may hold their thread", callsMayHoldTheirThread},
       {"several communicators work at once", severalCommunicatorsAtOnce},
       {"a rank that has heard of the end may close", aRankThatHasHeardOfTheEndMayClose},
   });

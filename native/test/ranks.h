@@ -25,6 +25,9 @@ inline std::string communicatorId(const char* name) {
   return "test-" + std::to_string(::getpid()) + "-" + name + "-" + std::to_string(count++);
 }
 
+/** Started calls are left to the communicator's thread. */
+inline constexpr muster_hold kNoHold{0, 0};
+
 inline muster_communicator* openCommunicator(const std::string& id, std::uint32_t rank, std::uint32_t size, std::uint32_t timeoutMs = kTimeoutMs) {
   const muster_communicator_options options{id.c_str(), rank, size, timeoutMs, nullptr, nullptr};
   muster_communicator* communicator = nullptr;

@@ -165,13 +165,20 @@ muster_code muster_communicator_run(muster_communicator* communicator, const mus
 /** `failure` is null when all went well, and valid during the call only. */
 typedef void (*muster_done)(void* context, const muster_failure* failure);
 
+/** How long a call may hold the thread that starts it until the other ranks have begun it, too: a small one, and one of any size. */
+typedef struct muster_hold {
+  uint32_t small_ns;
+  uint32_t any_ns;
+} muster_hold;
+
 /**
  * As run, on the communicator's own thread, which calls `done` in the order of submissions. The calls are copied; their memory must stay.
- * A single small call made while nothing else is under way is tried here and now for up to `spin_ns`: then *finished
- * says true, the code is the call's own and `done` is not called. Any failure that this returns means that `done` will not be called.
+ * A single collective call among ranks of one node, made while nothing else is under way, is begun here and now, and carried out here if the others
+ * have begun it within `hold`: then *finished says true, the code is the call's own and `done` is not called. Any failure that this returns means
+ * that `done` will not be called.
  * Fails with MUSTER_OUT_OF_RANGE as run does, and with MUSTER_BUSY when MUSTER_SUBMISSIONS_MAX wait.
  */
-muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, uint32_t spin_ns,
+muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, const muster_hold* hold,
                                       muster_done done, void* context, bool* finished);
 
 /** A place in the line of a communicator's calls, for as long as a piece of work has it. */

@@ -16,7 +16,9 @@ namespace muster::addon {
 namespace {
 
 /** How long a small call may hold the JavaScript thread: about what handing it to another thread and back costs. */
-constexpr std::uint32_t kSpinNs = 10'000;
+constexpr std::uint32_t kHoldSmallNs = 10'000;
+/** A second: more than any other thread of the process should have to wait for this one. */
+constexpr double kHoldMaxMs = 1000;
 
 /** Objects of the CUDA library that a submission uses: they may not be given back meanwhile. */
 class Uses {
@@ -97,6 +99,14 @@ void onSettle(napi_env raw, napi_value, void*, void* data) {
   } catch (const Napi::Error&) {
     // A worker thread that is being terminated takes no values any more.
   }
+}
+
+/** For `holdMs`, which may be left out. Runs no code of its caller's: that could take a call's memory away. */
+muster_hold readHold(const Napi::Value& holdMs) {
+  if (holdMs.IsUndefined()) return {kHoldSmallNs, 0};
+  const double ms = holdMs.IsNumber() ? holdMs.As<Napi::Number>().DoubleValue() : -1;
+  if (!(ms >= 0 && ms <= kHoldMaxMs)) throw rangeError(holdMs.Env(), "holdMs must be a number from 0 to 1000");
+  return {kHoldSmallNs, static_cast<std::uint32_t>(ms * 1e6)};
 }
 
 /** The rest of (id, rank, size, timeoutMs). */
@@ -239,7 +249,7 @@ DeviceSubmission CommunicatorObject::submissionOf(Napi::Env env, const ReadCalls
   return {read.calls, *read.device, read.stream, begun};
 }
 
-Napi::Value CommunicatorObject::start(Napi::Env env, ReadCalls read) {
+Napi::Value CommunicatorObject::start(Napi::Env env, ReadCalls read, muster_hold hold) {
   auto pending = std::make_unique<Pending>();
   pending->communicator = this;
   pending->settle = settle_;
@@ -256,7 +266,7 @@ Napi::Value CommunicatorObject::start(Napi::Env env, ReadCalls read) {
   } else {
     const std::vector<muster_call> calls = hostCalls(read);
     bool isFinished = false;
-    check(env, muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), kSpinNs, onDone, pending.get(), &isFinished));
+    check(env, muster_communicator_start(communicator_, calls.data(), static_cast<std::uint32_t>(calls.size()), &hold, onDone, pending.get(), &isFinished));
     if (isFinished) return env.Undefined();
   }
   // It may have ended meanwhile, but is settled by this thread, and so after this call.
@@ -273,7 +283,7 @@ Napi::Value CommunicatorObject::start(Napi::Env env, ReadCalls read) {
 }
 
 Napi::Value CommunicatorObject::call(const Napi::CallbackInfo& info) {
-  return start(info.Env(), readCalls(info.Env(), opened(info.Env()), {valuesOf([&](std::uint32_t place) { return info[place]; })}));
+  return start(info.Env(), readCalls(info.Env(), opened(info.Env()), {valuesOf([&](std::uint32_t place) { return info[place]; })}), readHold(info[6]));
 }
 
 Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
@@ -286,7 +296,7 @@ Napi::Value CommunicatorObject::group(const Napi::CallbackInfo& info) {
     if (!each.IsArray()) throw Napi::TypeError::New(info.Env(), "each call must be an array");
     values.push_back(valuesOf([&](std::uint32_t place) { return Napi::Value(each.As<Napi::Array>()[place]); }));
   }
-  return start(info.Env(), readCalls(info.Env(), opened(info.Env()), values));
+  return start(info.Env(), readCalls(info.Env(), opened(info.Env()), values), {kHoldSmallNs, 0});
 }
 
 Napi::Value CommunicatorObject::run(const Napi::CallbackInfo& info) {

@@ -46,7 +46,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   /** Which way allReduce of GPU memory goes. */
   Napi::Value deviceWay(const Napi::CallbackInfo& info);
   /** Makes the calls. @returns undefined when they are done, or a promise */
-  Napi::Value start(Napi::Env env, ReadCalls read);
+  Napi::Value start(Napi::Env env, ReadCalls read, muster_hold hold);
   /** What is to be done on a GPU, after what is in the stream by now. */
   DeviceSubmission submissionOf(Napi::Env env, const ReadCalls& read);
   void leaveDevice();

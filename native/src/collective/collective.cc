@@ -56,16 +56,16 @@ muster_code muster_communicator_run(muster_communicator* communicator, const mus
   return communicator->submissions.run({calls, call_count});
 }
 
-muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, uint32_t spin_ns,
+muster_code muster_communicator_start(muster_communicator* communicator, const muster_call* calls, uint32_t call_count, const muster_hold* hold,
                                       muster_done done, void* context, bool* finished) {
-  return communicator->submissions.start({calls, call_count}, std::chrono::nanoseconds(spin_ns), {done, context}, finished);
+  return communicator->submissions.start({calls, call_count}, {std::chrono::nanoseconds(hold->small_ns), std::chrono::nanoseconds(hold->any_ns)}, {done, context}, finished);
 }
 
 muster_code muster_turn_run(muster_turn* turn, const muster_call* calls, uint32_t call_count) { return turn->submissions.runInTurn({calls, call_count}); }
 
 muster_code muster_turn_look(muster_turn* turn) { return turn->submissions.communicator().look(); }
 
-muster_code muster_turn_fail(muster_turn* turn, muster_code code, uint32_t rank, const char* message) { return turn->submissions.communicator().end(code, rank, message); }
+muster_code muster_turn_fail(muster_turn* turn, muster_code code, uint32_t rank, const char* message) { return turn->submissions.communicator().failAll(code, rank, message); }
 
 muster_code muster_communicator_run_work(muster_communicator* communicator, muster_work work, void* context) { return communicator->submissions.run(work, context); }
 

@@ -90,7 +90,7 @@ muster_code Communicator::meet(const muster_communicator_options& options, Clock
       return fail(MUSTER_TIMED_OUT, numberOf(missing),
                   nameOf(missing) + " has not joined the communicator '" + id_ + "' within " + std::to_string(timeoutMs_) + " ms");
     }
-    sleepUntil([&](std::uint32_t) { return header.ready.load() != 0 || (rank_ == 0 && header.joined.load() == size_); });
+    sleepUntil([&](std::uint32_t) { return header.ready.load() != 0 || (rank_ == 0 && header.joined.load() == size_); }, kLookForDead);
   }
   std::bitset<kCoreBits> cores;
   for (std::uint32_t rank = 0; rank < size_; rank++) cores |= control(rank).cores;
@@ -107,25 +107,45 @@ muster_call Communicator::named(const muster_call& call) const {
 muster_code Communicator::run(std::span<const muster_call> calls) {
   for (const muster_call& call : calls) {
     if (isPointToPoint(call.kind)) continue;
-    if (const muster_code code = runCollective(call); code != MUSTER_OK) return code;
+    if (const muster_code code = begin(call); code != MUSTER_OK) return code;
+    if (const muster_code code = end(call); code != MUSTER_OK) return code;
   }
   return Messages(*this, calls).run();
 }
 
-muster_code Communicator::runCollective(const muster_call& call) {
-  if (isOneShot(call)) {
-    const muster_code code = beginOneShot(call);
-    return code == MUSTER_OK ? endOneShot(call) : code;
-  }
+muster_code Communicator::begin(const muster_call& call) {
   if (hasFailed()) return failure();
-  beginCall(call, 0);
-  const muster_code code = Pipeline(*this, call).run();
+  giveWord(call, isOneShot(call) && givesOneShot(call) ? oneShotBytes(call) : 0);
+  return MUSTER_OK;
+}
+
+/** Awake for a moment, then asleep: who comes rings. */
+bool Communicator::haveBegun(std::chrono::nanoseconds limit) {
+  const auto hasCome = [&](std::uint32_t rank) { return slot(rank).sequence.load() == sequence_; };
+  const Clock::time_point start = Clock::now();
+  std::uint32_t missing = 0;
+  for (;;) {
+    if (poll(&missing, hasCome)) return true;
+    const Clock::duration waited = Clock::now() - start;
+    if (waited >= limit || hasFailed()) return false;
+    if (waited >= spin_) sleepUntil(hasCome, limit - waited);
+  }
+}
+
+muster_code Communicator::end(const muster_call& call) {
+  muster_code code;
+  if (isOneShot(call)) {
+    code = compareCalls(call);
+    if (code == MUSTER_OK && call.count > 0) oneShotResult(call);
+  } else {
+    code = Pipeline(*this, call).run();
+  }
   control(rank_).current.store({});
   return code;
 }
 
-/** Gives this rank's word on the call, with what lies in the payload already. */
-void Communicator::beginCall(const muster_call& call, std::size_t payloadBytes) {
+/** Gives this rank's word on the call, and its payload with it. */
+void Communicator::giveWord(const muster_call& call, std::size_t payloadBytes) {
   sequence_++;
   control(rank_).current.store(wordsOf(call));
   control(rank_).sequence.store(spokenSequence(), std::memory_order_relaxed);

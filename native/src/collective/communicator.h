@@ -48,10 +48,10 @@ class Communicator final : public RankEnd {
 
   muster_code run(std::span<const muster_call> calls) override;
   bool isOneShot(const muster_call& call) const override;
-  muster_code beginOneShot(const muster_call& call) override;
-  bool pollOneShot(std::chrono::nanoseconds limit) override;
-  muster_code endOneShot(const muster_call& call) override;
-  muster_code end(muster_code code, std::uint32_t rank, const std::string& message) override { return fail(code, static_cast<std::int32_t>(rank), message); }
+  muster_code begin(const muster_call& call) override;
+  bool haveBegun(std::chrono::nanoseconds limit) override;
+  muster_code end(const muster_call& call) override;
+  muster_code failAll(muster_code code, std::uint32_t rank, const std::string& message) override { return fail(code, static_cast<std::int32_t>(rank), message); }
   muster_code look() const override { return hasFailed() ? failure() : MUSTER_OK; }
   void abort(const std::string& reason) override;
   void blame(std::uint32_t rank, const std::string& reason) override;
@@ -71,10 +71,10 @@ class Communicator final : public RankEnd {
   Communicator(const muster_communicator_options& options, const Part* part, std::unique_ptr<Membership> membership);
 
   muster_code meet(const muster_communicator_options& options, Clock::time_point deadline);
-  muster_code runCollective(const muster_call& call);
-  void beginCall(const muster_call& call, std::size_t payloadBytes);
+  void giveWord(const muster_call& call, std::size_t payloadBytes);
   muster_code compareCalls(const muster_call& call);
   std::size_t oneShotBytes(const muster_call& call) const;
+  bool givesOneShot(const muster_call& call) const;
   void oneShotResult(const muster_call& call);
 
   RankControl& control(std::uint32_t rank) const { return membership_->control(rank); }
@@ -99,7 +99,7 @@ class Communicator final : public RankEnd {
   template <class Arrived>
   muster_code waitLong(std::uint32_t missing, const Arrived& arrived);
   template <class Arrived>
-  void sleepUntil(const Arrived& arrived);
+  void sleepUntil(const Arrived& arrived, Clock::duration limit);
   /** Fails when a rank that is waited for is gone. */
   template <class Arrived>
   muster_code lookForDead(const Arrived& arrived);

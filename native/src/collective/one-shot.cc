@@ -28,28 +28,9 @@ bool Communicator::isOneShot(const muster_call& call) const {
   return !isPointToPoint(call.kind) && oneShotBytes(call) * (size_ > 2 ? size_ - 1 : 1) <= kOneShotBytes;
 }
 
-muster_code Communicator::beginOneShot(const muster_call& call) {
-  if (hasFailed()) return failure();
-  const bool gives = call.kind == MUSTER_BROADCAST ? rank_ == call.peer : !(call.kind == MUSTER_REDUCE && rank_ == call.peer);
-  beginCall(call, gives ? oneShotBytes(call) : 0);
-  return MUSTER_OK;
-}
-
-bool Communicator::pollOneShot(std::chrono::nanoseconds limit) {
-  const auto hasCome = [&](std::uint32_t rank) { return slot(rank).sequence.load() == sequence_; };
-  const Clock::time_point deadline = Clock::now() + limit;
-  std::uint32_t missing = 0;
-  do {
-    if (poll(&missing, hasCome)) return true;
-  } while (Clock::now() < deadline && !hasFailed());
-  return false;
-}
-
-muster_code Communicator::endOneShot(const muster_call& call) {
-  const muster_code code = compareCalls(call);
-  if (code == MUSTER_OK && call.count > 0) oneShotResult(call);
-  control(rank_).current.store({});
-  return code;
+/** Whether others read this rank's payload. */
+bool Communicator::givesOneShot(const muster_call& call) const {
+  return call.kind == MUSTER_BROADCAST ? rank_ == call.peer : !(call.kind == MUSTER_REDUCE && rank_ == call.peer);
 }
 
 void Communicator::oneShotResult(const muster_call& call) {

@@ -33,17 +33,17 @@ class RankEnd {
   /** Makes checked calls: collective ones in order, then all messages at once. */
   virtual muster_code run(std::span<const muster_call> calls) = 0;
 
-  /** Whether the call can be begun and ended by the three below. */
+  /** Whether the call is over as soon as every rank has begun it. */
   virtual bool isOneShot(const muster_call& call) const = 0;
-  /** Publishes this rank's part of a one-shot call. */
-  virtual muster_code beginOneShot(const muster_call& call) = 0;
-  /** Waits for the others' parts for a moment. */
-  virtual bool pollOneShot(std::chrono::nanoseconds limit) = 0;
-  /** Waits for what is still missing, and computes the result. */
-  virtual muster_code endOneShot(const muster_call& call) = 0;
+  /** One collective call in three steps, which may be on two threads. This one gives this rank's word on it. */
+  virtual muster_code begin(const muster_call& call) = 0;
+  /** Waits until every rank has begun it, for so long at most. */
+  virtual bool haveBegun(std::chrono::nanoseconds limit) = 0;
+  /** Waits for who has not begun yet, and carries it out. */
+  virtual muster_code end(const muster_call& call) = 0;
 
   /** Ends the calls of all ranks with this failure, unless there is one already. @returns the communicator's, as this thread's */
-  virtual muster_code end(muster_code code, std::uint32_t rank, const std::string& message) = 0;
+  virtual muster_code failAll(muster_code code, std::uint32_t rank, const std::string& message) = 0;
   /** The communicator's failure, as this thread's, or MUSTER_OK. */
   virtual muster_code look() const = 0;
   std::uint32_t rank() const { return rank_; }

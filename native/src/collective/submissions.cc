@@ -1,5 +1,8 @@
 #include "collective/submissions.h"
 
+#include <algorithm>
+
+#include "collective/describe.h"
 #include "status.h"
 
 namespace muster {
@@ -58,20 +61,25 @@ muster_code Submissions::doWork(muster_work work, void* context) {
   const muster_code code = work(context, &turn);
   if (code == MUSTER_OK) return code;
   const std::string message = muster_last_failure()->message;  // looking may overwrite it
-  return communicator_->end(code == MUSTER_SYSTEM_ERROR ? MUSTER_DEVICE_FAILED : code, communicator_->rank(), "rank " + std::to_string(communicator_->rank()) + ": " + message);
+  return communicator_->failAll(code == MUSTER_SYSTEM_ERROR ? MUSTER_DEVICE_FAILED : code, communicator_->rank(), "rank " + std::to_string(communicator_->rank()) + ": " + message);
 }
 
-muster_code Submissions::start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished) {
+std::chrono::nanoseconds Submissions::holdOf(std::span<const muster_call> calls, Hold hold) const {
+  if (isBusy_ || !waiting_.empty() || calls.size() != 1 || isPointToPoint(calls[0].kind)) return {};
+  return communicator_->isOneShot(calls[0]) ? std::max(hold.oneShot, hold.any) : hold.any;
+}
+
+muster_code Submissions::start(std::span<const muster_call> calls, Hold hold, Completion completion, bool* finished) {
   *finished = false;
   if (const muster_code code = check(calls); code != MUSTER_OK) return code;
   const std::lock_guard lock(mutex_);
   if (const muster_code code = hasRoom(); code != MUSTER_OK) return code;
   bool isBegun = false;
-  if (!isBusy_ && waiting_.empty() && spin.count() > 0 && calls.size() == 1 && communicator_->isOneShot(calls[0])) {
-    if (const muster_code code = communicator_->beginOneShot(calls[0]); code != MUSTER_OK) return code;
-    if (communicator_->pollOneShot(spin)) {
+  if (const std::chrono::nanoseconds limit = holdOf(calls, hold); limit.count() > 0) {
+    if (const muster_code code = communicator_->begin(calls[0]); code != MUSTER_OK) return code;
+    if (communicator_->haveBegun(limit)) {
       *finished = true;
-      return communicator_->endOneShot(calls[0]);
+      return communicator_->end(calls[0]);
     }
     isBegun = true;
   }
@@ -118,7 +126,7 @@ void Submissions::serve() {
 
 muster_code Submissions::make(const Submission& submission) {
   if (submission.work != nullptr) return doWork(submission.work, submission.completion.context);
-  return submission.isBegun ? communicator_->endOneShot(submission.calls[0]) : communicator_->run(submission.calls);
+  return submission.isBegun ? communicator_->end(submission.calls[0]) : communicator_->run(submission.calls);
 }
 
 }  // namespace muster

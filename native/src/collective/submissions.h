@@ -21,6 +21,12 @@ struct Completion {
   void* context;
 };
 
+/** How long a call may hold the thread that starts it, for the other ranks to begin it, too. */
+struct Hold {
+  std::chrono::nanoseconds oneShot;
+  std::chrono::nanoseconds any;
+};
+
 /** Owns the communicator: only one call at a time gets at it, in the order of submissions. */
 class Submissions {
  public:
@@ -33,8 +39,8 @@ class Submissions {
   muster_code run(std::span<const muster_call> calls);
   /** The same of a piece of work. */
   muster_code run(muster_work work, void* context);
-  /** On the communicator's own thread, but for a small call that ends within `spin`. */
-  muster_code start(std::span<const muster_call> calls, std::chrono::nanoseconds spin, Completion completion, bool* finished);
+  /** On the communicator's own thread, but for a single collective call that all ranks begin within `hold`: see muster_communicator_start. */
+  muster_code start(std::span<const muster_call> calls, Hold hold, Completion completion, bool* finished);
 
   muster_code start(muster_work work, Completion completion);
   /** Of calls that a piece of work makes in its turn. */
@@ -46,7 +52,7 @@ class Submissions {
   struct Submission {
     std::vector<muster_call> calls;
     Completion completion;
-    /** A one-shot call whose part is published already. */
+    /** A single collective call on which this rank has given its word already. */
     bool isBegun;
     /** In place of calls, unless it is null; its context is the completion's. */
     muster_work work;
@@ -61,6 +67,8 @@ class Submissions {
   void enqueue(Submission submission);
   muster_code doWork(muster_work work, void* context);
   void serve();
+  /** How long this thread may be held for the calls, which have their turn at once. */
+  std::chrono::nanoseconds holdOf(std::span<const muster_call> calls, Hold hold) const;
   muster_code make(const Submission& submission);
 
   const std::unique_ptr<RankEnd> communicator_;

@@ -54,16 +54,16 @@ muster_code Communicator::waitLong(std::uint32_t missing, const Arrived& arrived
       nextLook = now + kLookForDead;
     }
     if (now >= deadline) return failTimedOut(missing);
-    sleepUntil(arrived);
+    sleepUntil(arrived, kLookForDead);
   }
 }
 
 template <class Arrived>
-void Communicator::sleepUntil(const Arrived& arrived) {
+void Communicator::sleepUntil(const Arrived& arrived, Clock::duration limit) {
   Bell& bell = control(rank_).bell;
   bell.asleep.store(1);
   const std::uint32_t rings = bell.rings.load();
-  if (nextMissing(0, arrived) != size_ && !hasFailed()) sleepWhile(bell.rings, rings, kLookForDead);
+  if (nextMissing(0, arrived) != size_ && !hasFailed()) sleepWhile(bell.rings, rings, std::chrono::ceil<std::chrono::microseconds>(limit));
   bell.asleep.store(0);
 }
 

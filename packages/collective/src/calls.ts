@@ -7,6 +7,12 @@ export type Reduction = 'sum' | 'product' | 'min' | 'max' | 'average';
 export interface CallOptions {
   /** What the elements are, where the array does not say: 'f16' or 'bf16' of a Uint16Array, 'f8e4m3' or 'f8e5m2' of a Uint8Array. */
   readonly dtype?: Dtype;
+  /**
+   * How long, at most a second, the call may hold this thread until the other ranks make it, too. Then it is made on this thread, and done when it returns; otherwise on a
+   * thread of its own, as calls without it are unless they are small. For code that has nothing to do meanwhile: the way to another thread and back costs
+   * more than a megabyte. Means nothing among ranks on several nodes, and in a group.
+   */
+  readonly holdMs?: number;
 }
 
 export interface ReduceOptions extends CallOptions {
@@ -32,6 +38,9 @@ export interface CallRequest {
   readonly site?: string | undefined;
 }
 
+/** What native takes, too. */
+const HOLD_MAX_MS = 1000;
+
 /** Which rank makes the call. */
 export interface RankPlace {
   readonly rank: number;
@@ -48,11 +57,13 @@ export function nativeCall({ kind, source, target, options, peer, site }: CallRe
     dtypeOf(target, dtype, `the target of ${kind}`);
     checkMemory(target!, `the target of ${kind}`);
   }
+  const { holdMs = 0 } = options;
+  if (!(holdMs >= 0 && holdMs <= HOLD_MAX_MS)) throw invalid(`holdMs: ${String(holdMs)}`, `from 0 to ${HOLD_MAX_MS}`);
   const reduction = options.op ?? 'sum';
   if (!Object.hasOwn(REDUCTIONS, reduction)) throw invalid(`the op '${String(reduction)}'`, `one of ${Object.keys(REDUCTIONS).join(', ')}`);
   if (!Number.isInteger(peer) || peer < 0 || peer >= size) throw invalid(`the rank ${String(peer)} that ${kind} names`, `from 0 to ${size - 1}`);
   if (peer === rank && (kind === 'send' || kind === 'recv')) throw invalid(`the rank ${peer} that ${kind} names`, 'another than its own');
-  return [KINDS[kind] + DTYPES[dtype] * 256 + REDUCTIONS[reduction] * 65_536, peer, source, target, elementCount(kind, source, target, size), site];
+  return [KINDS[kind] + DTYPES[dtype] * 256 + REDUCTIONS[reduction] * 65_536, peer, source, target, elementCount(kind, source, target, size), site, options.holdMs];
 }
 
 /** Elements of the call, or of each rank's part, from the arrays' lengths, which must agree. */

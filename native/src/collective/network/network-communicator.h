@@ -38,10 +38,10 @@ class NetworkCommunicator final : public RankEnd, private TransportOwner, privat
 
   muster_code run(std::span<const muster_call> calls) override;
   bool isOneShot(const muster_call&) const override { return false; }
-  muster_code beginOneShot(const muster_call&) override { return MUSTER_OK; }
-  bool pollOneShot(std::chrono::nanoseconds) override { return false; }
-  muster_code endOneShot(const muster_call& call) override { return run({&call, 1}); }
-  muster_code end(muster_code code, std::uint32_t rank, const std::string& message) override { return failed(local_->fail(code, static_cast<std::int32_t>(rank), message)); }
+  muster_code begin(const muster_call&) override { return MUSTER_OK; }
+  bool haveBegun(std::chrono::nanoseconds) override { return false; }
+  muster_code end(const muster_call& call) override { return run({&call, 1}); }
+  muster_code failAll(muster_code code, std::uint32_t rank, const std::string& message) override { return failed(local_->fail(code, static_cast<std::int32_t>(rank), message)); }
   muster_code look() const override { return local_->look(); }
   void abort(const std::string& reason) override;
   void blame(std::uint32_t rank, const std::string& reason) override;
