@@ -3,7 +3,7 @@ export { choice, int, loguniform, logint, lognormal, normal, ordinal, qlogunifor
 export { SearchSpace, type Constraint, type SpaceOptions } from './space/search-space.js';
 export type { CategoricalDimension, Condition, Dimension, NumericDimension, Point } from './space/dimensions.js';
 export { random } from './searchers/random.js';
-export type { Json, Objective, Searcher, SearcherContext, SearcherDefinition, Suggestion, TrialEnd, TrialReport, TrialStatus } from './searcher.js';
+export type { Json, Objective, Searcher, SearcherContext, SearcherDefinition, SeedOption, Suggestion, TrialEnd, TrialReport, TrialStatus } from './searcher.js';
 export type { Decision, Scheduler, SchedulerContext, SchedulerDefinition } from './scheduler.js';
 export { grid, type GridOptions } from './searchers/grid.js';
 export { halton, sobol } from './searchers/quasi-random.js';

@@ -6,7 +6,7 @@ import type { ExperimentLogger } from './logger.js';
 import type { Budget } from './machine/budget.js';
 import type { SchedulerDefinition } from './scheduler.js';
 import { fixed } from './schedulers/fixed.js';
-import type { Objective, SearcherDefinition } from './searcher.js';
+import { SEED_MAX, type Objective, type SearcherDefinition } from './searcher.js';
 import { random } from './searchers/random.js';
 import type { InferConfig, Space } from './space/parameters.js';
 import type { Constraint } from './space/search-space.js';
@@ -104,7 +104,7 @@ export function resolveOptions(options: TuneOptions<Space>, isClass: boolean): R
   if (typeof options !== 'object' || options === null) refuse(`tune(..., ${String(options)})`, 'given options such as { space, metric: \'loss\', trials: 64 }');
   for (const key of Object.keys(options)) if (!KEYS.has(key)) refuse(`the option '${key}'`, `one of ${[...KEYS].join(', ')}`);
   const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent, trialTimeoutMs, gang } = options;
-  requireInteger('seed', seed, 0, 2 ** 32 - 1);
+  requireInteger('seed', seed, 0, SEED_MAX);
   requireInteger('retries', retries, 0, 1e6);
   if (maxConcurrent !== undefined) requireInteger('maxConcurrent', maxConcurrent, 1, CONCURRENT_MAX);
   if (storage !== undefined && (typeof storage !== 'string' || storage === '')) refuse('storage', 'the path of a folder');

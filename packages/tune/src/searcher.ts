@@ -68,8 +68,17 @@ export interface Searcher {
   state(): Json;
 }
 
+/** What every searcher takes that draws anything at random. */
+export interface SeedOption {
+  /** Everything random in its proposals follows from it. Default: the experiment's seed. */
+  readonly seed?: number;
+}
+
+/** The largest seed: they are of 32 bits. */
+export const SEED_MAX = 2 ** 32 - 1;
+
 /** A searcher that was asked for, with its options: what `tpe()` and the others return. */
-export interface SearcherDefinition {
+export interface SearcherDefinition extends SeedOption {
   readonly name: string;
   /**
    * Makes the searcher, from the state of an earlier one where it is given: it then goes on as that one would have.

@@ -6,13 +6,13 @@ import type { Random } from '@muster/base';
 import { hyperband, hyperbandBrackets, type HyperbandOptions } from '../schedulers/asha.js';
 import { Ladder } from '../schedulers/rungs.js';
 import type { SchedulerDefinition } from '../scheduler.js';
-import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import type { SearcherContext, SearcherDefinition, SeedOption } from '../searcher.js';
 import { defineSearcher, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
 import { ParzenSearcher, partsOf, type Evidence, type Result } from './parzen-searcher.js';
 
 /** What {@link bohb} takes. */
-export interface BohbOptions extends HyperbandOptions {
+export interface BohbOptions extends HyperbandOptions, SeedOption {
   /** The part of the trials that is drawn at random, whatever the model says. Default 1/3. */
   readonly randomPart?: number;
 }
@@ -25,7 +25,7 @@ export function bohb(options: BohbOptions): { readonly searcher: SearcherDefinit
   const { maxEpochs, reductionFactor = REDUCTION_FACTOR, randomPart = RANDOM_PART } = options;
   const scheduler = hyperband({ maxEpochs, reductionFactor });
   const rungs = rungsOf(maxEpochs, reductionFactor);
-  return { scheduler, searcher: defineSearcher('bohb', (context) => new BohbSearcher(context, rungs, randomPart)) };
+  return { scheduler, searcher: defineSearcher('bohb', options, (context) => new BohbSearcher(context, rungs, randomPart)) };
 }
 
 /** All steps at which some bracket compares trials, and the last, ascending. */

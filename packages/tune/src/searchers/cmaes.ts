@@ -9,14 +9,14 @@ import { makeError, seededRandom, type Random } from '@muster/base';
 import { dot, Matrix, multiply, symmetricEigen } from '../numeric/matrix.js';
 import { normalCdf, normalDeviate, normalQuantile } from '../numeric/normal.js';
 import { mixedSeed } from '../numeric/seed.js';
-import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import type { SearcherContext, SearcherDefinition, SeedOption } from '../searcher.js';
 import type { NumericDimension } from '../space/dimensions.js';
 import { cellAt } from '../space/scale.js';
 import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
 
 /** What {@link cmaes} takes. */
-export interface CmaesOptions {
+export interface CmaesOptions extends SeedOption {
   /** Trials in a generation, at least 4. Default 4 + 3 ln n of n parameters. */
   readonly populationSize?: number;
   /** The distribution's first deviation, as a part of each parameter's range. Default 0.2. */
@@ -36,7 +36,7 @@ const RESTART_SEEDS = 0x40000000;
 
 /** Searches by covariance matrix adaptation. For numbers only, and for a hundred trials and more; at its best where parameters depend on each other. */
 export function cmaes(options: CmaesOptions = {}): SearcherDefinition {
-  return defineSearcher('cmaes', (context) => new CmaesSearcher(context, options));
+  return defineSearcher('cmaes', options, (context) => new CmaesSearcher(context, options));
 }
 
 class CmaesSearcher extends HistorySearcher {

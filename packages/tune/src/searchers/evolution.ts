@@ -4,14 +4,14 @@
  */
 import type { Random } from '@muster/base';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
-import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import type { SearcherContext, SearcherDefinition, SeedOption } from '../searcher.js';
 import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
 import { spread } from './quasi-random.js';
 import { crossed, mutated, type VariationOptions } from './variation.js';
 
 /** What {@link evolution} takes. */
-export interface EvolutionOptions {
+export interface EvolutionOptions extends SeedOption {
   /** How many of the latest trials may have children. Default 30. */
   readonly populationSize?: number;
   /** How many of them are compared for each parent. Default 8. */
@@ -27,7 +27,7 @@ const MUTATION_PROBABILITY_MIN = 0.1;
 
 /** Searches by evolution. For large, odd spaces of choices, and for hundreds of trials at once: it never makes them wait. */
 export function evolution(options: EvolutionOptions = {}): SearcherDefinition {
-  return defineSearcher('evolution', (context) => new EvolutionSearcher(context, options));
+  return defineSearcher('evolution', options, (context) => new EvolutionSearcher(context, options));
 }
 
 class EvolutionSearcher extends HistorySearcher {

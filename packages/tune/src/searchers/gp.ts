@@ -11,7 +11,7 @@
 import type { Random } from '@muster/base';
 import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Hyperparameters, type Observations } from '../numeric/gaussian-process.js';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
-import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import type { SearcherContext, SearcherDefinition, SeedOption } from '../searcher.js';
 import { maximizeImprovement } from './acquisition.js';
 import { featureKinds, featuresOf } from './features.js';
 import { defineSearcher, HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
@@ -20,7 +20,7 @@ import { LossScale } from './loss-scale.js';
 import { spread } from './quasi-random.js';
 
 /** What {@link gp} takes. */
-export interface GpOptions {
+export interface GpOptions extends SeedOption {
   /** Trials that fill the space evenly before the model is asked. Default 10. */
   readonly startupTrials?: number;
 }
@@ -43,7 +43,7 @@ const FIRST = 0;
 
 /** Searches by a Gaussian process. The best use of few and costly trials, up to some hundreds, with up to some twenty parameters. */
 export function gp(options: GpOptions = {}): SearcherDefinition {
-  return defineSearcher('gp', (context) => new GpSearcher(context, options));
+  return defineSearcher('gp', options, (context) => new GpSearcher(context, options));
 }
 
 class GpSearcher extends HistorySearcher {

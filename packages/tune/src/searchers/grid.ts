@@ -21,7 +21,7 @@ export interface GridOptions {
  * @throws InvalidArgumentError where the combinations are more than a million, or the number of points is below 1
  */
 export function grid(options: GridOptions = {}): SearcherDefinition {
-  return defineSearcher('grid', (context) => new GridSearcher(context, options));
+  return defineSearcher('grid', {}, (context) => new GridSearcher(context, options));
 }
 
 class GridSearcher extends HistorySearcher {

@@ -1,6 +1,6 @@
 /** What searchers have in common: they keep a history, and propose from it and from a stream of random numbers for each proposal. */
 import { makeError, seededRandom, type Random } from '@muster/base';
-import type { Json, Searcher, SearcherContext, SearcherDefinition, Suggestion, TrialEnd, TrialReport } from '../searcher.js';
+import { SEED_MAX, type Json, type Searcher, type SearcherContext, type SearcherDefinition, type SeedOption, type Suggestion, type TrialEnd, type TrialReport } from '../searcher.js';
 import { mixedSeed } from '../numeric/seed.js';
 import type { Point } from '../space/dimensions.js';
 import type { SearchSpace } from '../space/search-space.js';
@@ -62,12 +62,15 @@ export abstract class HistorySearcher implements Searcher {
   }
 }
 
-/** A definition of a searcher that keeps a history. */
-export function defineSearcher(name: string, make: (context: SearcherContext) => HistorySearcher): SearcherDefinition {
+/** A definition of a searcher that keeps a history. @throws InvalidArgumentError for a seed that is none */
+export function defineSearcher(name: string, { seed }: SeedOption, make: (context: SearcherContext) => HistorySearcher): SearcherDefinition {
+  if (seed !== undefined && !(Number.isInteger(seed) && seed >= 0 && seed <= SEED_MAX)) {
+    throw makeError('INVALID_ARGUMENT', { what: `the option seed of ${name}()`, want: `a whole number from 0 to ${SEED_MAX}, not ${String(seed)}` });
+  }
   return {
-    name,
+    name, ...(seed === undefined ? {} : { seed }),
     create: (context, state) => {
-      const searcher = make(context);
+      const searcher = make(seed === undefined ? context : { ...context, seed });
       if (state !== undefined) searcher.restore(state);
       return searcher;
     },

@@ -8,7 +8,7 @@ import type { Json, Searcher, SearcherDefinition } from '../searcher.js';
  */
 export function withInitialPoints(searcher: SearcherDefinition, configs: readonly unknown[]): SearcherDefinition {
   return {
-    name: searcher.name,
+    ...searcher,
     create: (context, state) => {
       configs.forEach((config, index) => {
         try {

@@ -5,7 +5,7 @@
  */
 import type { Random } from '@muster/base';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
-import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import type { SearcherContext, SearcherDefinition, SeedOption } from '../searcher.js';
 import type { Point } from '../space/dimensions.js';
 import { defineSearcher, HistorySearcher, requireCount, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
@@ -14,7 +14,7 @@ import { spread } from './quasi-random.js';
 import { crossed, mutated, type VariationOptions } from './variation.js';
 
 /** What {@link nsga2} takes. */
-export interface Nsga2Options {
+export interface Nsga2Options extends SeedOption {
   /** How many trials are kept as parents. Default 50. */
   readonly populationSize?: number;
 }
@@ -25,7 +25,7 @@ const MUTATION_INDEX = 20;
 
 /** Searches for the trade-offs between several objectives: a front of trials that nothing dominates. For some hundreds of trials and more. */
 export function nsga2(options: Nsga2Options = {}): SearcherDefinition {
-  return defineSearcher('nsga2', (context) => new Nsga2Searcher(context, options));
+  return defineSearcher('nsga2', options, (context) => new Nsga2Searcher(context, options));
 }
 
 /** A trial that may be a parent, and how it stands in the population. */

@@ -6,7 +6,7 @@
  */
 import type { Random } from '@muster/base';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
-import type { SearcherContext } from '../searcher.js';
+import type { SearcherContext, SeedOption } from '../searcher.js';
 import type { Dimension, Point } from '../space/dimensions.js';
 import { HistorySearcher, requireCount, requireOneObjective, type Proposal } from './history-searcher.js';
 import type { Trial } from './history.js';
@@ -14,7 +14,7 @@ import { ParzenMixture, type Observation } from './parzen.js';
 import { spread } from './quasi-random.js';
 
 /** What {@link tpe} takes. */
-export interface TpeOptions {
+export interface TpeOptions extends SeedOption {
   /** Trials that fill the space evenly before the model is asked. Default 10. */
   readonly startupTrials?: number;
   /** Points drawn from the density of the better trials, of which the best is taken. Default 32. */

@@ -2,13 +2,13 @@
 import { makeError } from '@muster/base';
 import { HaltonSequence, SobolSequence, type Sequence } from '../numeric/sequences.js';
 import { SOBOL_DIMENSIONS } from '../numeric/sobol-directions.js';
-import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import type { SearcherContext, SearcherDefinition, SeedOption } from '../searcher.js';
 import type { Dimension, Point } from '../space/dimensions.js';
 import { defineSearcher, HistorySearcher, type Proposal } from './history-searcher.js';
 
 /** Scrambled Sobol points: the evenest where the number of trials is a power of two. */
-export function sobol(): SearcherDefinition {
-  return defineSearcher('sobol', (context) => {
+export function sobol(options: SeedOption = {}): SearcherDefinition {
+  return defineSearcher('sobol', options, (context) => {
     const { length } = context.space.dimensions;
     if (length > SOBOL_DIMENSIONS) throw makeError('INVALID_ARGUMENT', { what: `sobol() in a space of ${length} dimensions`, want: `used for at most ${SOBOL_DIMENSIONS}; halton() takes any number` });
     return new QuasiRandomSearcher(context, 'Sobol', new SobolSequence(length, context.seed));
@@ -16,8 +16,8 @@ export function sobol(): SearcherDefinition {
 }
 
 /** Scrambled Halton points, for any number of parameters and of trials. */
-export function halton(): SearcherDefinition {
-  return defineSearcher('halton', (context) => new QuasiRandomSearcher(context, 'Halton', new HaltonSequence(context.space.dimensions.length, context.seed)));
+export function halton(options: SeedOption = {}): SearcherDefinition {
+  return defineSearcher('halton', options, (context) => new QuasiRandomSearcher(context, 'Halton', new HaltonSequence(context.space.dimensions.length, context.seed)));
 }
 
 class QuasiRandomSearcher extends HistorySearcher {

@@ -1,7 +1,7 @@
 /** What every searcher promises, and what each is for. */
 import { seededRandom } from '@muster/base';
 import t from 'tap';
-import { bohb, choice, cmaes, evolution, gp, grid, halton, hypervolume, int, loguniform, logint, nsga2, ordinal, quniform, random, SearchSpace, sobol, tpe, uniform, withInitialPoints, type Json, type Objective, type Searcher, type SearcherDefinition, type Space } from '../index.js';
+import { bohb, choice, cmaes, evolution, gp, grid, halton, hypervolume, int, loguniform, logint, nsga2, ordinal, quniform, random, SearchSpace, sobol, tpe, uniform, withInitialPoints, type Json, type Objective, type Searcher, type SearcherDefinition, type SeedOption, type Space } from '../index.js';
 import { crowdingDistances, paretoRanks } from './pareto.js';
 import { ParzenMixture } from './parzen.js';
 import { partsOf, type Result } from './parzen-searcher.js';
@@ -11,7 +11,11 @@ t.setTimeout(120_000); // a loaded machine takes its time
 const LOSS: readonly Objective[] = [{ metric: 'loss', mode: 'min' }];
 const NUMBERS = SearchSpace.of({ x: uniform(-5, 5), y: loguniform(1e-3, 1e3), n: int(1, 9), m: logint(1, 500), q: quniform(0, 1, 0.25), o: ordinal(['a', 'b', 'c']) });
 const BRANCHES = SearchSpace.of({ x: uniform(-5, 5), n: int(1, 9), kind: choice([{ is: 'a', u: loguniform(1e-3, 1), inner: choice(['p', { v: uniform(0, 1) }]) }, { is: 'b', w: int(1, 4) }, 'c']) });
-const SEARCHERS: readonly SearcherDefinition[] = [random(), sobol(), halton(), tpe(), gp(), evolution({ populationSize: 12 }), nsga2({ populationSize: 12 }), bohb({ maxEpochs: 9 }).searcher, cmaes()];
+const searchers = (options: SeedOption): readonly SearcherDefinition[] => [
+  random(options), sobol(options), halton(options), tpe(options), gp(options), evolution({ populationSize: 12, ...options }), nsga2({ populationSize: 12, ...options }),
+  bohb({ maxEpochs: 9, ...options }).searcher, cmaes(options),
+];
+const SEARCHERS = searchers({});
 
 const spacesOf = ({ name }: SearcherDefinition): SearchSpace[] => (name === 'cmaes' ? [NUMBERS] : [NUMBERS, BRANCHES]);
 const create = (definition: SearcherDefinition, space: SearchSpace, seed = 1, state?: Json): Searcher => definition.create({ space, objectives: LOSS, seed }, state);
@@ -44,7 +48,8 @@ function runTrials(searcher: Searcher, space: SearchSpace, from: number, to: num
 }
 
 t.test('every searcher', async (t) => {
-  for (const definition of SEARCHERS) {
+  for (const [index, definition] of SEARCHERS.entries()) {
+    const seeded = searchers({ seed: 1 })[index]!;
     await t.test(definition.name, async (t) => {
       for (const space of spacesOf(definition)) {
         const searcher = create(definition, space);
@@ -52,6 +57,7 @@ t.test('every searcher', async (t) => {
         t.equal(configs.map((config) => space.pointOf(config)).length, 16, 'proposes configurations of the space');
         t.same(runTrials(create(definition, space), space, 0, 16), configs, 'proposes the same with the same seed');
         t.notSame(runTrials(create(definition, space, 2), space, 0, 16), configs, 'proposes others with another seed');
+        t.same(runTrials(create(seeded, space, 2), space, 0, 16), configs, 'goes by a seed of its own');
         const restored = create(definition, space, 1, JSON.parse(JSON.stringify(searcher.state())) as Json);
         t.same(runTrials(restored, space, 16, 22), runTrials(searcher, space, 16, 22), 'goes on from its state as before');
       }
@@ -295,6 +301,7 @@ t.test('what a searcher cannot do is refused when it is made', async (t) => {
   t.throws(() => create(cmaes(), BRANCHES), { code: 'INVALID_ARGUMENT', message: /the choice 'kind'/ });
   t.throws(() => create(tpe({ candidates: 0 }), NUMBERS), { code: 'INVALID_ARGUMENT', message: /candidates/ });
   t.throws(() => create(gp({ startupTrials: 1.5 }), NUMBERS), { code: 'INVALID_ARGUMENT', message: /startupTrials/ });
+  for (const seed of [-1, 0.5, 2 ** 32, '1']) t.throws(() => searchers({ seed: seed as number }), { code: 'INVALID_ARGUMENT', message: /seed of random\(\)/ });
   t.throws(() => create(tpe(), NUMBERS, 1, { nonsense: 1 }), { code: 'INVALID_ARGUMENT', message: /state/ });
   const searcher = create(tpe(), NUMBERS);
   next(searcher, 'a');

@@ -10,7 +10,7 @@ import { ParzenSearcher, partsOf, type Evidence, type Result, type TpeOptions } 
 
 /** Searches by the tree-structured Parzen estimator. Cheap, and at home in every space, also in conditional ones; for tens to thousands of trials. */
 export function tpe(options: TpeOptions = {}): SearcherDefinition {
-  return defineSearcher('tpe', (context) => new TpeSearcher(context, options));
+  return defineSearcher('tpe', options, (context) => new TpeSearcher(context, options));
 }
 
 class TpeSearcher extends ParzenSearcher {
