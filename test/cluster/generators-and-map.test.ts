@@ -204,7 +204,8 @@ t.test('cancellation', async (t) => {
     await latch.noted(2);
     cancel(polite, { graceMs: 300 });
     t.same(await Promise.all(Array.from({ length: 8 }, () => pause.options({ retries: 0 })(600))), Array.from({ length: 8 }, () => 600), 'those that come after it have time of their own');
-    t.throws(() => cancel(polite, { graceMs: -1 }), { code: 'INVALID_ARGUMENT' });
+    for (const options of [{ graceMs: -1 }, { force: 1 }, { gracems: 1 }, null]) t.throws(() => cancel(polite, options as never), { code: 'INVALID_ARGUMENT' }, JSON.stringify(options));
+    t.throws(() => cancel(5 as never), { code: 'INVALID_ARGUMENT', message: /cancel\(number\)/ });
   });
 
   await t.test('reaches the tasks that a task has submitted', async (t) => {
@@ -250,6 +251,10 @@ t.test('map', async (t) => {
   });
 
   for (const how of ['map', 'mapUnordered'] as const) {
+    await t.test(`${how}: refuses what makes no sense`, async (t) => {
+      await t.rejects(doubled[how](5 as never).next(), { code: 'INVALID_ARGUMENT', message: /iterable/ });
+      for (const options of [{ window: 0 }, { window: 1.5 }, { size: 3 }, null]) await t.rejects(doubled[how]([1], options as never).next(), { code: 'INVALID_ARGUMENT' }, JSON.stringify(options));
+    });
     await t.test(`${how}: takes no more inputs than its window ahead of its consumer`, async (t) => {
       let taken = 0;
       const inputs = function* () { for (;; taken++) yield taken; };
