@@ -4,6 +4,7 @@ import t from 'tap';
 import {
   cancel, context, get, init, ObjectRef, put, remote, shutdown, TaskCancelledError, WorkerDiedError,
 } from '@muster/core';
+import { collectGarbage } from '../support/garbage.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
 import { isAlive } from '../support/processes.js';
 import { rejection, until } from '../support/until.js';
@@ -82,6 +83,41 @@ t.test('generators', async (t) => {
     t.same(await latch.noted(1), ['ended']);
   });
 
+  await t.test('end their task when nobody begins the loop, or goes on with it', async (t) => {
+    const latch = await makeLatch();
+    const endless = remote(async function* (door: LatchHandle, name: string) {
+      try {
+        await door.note(`${name} begins`);
+        for (let i = 0; ; i++) yield i;
+      } finally {
+        await door.note(`${name} ends`);
+      }
+    });
+    const left = endless.remote(latch, 'left');
+    await latch.noted(1);
+    await left.return();
+    t.equal((await latch.noted(2))[1], 'left ends');
+    await (async () => { await endless.remote(latch, 'dropped').next(); })();
+    await until('nobody holds the iterator', async () => {
+      await collectGarbage();
+      return (await latch.entries()).includes('dropped ends');
+    });
+  });
+
+  await t.test('deliver also to a loop that begins after they have ended', async (t) => {
+    const latch = await makeLatch();
+    const done = remote(function* () { yield 1; yield 2; latch.note.remote('ended'); }).remote();
+    const failing = remote(function* () { yield 1; latch.note.remote('ended'); throw new RangeError('in the end'); }).remote();
+    await latch.noted(2);
+    await increment(1); // their last words are there: they came before
+    const values: number[] = [];
+    for await (const ref of done) values.push(await get(ref));
+    t.same(values, [1, 2]);
+    const error = await rejection((async () => { for await (const ref of failing) values.push(await get(ref)); })());
+    t.same(values, [1, 2, 1]);
+    t.ok(error instanceof RangeError, String(error));
+  });
+
   await t.test('do not run ahead of a slow consumer without bound', async (t) => {
     const latch = await makeLatch();
     const many = remote(async function* (door: LatchHandle) {
@@ -149,8 +185,14 @@ t.test('cancellation', async (t) => {
     const waiting = increment.remote(slow);
     cancel(waiting);
     t.ok((await rejection(get(waiting))) instanceof TaskCancelledError);
+    const many = Array.from({ length: 20_000 }, () => increment.remote(slow));
+    const startMs = performance.now();
+    for (const each of many) cancel(each);
+    const tookMs = performance.now() - startMs;
+    t.ok(tookMs < 8000, `20,000 that wait for one reference took ${tookMs} ms`); // 17 s when each looked through all others
     cancel(slow);
     t.ok((await rejection(get(slow))) instanceof TaskCancelledError);
+    t.equal((await Promise.allSettled(many.map((ref) => get(ref)))).filter(({ status }) => status === 'rejected').length, many.length);
   });
 
   await t.test('of a running task aborts its signal and rejects at once', async (t) => {

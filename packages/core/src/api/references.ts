@@ -2,6 +2,7 @@
 import { makeError } from '@muster/base';
 import type { Session } from '../io/session.js';
 import { attachWaiter, ObjectRef, RefState, type Waiter } from '../machine/reference.js';
+import type { ResultStream } from '../machine/stream.js';
 import { currentSession, requireSession, sessionHasEnded, sessionOfReferences } from './current.js';
 import { checkCancelOptions, checkWaitOptions } from './options.js';
 
@@ -154,12 +155,38 @@ export function free(refs: readonly ObjectRef[]): void {
   sessionOfReferences().owner.objects.free(refs);
 }
 
-/** The references of a generator task as its values arrive. Leaving the loop cancels the task. */
-export async function* iterateStream(session: Session, end: ObjectRef): AsyncGenerator<ObjectRef, void, undefined> {
+/** A generator task and who consumes it. */
+interface Consumption {
+  readonly session: Session;
+  /** The reference that stands for the task's end. */
+  readonly end: ObjectRef;
+  readonly stream: ResultStream;
+  /** Whether nobody wants more: then its end is none of a failure. */
+  isLeft: boolean;
+}
+
+/** Iterators that nobody holds any more: their tasks would wait for a consumer for ever, each with a worker of its own. */
+const dropped = new FinalizationRegistry<Consumption>((consumption) => leave(consumption));
+
+/** The references of a generator task as its values arrive. Leaving the loop cancels the task, and so does dropping the iterator, begun or not. */
+export function iterateStream(session: Session, end: ObjectRef): AsyncGenerator<ObjectRef, void, undefined> {
   const stream = session.owner.streams.get(end);
   if (!stream) throw makeError('INTERNAL', { what: 'a generator task has no stream' });
+  const consumption: Consumption = { session, end, stream, isLeft: false };
+  const values = valuesOf(consumption);
+  const finish = values.return.bind(values);
+  values.return = (value) => {
+    leave(consumption); // a generator that has not begun runs no code to do it
+    return finish(value);
+  };
+  dropped.register(values, consumption);
+  return values;
+}
+
+async function* valuesOf(consumption: Consumption): AsyncGenerator<ObjectRef, void, undefined> {
+  const { session, end, stream } = consumption;
   try {
-    for (;;) {
+    while (!consumption.isLeft) {
       const ref = stream.take();
       if (ref) yield ref;
       else if (end.state === RefState.pending) await session.waiting(new Promise<void>((resolve) => stream.whenChanged(resolve)));
@@ -167,6 +194,11 @@ export async function* iterateStream(session: Session, end: ObjectRef): AsyncGen
       else return;
     }
   } finally {
-    session.owner.cancel(end, { force: false, reason: 'its loop ended early' });
+    leave(consumption);
   }
+}
+
+function leave(consumption: Consumption): void {
+  consumption.isLeft = true;
+  consumption.session.owner.cancel(consumption.end, { force: false, reason: 'its loop ended early' });
 }
