@@ -90,6 +90,8 @@ t.test('a cluster of its own ends with its program', async (t) => {
   for (const { how, signal, isGroupLeader = false } of [
     { how: 'by SIGTERM', signal: 'SIGTERM' }, { how: 'by kill -9', signal: 'SIGKILL' },
     { how: 'by Ctrl-C, which goes to all of its processes', signal: 'SIGINT', isGroupLeader: true },
+    { how: 'by Ctrl-\\, which goes to all of its processes', signal: 'SIGQUIT', isGroupLeader: true },
+    { how: 'by the end of its terminal, of which all of its processes hear', signal: 'SIGHUP', isGroupLeader: true },
   ] as const) {
     await t.test(how, { timeout: 30_000 }, async (t) => {
       const own = new Own(busyProgram('await get(spins);'), { isGroupLeader });
@@ -103,6 +105,26 @@ t.test('a cluster of its own ends with its program', async (t) => {
       await own.gone(t, nodeIds);
     });
   }
+
+  await t.test('in its own time after Ctrl-C, where the program listens to that itself', { timeout: 30_000 }, async (t) => {
+    const own = new Own(`
+      await init({ cpus: 1 });
+      const square = remote((x) => x * x);
+      process.once('SIGINT', async () => {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        console.log('after', await square(4));
+        await shutdown();
+      });
+      console.log('ready', await square(3));
+      await square.options({ cpus: 2, waitForNodes: true })(5).catch(() => {});
+    `, { isGroupLeader: true });
+    await own.program.told('ready');
+    const { nodeIds } = own;
+    process.kill(-own.program.child.pid!, 'SIGINT');
+    t.equal(await own.program.told<number>('after'), 16);
+    t.equal(await own.program.ended, '0', own.program.stderr);
+    t.same(own.remains(nodeIds), []);
+  });
 
   await t.test('by kill -9, after somebody has removed its files', { timeout: 30_000 }, async (t) => {
     const own = new Own(busyProgram('await get(spins);'));
@@ -327,6 +349,7 @@ t.test('output of tasks and actors', async (t) => {
     t.same(numbers.slice(0, 500), Array.from({ length: 500 }, (_, i) => i), 'the first ones are shown');
     const leftOut = [...own.program.stdout.matchAll(/… (\d+) lines left out/g)].reduce((sum, match) => sum + Number(match[1]), 0);
     t.equal(numbers.length + leftOut, FLOOD_LINES);
+    t.match(own.program.stdout, /^\(job-\w+\) … \d+ lines left out, too many at once; all are in `cluster logs job-\w+`$/m, 'what is left out at the end is the whole job\'s');
     t.ok(numbers.length <= FLOOD_LINES / 4, `${numbers.length} lines were shown`);
   });
 

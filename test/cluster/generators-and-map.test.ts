@@ -4,6 +4,7 @@ import t from 'tap';
 import {
   cancel, context, get, init, ObjectRef, put, remote, shutdown, TaskCancelledError, WorkerDiedError,
 } from '@muster/core';
+import { collectGarbage } from '../support/garbage.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
 import { isAlive } from '../support/processes.js';
 import { rejection, until } from '../support/until.js';
@@ -82,6 +83,41 @@ t.test('generators', async (t) => {
     t.same(await latch.noted(1), ['ended']);
   });
 
+  await t.test('end their task when nobody begins the loop, or goes on with it', async (t) => {
+    const latch = await makeLatch();
+    const endless = remote(async function* (door: LatchHandle, name: string) {
+      try {
+        await door.note(`${name} begins`);
+        for (let i = 0; ; i++) yield i;
+      } finally {
+        await door.note(`${name} ends`);
+      }
+    });
+    const left = endless.remote(latch, 'left');
+    await latch.noted(1);
+    await left.return();
+    t.equal((await latch.noted(2))[1], 'left ends');
+    await (async () => { await endless.remote(latch, 'dropped').next(); })();
+    await until('nobody holds the iterator', async () => {
+      await collectGarbage();
+      return (await latch.entries()).includes('dropped ends');
+    });
+  });
+
+  await t.test('deliver also to a loop that begins after they have ended', async (t) => {
+    const latch = await makeLatch();
+    const done = remote(function* () { yield 1; yield 2; latch.note.remote('ended'); }).remote();
+    const failing = remote(function* () { yield 1; latch.note.remote('ended'); throw new RangeError('in the end'); }).remote();
+    await latch.noted(2);
+    await increment(1); // their last words are there: they came before
+    const values: number[] = [];
+    for await (const ref of done) values.push(await get(ref));
+    t.same(values, [1, 2]);
+    const error = await rejection((async () => { for await (const ref of failing) values.push(await get(ref)); })());
+    t.same(values, [1, 2, 1]);
+    t.ok(error instanceof RangeError, String(error));
+  });
+
   await t.test('do not run ahead of a slow consumer without bound', async (t) => {
     const latch = await makeLatch();
     const many = remote(async function* (door: LatchHandle) {
@@ -149,8 +185,14 @@ t.test('cancellation', async (t) => {
     const waiting = increment.remote(slow);
     cancel(waiting);
     t.ok((await rejection(get(waiting))) instanceof TaskCancelledError);
+    const many = Array.from({ length: 20_000 }, () => increment.remote(slow));
+    const startMs = performance.now();
+    for (const each of many) cancel(each);
+    const tookMs = performance.now() - startMs;
+    t.ok(tookMs < 8000, `20,000 that wait for one reference took ${tookMs} ms`); // 17 s when each looked through all others
     cancel(slow);
     t.ok((await rejection(get(slow))) instanceof TaskCancelledError);
+    t.equal((await Promise.allSettled(many.map((ref) => get(ref)))).filter(({ status }) => status === 'rejected').length, many.length);
   });
 
   await t.test('of a running task aborts its signal and rejects at once', async (t) => {
@@ -204,7 +246,8 @@ t.test('cancellation', async (t) => {
     await latch.noted(2);
     cancel(polite, { graceMs: 300 });
     t.same(await Promise.all(Array.from({ length: 8 }, () => pause.options({ retries: 0 })(600))), Array.from({ length: 8 }, () => 600), 'those that come after it have time of their own');
-    t.throws(() => cancel(polite, { graceMs: -1 }), { code: 'INVALID_ARGUMENT' });
+    for (const options of [{ graceMs: -1 }, { force: 1 }, { gracems: 1 }, null]) t.throws(() => cancel(polite, options as never), { code: 'INVALID_ARGUMENT' }, JSON.stringify(options));
+    t.throws(() => cancel(5 as never), { code: 'INVALID_ARGUMENT', message: /cancel\(number\)/ });
   });
 
   await t.test('reaches the tasks that a task has submitted', async (t) => {
@@ -250,6 +293,10 @@ t.test('map', async (t) => {
   });
 
   for (const how of ['map', 'mapUnordered'] as const) {
+    await t.test(`${how}: refuses what makes no sense`, async (t) => {
+      await t.rejects(doubled[how](5 as never).next(), { code: 'INVALID_ARGUMENT', message: /iterable/ });
+      for (const options of [{ window: 0 }, { window: 1.5 }, { size: 3 }, null]) await t.rejects(doubled[how]([1], options as never).next(), { code: 'INVALID_ARGUMENT' }, JSON.stringify(options));
+    });
     await t.test(`${how}: takes no more inputs than its window ahead of its consumer`, async (t) => {
       let taken = 0;
       const inputs = function* () { for (;; taken++) yield taken; };

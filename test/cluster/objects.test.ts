@@ -163,8 +163,9 @@ t.test('objects', async (t) => {
       await t.rejects(get(ref), { code: 'OBJECT_FREED' });
       await eventually('nothing is kept of it', async () => (await usedBytes()) <= used);
     });
-    await t.test('is for the owner alone', async (t) => {
+    await t.test('is for the owner alone, and for references', async (t) => {
       const ref = await put(block(5));
+      for (const refs of [ref, 5, [ref, 5]]) t.throws(() => free(refs as never), { code: 'INVALID_ARGUMENT', message: /array of ObjectRefs/ });
       t.match(await remote(([borrowed]: [ObjectRef]) => { free([borrowed]); })([ref]).catch((error: unknown) => error), { code: 'INVALID_ARGUMENT', message: /called by its owner, driver-/ });
       t.equal((await get(ref)).length, block(5).length);
     });
@@ -469,7 +470,7 @@ t.test('a node with objects dies', async (t) => {
   const inner = await remote(async () => ({ ref: await put(block(6)) }))();
   const consumer = make.options({ retries: 0 }).remote(latch, 'unrepeatable', top);
   await wait([top, left, right, bottom, consumer], { count: 5 });
-  await wait<unknown>([large, small], { count: 2 });
+  await wait([large, small], { count: 2 });
   const survivor = await cluster.addNode({ cpus: 2 });
   const before = (await latch.entries()).length;
   doomed!.kill('SIGKILL');

@@ -73,8 +73,9 @@ t.test('wait', async (t) => {
     t.equal((await wait([slow])).ready.length, 1, 'a failed one is ready');
   });
 
-  await t.test('refuses counts that make no sense', async (t) => {
+  await t.test('refuses what makes no sense', async (t) => {
     const ref = increment.remote(1);
+    for (const options of [{ timeoutMs: -1 }, { timeoutMs: NaN }, { timeoutMs: '5' }, { timeout: 5 }, null]) t.match(await rejection(wait([ref], options as never)), { code: 'INVALID_ARGUMENT' }, JSON.stringify(options));
     for (const count of [0, 2, -1, 1.5]) t.match(await rejection(wait([ref], { count })), { code: 'INVALID_ARGUMENT' });
     t.match(await rejection(wait([5 as never])), { code: 'INVALID_ARGUMENT' });
   });

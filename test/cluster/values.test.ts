@@ -410,6 +410,8 @@ t.test('what a task throws', async (t) => {
     const secret = await rejection<SecretError>(remote(() => { throw new SecretError('has a secret', 5); })());
     t.ok(secret instanceof UserError && !(secret instanceof SecretError), 'the nearest class that may travel');
     t.match(secret, { message: 'has a secret', code: 5, detail: new Map([[1, 2]]) });
+    const frozen = await rejection<UserError>(remote(() => { throw Object.freeze(new UserError('is frozen', 7)); })());
+    t.match(frozen, { message: 'is frozen', code: 7, stack: /is frozen\n.*at / });
     const withRef = await rejection<UserError>(remote(async () => { throw Object.assign(new UserError('has a reference', 6), { ref: await put(1) }); })());
     t.match(withRef, { message: 'has a reference', code: 6, ref: undefined });
   });

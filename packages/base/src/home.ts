@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { makeError } from './errors.js';
 
 /** The longest path that a unix socket may have on every system, less room for a process id. */
-const HOME_PATH_MAX = 60;
+const HOME_PATH_MAX_BYTES = 60;
 
 /** What a running node says about itself in `<home>/nodes/<nodeId>.json`. */
 export interface NodeFile {
@@ -28,15 +28,15 @@ const OTHERS_MODE = 0o077;
 /**
  * The home folder: MUSTER_HOME, or one for this user under the system's temp folder. Made when it is absent, open to its owner only. One that
  * exists is taken as it is or refused: a folder that somebody else made, or opened to others on purpose, is not Muster's to change.
- * @throws MusterError INVALID_ARGUMENT when it belongs to somebody else, lets others in, or its path is too long for sockets
+ * @throws MusterError INVALID_ARGUMENT when it cannot be made, belongs to somebody else, lets others in, or its path is too long for sockets
  */
 export function musterHome(): string {
   const uid = userInfo().uid;
   const home = process.env['MUSTER_HOME'] || join(tmpdir(), `muster-${uid}`);
-  if (home.length > HOME_PATH_MAX) throw makeError('INVALID_ARGUMENT', { what: `MUSTER_HOME=${home}`, want: `at most ${HOME_PATH_MAX} characters, because unix sockets lie in it` });
-  mkdirSync(home, { recursive: true, mode: 0o700 });
-  const stat = lstatSync(home);
   const what = `Muster's home ${home}`;
+  if (Buffer.byteLength(home) > HOME_PATH_MAX_BYTES) throw makeError('INVALID_ARGUMENT', { what, want: `a path of at most ${HOME_PATH_MAX_BYTES} bytes, because unix sockets lie in it; set MUSTER_HOME to a shorter one` });
+  makeFolder(home, what);
+  const stat = lstatSync(home);
   if (!stat.isDirectory()) throw makeError('INVALID_ARGUMENT', { what, want: 'a folder; set MUSTER_HOME to one' });
   if (stat.uid !== uid) throw makeError('INVALID_ARGUMENT', { what, want: `a folder of your own, and it belongs to user ${stat.uid}; set MUSTER_HOME to another one` });
   if ((stat.mode & OTHERS_MODE) !== 0) {
@@ -44,6 +44,14 @@ export function musterHome(): string {
     throw makeError('INVALID_ARGUMENT', { what, want: `open to you alone, and its mode ${mode} lets others in; run \`chmod 700 ${home}\`, or set MUSTER_HOME to another folder` });
   }
   return home;
+}
+
+function makeFolder(path: string, what: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw makeError('INVALID_ARGUMENT', { what, want: `a folder that can be made here (${(cause as NodeJS.ErrnoException).code}); set MUSTER_HOME to one` }, { cause });
+  }
 }
 
 /** Removes the sockets of drivers that were killed: nobody listens there any more. */

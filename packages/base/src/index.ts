@@ -7,3 +7,4 @@ export * from './resources.js';
 export * from './death.js';
 export * from './errors.js';
 export { musterHome, sweepDeadDrivers, type NodeFile } from './home.js';
+export { isRunning, isSameHead, localNodes } from './local-nodes.js';

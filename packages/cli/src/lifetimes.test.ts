@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFi
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { isRunning } from './cluster/local-nodes.js';
+import { isRunning } from '@muster/base';
 import { makeHome, processEnd, type Started } from './test-support/command-home.js';
 
 t.setTimeout(120_000);
@@ -30,6 +30,19 @@ t.test('a process that happens to have the pid of a dead node is left alone', as
   writeFileSync(join(home.path, 'nodes', 'node-000000000000.json'), JSON.stringify(stale));
   t.equal((await home.run(['status'])).code, 3);
   t.match((await home.run(['stop', '--all'])).stdout, /no node runs/);
+});
+
+t.test('of the nodes here a program takes that of the head, whatever name its address has, and none that is dead', async (t) => {
+  const home = makeHome(t);
+  const head = await home.startHead();
+  await home.startNode('--address', head.address, '--cpus', '0');
+  const stale = { nodeId: 'node-000000000000', pid: process.pid, isHead: true, headAddress: head.address, daemonUnixPath: join(home.path, 'gone.sock'), arenaPath: '', tokenFile: '', startedAt: '' };
+  writeFileSync(join(home.path, 'nodes', 'node-000000000000.json'), JSON.stringify(stale));
+  for (const address of [head.address, head.address.replace('127.0.0.1', 'localhost')]) {
+    const program = `import { init, shutdown } from '@muster/core'; console.log((await init({ address: '${address}' })).nodeId); await shutdown();`;
+    const { code, stdout, stderr } = await home.run(['submit', '--address', address, '--', 'node', '--input-type=module', '-e', program]);
+    t.strictSame([code, stdout.trim()], [0, head.nodeId], stderr);
+  }
 });
 
 t.test('in the foreground a node stays until Ctrl-C', async (t) => {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { isRunning } from './cluster/local-nodes.js';
+import { isRunning } from '@muster/base';
 import { makeHome } from './test-support/command-home.js';
 
 t.setTimeout(120_000);

@@ -1,11 +1,11 @@
 /** The command line's connection to a head: which cluster is meant, what token it takes, questions and answers. */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { makeError, type NodeFile } from '@muster/base';
+import { isSameHead, localNodes, makeError, type NodeFile } from '@muster/base';
 import type { Channel } from '@muster/protocol/rpc';
 import { CommandFailure, EXIT, reportOf } from '../output/failure.js';
 import { parseAddress } from './address.js';
-import { byCluster, isOneProgramsOwn, localNodes } from './local-nodes.js';
+import { byCluster, isOneProgramsOwn } from './local-nodes.js';
 
 /** How long the head may take to answer. It gives others a second when it has to ask them. */
 const QUERY_TIMEOUT_MS = 10_000;
@@ -30,7 +30,7 @@ export async function findCluster(options: ClusterOptions): Promise<FoundCluster
   const nodes = await localNodes();
   const address = options.address ?? (process.env['MUSTER_ADDRESS'] || onlyCluster(nodes));
   checkAddress(address);
-  const ownNodes = nodes.filter((node) => node.headAddress === address);
+  const ownNodes = nodes.filter((node) => isSameHead(node.headAddress, address));
   const tokenFile = options.tokenFile ?? (process.env['MUSTER_TOKEN_FILE'] || ownNodes[0]?.tokenFile);
   if (!tokenFile) {
     throw new CommandFailure({

@@ -1,8 +1,8 @@
 /** `cluster stop`: ends nodes on this machine, or one job, and waits until they are gone. */
 import type { Command } from 'commander';
-import { musterHome, sweepDeadDrivers, type NodeFile } from '@muster/base';
+import { isRunning, localNodes, musterHome, sweepDeadDrivers, type NodeFile } from '@muster/base';
 import { withCluster } from '../cluster/connection.js';
-import { byCluster, isOneProgramsOwn, isRunning, localNodes } from '../cluster/local-nodes.js';
+import { byCluster, isOneProgramsOwn } from '../cluster/local-nodes.js';
 import { CommandFailure, EXIT } from '../output/failure.js';
 import { printText, withExamples } from './cluster-options.js';
 import { stopJob } from './stop-job.js';

@@ -15,10 +15,16 @@ export interface FailedStart {
   readonly failure: ReturnType<typeof reportOf>;
 }
 
+/**
+ * What a terminal sends to everything in its foreground. A program's own cluster leaves it to the program, which may want to end in order, and ends with it.
+ */
+const TERMINAL_SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGHUP'] as const;
+
 /** Runs a node until its time is over. */
 export async function runNodeProcess(args: readonly string[]): Promise<void> {
   const isEphemeral = args.includes('--ephemeral');
   process.stdout.on('error', () => {}); // whoever waited may be gone
+  if (isEphemeral) for (const signal of TERMINAL_SIGNALS) process.on(signal, () => {});
   try {
     const settings = asUsage('start', () => readStartValues(parseStartArguments(args)));
     const spareWorker = (settings.resources['cpu'] ?? 0) > 0 ? new SpareWorker(WORKER_ENTRY) : undefined;
@@ -26,9 +32,13 @@ export async function runNodeProcess(args: readonly string[]): Promise<void> {
     const { runNode } = await import('./run-node.js'); // takes long, and the worker loads its modules meanwhile
     const node = await runNode(settings, { ...(JSON.parse(await input.line) as NodeSecrets), spareWorker });
     process.stdout.write(`${JSON.stringify(node.ready)}\n`);
-    stopOn(node, ['SIGTERM', 'SIGINT']);
-    if (isEphemeral) void input.ended.then(() => node.stop('its program ended'));
-    else process.on('SIGHUP', () => {}); // the terminal that started it may go
+    if (isEphemeral) {
+      stopOn(node, ['SIGTERM']);
+      void input.ended.then(() => node.stop('its program ended'));
+    } else {
+      stopOn(node, ['SIGTERM', 'SIGINT']);
+      process.on('SIGHUP', () => {}); // the terminal that started it may go
+    }
     await node.closed;
     process.exit(0);
   } catch (error) {

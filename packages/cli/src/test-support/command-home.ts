@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isRunning } from '../cluster/local-nodes.js';
+import { isRunning } from '@muster/base';
 import type { BackgroundNode } from '../node/background.js';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/cluster.mjs', import.meta.url));

@@ -1,8 +1,8 @@
 /** init() and shutdown(): a program's connection to a cluster, its own on this machine or one that runs already. */
 import { basename } from 'node:path';
-import { makeError, musterHome, sweepDeadDrivers, type JobId, type MusterError, type NodeId, type ResourceOptions } from '@muster/base';
+import { isSameHead, localNodes, makeError, musterHome, sweepDeadDrivers, type JobId, type MusterError, type NodeId, type ResourceOptions } from '@muster/base';
 import { startLocalCluster, startLocalNode } from '../io/local-cluster.js';
-import { findLocalNode, readToken } from '../io/nodes.js';
+import { readToken } from '../io/token.js';
 import { newDriverId, Session, type SessionTarget } from '../io/session.js';
 import { actor, handleFromParts } from './actor.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
@@ -108,7 +108,7 @@ async function findCluster(options: InitOptions): Promise<SessionTarget> {
     stopOwnCluster = local.stop;
     return { ...local.target, ...job };
   }
-  const node = findLocalNode(address);
+  const node = (await localNodes()).find(({ headAddress }) => isSameHead(headAddress, address)); // that of the head first: without it the cluster is no more
   const token = options.token ?? readToken(node);
   if (node) return { headTarget: address, daemonTarget: `unix:${node.daemonUnixPath}`, token, ...job, listenHost: null };
   const own = await startLocalNode(address, token);

@@ -5,10 +5,12 @@ import type { Demand } from '@muster/protocol';
 import type { TaskOptions as MachineOptions } from '../machine/task-spec.js';
 import { placementOf } from './placement.js';
 import { BUNDLES_MAX } from './placement-group.js';
-import type { ActorOptions, CallOptions, GangOptions, TaskOptions } from './types.js';
+import type { CancelOptions, WaitOptions } from './references.js';
+import type { ActorOptions, CallOptions, GangOptions, MapOptions, TaskOptions } from './types.js';
 
 const DEFAULT_RETRIES = 3;
 const RETRIES_MAX = 100; // the attempt number has seven bits on the wire
+const TIMEOUT_END_MS = 2 ** 31; // a timer takes no more
 const TASK_KEYS = new Set([
   'cpus', 'gpus', 'memory', 'resources', 'name', 'placement', 'waitForNodes', 'expectedDurationMs', 'retries', 'retryOn', 'timeoutMs', 'signal',
 ]);
@@ -21,6 +23,9 @@ const GANG_KEYS = new Set([
 ]);
 const FAILURE_POLICIES = ['fail', 'restart-all', 'restart-member'];
 const CALL_KEYS = new Set(['retries', 'signal']);
+const MAP_KEYS = new Set(['window']);
+const WAIT_KEYS = new Set(['count', 'timeoutMs']);
+const CANCEL_KEYS = new Set(['force', 'graceMs']);
 const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs', 'queue', 'priority']);
 
 /** The first options with the others over them. @throws MusterError INVALID_ARGUMENT for what spreading would silently make nothing of */
@@ -49,7 +54,7 @@ function checkInteger(name: string, value: number | undefined, least: number, mo
 }
 
 function checkTimeout(timeoutMs: number | undefined): void {
-  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31)) throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${timeoutMs}`, want: 'a positive number of milliseconds' });
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < TIMEOUT_END_MS)) throw makeError('INVALID_ARGUMENT', { what: `timeoutMs: ${timeoutMs}`, want: 'a positive number of milliseconds' });
 }
 
 function checkFlag(name: string, value: unknown): void {
@@ -109,6 +114,31 @@ export function checkGangOptions(options: GangOptions): void {
 export function checkCallOptions(options: CallOptions): void {
   checkKeys(options, CALL_KEYS);
   checkInteger('retries', options.retries, 0, RETRIES_MAX);
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function checkMapOptions(options: MapOptions): void {
+  checkKeys(options, MAP_KEYS);
+  checkInteger('window', options.window, 1);
+}
+
+/** `most`: how many references there are. @throws MusterError INVALID_ARGUMENT */
+export function checkWaitOptions(options: WaitOptions, most: number): void {
+  checkKeys(options, WAIT_KEYS);
+  const { count = 1, timeoutMs } = options;
+  if (!Number.isInteger(count) || count < 1 || count > most) throw makeError('INVALID_ARGUMENT', { what: `count: ${String(count)}`, want: `a whole number from 1 to the ${most} references given` });
+  checkDelay('timeoutMs', timeoutMs);
+}
+
+/** @throws MusterError INVALID_ARGUMENT */
+export function checkCancelOptions(options: CancelOptions): void {
+  checkKeys(options, CANCEL_KEYS);
+  checkFlag('force', options.force);
+  checkDelay('graceMs', options.graceMs);
+}
+
+function checkDelay(name: string, delayMs: number | undefined): void {
+  if (delayMs !== undefined && !(typeof delayMs === 'number' && delayMs >= 0 && delayMs < TIMEOUT_END_MS)) throw makeError('INVALID_ARGUMENT', { what: `${name}: ${String(delayMs)}`, want: 'a number of milliseconds' });
 }
 
 /** @throws MusterError INVALID_ARGUMENT for options that init() does not know */

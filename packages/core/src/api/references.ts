@@ -2,7 +2,9 @@
 import { makeError } from '@muster/base';
 import type { Session } from '../io/session.js';
 import { attachWaiter, ObjectRef, RefState, type Waiter } from '../machine/reference.js';
+import type { ResultStream } from '../machine/stream.js';
 import { currentSession, requireSession, sessionHasEnded, sessionOfReferences } from './current.js';
+import { checkCancelOptions, checkWaitOptions } from './options.js';
 
 /** The values of a list of references, with their types. */
 export type Values<Refs extends readonly unknown[]> = { -readonly [K in keyof Refs]: Refs[K] extends ObjectRef<infer T> ? T : never };
@@ -70,8 +72,10 @@ async function getMany(session: Session, refs: readonly ObjectRef[], stack: stri
 }
 
 function notARef(value: unknown): Error {
-  return makeError('INVALID_ARGUMENT', { what: `get(${value === null ? 'null' : typeof value})`, want: 'an ObjectRef or an array of them' });
+  return makeError('INVALID_ARGUMENT', { what: `get(${nameOfType(value)})`, want: 'an ObjectRef or an array of them' });
 }
+
+const nameOfType = (value: unknown): string => (value === null ? 'null' : typeof value);
 
 /**
  * Makes a value an object: immutable from then on, kept by this process, large ones in shared memory.
@@ -95,17 +99,17 @@ export interface WaitResult<T> {
   readonly pending: ObjectRef<T>[];
 }
 
-/** Waits until `count` of the references are ready, or the time is over. */
-export async function wait<T>(refs: readonly ObjectRef<T>[], options: WaitOptions = {}): Promise<WaitResult<T>> {
-  const { count = 1, timeoutMs } = options;
+/** Waits until `count` of the references are ready, or the time is over. @throws MusterError INVALID_ARGUMENT */
+export function wait<T>(refs: readonly ObjectRef<T>[], options?: WaitOptions): Promise<WaitResult<T>>;
+export function wait<const Refs extends readonly ObjectRef[]>(refs: Refs, options?: WaitOptions): Promise<WaitResult<Values<Refs>[number]>>;
+export async function wait(refs: readonly ObjectRef[], options: WaitOptions = {}): Promise<WaitResult<unknown>> {
   if (!Array.isArray(refs)) throw notReferences();
-  if (!Number.isInteger(count) || count < 1 || count > refs.length) {
-    throw makeError('INVALID_ARGUMENT', { what: `count: ${count}`, want: `a whole number from 1 to the ${refs.length} references given` });
-  }
-  let split = splitReady<T>(refs, count);
+  checkWaitOptions(options, refs.length);
+  const { count = 1, timeoutMs } = options;
+  let split = splitReady(refs, count);
   if (split.ready.length < count && timeoutMs !== 0) {
     await sessionOfReferences().someSettled(refs, count, timeoutMs);
-    split = splitReady<T>(refs, count);
+    split = splitReady(refs, count);
   }
   return split;
 }
@@ -113,9 +117,9 @@ export async function wait<T>(refs: readonly ObjectRef<T>[], options: WaitOption
 const notReferences = (): Error => makeError('INVALID_ARGUMENT', { what: 'the first argument of wait()', want: 'an array of ObjectRefs' });
 
 /** Looks at no more references than it must: a thousand waits for the next of a thousand tasks are common. */
-function splitReady<T>(refs: readonly ObjectRef<T>[], count: number): WaitResult<T> {
-  const ready: ObjectRef<T>[] = [];
-  let pending: ObjectRef<T>[] | null = null;
+function splitReady(refs: readonly ObjectRef[], count: number): WaitResult<unknown> {
+  const ready: ObjectRef[] = [];
+  let pending: ObjectRef[] | null = null;
   let i = 0;
   for (; i < refs.length && ready.length < count; i++) {
     const ref = refs[i]!;
@@ -134,24 +138,55 @@ export interface CancelOptions {
   readonly graceMs?: number;
 }
 
-/** Cancels the task behind a reference: at once while it is queued, by its AbortSignal when it runs. Its `get` rejects with TaskCancelledError. */
+/**
+ * Cancels the task behind a reference: at once while it is queued, by its AbortSignal when it runs. Its `get` rejects with TaskCancelledError.
+ * @throws MusterError INVALID_ARGUMENT
+ */
 export function cancel(ref: ObjectRef, options: CancelOptions = {}): void {
+  if (!((ref as unknown) instanceof ObjectRef)) throw makeError('INVALID_ARGUMENT', { what: `cancel(${nameOfType(ref)})`, want: 'an ObjectRef' });
+  checkCancelOptions(options);
   const { force = false, graceMs } = options;
-  if (graceMs !== undefined && !(graceMs >= 0 && graceMs < 2 ** 31)) throw makeError('INVALID_ARGUMENT', { what: `graceMs: ${graceMs}`, want: 'a number of milliseconds' });
   sessionOfReferences().owner.cancel(ref, { force, graceMs });
 }
 
 /** Frees the values of references now, whoever still holds them: `get` rejects with ObjectFreedError from then on. */
 export function free(refs: readonly ObjectRef[]): void {
+  if (!Array.isArray(refs) || !refs.every((ref) => ref instanceof ObjectRef)) throw makeError('INVALID_ARGUMENT', { what: 'the argument of free()', want: 'an array of ObjectRefs' });
   sessionOfReferences().owner.objects.free(refs);
 }
 
-/** The references of a generator task as its values arrive. Leaving the loop cancels the task. */
-export async function* iterateStream(session: Session, end: ObjectRef): AsyncGenerator<ObjectRef, void, undefined> {
+/** A generator task and who consumes it. */
+interface Consumption {
+  readonly session: Session;
+  /** The reference that stands for the task's end. */
+  readonly end: ObjectRef;
+  readonly stream: ResultStream;
+  /** Whether nobody wants more: then its end is none of a failure. */
+  isLeft: boolean;
+}
+
+/** Iterators that nobody holds any more: their tasks would wait for a consumer for ever, each with a worker of its own. */
+const dropped = new FinalizationRegistry<Consumption>((consumption) => leave(consumption));
+
+/** The references of a generator task as its values arrive. Leaving the loop cancels the task, and so does dropping the iterator, begun or not. */
+export function iterateStream(session: Session, end: ObjectRef): AsyncGenerator<ObjectRef, void, undefined> {
   const stream = session.owner.streams.get(end);
   if (!stream) throw makeError('INTERNAL', { what: 'a generator task has no stream' });
+  const consumption: Consumption = { session, end, stream, isLeft: false };
+  const values = valuesOf(consumption);
+  const finish = values.return.bind(values);
+  values.return = (value) => {
+    leave(consumption); // a generator that has not begun runs no code to do it
+    return finish(value);
+  };
+  dropped.register(values, consumption);
+  return values;
+}
+
+async function* valuesOf(consumption: Consumption): AsyncGenerator<ObjectRef, void, undefined> {
+  const { session, end, stream } = consumption;
   try {
-    for (;;) {
+    while (!consumption.isLeft) {
       const ref = stream.take();
       if (ref) yield ref;
       else if (end.state === RefState.pending) await session.waiting(new Promise<void>((resolve) => stream.whenChanged(resolve)));
@@ -159,6 +194,11 @@ export async function* iterateStream(session: Session, end: ObjectRef): AsyncGen
       else return;
     }
   } finally {
-    session.owner.cancel(end, { force: false, reason: 'its loop ended early' });
+    leave(consumption);
   }
+}
+
+function leave(consumption: Consumption): void {
+  consumption.isLeft = true;
+  consumption.session.owner.cancel(consumption.end, { force: false, reason: 'its loop ended early' });
 }

@@ -5,7 +5,7 @@ import { RefState, type ObjectRef } from '../machine/reference.js';
 import type { FunctionEntry, TaskSpec } from '../machine/task-spec.js';
 import { requireSession } from './current.js';
 import { optionsFromText, optionsToText } from './placement-group.js';
-import { checkTaskOptions, demandOf, isClass, isGenerator, mergeOptions, resolveTaskOptions } from './options.js';
+import { checkMapOptions, checkTaskOptions, demandOf, isClass, isGenerator, mergeOptions, resolveTaskOptions } from './options.js';
 import { getOne, iterateStream } from './references.js';
 import { FORM, type SpecialForm } from './special.js';
 import type { MapOptions, RemoteForm, TaskOptions } from './types.js';
@@ -128,10 +128,9 @@ function generatorForm(task: RemoteTask): object {
   );
 }
 
-function windowOf(options: MapOptions | undefined): number {
-  const window = options?.window ?? MAP_WINDOW;
-  if (!Number.isInteger(window) || window < 1) throw makeError('INVALID_ARGUMENT', { what: `window: ${window}`, want: 'a whole number of 1 or more' });
-  return window;
+function windowOf(options: MapOptions = {}): number {
+  checkMapOptions(options);
+  return options.window ?? MAP_WINDOW;
 }
 
 /** Inputs, asked for one at a time. A wait for the next one does not hold up results. */
@@ -140,8 +139,11 @@ class Inputs {
   #next: Promise<IteratorResult<unknown>> | null = null;
   isOver = false;
 
+  /** @throws MusterError INVALID_ARGUMENT for what cannot be iterated */
   constructor(inputs: Iterable<unknown> | AsyncIterable<unknown>) {
-    this.#iterator = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]();
+    const { [Symbol.asyncIterator]: iterateLater, [Symbol.iterator]: iterate } = Object(inputs) as Partial<AsyncIterable<unknown> & Iterable<unknown>>;
+    if (!iterateLater && !iterate) throw makeError('INVALID_ARGUMENT', { what: 'the input of map()', want: 'an iterable or an async iterable' });
+    this.#iterator = iterateLater ? iterateLater.call(inputs as AsyncIterable<unknown>) : iterate!.call(inputs as Iterable<unknown>);
   }
 
   /** Submits the next input, or resolves without one when `other` is first. */

@@ -103,6 +103,7 @@ async function typesHold(): Promise<void> {
   const { ready, pending } = await wait([square.remote(1), square.remote(2)], { count: 1 });
   ready satisfies ObjectRef<number>[];
   pending satisfies ObjectRef<number>[];
+  expectType<string[] | number>()(async () => get((await wait([square.remote(1), slow.remote('a')])).ready[0]!), true);
 }
 
 t.test('arguments, results, references, generators and handles keep their types', (t) => {

@@ -83,7 +83,8 @@ export interface RefHolder {
 export class ObjectRef<T = unknown> {
   /** @internal */ state: number = RefState.pending;
   /** @internal While pending: the slot of its task, or -1. */ value: unknown = -1;
-  /** @internal */ waiter: Waiter | Waiter[] | null = null;
+  /** @internal One, or several with how often each was attached: many thousand tasks may wait for one reference, and be cancelled one by one. */
+  waiter: Waiter | Map<Waiter, number> | null = null;
   /** @internal */ detail: RefDetail | null = null;
   /** @internal */ readonly holder: RefHolder;
   /** @internal */ readonly sequence: number;
@@ -121,20 +122,23 @@ export function notifyWaiters(ref: ObjectRef): void {
   const waiter = ref.waiter;
   if (waiter === null) return;
   ref.waiter = null;
-  if (Array.isArray(waiter)) for (const each of waiter) each.settled(ref);
-  else waiter.settled(ref);
+  if (!(waiter instanceof Map)) return waiter.settled(ref);
+  for (const [each, count] of waiter) for (let i = 0; i < count; i++) each.settled(ref);
 }
 
+/** A waiter may be attached more than once: it is told as often. */
 export function attachWaiter(ref: ObjectRef, waiter: Waiter): void {
-  if (ref.waiter === null) ref.waiter = waiter;
-  else if (Array.isArray(ref.waiter)) ref.waiter.push(waiter);
-  else ref.waiter = [ref.waiter, waiter];
+  const { waiter: first } = ref;
+  if (first === null) {
+    ref.waiter = waiter;
+    return;
+  }
+  const waiters = first instanceof Map ? first : (ref.waiter = new Map([[first, 1]]));
+  waiters.set(waiter, (waiters.get(waiter) ?? 0) + 1);
 }
 
+/** Takes a waiter back, however often it was attached. */
 export function detachWaiter(ref: ObjectRef, waiter: Waiter): void {
   if (ref.waiter === waiter) ref.waiter = null;
-  else if (Array.isArray(ref.waiter)) {
-    const rest = ref.waiter.filter((each) => each !== waiter);
-    ref.waiter = rest.length === 0 ? null : rest;
-  }
+  else if (ref.waiter instanceof Map && ref.waiter.delete(waiter) && ref.waiter.size === 0) ref.waiter = null;
 }

@@ -80,7 +80,7 @@ export function completeStack(error: unknown, callerStack: string | undefined): 
   const seen = new Set<Error>(); // causes may go round in circles
   for (let each = error; each instanceof Error && !seen.has(each); each = each.cause) {
     const stack = readableStack(`${each.stack}${seen.size === 0 ? below : ''}`);
-    Object.defineProperty(each, 'stack', { value: stack, writable: true, configurable: true });
+    Reflect.defineProperty(each, 'stack', { value: stack, writable: true, configurable: true }); // a frozen error keeps its own
     seen.add(each);
   }
 }
