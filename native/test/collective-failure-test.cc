@@ -2,12 +2,14 @@
 #include "muster/collective.h"
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstring>
 
 #include "failures.h"
 #include "ranks.h"
+#include "status.h"
 
 namespace {
 
@@ -195,6 +197,30 @@ void anotherThreadAborts() {
   });
 }
 
+/** Of a GPU, say: the others wait for this rank meanwhile. */
+void workThatFailsEndsEveryCall() {
+  const std::string id = check::communicatorId("work");
+  check::inThreads(3, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(id, rank, 3);
+    std::vector<float> values(10, 1);
+    const auto refuse = [](void*, muster_turn*) { return MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "the device has no memory left"); };
+    const auto notice = [](void*, muster_turn* turn) { return muster_turn_fail(turn, MUSTER_TIMED_OUT, 2, "the GPU of rank 2 did not come"); };
+    const muster_code found = rank == 1 ? muster_communicator_run_work(communicator, refuse, nullptr) : run(communicator, allReduce(values));
+    checkFailed(communicator, MUSTER_DEVICE_FAILED, 1, found);
+    CHECK(says("rank 1: the device has no memory left"));
+    CHECK(muster_communicator_run_work(communicator, notice, nullptr) == MUSTER_DEVICE_FAILED);  // it is not begun
+    muster_communicator_close(communicator);
+  });
+  const std::string other = check::communicatorId("work");
+  check::inThreads(3, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(other, rank, 3);
+    std::vector<float> values(10, 1);
+    const auto notice = [](void*, muster_turn* turn) { return muster_turn_fail(turn, MUSTER_TIMED_OUT, 2, "the GPU of rank 2 did not come"); };
+    checkFailed(communicator, MUSTER_TIMED_OUT, 2, rank == 0 ? muster_communicator_run_work(communicator, notice, nullptr) : run(communicator, allReduce(values)));
+    muster_communicator_close(communicator);
+  });
+}
+
 void countEnd(void* context, const muster_failure* failure) {
   if (failure != nullptr && failure->code == MUSTER_ABORTED) static_cast<std::atomic<int>*>(context)->fetch_add(1);
 }
@@ -354,6 +380,7 @@ int main() {
       {"different messages are reported with both sides", differentMessagesAreReported},
       {"a slow rank is named when time is up", aSlowRankIsNamedWhenTimeIsUp},
       {"another rank or thread aborts", anotherThreadAborts},
+      {"work that fails ends every call", workThatFailsEndsEveryCall},
       {"closing reports what was under way", closingReportsWhatWasUnderWay},
       {"refuses what cannot be, and goes on", refusesWhatCannotBe},
       {"who does not join is named", whoDoesNotJoinIsNamed},

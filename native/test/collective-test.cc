@@ -148,6 +148,47 @@ void callsMayHoldTheirThread() {
   });
 }
 
+/** Adds a value up over the ranks, in calls of its own. */
+muster_code addUp(void* context, muster_turn* turn) {
+  auto* values = static_cast<float*>(context);
+  const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, values, values, 1};
+  const muster_call word{MUSTER_DEVICE_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, nullptr, nullptr, 1000};
+  if (const muster_code code = muster_turn_run(turn, &word, 1); code != MUSTER_OK) return code;
+  if (const muster_code code = muster_turn_run(turn, &sum, 1); code != MUSTER_OK) return code;
+  return muster_turn_look(turn);
+}
+
+void workHasItsTurnAmongCalls() {
+  constexpr std::uint32_t kSize = 3;
+  const std::string id = check::communicatorId("work");
+  check::inThreads(kSize, [&](std::uint32_t rank) {
+    muster_communicator* communicator = check::openCommunicator(id, rank, kSize);
+    float value = 1;
+    std::vector<float> large(50'000, 1);
+    struct Work {
+      float* value;
+      Ended ended;
+    } work{&value, {}};
+    const auto add = [](void* context, muster_turn* turn) { return addUp(static_cast<Work*>(context)->value, turn); };
+    const auto end = [](void* context, const muster_failure* failure) { countEnd(&static_cast<Work*>(context)->ended, failure); };
+    Ended calls;
+    int started = 0;
+    for (int turn = 0; turn < 5; turn++) {
+      const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, large.data(), large.data(), large.size()};
+      bool finished = false;
+      CHECK(muster_communicator_start(communicator, &sum, 1, &kNoHold, countEnd, &calls, &finished) == MUSTER_OK);
+      started += !finished;
+      CHECK(muster_communicator_start_work(communicator, add, end, &work) == MUSTER_OK);
+    }
+    CHECK(muster_communicator_run_work(communicator, add, &work) == MUSTER_OK);
+    CHECK(value == 729 && large.back() == 243);  // all that was started before is done
+    waitFor(calls.count, started);
+    waitFor(work.ended.count, 5);
+    CHECK(calls.failed == 0 && work.ended.failed == 0);
+    muster_communicator_close(communicator);
+  });
+}
+
 /** What rank 1 hears, and how far the ranks are. */
 struct Parting {
   std::atomic<bool> isTold = false;
@@ -216,6 +257,7 @@ int main() {
       {"a small message waits for nobody", aSmallMessageWaitsForNobody},
       {"started calls are made in order", startedCallsAreMadeInOrder},
       {"calls may hold their thread", callsMayHoldTheirThread},
+      {"work has its turn among calls", workHasItsTurnAmongCalls},
       {"several communicators work at once", severalCommunicatorsAtOnce},
       {"a rank that has heard of the end may close", aRankThatHasHeardOfTheEndMayClose},
   });

@@ -1,5 +1,5 @@
 /** A small set of examples for trainings in tests, and what tests ask of models that learn it. */
-import { crossEntropy, nn, tensor, type Tensor } from '@muster/tensor';
+import { crossEntropy, nn, tensor, type DeviceName, type Tensor } from '@muster/tensor';
 import { dataset, type Dataset } from '@muster/train';
 
 export const FEATURES = 6;
@@ -14,5 +14,5 @@ export function pointsDataset(count = 96): Promise<Dataset<Points>> {
   return dataset({ x, y }, count);
 }
 
-export const lossOf = (model: nn.Module, { x, y }: Points, dtype: 'f32' | 'bf16' = 'f32'): Tensor =>
-  crossEntropy(model.forward(tensor(x, { dtype }).reshape(-1, FEATURES)), tensor(BigInt64Array.from(y, BigInt)));
+export const lossOf = (model: nn.Module, { x, y }: Points, dtype: 'f32' | 'bf16' = 'f32', device: DeviceName = 'cpu'): Tensor =>
+  crossEntropy(model.forward(tensor(x, { dtype, device }).reshape(-1, FEATURES)), tensor(BigInt64Array.from(y, BigInt), { device }));

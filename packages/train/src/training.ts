@@ -112,6 +112,7 @@ export class Training {
   #examplesInBatch = 0;
   #totalSteps: number | null = null;
   #isStepping = false;
+  #hasToldOfDetour = false;
   /** Batches that were stepped. */
   #batchCount = 0;
   /** Since the last step. */
@@ -315,7 +316,16 @@ export class Training {
     optimizer.zeroGrad();
     model.zeroGrad();
     if (hasStepped && this.#reducer instanceof ShardedStep) await this.#reducer.gather();
+    this.#tellOfDetour();
     return hasStepped;
+  }
+
+  /** Once: gradients of ranks on one node need not leave the GPUs, if there is a way. */
+  #tellOfDetour(): void {
+    const { mesh: { data }, warn } = this.#place;
+    if (this.#hasToldOfDetour || data.deviceWay?.way !== 'staged') return;
+    this.#hasToldOfDetour = true;
+    warn(`gradients of GPUs travel through host memory: ${data.deviceWay.reason}`);
   }
 
   /** Whether any rank found an infinity. */
