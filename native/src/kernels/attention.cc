@@ -18,7 +18,6 @@
 #include "muster/attention.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -294,11 +293,7 @@ bool attendBackward(const muster_attention_shape& shape, const Backward& head) {
 /** Calls `body(unit)` for all units. @returns a failure where one of them answered false. */
 template <class Body>
 muster_code forEachUnit(std::uint32_t threads, std::size_t units, Body body) {
-  std::atomic<bool> done = true;
-  parallelFor(threadCount(threads), units, [&](std::size_t unit) {
-    if (done.load(std::memory_order_relaxed) && !body(unit)) done.store(false, std::memory_order_relaxed);
-  });
-  return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for a block of attention");
+  return parallelUntilFailure(threadCount(threads), units, body) ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for a block of attention");
 }
 
 }  // namespace

@@ -22,6 +22,9 @@ inline Floats loadPartQuiet(const typename Source::Element* from, std::size_t co
   return loadQuiet<Source>(elements);
 }
 
+/** How far ahead of what is converted is asked for: the processor's own guesses end with each page. */
+constexpr std::size_t kAheadBytes = 4096;
+
 template <class Source, class Target>
 void convert(const void* source, void* target, std::size_t elements, bool past) {
   const auto* from = static_cast<const typename Source::Element*>(source);
@@ -31,7 +34,10 @@ void convert(const void* source, void* target, std::size_t elements, bool past) 
     constexpr std::size_t alignment = kLanes * sizeof *to;
     const std::size_t head = std::min(elements, (alignment - reinterpret_cast<std::uintptr_t>(to) % alignment) % alignment / sizeof *to);
     if (head > 0) store<Target>(to, loadPartQuiet<Source>(from, head), head);
-    for (at = head; at + kLanes <= elements; at += kLanes) stream<Target>(to + at, loadQuiet<Source>(from + at));
+    for (at = head; at + kLanes <= elements; at += kLanes) {
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(from + at) + kAheadBytes);
+      stream<Target>(to + at, loadQuiet<Source>(from + at));
+    }
     endStream();
   }
   for (; at + kLanes <= elements; at += kLanes) store<Target>(to + at, loadQuiet<Source>(from + at));

@@ -20,7 +20,6 @@
  */
 #include "muster/convolution.h"
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -204,14 +203,10 @@ bool forEachStrip(const Shape& shape, std::size_t length, Body body) {
   return true;
 }
 
-/** What a call's threads have in common: the first failure stops the others at their next unit. */
+/** Calls `body(unit)` for all units. @returns a failure where one of them answered false. */
 template <class Body>
 muster_code forEachUnit(std::uint32_t threads, std::size_t units, Body body) {
-  std::atomic<bool> done = true;
-  parallelFor(threadCount(threads), units, [&](std::size_t unit) {
-    if (done.load(std::memory_order_relaxed) && !body(unit)) done.store(false, std::memory_order_relaxed);
-  });
-  return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for the patches of a convolution");
+  return parallelUntilFailure(threadCount(threads), units, body) ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for the patches of a convolution");
 }
 
 /** Rows of results for one strip, each begun with its bias. */

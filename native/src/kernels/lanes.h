@@ -136,9 +136,9 @@ struct alignas(64) Rulers {
 template <class Format>
 constexpr Rulers<Format> kRulers{};
 
-/** `reference::narrow` to FP8 on all lanes. The result lies in the lower 8 bits of each word. */
+/** `reference::narrow` to FP8 on all lanes. */
 template <class Format>
-[[gnu::always_inline]] inline Words narrowToOctets(Floats value) {
+[[gnu::always_inline]] inline Octets narrowToOctets(Floats value) {
   constexpr int kSmallestMagnitude = 0b1010;  // of _mm512_range_ps: the smaller magnitude, without its sign
   constexpr int kNanToLargest = 0xee;  // of _mm512_fixupimm_ps: NaN becomes the largest f32, whose lower bits are all ones
   // Infinity's code, or the largest number's, is what this and all above it round to.
@@ -152,12 +152,12 @@ template <class Format>
   const __m512 sum = _mm512_fixupimm_ps(_mm512_add_ps(magnitude, ruler), lanes, _mm512_set1_epi32(kNanToLargest), 0);
   constexpr int kSelect = 0xca;  // of _mm512_ternarylogic_epi32: where the first has ones the second, elsewhere the third
   const __m512i sign = _mm512_srli_epi32(_mm512_castps_si512(lanes), 24);
-  return reinterpret_cast<Words>(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x80), sign, _mm512_castps_si512(sum), kSelect));
+  return reinterpret_cast<Octets>(_mm512_cvtepi32_epi8(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x80), sign, _mm512_castps_si512(sum), kSelect)));
 }
 #else
-/** `reference::narrow` to FP8 on all lanes. The result lies in the lower 8 bits of each word. */
+/** `reference::narrow` to FP8 on all lanes. */
 template <class Format>
-[[gnu::always_inline]] inline Words narrowToOctets(Floats value) {
+[[gnu::always_inline]] inline Octets narrowToOctets(Floats value) {
   constexpr int shift = kF32MantissaBits - Format::kMantissaBits;
   constexpr std::uint32_t rebias = static_cast<std::uint32_t>(kF32Bias - Format::kBias) << Format::kMantissaBits;
   constexpr std::uint32_t smallestNormal = static_cast<std::uint32_t>(Format::kExponentMin + kF32Bias) << kF32MantissaBits;
@@ -169,7 +169,7 @@ template <class Format>
   const Words denormal = words(floats(magnitude) + floats(Words{} + ruler)) - ruler;
   const Words rounded = magnitude < smallestNormal ? denormal : normal;
   const Words code = rounded > Format::kOverflow ? Words{} + Format::kOverflow : rounded;
-  return bits >> 31 << (Format::kBits - 1) | (value != value ? Words{} + Format::kMagnitudeMask : code);
+  return __builtin_convertvector(bits >> 31 << (Format::kBits - 1) | (value != value ? Words{} + Format::kMagnitudeMask : code), Octets);
 }
 #endif
 
@@ -218,7 +218,7 @@ template <class Format>
   } else if constexpr (Format::kDtype == MUSTER_BF16) {
     return narrowBf16(value);
   } else {
-    return __builtin_convertvector(narrowToOctets<Format>(value), Octets);
+    return narrowToOctets<Format>(value);
   }
 }
 

@@ -1,6 +1,7 @@
 /** The kernels' own threads: they sleep between calls, and a call wakes as many as it wants. */
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -21,6 +22,16 @@ void runInParallel(unsigned threads, std::size_t items, Work work, void* context
 template <class Body>
 void parallelFor(unsigned threads, std::size_t items, Body body) {
   runInParallel(threads, items, [](void* context, std::size_t item) { (*static_cast<Body*>(context))(item); }, &body);
+}
+
+/** The same of items that may fail, which `body` then says by false: after that no other is begun. @returns whether none failed */
+template <class Body>
+bool parallelUntilFailure(unsigned threads, std::size_t items, Body body) {
+  std::atomic<bool> isFine = true;
+  parallelFor(threads, items, [&](std::size_t item) {
+    if (isFine.load(std::memory_order_relaxed) && !body(item)) isFine.store(false, std::memory_order_relaxed);
+  });
+  return isFine;
 }
 
 }  // namespace muster::kernels

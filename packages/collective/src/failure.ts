@@ -2,6 +2,9 @@
 import { makeError, MusterError } from '@muster/base';
 import type { CommunicatorError } from '@muster/native';
 
+/** The native core's limit: see MUSTER_SUBMISSIONS_MAX. */
+const PENDING_MAX = '1024';
+
 /** Which of the things that end a communicator did. */
 const REASONS: Readonly<Record<string, string>> = {
   ERR_RANK_GONE: 'rank-gone', ERR_RANK_TIMED_OUT: 'timeout', ERR_CALL_MISMATCH: 'mismatch', ERR_COMMUNICATOR_ABORTED: 'aborted',
@@ -17,7 +20,7 @@ export function userError(error: unknown, communicator: string): Error {
   const { code, message, rank } = error as CommunicatorError;
   const what = `the communicator '${communicator}'`;
   if (code in REASONS) return makeError('COLLECTIVE', { what, cause: message, reason: REASONS[code], rank }, { cause: error });
-  if (code === 'ERR_COMMUNICATOR_BUSY') return makeError('BACKPRESSURE', { what, pending: '1024', limit: '1024' }, { cause: error });
+  if (code === 'ERR_COMMUNICATOR_BUSY') return makeError('BACKPRESSURE', { what, pending: PENDING_MAX, limit: PENDING_MAX }, { cause: error });
   if (code === 'ERR_COMMUNICATOR_CLOSED') return makeError('COLLECTIVE', { what, cause: 'it is closed', reason: 'closed' }, { cause: error });
   if (code === 'ERR_OUT_OF_RANGE' || error instanceof TypeError) return makeError('INVALID_ARGUMENT', { what: `a call of ${what}`, want: `possible, but ${message}` }, { cause: error });
   return makeError('COLLECTIVE', { what, cause: message, reason: 'system' }, { cause: error });
