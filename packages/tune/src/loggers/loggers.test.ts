@@ -160,9 +160,9 @@ t.test('MLflow: one run for each trial, with parameters, metrics by step and its
 });
 
 t.test('progress: a table that is drawn over itself in a terminal, plain lines elsewhere', async (t) => {
-  const shown = async (isTTY: boolean): Promise<string> => {
+  const shown = async (isTTY: boolean, columns = 50): Promise<string> => {
     let text = '';
-    const stream = Object.assign(new Writable({ write: (chunk, _, done) => { text += String(chunk); done(); } }), { isTTY, columns: 50 });
+    const stream = Object.assign(new Writable({ write: (chunk, _, done) => { text += String(chunk); done(); } }), { isTTY, columns });
     t.same(await log(progress({ stream: stream as never })), []);
     return text;
   };
@@ -170,6 +170,7 @@ t.test('progress: a table that is drawn over itself in a terminal, plain lines e
   t.notMatch(lines, '\x1b');
   t.match(lines, /^sweep: 1 of 2 trials, 1 stopped, best loss 1\.5 in trial 1/);
   t.match(lines.trim().split('\n').at(-1), /^sweep: 2 of 2 trials, .*best loss 0\.5 in trial 2/);
+  t.match(await shown(true, 0), /trial +state +step +loss/, 'also where the terminal does not know its size');
   const drawn = await shown(true);
   t.match(drawn, /trial +state +step +loss/);
   t.ok(drawn.split('\n').every((line) => line.replaceAll(/\x1b\[\w+/g, '').length <= 50));

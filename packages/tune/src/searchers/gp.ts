@@ -13,6 +13,7 @@ import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Hyper
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
 import { requireCount } from '../option-checks.js';
 import type { SearcherContext, SearcherDefinition } from '../searcher.js';
+import type { Dimension } from '../space/dimensions.js';
 import { maximizeImprovement } from './acquisition.js';
 import { featureKinds, featuresOf } from './features.js';
 import { defineSearcher, HistorySearcher, requireOneObjective, type Proposal, type SearcherOptions } from './history-searcher.js';
@@ -22,11 +23,15 @@ import { spread } from './quasi-random.js';
 
 /** What {@link gp} takes. */
 export interface GpOptions extends SearcherOptions {
-  /** Trials that fill the space evenly before the model is asked. Default 10. */
+  /** Trials that fill the space evenly before the model is asked. Default 5, and one more for each option of a choice, up to 10. */
   readonly startupTrials?: number;
 }
 
-const STARTUP_TRIALS = 10;
+/** A model of few trials knows how little it knows, so a few are enough of numbers; but of an option that was never tried it only knows what others are like. */
+const STARTUP_TRIALS = 5;
+const STARTUP_TRIALS_MAX = 10;
+/** So many of the first trials say what a loss is that nobody chose, as good as it gets: fewer would by chance be all good or all bad. */
+const TYPICAL_TRIALS = 10;
 /** A model of more trials would cost a second a suggestion; of more, the best and the latest are taken. */
 const TRIALS_MAX = 400;
 /** How much a fit may cost: a step of it takes n³/2 multiplications. Of many trials a fit goes on with the next trial, from where it was. */
@@ -51,7 +56,7 @@ class GpSearcher extends HistorySearcher {
   readonly #startupTrials: number;
   readonly #startup: Sequence;
 
-  constructor(context: SearcherContext, { startupTrials = STARTUP_TRIALS }: GpOptions) {
+  constructor(context: SearcherContext, { startupTrials = startupTrialsFor(context.space.dimensions) }: GpOptions) {
     requireOneObjective('gp', context);
     super(context);
     this.#startupTrials = requireCount('the option startupTrials of gp()', startupTrials);
@@ -69,7 +74,7 @@ class GpSearcher extends HistorySearcher {
     }
     const known = this.#informative(ended);
     const leaders = [...known].sort((a, b) => lossOf(a) - lossOf(b)).map(({ point }) => point);
-    const { observations, scale } = this.#observe(known, ended.slice(0, this.#startupTrials));
+    const { observations, scale } = this.#observe(known, ended.slice(0, Math.max(TYPICAL_TRIALS, this.#startupTrials)));
     const hyperparameters = this.#fit(observations, start);
     const model = new GaussianProcess(observations, hyperparameters);
     const best = model.leastMean();
@@ -129,6 +134,11 @@ class GpSearcher extends HistorySearcher {
     const starts = last === undefined || targets.length <= FEW_TRIALS ? [...from, fresh] : from;
     return fitHyperparameters(observations, starts, evaluations);
   }
+}
+
+function startupTrialsFor(dimensions: readonly Dimension[]): number {
+  const options = dimensions.reduce((sum, dimension) => sum + (dimension.kind === 'categorical' ? dimension.options.length : 0), 0);
+  return Math.min(STARTUP_TRIALS_MAX, STARTUP_TRIALS + options);
 }
 
 /** A trial's note: the start that it is of, and where a model made it the logarithm of the improvement that was expected, and the hyperparameters. */

@@ -6,7 +6,7 @@ import { crowdingDistances, paretoRanks } from './pareto.js';
 import { ParzenMixture } from './parzen.js';
 import { partsOf, type Result } from './parzen-searcher.js';
 
-t.setTimeout(120_000); // a loaded machine takes its time
+t.setTimeout(300_000); // a loaded machine takes its time
 
 const LOSS: readonly Objective[] = [{ metric: 'loss', mode: 'min' }];
 const NUMBERS = SearchSpace.of({ x: uniform(-5, 5), y: loguniform(1e-3, 1e3), n: int(1, 9), m: logint(1, 500), q: quniform(0, 1, 0.25), o: ordinal(['a', 'b', 'c']) });

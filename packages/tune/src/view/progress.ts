@@ -81,7 +81,8 @@ class Progress implements ExperimentLogger {
       this.#lastLine = line;
       return;
     }
-    const { columns: columnsMax = DEFAULT_COLUMNS, rows = Infinity } = this.#stream;
+    const columnsMax = this.#stream.columns || DEFAULT_COLUMNS; // 0: a terminal that does not know its size
+    const rows = this.#stream.rows || Infinity;
     const { begin, table, trials } = this.#view!;
     const rowsMax = Math.max(1, Math.min(ROWS_MAX, rows - OTHER_LINES));
     const lines = [this.#status(), ...trialLines({ begin, table, trials, elapsedMs: this.#elapsedMs(), rowsMax, columnsMax }), ...(this.#failure === '' ? [] : [this.#failure])];
