@@ -1,11 +1,11 @@
 /** What ends a training, what does not, and what is said of it: bad loops, data that differ, damaged checkpoints, a full disk, no memory. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manualSeed, nn, optim, zeros, type Tensor } from '@muster/tensor';
-import { DataLoader, streamedDataset, DataParallelTrainer, type Rank, type TrainerOptions, type Training, type TrainingOptions } from '@muster/train';
+import { DataLoader, streamedDataset, DataParallelTrainer, type Rank, type TrainerOptions, type Training, type TrainingOptions, type Until } from '@muster/train';
 import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset, type Points } from '../support/points.js';
@@ -20,6 +20,7 @@ const fewer = await pointsDataset(40);
 interface Plan {
   readonly ranks?: number;
   readonly epochs?: number;
+  readonly until?: Until;
   readonly trainer?: Partial<TrainerOptions>;
   readonly options?: (model: nn.Module) => Partial<TrainingOptions>;
   readonly loader?: (rank: Rank) => DataLoader<Points>;
@@ -30,12 +31,12 @@ interface Plan {
 const model = (): nn.Module => new nn.Sequential(new nn.Linear(FEATURES, 16), new nn.ReLU(), new nn.Linear(16, CLASSES));
 
 /** Trains, and returns the steps that the last start made. */
-const train = async ({ ranks = 1, epochs = 2, trainer, options, loader, step }: Plan) => new DataParallelTrainer(async (rank) => {
+const train = async ({ ranks = 1, epochs = 2, until = { epochs }, trainer, options, loader, step }: Plan) => new DataParallelTrainer(async (rank) => {
   manualSeed(1);
   const net = model();
   const training = await rank.train({ model: net, optimizer: new optim.AdamW(net.parameters(), { learningRate: 0.02 }), ...options?.(net) });
   let steps = 0;
-  for await (const { columns } of training.batches(loader?.(rank) ?? rank.loader(points, { batchSize: 16 / rank.size, seed: 5 }), { epochs })) {
+  for await (const { columns } of training.batches(loader?.(rank) ?? rank.loader(points, { batchSize: 16 / rank.size, seed: 5 }), until)) {
     const body = (): Tensor => lossOf(net, columns);
     await (step?.(training, body, rank) ?? training.step(body));
     steps++;
@@ -53,6 +54,31 @@ t.test('what cannot be stepped with is told before the first step', async (t) =>
   await t.rejects(train({ options: () => ({ clipGradNorm: NaN }) }), { code: 'INVALID_ARGUMENT', message: /clipGradNorm: NaN/ });
   await t.rejects(train({ options: () => ({ zero: 3 as 2 }) }), { code: 'INVALID_ARGUMENT', message: /zero: 3.* stage 1 or 2/ });
   await t.rejects(train({ options: () => ({ optimizer: new optim.SGD(model().parameters()) }) }), { code: 'INVALID_ARGUMENT', message: /4 parameters that are not the model's/ });
+});
+
+t.test('a training that would never end is refused, and one of no length makes no step', async (t) => {
+  for (const until of [{ epochs: NaN }, { epochs: -1 }, { steps: 1.5 }, { steps: Infinity }, {} as Until]) await t.rejects(train({ until }), { code: 'INVALID_ARGUMENT', message: /a training of .* is not valid: it must be of \{ epochs \} or of \{ steps \}/ }, JSON.stringify(until));
+  const { results, history } = await train({ ranks: 2, until: { epochs: 0 } });
+  t.strictSame([results, history], [[0, 0], []]);
+});
+
+t.test('what one rank does wrong, or has to read, ends the training everywhere', async (t) => {
+  const broken = (rank: Rank): DataLoader<Points> => rank.loader(streamedDataset<Points>({ exampleCount: 64, examplesPerBlock: 8, read: (first, count) => {
+    if (rank.rank === 1 && first === 40) throw new RangeError('the disk is gone');
+    return { x: new Float32Array(count * FEATURES), y: new Uint8Array(count) };
+  } }), { batchSize: 8, seed: 2 });
+  await t.rejects(train({ ranks: 2, loader: broken }), { name: 'RangeError', message: 'the disk is gone' });
+  await t.rejects(train({ ranks: 2, step: (training, body, { rank }) => training.step(() => body().mul(rank === 1 && training.stepCount === 2 ? NaN : 1)) }), { code: 'TRAINING', message: /step 3 of the training failed: its loss is NaN/ });
+  await t.rejects(train({ ranks: 2, step: (training) => training.step((async () => zeros([])) as never) }), { code: 'INVALID_ARGUMENT', message: /what a step computes is not valid: it must be a loss/ });
+  const leaving = new DataParallelTrainer(async (rank) => {
+    const net = model();
+    const training = await rank.train({ model: net, optimizer: new optim.AdamW(net.parameters()) });
+    for await (const { columns } of training.batches(rank.loader(points, { batchSize: 8, seed: 5 }), { epochs: 1 })) {
+      await training.step(() => lossOf(net, columns));
+      if (rank.rank === 1) return;
+    }
+  }, { ranks: 2, cpus: 0.5, progress: false });
+  await t.rejects(leaving.fit(), { code: 'COLLECTIVE', message: /rank 1 .*has closed the communicator/ });
 });
 
 t.test('memory that there is not is an error of the training', async (t) => {
@@ -97,6 +123,10 @@ t.test('of damaged checkpoints the one before is gone on from, and it is said', 
   const { results, warnings } = await train({ ranks: 2, epochs: 1, trainer, options: () => ({ zero: 1 }) });
   t.strictSame(results, [4, 4], 'from step 2 on');
   t.match(warnings, [/left out: .*step-4: manifest.json has other contents/, /left out: rank-1 of step 6 has other contents than were written: its checksum differs/]);
+  for (const step of readdirSync(storage)) rmSync(join(storage, step, 'rank-1'));
+  const anew = await train({ ranks: 2, epochs: 1, trainer, options: () => ({ zero: 1 }) });
+  t.strictSame(anew.results, [6, 6], 'without a whole one it begins anew');
+  t.match(anew.warnings, [/left out: .*ENOENT.*rank-1/]);
 });
 
 t.test('a checkpoint of something else is refused by name', async (t) => {

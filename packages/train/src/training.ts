@@ -1,5 +1,5 @@
 /** The loop of one rank: what every step of a training does around the user's forward pass. */
-import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, type DeviceName, type Tensor } from '@muster/tensor';
+import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, Tensor, type DeviceName } from '@muster/tensor';
 import { makeError } from '@muster/base';
 import { broadcastTensors, checkAgreement } from './agreement.js';
 import type { Batch, DataLoader } from './data/data-loader.js';
@@ -85,6 +85,20 @@ function checkOptions({ model, optimizer, accumulate = 1, clipGradNorm: normMax 
   const own = new Set(model.parameters());
   const foreign = optimizer.parameters.filter((parameter) => !own.has(parameter)).length;
   if (foreign > 0) throw invalidArgument(`an optimizer with ${foreign} parameters that are not the model's`, 'made from the model that is trained: others would differ between the ranks');
+}
+
+/** @throws MusterError INVALID_ARGUMENT for what is no loss, such as the promise of one: it would be computed when its scope is over */
+function lossAndMetrics(computed: Computed): Exclude<Computed, Tensor> {
+  const found = computed instanceof Tensor ? { loss: computed, metrics: {} } : computed;
+  if (!(found?.loss instanceof Tensor)) throw invalidArgument('what a step computes', 'a loss, or { loss, metrics }, returned when it is done: await data before the step');
+  return found;
+}
+
+/** @throws MusterError INVALID_ARGUMENT for a length that would never come, or is none */
+function checkUntil(until: Until): void {
+  const lengths = Object.entries(until ?? {}).filter(([name]) => name === 'epochs' || name === 'steps') as [string, number][];
+  const isValid = lengths.length === 1 && lengths.every(([name, length]) => length >= 0 && (name === 'steps' ? Number.isSafeInteger(length) : Number.isFinite(length)));
+  if (!isValid) throw invalidArgument(`a training of ${lengths.map(([name, length]) => `${name}: ${length}`).join(' and ') || 'no length'}`, 'of { epochs } or of { steps }, finite and 0 or more, steps a whole number');
 }
 
 /**
@@ -184,6 +198,7 @@ export class Training {
    * @throws MusterError INVALID_ARGUMENT when a batch was taken without a step; what {@link DataLoader.batches} does
    */
   async *batches<C extends Columns>(loader: DataLoader<C>, until: Until): AsyncGenerator<Batch<C>, void, undefined> {
+    checkUntil(until);
     await this.#shareSteps(loader);
     const first = Math.ceil(this.#position.examples / (loader.batchSize * this.#place.mesh.shape.data)); // none of whose examples were taken
     const end = 'epochs' in until ? until.epochs * loader.stepsPerEpoch : first + (until.steps - this.#position.step) * this.#options.accumulate - this.#accumulated;
@@ -253,7 +268,7 @@ export class Training {
     else {
       using _ = scope();
       const computed = noGrad(() => (dtype === undefined ? compute() : autocast(compute, { dtype })));
-      const { loss, metrics } = 'loss' in computed ? computed : { loss: computed, metrics: {} };
+      const { loss, metrics } = lossAndMetrics(computed);
       own = new Map(Object.entries({ ...metrics, loss: loss.item() }));
     }
     const { loss = NaN, ...others } = await this.#meansOf(own);
@@ -270,7 +285,7 @@ export class Training {
     {
       using _ = scope();
       const computed = dtype === undefined ? compute() : autocast(compute, { dtype });
-      const { loss, metrics } = 'loss' in computed ? computed : { loss: computed, metrics: {} };
+      const { loss, metrics } = lossAndMetrics(computed);
       const mean = accumulate === 1 ? loss : loss.div(accumulate);
       (scaler?.scale(mean) ?? mean).backward();
       this.#add({ ...metrics, loss: loss.item() as number });
