@@ -34,6 +34,7 @@ inline int runAll(const std::vector<Test>& tests) {
     const int before = failures;
     test.run();
     std::printf("%s - %s\n", failures == before ? "ok" : "not ok", test.name);
+    std::fflush(stdout);  // who is ended in the next test shows which it was
   }
   return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

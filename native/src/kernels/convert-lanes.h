@@ -22,8 +22,8 @@ inline Floats loadPartQuiet(const typename Source::Element* from, std::size_t co
   return loadQuiet<Source>(elements);
 }
 
-/** How far ahead of what is converted is asked for: the processor's own guesses end with each page. */
-constexpr std::size_t kAheadBytes = 4096;
+/** A page: on one stream, a tenth less time than without; nearer is no better than that. */
+constexpr std::size_t kSourceAheadBytes = 4096;
 
 template <class Source, class Target>
 void convert(const void* source, void* target, std::size_t elements, bool past) {
@@ -34,8 +34,9 @@ void convert(const void* source, void* target, std::size_t elements, bool past) 
     constexpr std::size_t alignment = kLanes * sizeof *to;
     const std::size_t head = std::min(elements, (alignment - reinterpret_cast<std::uintptr_t>(to) % alignment) % alignment / sizeof *to);
     if (head > 0) store<Target>(to, loadPartQuiet<Source>(from, head), head);
+#pragma GCC unroll 4
     for (at = head; at + kLanes <= elements; at += kLanes) {
-      __builtin_prefetch(reinterpret_cast<const std::byte*>(from + at) + kAheadBytes);
+      prefetch<kSourceAheadBytes>(from + at);
       stream<Target>(to + at, loadQuiet<Source>(from + at));
     }
     endStream();

@@ -286,6 +286,12 @@ template <class Format>
 #endif
 }
 
+/** Asks for the memory so far ahead of what is computed, whether it is anybody's or not: the processor's own prefetching does not go beyond the end of a page. */
+template <std::size_t aheadBytes, class Element>
+[[gnu::always_inline]] inline void prefetch(const Element* from) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + aheadBytes));
+}
+
 /** Streamed stores are not ordered with the message that says they are done. */
 inline void endStream() {
 #if defined(__x86_64__)
