@@ -8,11 +8,11 @@
  *
  * Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (SC 2020), 5.
  */
-import type { Communicator, NumberArray } from '@muster/collective';
+import type { CallOptions, Communicator, NumberArray } from '@muster/collective';
 import { zeros, type optim, type Tensor } from '@muster/tensor';
 import { BucketMemory, flatPart } from './bucket-memory.js';
-import { GradientReducer, type NamedTensor } from './gradient-reducer.js';
-import type { BucketSizes, BucketSlot } from './machine/bucket-plan.js';
+import { GradientReducer, type NamedTensor, type ReducerOptions } from './gradient-reducer.js';
+import type { BucketSlot } from './machine/bucket-plan.js';
 import { shardElements, slotShard, type Span } from './machine/shards.js';
 
 /** What is cut into shards: 1, the optimizer's state; 2, the gradients, too. */
@@ -38,8 +38,8 @@ export class ShardedStep extends GradientReducer {
   #pending: number | null = null;
 
   /** The optimizer steps parts from now on. @throws MusterError INVALID_ARGUMENT when it has stepped before */
-  constructor(stage: ZeroStage, parameters: Iterable<NamedTensor>, optimizer: optim.Optimizer, communicator: Communicator, sizes?: BucketSizes) {
-    super(parameters, communicator, sizes);
+  constructor(stage: ZeroStage, parameters: Iterable<NamedTensor>, optimizer: optim.Optimizer, communicator: Communicator, options?: ReducerOptions) {
+    super(parameters, communicator, options);
     this.#stage = stage;
     this.#memory = new BucketMemory(this.plan, communicator.size);
     this.#shards = this.plan.map(({ dtype, elementCount }, bucket) => (stage === 1 ? this.#memory.part(bucket, communicator.rank) : zeros([shardElements(elementCount, communicator.size)], { dtype: dtype as 'f32' }).keep()));
@@ -98,6 +98,11 @@ export class ShardedStep extends GradientReducer {
     return this.#stage === 2 || super.reducesBatch;
   }
 
+  /** Of stage 2 in any case: it keeps no bucket for later. */
+  protected override get reducesAtOnce(): boolean {
+    return this.#stage === 2 || super.reducesAtOnce;
+  }
+
   /** This rank's part of a slot, whose gradient is a part of the bucket's. */
   #cut(slot: BucketSlot, bucket: number): Part {
     const [, parameter] = this.parameters[slot.gradient]!;
@@ -123,7 +128,7 @@ export class ShardedStep extends GradientReducer {
     parameter.grad = gradientTarget;
   }
 
-  protected override reduce(bucket: number): Promise<void> {
+  protected override reduce(bucket: number, options: CallOptions): Promise<void> {
     if (this.#stage === 2) {
       if (this.#pending !== null) this.communicator.blocking.barrier(); // within the backward pass there is no other way to have the memory of the one before
       this.#settle();
@@ -131,7 +136,7 @@ export class ShardedStep extends GradientReducer {
     }
     const isShard = this.#stage === 1 || this.place.isFirst;
     const own = isShard ? null : this.#memory.part(bucket, this.communicator.rank);
-    const reduction = this.communicator.reduceScatter(this.#memory.of(bucket).memory() as NumberArray, (own ?? this.#shards[bucket]!).memory() as NumberArray, { op: 'average', dtype: this.plan[bucket]!.dtype as 'f32' });
+    const reduction = this.communicator.reduceScatter(this.#memory.of(bucket).memory() as NumberArray, (own ?? this.#shards[bucket]!).memory() as NumberArray, { ...options, op: 'average', dtype: this.plan[bucket]!.dtype as 'f32' });
     own?.dispose();
     return reduction;
   }
@@ -179,7 +184,7 @@ export class ShardedStep extends GradientReducer {
       const { span: { start, end }, leaf } = this.#parts[gradient]!;
       if (end > start) own.set(leaf.memory() as Float32Array, offset + start - partStart);
     }
-    const gathered = this.communicator.allGather(own as NumberArray, this.#memory.of(bucket).memory() as NumberArray, { dtype: this.plan[bucket]!.dtype as 'f32' });
+    const gathered = this.communicator.allGather(own as NumberArray, this.#memory.of(bucket).memory() as NumberArray, { ...this.holding, dtype: this.plan[bucket]!.dtype as 'f32' });
     gathered.catch(() => undefined); // gather() throws it, in its turn
     part.dispose();
     return gathered;
