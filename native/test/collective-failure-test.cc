@@ -237,7 +237,7 @@ void closingReportsWhatWasUnderWay() {
       int started = 0;
       muster_code code = MUSTER_OK;
       for (const muster_call call = allReduce(values); code == MUSTER_OK; started += code == MUSTER_OK) {
-        code = muster_communicator_start(communicator, &call, 1, &kNoHold, countEnd, &aborted, &finished);
+        code = muster_communicator_start(communicator, &call, 1, &check::kNoHold, countEnd, &aborted, &finished);
       }
       CHECK(code == MUSTER_BUSY);
       CHECK(started >= static_cast<int>(MUSTER_SUBMISSIONS_MAX));

@@ -212,7 +212,7 @@ void aRankThatHasHeardOfTheEndMayClose() {
           while (!told.hasReceived) std::this_thread::yield();
         };
         bool finished = false;
-        CHECK(muster_communicator_start(communicator, &call, 1, &kNoHold, tell, &parting, &finished) == MUSTER_OK && !finished);
+        CHECK(muster_communicator_start(communicator, &call, 1, &check::kNoHold, tell, &parting, &finished) == MUSTER_OK && !finished);
         while (!parting.isTold) std::this_thread::yield();
         parting.isClosing = true;
       } else {
@@ -237,7 +237,7 @@ void severalCommunicatorsAtOnce() {
     bool finished = false;
     const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, ones.data(), ones.data(), ones.size()};
     const muster_call max{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_MAX, 0, ranks.data(), ranks.data(), ranks.size()};
-    CHECK(muster_communicator_start(one, &sum, 1, &kNoHold, countEnd, &ended, &finished) == MUSTER_OK);
+    CHECK(muster_communicator_start(one, &sum, 1, &check::kNoHold, countEnd, &ended, &finished) == MUSTER_OK);
     CHECK(muster_communicator_run(other, &max, 1) == MUSTER_OK);
     waitFor(ended.count, 1);
     CHECK(ones.front() == 2 && ones.back() == 2 && ranks.front() == 1 && ranks.back() == 1);

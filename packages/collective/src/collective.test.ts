@@ -31,6 +31,13 @@ t.test('a call that waits for another rank does not hold the JavaScript thread',
   t.strictSame(await resultsOf(ranks), [[2, 2], [2, 2]]);
 });
 
+t.test('a call may hold the JavaScript thread, and is done when it returns if the others come in time', async (t) => {
+  const ranks = startRanks(t, 'a call that holds the thread');
+  t.equal(await ranks[0]!.report('word'), 'goes on');
+  ranks[1]!.child.send('go on');
+  t.strictSame(await resultsOf(ranks), [[2, 2, 2, 4, 4], [2, 2, 4, 4, 4]]);
+});
+
 t.test('an array lives as long as its call', async (t) => {
   const ranks = startRanks(t, 'memory outlives its last reference');
   t.equal(await ranks[0]!.report('word'), 'collected');
@@ -192,6 +199,7 @@ const REFUSED: readonly (readonly [string, (communicator: Communicator) => Promi
   ['an unknown dtype', (c) => c.allReduce(new Float32Array(2), { dtype: 'f8' as 'f32' }), /one of f32, f16/],
   ['an unknown op', (c) => c.allReduce(new Float32Array(2), { op: 'xor' as 'sum' }), /one of sum, product/],
   ['an op that every object has', (c) => c.allReduce(new Float32Array(2), { op: 'constructor' as 'sum' }), /one of sum, product/],
+  ['a hold of an hour', (c) => c.allReduce(new Float32Array(2), { holdMs: 3_600_000 }), /holdMs: 3600000 is not valid: it must be from 0 to 1000/],
   ['a target of another length', (c) => c.allReduce(new Float32Array(2), { target: new Float32Array(3) }), /of 3 elements is not valid: it must be of 2/],
   ['a target of another type', (c) => c.allReduce(new Float32Array(2), { target: new Int32Array(2) }), /target of allReduce/],
   ['a root that is not there', (c) => c.broadcast(new Float32Array(2), { root: 1 }), /from 0 to 0/],

@@ -4,7 +4,7 @@ import './methods.js';
 export { Tensor, type GradientHook } from './tensor.js';
 export type { Dtype } from './dtype.js';
 export type { Shape } from './shape.js';
-export { allocator, setMemoryLimit, setThreads } from './device/cpu.js';
+export { allocator, setMemoryLimit, setThreads, threadCount } from './device/cpu.js';
 export type { MemoryStatistics } from './device/allocator.js';
 export type { DeviceName } from './device/device.js';
 export { scope, tidy, type Scope } from './scope.js';

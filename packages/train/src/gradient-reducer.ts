@@ -2,9 +2,10 @@
  * The gradients of one rank's model, reduced over the ranks while the backward pass goes on.
  *
  * Gradients are written into flat buckets, and a bucket is reduced, by native's thread, as soon as its last gradient is there: by the end of the pass all but
- * the last bucket are mostly done. What a reduction is, all ranks' means for each rank or a part for each, is said by what extends this.
+ * the last bucket are mostly done. Where there is no core for that thread it would only have the pass wait, and its memory leave the caches: buckets are reduced when
+ * the pass is over then, on the thread that has to wait for them. What a reduction is, all ranks' means for each rank or a part for each, is said by what extends this.
  */
-import type { CallArray, Communicator } from '@muster/collective';
+import type { CallArray, CallOptions, Communicator } from '@muster/collective';
 import type { DeviceName, Tensor } from '@muster/tensor';
 import { BucketMemory } from './bucket-memory.js';
 import { invalidArgument } from './failure.js';
@@ -23,6 +24,15 @@ export interface BatchPlace {
   readonly isLast: boolean;
 }
 
+export interface ReducerOptions {
+  readonly sizes?: BucketSizes;
+  /** Whether buckets are reduced beside the backward pass, and not after it. True unless told otherwise; ranks need not agree. */
+  readonly overlaps?: boolean;
+}
+
+/** Of calls that a rank has nothing to do beside: far longer than ranks of equal work differ by, and not so long that messages have to wait. */
+export const HOLDING: CallOptions = { holdMs: 50 };
+
 /** Has the parameters' gradients until it is disposed of. */
 export abstract class GradientReducer implements Disposable {
   protected readonly communicator: Communicator;
@@ -34,11 +44,13 @@ export abstract class GradientReducer implements Disposable {
   protected place: BatchPlace = { isFirst: true, isLast: true };
   readonly #line: BucketLine;
   readonly #detach: (() => void)[];
+  readonly #overlaps: boolean;
   #reductions: Promise<void>[] = [];
 
   /** @param parameters of the same names, shapes and order at every rank */
-  constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, sizes: BucketSizes = BUCKET_SIZES) {
+  constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, { sizes = BUCKET_SIZES, overlaps = true }: ReducerOptions = {}) {
     this.communicator = communicator;
+    this.#overlaps = overlaps;
     this.parameters = [...parameters];
     this.device = this.parameters[0]?.[1].device.name ?? 'cpu';
     this.plan = planBuckets(this.parameters.map(([name, { size, dtype }]) => ({ name, elementCount: size, dtype, elementBytes: ELEMENT_BYTES[dtype]! })), sizes);
@@ -64,6 +76,7 @@ export abstract class GradientReducer implements Disposable {
       this.communicator.abort(error.message);
       throw error;
     }
+    this.#reduceUpTo(this.plan.length);
     const reductions = this.#reductions;
     this.#reductions = [];
     this.#line.reset();
@@ -83,16 +96,31 @@ export abstract class GradientReducer implements Disposable {
   /** A gradient lies in its parameter's `grad`. */
   protected arrived(_gradient: number): void {}
 
-  /** Begins to reduce a bucket whose gradients are all there. */
-  protected abstract reduce(bucket: number): Promise<void>;
+  /** Whether a bucket is reduced as soon as it is full. */
+  protected get reducesAtOnce(): boolean {
+    return this.#overlaps;
+  }
+
+  /** Begins to reduce a bucket whose gradients are all there. @param options of the call */
+  protected abstract reduce(bucket: number, options: CallOptions): Promise<void>;
+
+  /** For calls beside which there is something to do, if that goes on beside them. */
+  protected get holding(): CallOptions {
+    return this.#overlaps ? {} : HOLDING;
+  }
 
   #ready(gradient: number): void {
     this.arrived(gradient);
     if (!this.reducesBatch) return;
     if (this.#line.hasBegun(gradient)) throw invalidArgument(`the parameter ${this.parameters[gradient]![0]}, whose gradient grew after it had been reduced,`, 'used by one segment of checkpoint() only, or outside of them');
-    const begun = this.#line.ready(gradient);
-    while (this.#reductions.length < begun) {
-      const reduction = this.reduce(this.#reductions.length);
+    const full = this.#line.ready(gradient);
+    if (this.reducesAtOnce) this.#reduceUpTo(full);
+  }
+
+  #reduceUpTo(count: number): void {
+    while (this.#reductions.length < count) {
+      const bucket = this.#reductions.length;
+      const reduction = this.reduce(bucket, bucket + 1 === this.plan.length ? HOLDING : this.holding);
       reduction.catch(() => undefined); // endBatch() throws it
       this.#reductions.push(reduction);
     }
@@ -103,8 +131,8 @@ export abstract class GradientReducer implements Disposable {
 export class GradientAverager extends GradientReducer {
   readonly #memory: BucketMemory;
 
-  constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, sizes?: BucketSizes) {
-    super(parameters, communicator, sizes);
+  constructor(parameters: Iterable<NamedTensor>, communicator: Communicator, options?: ReducerOptions) {
+    super(parameters, communicator, options);
     this.#memory = new BucketMemory(this.plan, 1, this.device);
     this.plan.forEach(({ slots }, bucket) => slots.forEach((slot) => { this.parameters[slot.gradient]![1].gradientTarget = this.#memory.target(bucket, slot, this.parameters[slot.gradient]![1].shape); }));
   }
@@ -118,8 +146,9 @@ export class GradientAverager extends GradientReducer {
     this.#memory[Symbol.dispose]();
   }
 
-  protected override reduce(bucket: number): Promise<void> {
+  protected override reduce(bucket: number, options: CallOptions): Promise<void> {
+    if (this.communicator.size === 1) return Promise.resolve();
     const { dtype } = this.plan[bucket]!;
-    return this.communicator.allReduce(this.#memory.of(bucket).elements() as CallArray, { op: 'average', dtype: dtype as 'f32' });
+    return this.communicator.allReduce(this.#memory.of(bucket).elements() as CallArray, { ...options, op: 'average', dtype: dtype as 'f32' });
   }
 }

@@ -13,7 +13,7 @@ t.test('gradients are let go of while the backward pass goes on', async (t) => {
   using communicator = await createCommunicator({ id: `zero-${process.pid}`, rank: 0, size: 1 });
   const model = new nn.Sequential(...Array.from({ length: LAYERS }, () => new nn.Linear(WIDTH, WIDTH, { bias: false })));
   const optimizer = new optim.SGD(model.parameters(), { learningRate: 0.1 });
-  using step = new ShardedStep(2, model.namedParameters(), optimizer, communicator, { firstBytes: 1, bytes: 1 });
+  using step = new ShardedStep(2, model.namedParameters(), optimizer, communicator, { sizes: { firstBytes: 1, bytes: 1 } });
   const { usedBytes } = allocator.statistics();
   for (const isFirst of [true, false]) {
     step.beginBatch({ isFirst, isLast: !isFirst });

@@ -8,11 +8,11 @@
  *
  * Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (SC 2020), 5.
  */
-import type { CallArray, Communicator } from '@muster/collective';
+import type { CallArray, CallOptions, Communicator } from '@muster/collective';
 import { zeros, type optim, type Tensor } from '@muster/tensor';
 import { BucketMemory, flatPart } from './bucket-memory.js';
-import { GradientReducer, type NamedTensor } from './gradient-reducer.js';
-import type { BucketSizes, BucketSlot } from './machine/bucket-plan.js';
+import { GradientReducer, type NamedTensor, type ReducerOptions } from './gradient-reducer.js';
+import type { BucketSlot } from './machine/bucket-plan.js';
 import { shardElements, slotShard, type Span } from './machine/shards.js';
 
 /** What is cut into shards: 1, the optimizer's state; 2, the gradients, too. */
@@ -43,8 +43,8 @@ export class ShardedStep extends GradientReducer {
   #pending: number | null = null;
 
   /** The optimizer steps parts from now on. @throws MusterError INVALID_ARGUMENT when it has stepped before */
-  constructor(stage: ZeroStage, parameters: Iterable<NamedTensor>, optimizer: optim.Optimizer, communicator: Communicator, sizes?: BucketSizes) {
-    super(parameters, communicator, sizes);
+  constructor(stage: ZeroStage, parameters: Iterable<NamedTensor>, optimizer: optim.Optimizer, communicator: Communicator, options?: ReducerOptions) {
+    super(parameters, communicator, options);
     this.#stage = stage;
     this.#memory = new BucketMemory(this.plan, communicator.size, this.device);
     this.#shards = this.plan.map(({ dtype, elementCount }, bucket) => (stage === 1 ? this.#memory.part(bucket, communicator.rank) : zeros([shardElements(elementCount, communicator.size)], { dtype: dtype as 'f32', device: this.device }).keep()));
@@ -103,6 +103,11 @@ export class ShardedStep extends GradientReducer {
     return this.#stage === 2 || super.reducesBatch;
   }
 
+  /** Of stage 2 in any case: it keeps no bucket for later. */
+  protected override get reducesAtOnce(): boolean {
+    return this.#stage === 2 || super.reducesAtOnce;
+  }
+
   /** This rank's part of a slot, whose gradient is a part of the bucket's. */
   #cut(slot: BucketSlot, bucket: number): Part {
     const [, parameter] = this.parameters[slot.gradient]!;
@@ -128,7 +133,7 @@ export class ShardedStep extends GradientReducer {
     parameter.grad = gradientTarget;
   }
 
-  protected override reduce(bucket: number): Promise<void> {
+  protected override reduce(bucket: number, options: CallOptions): Promise<void> {
     if (this.#stage === 2) {
       if (this.#pending !== null) this.communicator.blocking.barrier(); // within the backward pass there is no other way to have the memory of the one before
       this.#settle();
@@ -136,7 +141,7 @@ export class ShardedStep extends GradientReducer {
     }
     const isShard = this.#stage === 1 || this.place.isFirst;
     const own = isShard ? null : this.#memory.part(bucket, this.communicator.rank);
-    const reduction = this.communicator.reduceScatter(this.#memory.of(bucket).elements() as CallArray, (own ?? this.#shards[bucket]!).elements() as CallArray, { op: 'average', dtype: this.plan[bucket]!.dtype as 'f32' });
+    const reduction = this.communicator.reduceScatter(this.#memory.of(bucket).elements() as CallArray, (own ?? this.#shards[bucket]!).elements() as CallArray, { ...options, op: 'average', dtype: this.plan[bucket]!.dtype as 'f32' });
     own?.dispose();
     return reduction;
   }
@@ -185,7 +190,7 @@ export class ShardedStep extends GradientReducer {
       using place = flatPart(part, offset + start - partStart, offset + end - partStart);
       copyInto(place, leaf);
     }
-    const gathered = this.communicator.allGather(part.elements() as CallArray, this.#memory.of(bucket).elements() as CallArray, { dtype: this.plan[bucket]!.dtype as 'f32' });
+    const gathered = this.communicator.allGather(part.elements() as CallArray, this.#memory.of(bucket).elements() as CallArray, { ...this.holding, dtype: this.plan[bucket]!.dtype as 'f32' });
     gathered.catch(() => undefined); // gather() throws it, in its turn
     part.dispose();
     return gathered;

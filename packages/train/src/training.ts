@@ -1,11 +1,12 @@
 /** The loop of one rank: what every step of a training does around the user's forward pass. */
-import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, Tensor, type DeviceName } from '@muster/tensor';
+import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, Tensor, threadCount, tidy, type DeviceName } from '@muster/tensor';
 import { makeError } from '@muster/base';
+import { availableParallelism } from 'node:os';
 import { broadcastTensors, checkAgreement } from './agreement.js';
 import type { Batch, DataLoader } from './data/data-loader.js';
 import type { Columns } from './data/dataset.js';
 import { invalidArgument } from './failure.js';
-import { GradientAverager } from './gradient-reducer.js';
+import { GradientAverager, HOLDING } from './gradient-reducer.js';
 import type { CheckpointFolder } from './io/checkpoint-folder.js';
 import { loadLatest, saveCheckpoint } from './io/checkpoints.js';
 import { isCut, partOf, wholeGrid, type ParameterPart } from './machine/parameter-part.js';
@@ -101,6 +102,11 @@ function checkUntil(until: Until): void {
   if (!isValid) throw invalidArgument(`a training of ${lengths.map(([name, length]) => `${name}: ${length}`).join(' and ') || 'no length'}`, 'of { epochs } or of { steps }, finite and 0 or more, steps a whole number');
 }
 
+/** Whether ranks have something to reduce gradients with while they compute: cores that do not, as where GPUs do it, or the wires between nodes. */
+function hasIdleCores({ nodeCount, world }: Mesh, device: DeviceName): boolean {
+  return device !== 'cpu' || nodeCount > 1 || availableParallelism() >= world.size * (threadCount() + 1);
+}
+
 /**
  * One training on one rank: made by {@link Rank.train}.
  *
@@ -146,7 +152,8 @@ export class Training {
     const byTensor = new Map(Array.from(this.#parts, ([name, part]) => [state[name]!, part]));
     this.#parameters = new Map(Array.from(model.namedParameters(), ([name, tensor]) => [name, byTensor.get(tensor) ?? partOf(wholeGrid(tensor.size))]));
     this.#stageMetrics = new StageMetrics(place.mesh.pipeline);
-    this.#reducer = zero === undefined ? new GradientAverager(model.namedParameters(), data) : new ShardedStep(zero, model.namedParameters(), optimizer, data);
+    const overlaps = hasIdleCores(place.mesh, place.device);
+    this.#reducer = zero === undefined ? new GradientAverager(model.namedParameters(), data, { overlaps }) : new ShardedStep(zero, model.namedParameters(), optimizer, data, { overlaps });
   }
 
   /**
@@ -284,7 +291,7 @@ export class Training {
     this.#reducer.beginBatch({ isFirst: this.#accumulated === 0, isLast: this.#accumulated + 1 === accumulate });
     {
       using _ = scope();
-      const computed = dtype === undefined ? compute() : autocast(compute, { dtype });
+      const computed = tidy(() => (dtype === undefined ? compute() : autocast(compute, { dtype }))); // else all of the pass would be held until the way back is over
       const { loss, metrics } = lossAndMetrics(computed);
       const mean = accumulate === 1 ? loss : loss.div(accumulate);
       (scaler?.scale(mean) ?? mean).backward();
@@ -346,7 +353,7 @@ export class Training {
   /** Whether any rank found an infinity. */
   async #agree(found: boolean): Promise<boolean> {
     const any = Int32Array.of(found ? 1 : 0);
-    await this.#place.mesh.world.allReduce(any, { op: 'max' });
+    await this.#place.mesh.world.allReduce(any, { ...HOLDING, op: 'max' });
     return any[0] === 1;
   }
 
@@ -361,7 +368,7 @@ export class Training {
     const stepped = this.#stepped();
     const own = optimizer.parameters.filter((parameter, index) => (place.tensor === 0 || isCut(stepped[index]!.part)) && !(model instanceof PipelineParallel && !model.owns(parameter)));
     const square = Float64Array.of(gradNorm(own) ** 2);
-    await world.allReduce(square);
+    await world.allReduce(square, HOLDING);
     const replicas = this.#reducer instanceof ShardedStep ? 1 : shape.data;
     clipGradsWithNorm(optimizer.parameters, normMax, Math.sqrt(square[0]! / replicas));
   }
@@ -391,7 +398,7 @@ export class Training {
   /** Over the replicas, at every rank: the last stage of a pipeline tells the others. */
   async #meansOf(sums: ReadonlyMap<string, number>): Promise<Record<string, number>> {
     const means = Float64Array.from(sums.values());
-    await this.#place.mesh.data.allReduce(means, { op: 'average' });
+    await this.#place.mesh.data.allReduce(means, { ...HOLDING, op: 'average' });
     return this.#stageMetrics.tell(Object.fromEntries(Array.from(sums.keys(), (name, index) => [name, means[index]!])));
   }
 

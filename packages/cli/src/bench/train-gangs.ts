@@ -21,7 +21,9 @@ export async function runGangBench(report: (record: BenchRecord) => void): Promi
   await init({ cpus: 2, logs: false });
   try {
     for (const name of MODEL_NAMES) {
-      report({ name: `${WORKLOADS[name].title} a rank: efficiency of 2 ranks on 2 cores`, value: await scalingEfficiency(name), unit: 'ratio', better: 'higher' });
+      const { together, apart } = await scalingEfficiency(name);
+      report({ name: `${WORKLOADS[name].title} a rank: efficiency of 2 ranks on 2 cores`, value: together, unit: 'ratio', better: 'higher' });
+      report({ name: `${WORKLOADS[name].title} a rank: its ceiling here, of 2 ranks that tell each other nothing`, value: apart, unit: 'ratio', better: 'higher' });
     }
     report({ name: `a rank killed, checkpoint every ${EVERY_STEPS} steps: time lost beside the steps since`, value: await lostToKill(), unit: 's', better: 'lower' });
   } finally {
@@ -29,20 +31,33 @@ export async function runGangBench(report: (record: BenchRecord) => void): Promi
   }
 }
 
-/** The time of a step of one rank alone to that of a step of two, each with a batch of its own: the median of rounds in which the two take turns. */
-async function scalingEfficiency(name: ModelName): Promise<number> {
+/** What a step of one rank alone takes, to what one takes that two make at the same time, each with a batch of its own. */
+interface Efficiency {
+  /** Of one training. */
+  readonly together: number;
+  /** Of a training each: two programs side by side have the caches and the memory of one, and no training gets more of a machine than they do. */
+  readonly apart: number;
+}
+
+/** Medians of rounds in which all three take turns. */
+async function scalingEfficiency(name: ModelName): Promise<Efficiency> {
   const trainer = new DataParallelTrainer(async (rank) => {
+    const { communicator } = rank;
     using mesh = await Mesh.open({ ...context().gang!, gangId: `alone-${process.pid}`, rank: 0, size: 1, nodeCount: 1 }, { pipeline: 1, data: 1, tensor: 1 });
-    const alone = rank.rank === 0 ? await stepper(name, mesh) : null;
-    const together = await stepper(name, rank.mesh);
-    const ratios: number[] = [];
+    const own = await stepper(name, mesh);
+    const shared = await stepper(name, rank.mesh);
+    const [together, apart]: [number[], number[]] = [[], []];
     for (let round = -1; round < ROUNDS; round++) {
-      const aloneMs = (await alone?.()) ?? NaN;
-      await rank.communicator.barrier();
-      const togetherMs = await together();
-      if (round >= 0) ratios.push(aloneMs / togetherMs);
+      const aloneMs = rank.rank === 0 ? await own() : NaN;
+      await communicator.barrier();
+      const apartMs = Float64Array.of(await own());
+      await communicator.allReduce(apartMs, { op: 'average' });
+      const togetherMs = await shared();
+      if (round < 0) continue; // of warming up
+      together.push(aloneMs / togetherMs);
+      apart.push(aloneMs / apartMs[0]!);
     }
-    return median(ratios);
+    return { together: median(together), apart: median(apart) };
   }, { ranks: 2, cpus: 1, progress: false });
   const { results } = await trainer.fit();
   return results[0]!;

@@ -77,6 +77,21 @@ export const scenarios = {
     return [values[0], values.at(-1)];
   },
 
+  /** What it has done when it returns: everything where the other rank is there, and nothing where that is late. */
+  async 'a call that holds the thread'(communicator: Communicator, { say, told }: Line) {
+    const values = filled(300_000, 1);
+    communicator.blocking.barrier();
+    const together = communicator.allReduce(values, { holdMs: 1000 });
+    const seen = [values[0], values.at(-1)];
+    await together;
+    if (communicator.rank === 1) await told;
+    const late = communicator.allReduce(values, { holdMs: communicator.rank === 0 ? 1 : 1000 });
+    seen.push(values.at(-1));
+    if (communicator.rank === 0) say('goes on');
+    await late;
+    return [...seen, values[0], values.at(-1)];
+  },
+
   /** Nobody but the call knows the array any more. */
   async 'memory outlives its last reference'(communicator: Communicator, { say, told }: Line) {
     setFlagsFromString('--expose-gc');

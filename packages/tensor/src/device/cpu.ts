@@ -1,5 +1,5 @@
 /** The CPU as a device: its memory is Node's, and its calls run on the thread that makes them and the kernels' own. */
-import { totalmem } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { tensorKernels, type TensorMemory } from '@muster/native';
 import { DTYPES, type Dtype } from '../dtype.js';
 import { invalid } from '../failure.js';
@@ -41,6 +41,11 @@ let threads = 0;
 export function setThreads(wanted: number): void {
   if (!Number.isInteger(wanted) || wanted < 0 || wanted > THREADS_MAX) throw invalid(`a number of threads of ${wanted}`, `a whole number from 0 to ${THREADS_MAX}`);
   threads = wanted;
+}
+
+/** How many threads each operation may use. */
+export function threadCount(): number {
+  return threads === 0 ? availableParallelism() : threads;
 }
 
 /**

@@ -37,6 +37,8 @@ export const describeMesh = (shape: MeshShape): string => MESH_AXES.map((axis) =
 /** One rank's place among the others, and its lines to them. Layers take one of its axes for their group. */
 export class Mesh implements Disposable {
   readonly shape: MeshShape;
+  /** Among which the ranks are. */
+  readonly nodeCount: number;
   readonly place: MeshPlace;
   /** Of all ranks. */
   readonly world: Communicator;
@@ -47,8 +49,9 @@ export class Mesh implements Disposable {
   /** Of the parts of layers, which share a node where that goes. */
   readonly tensor: Communicator;
 
-  private constructor(shape: MeshShape, world: Communicator, axes: Readonly<Record<MeshAxis, Communicator>>) {
+  private constructor(shape: MeshShape, nodeCount: number, { world, ...axes }: Readonly<Record<MeshAxis | 'world', Communicator>>) {
     this.shape = shape;
+    this.nodeCount = nodeCount;
     this.place = placeOf(world.rank, shape);
     this.world = world;
     this.pipeline = axes.pipeline;
@@ -64,7 +67,7 @@ export class Mesh implements Disposable {
     if (meshSize(shape) !== gang.size) throw invalidArgument(`the mesh ${describeMesh(shape)} of a gang of ${gang.size}`, 'of as many ranks as the gang has');
     const along = (axis: MeshAxis): Promise<Communicator> => collective(gang, { name: `${name}.${groupName(axis, gang.rank, shape)}`, ranks: ranksAlong(axis, gang.rank, shape) });
     const [world, pipeline, data, tensor] = await Promise.all([collective(gang, { name }), along('pipeline'), along('data'), along('tensor')]);
-    return new Mesh(shape, world, { pipeline, data, tensor });
+    return new Mesh(shape, gang.nodeCount, { world, pipeline, data, tensor });
   }
 
   /** How many ranks hold one replica between them. */

@@ -1,5 +1,5 @@
 /** One batch on its way through the stages of a pipeline: this stage's share of the work, in the order of the 1F1B schedule. */
-import { autocast, defaultGenerator, noGrad, scope, type nn, type Scope, type Tensor } from '@muster/tensor';
+import { autocast, defaultGenerator, noGrad, scope, tidy, type nn, type Scope, type Tensor } from '@muster/tensor';
 import type { Batch } from '../data/data-loader.js';
 import type { Columns } from '../data/dataset.js';
 import { invalidArgument } from '../failure.js';
@@ -130,7 +130,7 @@ export class PipelineBatch<C extends Columns = Columns> {
         const output = model.forward(input ?? this.#work.input(columns)).contiguous();
         return this.#link.isLast ? this.#lossOf(this.#work.loss(output, columns), scaled) : output;
       };
-      const output = defaultGenerator.inStream(place.pipeline * shape.tensor, () => (dtype === undefined ? compute() : autocast(compute, { dtype })));
+      const output = defaultGenerator.inStream(place.pipeline * shape.tensor, () => tidy(() => (dtype === undefined ? compute() : autocast(compute, { dtype }))));
       return { input, output, held };
     } catch (error) {
       held[Symbol.dispose]();
