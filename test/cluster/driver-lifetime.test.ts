@@ -361,7 +361,6 @@ t.test('output of tasks and actors', async (t) => {
     t.same(numbers.slice(0, 500), Array.from({ length: 500 }, (_, i) => i), 'the first ones are shown');
     const leftOut = [...own.program.stdout.matchAll(/… (\d+) lines left out/g)].reduce((sum, match) => sum + Number(match[1]), 0);
     t.equal(numbers.length + leftOut, FLOOD_LINES);
-    t.match(own.program.stdout, /^\(job-\w+\) … \d+ lines left out, too many at once; all are in `cluster logs job-\w+`$/m, 'what is left out at the end is the whole job\'s');
     t.ok(numbers.length <= FLOOD_LINES / 4, `${numbers.length} lines were shown`);
   });
 
