@@ -8,7 +8,7 @@ import { actor, handleFromParts } from './actor.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
 import { gang, gangFromParts } from './gang.js';
 import { showLogLines } from './logs.js';
-import { checkInitOptions } from './options.js';
+import { checkAddress, checkInitOptions } from './options.js';
 import { optionsFromText, placementGroupFromParts } from './placement-group.js';
 import { remoteFromParts } from './remote.js';
 import { specialForms } from './special.js';
@@ -108,6 +108,7 @@ async function findCluster(options: InitOptions): Promise<SessionTarget> {
     stopOwnCluster = local.stop;
     return { ...local.target, ...job };
   }
+  checkAddress(address);
   const node = (await localNodes()).find(({ headAddress }) => isSameHead(headAddress, address)); // that of the head first: without it the cluster is no more
   const token = options.token ?? readToken(node);
   if (node) return { headTarget: address, daemonTarget: `unix:${node.daemonUnixPath}`, token, ...job, listenHost: null };

@@ -5,6 +5,7 @@ import type { Demand } from '@muster/protocol';
 import type { TaskOptions as MachineOptions } from '../machine/task-spec.js';
 import { placementOf } from './placement.js';
 import { BUNDLES_MAX } from './placement-group.js';
+import type { InitOptions } from './init.js';
 import type { CancelOptions, WaitOptions } from './references.js';
 import type { ActorOptions, CallOptions, GangOptions, MapOptions, TaskOptions } from './types.js';
 
@@ -21,6 +22,7 @@ const ACTOR_KEYS = new Set([
 const GANG_KEYS = new Set([
   'size', 'name', 'cpus', 'gpus', 'memory', 'resources', 'strategy', 'topology', 'labels', 'onFailure', 'maxRestarts', 'maxConcurrency', 'maxPendingCalls', 'timeoutMs', 'waitForNodes',
 ]);
+const ADDRESS = /^(unix:.+|\S+:\d{1,5})$/;
 const FAILURE_POLICIES = ['fail', 'restart-all', 'restart-member'];
 const CALL_KEYS = new Set(['retries', 'signal']);
 const MAP_KEYS = new Set(['window']);
@@ -137,14 +139,22 @@ export function checkCancelOptions(options: CancelOptions): void {
   checkDelay('graceMs', options.graceMs);
 }
 
+/** @throws MusterError INVALID_ARGUMENT for what is no address of a head */
+export function checkAddress(address: unknown): asserts address is string {
+  if (typeof address !== 'string' || !ADDRESS.test(address)) throw makeError('INVALID_ARGUMENT', { what: `the address '${String(address)}'`, want: 'HOST:PORT, such as 10.0.0.5:6380' });
+}
+
 function checkDelay(name: string, delayMs: number | undefined): void {
   if (delayMs !== undefined && !(typeof delayMs === 'number' && delayMs >= 0 && delayMs < TIMEOUT_END_MS)) throw makeError('INVALID_ARGUMENT', { what: `${name}: ${String(delayMs)}`, want: 'a number of milliseconds' });
 }
 
 /** @throws MusterError INVALID_ARGUMENT for options that init() does not know */
-export function checkInitOptions(options: { readonly queue?: string; readonly priority?: number }): void {
+export function checkInitOptions(options: InitOptions): void {
   checkKeys(options, INIT_KEYS);
-  const { queue, priority } = options;
+  const { token, labels = {}, logs, queue, priority } = options;
+  if (token !== undefined && typeof token !== 'string') throw makeError('INVALID_ARGUMENT', { what: 'token', want: 'a text' });
+  if (typeof labels !== 'object' || Object.values(labels).some((label) => typeof label !== 'string')) throw makeError('INVALID_ARGUMENT', { what: 'labels', want: "texts by name, such as { zone: 'a' }" });
+  checkFlag('logs', logs);
   if (queue !== undefined && (typeof queue !== 'string' || queue === '')) throw makeError('INVALID_ARGUMENT', { what: 'queue', want: 'the name of a queue' });
   checkInteger('priority', priority, -(2 ** 31), 2 ** 31 - 1);
 }
