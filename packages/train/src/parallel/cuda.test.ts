@@ -2,7 +2,7 @@
  * Trainings on GPUs: what ranks learn there is what they learn on the CPU. The GPU is native/cuda's emulator, one for all ranks, which are threads; ranks in processes of their own are in
  * packages/collective and test/cluster.
  */
-import { emulatorLacks } from '@muster/native/cuda-emulator';
+import { cudaLacks } from '@muster/tensor';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,8 @@ import type { LearnedParts } from '../test-support/tensor-parallel.js';
 
 t.setTimeout(240_000);
 
-const skip = emulatorLacks() ?? false;
+process.env['MUSTER_EMULATED_GPU'] = '0'; // of all ranks' threads
+const skip = cudaLacks() ?? false;
 /** Beyond the order of sums there are the kernels' own exponential and power. */
 const TOLERANCE = 1e-4;
 
