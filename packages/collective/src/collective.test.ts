@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { collective, createCommunicator, type Communicator, type Group, type NumberArray } from './index.js';
 import type { ScenarioName } from './test-support/scenarios.js';
 
-t.setTimeout(120_000); // a loaded machine takes its time
+t.setTimeout(300_000); // a loaded machine takes its time, and more with a sanitizer
 
 const RANK_PROGRAM = new URL('test-support/rank.js', import.meta.url);
 const INDEX_URL = new URL('index.js', import.meta.url).href;
