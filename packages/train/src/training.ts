@@ -292,8 +292,7 @@ export class Training {
     this.#reducer.beginBatch({ isFirst: this.#accumulated === 0, isLast: this.#accumulated + 1 === accumulate });
     {
       using _ = scope();
-      const computed = tidy(() => (dtype === undefined ? compute() : autocast(compute, { dtype }))); // else all of the pass would be held until the way back is over
-      const { loss, metrics } = lossAndMetrics(computed);
+      const { loss, metrics } = tidy(() => lossAndMetrics(dtype === undefined ? compute() : autocast(compute, { dtype }))); // else all of the pass would be held until the way back is over
       const mean = accumulate === 1 ? loss : loss.div(accumulate);
       (scaler?.scale(mean) ?? mean).backward();
       this.#add({ ...metrics, loss: loss.item() as number });
