@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 /** Names the library that is meant, where it is another than the one of the tests. */
 const PATH = 'MUSTER_CUDA_EMULATOR';
-/** Of a process that is told which emulated GPU it is, the emulator is the GPU; the library reads it, too. */
+/** Of a process that is told which emulated GPU is its own, `openCuda` opens the emulator; the library reads it, too. */
 const GPU = 'MUSTER_EMULATED_GPU';
 
 const BUILT = fileURLToPath(new URL('../../.cache/native-tests/libmuster_cuda_emulator.so', import.meta.url));

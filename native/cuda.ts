@@ -13,7 +13,7 @@
  * cuda.free(buffer);
  */
 import { fileURLToPath } from 'node:url';
-import { emulatorPath, isEmulated } from './cuda-emulator.js';
+import { emulatorLacks, emulatorPath, isEmulated } from './cuda-emulator.js';
 import { openCudaLibrary, type TensorKernels } from './index.js';
 
 export interface CudaDevice {
@@ -112,6 +112,9 @@ export type Cuda = CudaLibrary | { readonly available: false; readonly reason: s
 
 /** The library, or why it cannot be used on this machine: no driver, no GPU, or not built. Opening it again is free. In tests it may be the emulator's: cuda-emulator.ts. */
 export function openCuda(): Cuda {
-  if (isEmulated()) return openCudaLibrary(emulatorPath(), true);
+  if (isEmulated()) {
+    const reason = emulatorLacks();
+    return reason === null ? openCudaLibrary(emulatorPath(), true) : { available: false, reason };
+  }
   return openCudaLibrary(fileURLToPath(new URL('../build/cuda/libmuster_cuda.so', import.meta.url)));
 }

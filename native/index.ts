@@ -145,8 +145,8 @@ export interface Communicator {
   deviceWay(): readonly [way: 'shared' | 'peer' | 'nccl' | 'staged', reason: string] | undefined;
 
   /**
-   * Leaves. Promises that are pending are rejected with ERR_COMMUNICATOR_ABORTED, at all ranks. Where ranks share GPU memory it waits for the others to leave, too. Closing twice
-   * is fine.
+   * Leaves. Promises that are pending are rejected with ERR_COMMUNICATOR_ABORTED, at all ranks. A rank whose GPU memory others look into stays, with its process, until they leave,
+   * too, or its time is up. Closing twice is fine.
    */
   close(): void;
 }

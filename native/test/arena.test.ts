@@ -313,7 +313,7 @@ t.test('a process tied to its parent dies with it', async (t) => {
   const child = `import { dieWithParent } from ${JSON.stringify(INDEX_URL)};
     dieWithParent(Number(process.env.PARENT_PID)); console.log('tied'); setTimeout(() => {}, 20_000);`;
   const parent = `import { spawn } from 'node:child_process';
-    spawn(process.execPath, ['--input-type=module', '-e', ${JSON.stringify(child)}], { stdio: 'inherit', env: { PARENT_PID: process.pid } });`;
+    spawn(process.execPath, ['--input-type=module', '-e', ${JSON.stringify(child)}], { stdio: 'inherit', env: { ...process.env, PARENT_PID: process.pid } });`;
   const tree = spawn(process.execPath, ['--input-type=module', '-e', parent], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = await once(tree.stdout, 'data');
   t.equal(String(line).trim(), 'tied');
@@ -321,7 +321,7 @@ t.test('a process tied to its parent dies with it', async (t) => {
   tree.kill('SIGKILL');
   await closed;
 
-  const orphan = spawn(process.execPath, ['--input-type=module', '-e', child], { env: { PARENT_PID: '1' }, stdio: 'ignore' });
+  const orphan = spawn(process.execPath, ['--input-type=module', '-e', child], { env: { ...process.env, PARENT_PID: '1' }, stdio: 'ignore' });
   const [, signal] = await once(orphan, 'exit');
   t.equal(signal, 'SIGKILL', 'and at once when the parent is gone already');
 });

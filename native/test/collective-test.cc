@@ -176,7 +176,7 @@ void workHasItsTurnAmongCalls() {
     for (int turn = 0; turn < 5; turn++) {
       const muster_call sum{MUSTER_ALL_REDUCE, MUSTER_F32, MUSTER_SUM, 0, large.data(), large.data(), large.size()};
       bool finished = false;
-      CHECK(muster_communicator_start(communicator, &sum, 1, &kNoHold, countEnd, &calls, &finished) == MUSTER_OK);
+      CHECK(muster_communicator_start(communicator, &sum, 1, &check::kNoHold, countEnd, &calls, &finished) == MUSTER_OK);
       started += !finished;
       CHECK(muster_communicator_start_work(communicator, add, end, &work) == MUSTER_OK);
     }

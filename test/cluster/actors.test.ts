@@ -457,6 +457,7 @@ t.test('handles', async (t) => {
 
   await t.test('whatever is called with something else than a handle says so', async (t) => {
     t.match(await rejection(kill({ actorId: 'actor-000000000000' })), { code: 'INVALID_ARGUMENT', message: /handle/ });
+    t.match(await rejection(getActor(5 as never)), { code: 'INVALID_ARGUMENT', message: /name of an actor/ });
     t.throws(() => actor(5 as never), { code: 'INVALID_ARGUMENT' });
     for (const [options, word] of [
       [{ maxRestarts: -2 }, 'maxRestarts'], [{ maxConcurrency: 0 }, 'maxConcurrency'], [{ maxPendingCalls: -1 }, 'maxPendingCalls'], [{ lifetime: 'long' }, 'lifetime'],

@@ -13,7 +13,8 @@ extern "C" {
 
 /**
  * How a window moves over an image, along one side. A result has (size + 2 * padding + overhang - dilation * (kernel - 1) - 1) / stride + 1 positions,
- * rounded down. */
+ * rounded down.
+ */
 typedef struct muster_window {
   uint64_t kernel;
   uint64_t stride;

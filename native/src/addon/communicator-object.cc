@@ -59,6 +59,8 @@ struct Pending {
   std::forward_list<std::string> sites;
   /** None of a submission whose memory is the host's. */
   std::optional<OnDevice> device;
+  /** Set of the last one, with which all ranks leave a group of GPUs: nobody waits for it. */
+  DeviceCollective* left = nullptr;
   bool hasFailed = false;
   muster_failure failure{};
 };
@@ -88,6 +90,7 @@ void onSettle(napi_env raw, napi_value, void*, void* data) {
   const Napi::Env env(raw);
   const Napi::HandleScope scope(env);
   if (pending->device) letGo(*pending->device);
+  if (pending->left != nullptr) pending->communicator->leave();
   pending->communicator->settling();
   if (!pending->settled) return;
   try {
@@ -150,13 +153,6 @@ CommunicatorObject::CommunicatorObject(const Napi::CallbackInfo& info) : ObjectW
 
 CommunicatorObject::~CommunicatorObject() { leave(); }
 
-/** Others may be about to read this rank's memory on the GPU: all leave it together, but for a rank that leaves calls behind, and so ends theirs. */
-void CommunicatorObject::leaveDevice() {
-  if (device_ == nullptr || !device_->hasGroup() || pending_ > 0) return;
-  const auto leaving = [](void* device, muster_turn* turn) { return static_cast<DeviceCollective*>(device)->leave(turn); };
-  muster_communicator_run_work(communicator_, leaving, device_.get());  // where it fails, the others' calls have failed
-}
-
 /** No thread may call the function any more when the environment takes it away. */
 void CommunicatorObject::onEnvironmentEnd(void* object) {
   auto* self = static_cast<CommunicatorObject*>(object);
@@ -172,6 +168,12 @@ void CommunicatorObject::leave() {
   napi_release_threadsafe_function(std::exchange(settle_, nullptr), napi_tsfn_release);  // after what is in its queue
 }
 
+void CommunicatorObject::keep(Napi::Env env) {
+  if (pending_++ > 0) return;
+  napi_ref_threadsafe_function(env, settle_);
+  Ref();
+}
+
 void CommunicatorObject::settling() {
   if (--pending_ > 0) return;
   if (settle_ != nullptr) napi_unref_threadsafe_function(Env(), settle_);
@@ -179,7 +181,7 @@ void CommunicatorObject::settling() {
 }
 
 muster_communicator* CommunicatorObject::opened(Napi::Env env) const {
-  if (communicator_ == nullptr) throw codedError(env, "ERR_COMMUNICATOR_CLOSED", "the communicator is closed");
+  if (communicator_ == nullptr || isLeaving_) throw codedError(env, "ERR_COMMUNICATOR_CLOSED", "the communicator is closed");
   return communicator_;
 }
 
@@ -274,10 +276,7 @@ Napi::Value CommunicatorObject::start(Napi::Env env, ReadCalls read, muster_hold
   for (const Napi::Value& array : read.memory) {
     if (array.IsObject()) started->memory.push_back(Napi::Persistent(array.As<Napi::Object>()));
   }
-  if (pending_++ == 0) {
-    napi_ref_threadsafe_function(env, settle_);
-    Ref();
-  }
+  keep(env);
   started->settled.emplace(env);  // throws in a worker thread that is being terminated
   return started->settled->Promise();
 }
@@ -339,9 +338,27 @@ Napi::Value CommunicatorObject::blame(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/**
+ * Others may be about to read this rank's memory on the GPU: all leave it together, on the communicator's thread, but for a rank that leaves calls behind, and so ends theirs.
+ * @returns whether that goes on
+ */
+bool CommunicatorObject::leavesDevice(Napi::Env env) {
+  if (isLeaving_) return true;
+  if (communicator_ == nullptr || device_ == nullptr || !device_->hasGroup() || pending_ > 0) return false;
+  auto pending = std::make_unique<Pending>();
+  pending->communicator = this;
+  pending->settle = settle_;
+  pending->left = device_.get();
+  const auto leaving = [](void* context, muster_turn* turn) { return static_cast<Pending*>(context)->left->leave(turn); };
+  if (muster_communicator_start_work(communicator_, leaving, onDone, pending.get()) != MUSTER_OK) return false;
+  pending.release();
+  isLeaving_ = true;
+  keep(env);
+  return true;
+}
+
 Napi::Value CommunicatorObject::close(const Napi::CallbackInfo& info) {
-  if (communicator_ != nullptr) leaveDevice();
-  leave();
+  if (!leavesDevice(info.Env())) leave();
   return info.Env().Undefined();
 }
 

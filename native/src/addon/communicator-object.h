@@ -28,6 +28,8 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 
   /** On the JavaScript thread, when the promise of a submission is about to be settled. */
   void settling();
+  /** Leaves the others. What was under way is settled later. */
+  void leave();
 
  private:
   static Napi::Value open(const Napi::CallbackInfo& info);
@@ -49,9 +51,9 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   Napi::Value start(Napi::Env env, ReadCalls read, muster_hold hold);
   /** What is to be done on a GPU, after what is in the stream by now. */
   DeviceSubmission submissionOf(Napi::Env env, const ReadCalls& read);
-  void leaveDevice();
-  /** Leaves the others. What was under way is settled later. */
-  void leave();
+  bool leavesDevice(Napi::Env env);
+  /** For one submission more, until it is settled. */
+  void keep(Napi::Env env);
   static void onEnvironmentEnd(void* self);
 
   /** Null once closed. */
@@ -59,6 +61,8 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   DeviceCollective::Place place_{};
   /** Made by the first call of GPU memory. */
   std::unique_ptr<DeviceCollective> device_;
+  /** Closed, but for the group of GPUs that the others have not left yet. */
+  bool isLeaving_ = false;
   /** Brings what has ended to the JavaScript thread. Null once closed. */
   napi_threadsafe_function settle_ = nullptr;
   /** Submissions whose promises are pending: while there are any, they keep this object and the process alive. */

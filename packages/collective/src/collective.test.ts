@@ -6,7 +6,7 @@ import t from 'tap';
 import { collective, createCommunicator, type Communicator, type Group, type NumberArray } from './index.js';
 import { freshId, resultsOf, startRanks } from './test-support/rank-process.js';
 
-t.setTimeout(120_000); // a loaded machine takes its time
+t.setTimeout(300_000); // a loaded machine takes its time, and more with a sanitizer
 
 const INDEX_URL = new URL('index.js', import.meta.url).href;
 const TIMEOUT_MS = 20_000;

@@ -218,7 +218,7 @@ export class Communicator extends Calls<Promise<void>> {
     return way === undefined ? null : { way, reason: reason === '' ? null : reason };
   }
 
-  /** Leaves: the last call of every rank, which wait for each other where they share GPU memory. What is pending fails at all ranks. Closing twice is fine. */
+  /** Leaves: the last call of every rank. What is pending fails at all ranks. Closing twice is fine. A process whose GPU memory others look into lives until they have closed, too, or time is up. */
   close(): void {
     this.#onClose();
     this.#native.close();

@@ -48,7 +48,7 @@ export function tensor(data: Nested<Scalar> | NumberArray, options: TensorOption
   if (sizeOf(shape) !== values.length) throw tensorError('tensor', [`${values.length} numbers`, `[${shape.join(', ')}]`], 'there must be as many numbers as the shape has elements, and arrays on one level of one length');
   if (!ArrayBuffer.isView(data)) checkNumbers(values);
   const isInteger = options.dtype === 'i64' || options.dtype === 'i32';
-  if (isInteger) for (let index = 0; index < values.length; index++) checkValue('tensor', values[index]!, options.dtype!);
+  if (isInteger && !alwaysFits(data, options.dtype!)) for (let index = 0; index < values.length; index++) checkValue('tensor', values[index]!, options.dtype!);
   const own = isInteger && isWhole(values) ? 'i64' : typedDtype(data as NumberArray, values[0]);
   const source = empty(shape, own);
   fillFrom(source, values);
@@ -67,6 +67,11 @@ function checkNumbers(values: ArrayLike<unknown>): void {
 
 /** The least integer of a dtype; the largest is one less than the least without its sign. */
 const LEAST: Readonly<Partial<Record<Dtype, number>>> = { i32: -(2 ** 31), i64: -(2 ** 63) };
+
+/** Whether an integer dtype holds whatever a typed array does. */
+function alwaysFits(data: unknown, dtype: Dtype): boolean {
+  return data instanceof Uint8Array || data instanceof Int32Array || (data instanceof BigInt64Array && dtype === 'i64');
+}
 
 /** That an integer dtype holds a number, whose fraction is cut off. @throws TensorError */
 function checkValue(name: string, value: Scalar, dtype: Dtype): void {

@@ -5,6 +5,7 @@ export { Tensor, type GradientHook } from './tensor.js';
 export type { Dtype } from './dtype.js';
 export type { Shape } from './shape.js';
 export { allocator, setMemoryLimit, setThreads, threadCount } from './device/cpu.js';
+export { cudaLacks } from './device/cuda.js';
 export type { MemoryStatistics } from './device/allocator.js';
 export type { DeviceName } from './device/device.js';
 export { scope, tidy, type Scope } from './scope.js';

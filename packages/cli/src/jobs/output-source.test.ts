@@ -63,9 +63,9 @@ t.test('a program elsewhere is followed from its beginning, in parts', async (t)
 });
 
 t.test('a TypeScript entry is known by its name, on a Node that cannot run it', async (t) => {
-  for (const argv of [['node', 'app.ts'], ['/usr/bin/node', '--enable-source-maps', 'src/app.mts', '--x']]) {
+  for (const argv of [['node', 'app.ts'], ['/usr/bin/node', '--enable-source-maps', 'src/app.mts', '--x'], ['env', 'A=1', 'B=', 'node', 'app.ts']]) {
     t.ok(loadsTypeScript(argv, false), argv.join(' '));
     t.notOk(loadsTypeScript(argv, true));
   }
-  for (const argv of [['node', 'app.js', 'notes.ts'], ['node', '-e', '1', 'x.ts'], ['tsx', 'app.ts'], ['node', '--import', 'tsx', 'app.ts'], []]) t.notOk(loadsTypeScript(argv, false), argv.join(' '));
+  for (const argv of [['node', 'app.js', 'notes.ts'], ['node', '-e', '1', 'x.ts'], ['tsx', 'app.ts'], ['node', '--import', 'tsx', 'app.ts'], ['env', 'A=1'], ['env', 'A=1', 'tsx', 'app.ts'], []]) t.notOk(loadsTypeScript(argv, false), argv.join(' '));
 });

@@ -93,8 +93,9 @@ async function alive(session: Session, client: ActorClient): Promise<ActorState>
   throw client.deadError(`the creation of ${state.className}`);
 }
 
-/** The living actor of a name, whichever job made it. @throws MusterError ACTOR_NOT_FOUND */
+/** The living actor of a name, whichever job made it. @throws MusterError ACTOR_NOT_FOUND, INVALID_ARGUMENT */
 export async function getActor<T>(name: string): Promise<ActorHandle<T>> {
+  if (typeof name !== 'string') throw makeError('INVALID_ARGUMENT', { what: `getActor(${typeof name})`, want: 'the name of an actor' });
   const session = requireSession();
   const reply = await session.request((requestId) => ({ type: 'getActor', requestId, name }));
   const client = session.owner.actors.client(reply.actorId as ActorId);

@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { CudaLibrary } from '@muster/native/cuda';
 import {
-  clipGradNorm, crossEntropy, dropout, fromSafetensors, Generator, GradScaler, gradNorm, nn, ones, optim, rand, randn, scaledDotProductAttention, tensor, tidy, toSafetensors, tril, zeros, type Tensor,
+  clipGradNorm, crossEntropy, cudaLacks, dropout, fromSafetensors, Generator, GradScaler, gradNorm, nn, ones, optim, rand, randn, scaledDotProductAttention, tensor, tidy, toSafetensors, tril, zeros, type Tensor,
 } from '../index.js';
 import { CALLS, type Options } from '../test-support/calls.js';
 import { emulatedCuda } from '../test-support/emulated-cuda.js';
@@ -11,6 +11,7 @@ import { useCudaLibrary } from './cuda.js';
 
 t.test('without a driver the error says what is missing', async (t) => {
   useCudaLibrary(null);
+  t.match(cudaLacks(), /driver|library|GPU/);
   t.throws(() => ones([2], { device: 'cuda' }), { code: 'INVALID_ARGUMENT', message: /the device 'cuda' is not valid: .*(driver|library|GPU)/ });
 });
 

@@ -26,6 +26,13 @@ export function useCudaLibrary(wanted: CudaLibrary | null): void {
   devices.clear();
 }
 
+/** Why tensors cannot be on a GPU in this process, or null where they can: torch.cuda.is_available(), with a reason. */
+export function cudaLacks(): string | null {
+  if (library !== null) return null;
+  const cuda = openCuda();
+  return cuda.available ? null : cuda.reason;
+}
+
 /**
  * @param name 'cuda' or 'cuda:N'
  * @throws MusterError INVALID_ARGUMENT where there is none, with what is missing

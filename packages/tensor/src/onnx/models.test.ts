@@ -1,7 +1,7 @@
 /** Whole models as ONNX: sizes that differ from the example's, what is folded, what is refused and where. */
 import t, { type Test } from 'tap';
 import {
-  arange, checkpoint, dropout, exportOnnx, Generator, gelu, groupNorm, manualSeed, nn, noGrad, rand, randint, randn, scaledDotProductAttention, tensor, tidy, tril, ones, zeros, type OnnxOptions, type Tensor,
+  arange, checkpoint, dropout, exportOnnx, Generator, gelu, groupNorm, manualSeed, nn, noGrad, pad, rand, randint, randn, scaledDotProductAttention, tensor, tidy, tril, ones, zeros, type OnnxOptions, type Tensor,
 } from '../index.js';
 import { runOnnx } from '../test-support/onnx-run.js';
 
@@ -156,6 +156,7 @@ t.test('sizes that follow from dynamic ones do so in the file', async (t) => {
   const dynamicAxes = { x: { 0: 'a', 1: 'b' } };
   const programs: Readonly<Record<string, (x: Tensor) => Tensor>> = {
     'joined': (x) => x.reshape(-1, 4),
+    'a margin': (x) => pad(x, [0, 1, 2, 0], { value: -1 }),
     'both at once': (x) => x.reshape(x.shape[0]! * x.shape[1]! * 2, 2),
     'turned round': (x) => x.transpose(0, 1).reshape(x.shape[1]!, x.shape[0]!, 2, 2),
     'without the last': (x) => x.slice(1, 0, -1),

@@ -2,7 +2,7 @@
  * Trainings on GPUs: what ranks learn there is what they learn on the CPU. The GPU is native/cuda's emulator, one for all ranks, which are threads; ranks in processes of their own are in
  * packages/collective and test/cluster.
  */
-import { emulatorLacks } from '@muster/native/cuda-emulator';
+import { cudaLacks } from '@muster/tensor';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,9 +12,10 @@ import type { LearnedStage } from '../test-support/pipeline-parallel.js';
 import { onMesh } from '../test-support/ranks.js';
 import type { LearnedParts } from '../test-support/tensor-parallel.js';
 
-t.setTimeout(240_000);
+t.setTimeout(300_000); // the emulator takes its time, and a loaded machine, too
 
-const skip = emulatorLacks() ?? false;
+process.env['MUSTER_EMULATED_GPU'] = '0'; // of all ranks' threads
+const skip = cudaLacks() ?? false;
 /** Beyond the order of sums there are the kernels' own exponential and power. */
 const TOLERANCE = 1e-4;
 
@@ -40,10 +41,10 @@ t.test('replicas learn what one rank does on the CPU, with gradients and states 
 
 t.test('two replicas of two stages of layers in two parts do so, too, and leave out a step that is infinite at one of them', { skip }, async (t) => {
   const mesh = { pipeline: 2, data: 2, tensor: 2 };
-  const infiniteAt = { step: 1, rank: 6 };
-  const [host, device] = [await train(mesh, { steps: 3, infiniteAt }), await train(mesh, onGpu({ steps: 3, infiniteAt }))];
+  const infiniteAt = { step: 0, rank: 6 };
+  const [host, device] = [await train(mesh, { steps: 2, infiniteAt }), await train(mesh, onGpu({ steps: 2, infiniteAt }))];
   t.ok(furthest(losses(device[0]!), losses(host[0]!)) < TOLERANCE);
-  for (const { records } of device) t.strictSame(records.map(({ isSkipped, scale }) => [isSkipped, scale]), [[false, 4], [true, 2], [false, 2]]);
+  for (const { records } of device) t.strictSame(records.map(({ isSkipped, scale }) => [isSkipped, scale]), [[true, 2], [false, 2]]);
 });
 
 t.test('layers in parts learn what they learn on the CPU, all-reduces going by the GPU that the ranks share', { skip }, async (t) => {
@@ -75,13 +76,13 @@ t.test('stages learn what they learn on the CPU, with an embedding that the last
 t.test('a training goes on from its checkpoint, on the GPU and from one to the other', { skip }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'muster-gpu-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const [whole] = await train({ data: 2 }, onGpu({ steps: 4, zero: 1 }));
-  await train({ data: 2 }, onGpu({ steps: 3, zero: 1, storage: folder }));
-  const [rest] = await train({ data: 2 }, onGpu({ steps: 4, zero: 1, storage: folder }));
+  const [whole] = await train({ data: 2 }, onGpu({ steps: 2, zero: 1 }));
+  await train({ data: 2 }, onGpu({ steps: 1, zero: 1, everySteps: 1, storage: folder }));
+  const [rest] = await train({ data: 2 }, onGpu({ steps: 2, zero: 1, storage: folder }));
   t.equal(rest!.sum, whole!.sum);
-  const [host] = await train({ data: 2 }, { steps: 4, storage: folder });
+  const [host] = await train({ data: 2 }, { steps: 2, storage: folder });
   t.equal(host!.records.length, 1);
-  t.ok(furthest(losses(host!), losses(whole!).slice(3)) < TOLERANCE);
+  t.ok(furthest(losses(host!), losses(whole!).slice(1)) < TOLERANCE);
 });
 
 t.test('a model that was left on the CPU is refused', { skip }, async (t) => {

@@ -28,12 +28,13 @@ interface Plan {
   readonly device?: DeviceName;
   /** Where the training is told to be; as the model, unless told otherwise. */
   readonly placeDevice?: DeviceName;
-  /** Of checkpoints, after each third step. */
+  /** Of checkpoints, after each third step unless told otherwise. */
   readonly storage?: string;
+  readonly everySteps?: number;
 }
 
 /** Trains, from the last checkpoint on if there is one. */
-export async function train(mesh: Mesh, { steps, infiniteAt, dropout = 0, zero, device = 'cpu', placeDevice = device, storage }: Plan): Promise<MeshRun> {
+export async function train(mesh: Mesh, { steps, infiniteAt, dropout = 0, zero, device = 'cpu', placeDevice = device, storage, everySteps = 3 }: Plan): Promise<MeshRun> {
   manualSeed(2);
   const group = mesh.tensor;
   const modules = [new VocabParallelEmbedding(TOKENS, WIDTH, { group }), new Block(group), new nn.Dropout(dropout), new Block(group), new nn.LayerNorm(WIDTH), new ColumnParallelLinear(WIDTH, TOKENS, { group })];
@@ -41,7 +42,7 @@ export async function train(mesh: Mesh, { steps, infiniteAt, dropout = 0, zero, 
   const optimizer = new optim.SGD(model.parameters(), { learningRate: 0.1, momentum: 0.9 });
   const records: StepRecord[] = [];
   using training = await Training.begin({ model, optimizer, zero, clipGradNorm: 0.5, scaler: new GradScaler({ initialScale: 4, growthInterval: 1000 }) },
-    { mesh, device: placeDevice, checkpoints: storage === undefined ? null : { folder: new CheckpointFolder(storage), everySteps: 3, keep: 2 }, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
+    { mesh, device: placeDevice, checkpoints: storage === undefined ? null : { folder: new CheckpointFolder(storage), everySteps, keep: 2 }, report: (record) => records.push(record), unfetched: () => [], warn: () => undefined });
   let step = training.stepCount;
   const isSpoiled = (): boolean => infiniteAt !== undefined && infiniteAt.step === step && infiniteAt.rank === mesh.world.rank;
   model.parameters()[0]!.registerHook((gradient) => (isSpoiled() ? gradient.mul(Infinity) : gradient));

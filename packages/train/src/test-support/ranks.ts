@@ -1,6 +1,5 @@
-/** Ranks of a mesh in threads of this process, for which a GPU is one emulated one: what each does is a function of a module, by its name. */
+/** Ranks of a mesh in threads of this process, which share its GPU: what each does is a function of a module, by its name. */
 import { collective } from '@muster/collective';
-import { emulatedEnvironment } from '@muster/native/cuda-emulator';
 import { setThreads } from '@muster/tensor';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { meshSize, type MeshShape } from '../machine/device-mesh.js';
@@ -27,7 +26,7 @@ export async function onMesh<T>(axes: Partial<MeshShape>, module: string, name: 
   const gangId = `test-${process.pid}-${gangs++}`;
   const outcomes = await Promise.allSettled(Array.from({ length: size }, (_, rank) => new Promise<T>((resolve, reject) => {
     const assignment: Assignment = { module, name, argument, shape, gang: { gangId, rank, size, nodeRank: 0, nodeCount: 1, incarnation: 1 } };
-    const worker = new Worker(new URL(import.meta.url), { workerData: assignment, env: { ...process.env, ...emulatedEnvironment() } });
+    const worker = new Worker(new URL(import.meta.url), { workerData: assignment });
     worker.once('message', resolve);
     worker.once('error', reject);
     worker.once('exit', () => reject(new Error(`rank ${rank} ended without a result`)));

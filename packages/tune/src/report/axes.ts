@@ -10,6 +10,8 @@ export interface Axis {
 }
 
 const TICKS = 4;
+/** Where even numbers are taken, there are at least so many. */
+const ROUND_TICKS_MIN = 3;
 /** Values that span more than so many times their least are drawn on a logarithmic axis. */
 const LOG_RATIO = 50;
 
@@ -50,12 +52,14 @@ const textOf = (value: Json): string => (typeof value === 'string' ? value : JSO
 /** Source: Heckbert, 1990, "Nice numbers for graph labels". */
 function roundBetween(low: number, high: number): number[] {
   if (low === high) return [low];
-  const raw = (high - low) / TICKS;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= raw)!;
-  const ticks: number[] = [];
-  for (let index = Math.ceil(low / step); index * step <= high; index++) ticks.push(index * step);
-  return ticks;
+  const power = 10 ** Math.floor(Math.log10((high - low) / TICKS));
+  const steps = [10, 5, 2, 1, 0.5].map((factor) => factor * power);
+  return steps.map((step) => multiplesBetween(low, high, step)).find(({ length }) => length >= ROUND_TICKS_MIN)!;
+}
+
+function multiplesBetween(low: number, high: number, step: number): number[] {
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.max(0, Math.floor(high / step) - first + 1) }, (_, index) => (first + index) * step);
 }
 
 function powersBetween(low: number, high: number): number[] {

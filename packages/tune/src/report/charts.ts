@@ -69,11 +69,15 @@ export function bars(items: readonly { readonly name: string; readonly share: nu
   return svg(WIDTH, sorted.length * rowHeight + 12, rows);
 }
 
+/** Longer names of parallel axes are cut; half of such a one fits on either side. */
+const NAME_LENGTH_MAX = 22;
+const SIDE = 90;
+
 /** One line a trial across parallel axes; the best are drawn last. */
 export function parallelCoordinates(axesShown: readonly Axis[], trials: readonly { readonly places: readonly (number | null)[]; readonly shade: number | null; readonly title: string }[]): string {
-  const width = Math.max(WIDTH, 80 + axesShown.length * 130);
+  const width = Math.max(WIDTH, SIDE + axesShown.length * 130);
   const height = 380;
-  const xOf = (index: number): number => 80 + (index * (width - 150)) / Math.max(1, axesShown.length - 1); // half of a long name fits on either side
+  const xOf = (index: number): number => SIDE + (index * (width - 2 * SIDE)) / Math.max(1, axesShown.length - 1);
   const yOf = (at: number): number => 40 + (1 - at) * (height - 64);
   const lines = [...thinOut(trials)].sort((a, b) => (a.shade ?? -1) - (b.shade ?? -1)).map(({ places, shade, title }) => {
     const points = places.flatMap((at, index) => (at === null ? [] : [`${fixed(xOf(index))},${fixed(yOf(at))}`]));
@@ -82,7 +86,7 @@ export function parallelCoordinates(axesShown: readonly Axis[], trials: readonly
   const rails = axesShown.map((axis, index) => {
     const x = fixed(xOf(index));
     const ticks = axis.ticks.map(({ at, label }) => `<text class="tick" x="${fixed(xOf(index) + 6)}" y="${fixed(yOf(at) + 4)}">${escapeText(label)}</text>`);
-    return `<line class="rail" x1="${x}" y1="40" x2="${x}" y2="${height - 24}"/><text class="label" x="${x}" y="22" text-anchor="middle">${escapeText(axis.name.slice(0, 20))}</text>${ticks.join('')}`;
+    return `<line class="rail" x1="${x}" y1="40" x2="${x}" y2="${height - 24}"/><text class="label" x="${x}" y="22" text-anchor="middle">${escapeText(axis.name.slice(0, NAME_LENGTH_MAX))}</text>${ticks.join('')}`;
   });
   return svg(width, height, [...lines, ...rails]);
 }

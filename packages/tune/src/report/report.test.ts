@@ -65,6 +65,7 @@ t.test('importance goes to what the result follows from', (t) => {
 t.test('axes: linear, logarithmic over orders of magnitude, and of categories', (t) => {
   const linear = axisOf('x', [0, 10]);
   t.same([linear.place(0), linear.place(5), linear.place('a')], [0, 0.5, null]);
+  t.same(axisOf('x', [0.1246, 0.979]).ticks.map(({ label }) => label), ['0.2', '0.4', '0.6', '0.8']);
   const log = axisOf('x', [1e-4, 1]);
   t.equal(log.name, 'x (log)');
   t.ok(Math.abs(log.place(1e-2)! - 0.5) < 1e-9);

@@ -67,7 +67,8 @@ export function indexAt(dimension: NumericDimension, coordinate: number): number
 function valueOfIndex(dimension: NumericDimension, index: number): number {
   const { low, step } = dimension;
   const inside = Math.min(valueCount(dimension) - 1, Math.max(0, index));
-  return Number((low + inside * step!).toPrecision(SIGNIFICANT_DIGITS));
+  const value = low + inside * step!;
+  return Number.isInteger(value) ? value : Number(value.toPrecision(SIGNIFICANT_DIGITS)); // whole numbers may have more digits, and are exact
 }
 
 /**

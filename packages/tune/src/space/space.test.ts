@@ -59,6 +59,12 @@ t.test('what is drawn lies in bounds, and goes to a point and back without a cha
   }
 });
 
+t.test('large whole numbers are exact', async (t) => {
+  const space = SearchSpace.of({ id: int(1e12, 1e12 + 10) });
+  const seen = new Set(Array.from({ length: 200 }, (_, i) => (space.configOf([i / 199]) as { id: number }).id));
+  t.same([...seen], Array.from({ length: 11 }, (_, i) => 1e12 + i));
+});
+
 t.test('what does not exist beside a choice is null, also two choices deep', async (t) => {
   const space = SearchSpace.of(SPACE);
   const index = (path: string): number => space.dimensions.findIndex((dimension) => dimension.path === path);
