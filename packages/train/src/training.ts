@@ -258,9 +258,10 @@ export class Training {
     this.#accumulated++;
     this.#position = { ...this.#position, examples: this.#position.examples + this.#examplesInBatch * this.#place.mesh.shape.data };
     if (this.#accumulated < accumulate) return false;
+    const means = await this.#meansOf(new Map([...this.#sums, ['dataWaitMs', this.#dataWaitMs]])); // here ranks have just met: after the step they would have to meet again
     const isSkipped = !(await this.#optimize());
     this.#position = { ...this.#position, step: this.#position.step + 1 };
-    await this.#conclude(isSkipped);
+    await this.#conclude(isSkipped, means);
     return true;
   }
 
@@ -291,8 +292,7 @@ export class Training {
     this.#reducer.beginBatch({ isFirst: this.#accumulated === 0, isLast: this.#accumulated + 1 === accumulate });
     {
       using _ = scope();
-      const computed = tidy(() => (dtype === undefined ? compute() : autocast(compute, { dtype }))); // else all of the pass would be held until the way back is over
-      const { loss, metrics } = lossAndMetrics(computed);
+      const { loss, metrics } = tidy(() => lossAndMetrics(dtype === undefined ? compute() : autocast(compute, { dtype }))); // else all of the pass would be held until the way back is over
       const mean = accumulate === 1 ? loss : loss.div(accumulate);
       (scaler?.scale(mean) ?? mean).backward();
       this.#add({ ...metrics, loss: loss.item() as number });
@@ -373,10 +373,10 @@ export class Training {
     clipGradsWithNorm(optimizer.parameters, normMax, Math.sqrt(square[0]! / replicas));
   }
 
-  async #conclude(isSkipped: boolean): Promise<void> {
+  /** @param means over the ranks, of what was summed up since the last step */
+  async #conclude(isSkipped: boolean, { loss = NaN, dataWaitMs = 0, ...others }: Readonly<Record<string, number>>): Promise<void> {
     const { mesh, checkpoints, report, unfetched } = this.#place;
     const { step } = this.#position;
-    const { loss = NaN, dataWaitMs = 0, ...others } = await this.#meansOf(new Map([...this.#sums, ['dataWaitMs', this.#dataWaitMs]]));
     this.#checkFinite(loss, isSkipped);
     const nowMs = performance.now();
     const examples = this.#accumulated * this.#examplesInBatch * mesh.shape.data;
