@@ -186,6 +186,7 @@ t.test('a time budget stops trials that report and those that do not; an aborted
   t.equal((await tune(({ x }) => x, options)).trials.length, 6);
   t.equal((await tune(({ x }) => x, { ...options, trials: 8 })).trials.length, 8, 'a finished experiment goes on with a larger budget');
   await t.rejects(tune(({ x }) => x, { ...options, seed: 5 }), { code: 'EXPERIMENT_DIFFERS', message: /its seed is 0, and not 5/ });
+  await t.rejects(tune(({ x }) => x, { ...options, searcher: random({ seed: 5 }) }), { code: 'EXPERIMENT_DIFFERS', message: /its searcherSeed is 0, and not 5/ });
   await t.rejects(tune(({ x }) => x, { ...options, resume: false }), { code: 'EXPERIMENT_EXISTS' });
 });
 

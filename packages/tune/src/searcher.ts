@@ -71,6 +71,8 @@ export interface Searcher {
 /** A searcher that was asked for, with its options: what `tpe()` and the others return. */
 export interface SearcherDefinition {
   readonly name: string;
+  /** Its own, where it was given one: an experiment is not taken up again with another. */
+  readonly seed?: number;
   /**
    * Makes the searcher, from the state of an earlier one where it is given: it then goes on as that one would have.
    * @throws InvalidArgumentError where the searcher cannot work in this space or for these objectives

@@ -98,12 +98,12 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
 }
 
 function beginRecord(space: SearchSpace, { objectives, seed, name, searcher, scheduler }: ResolvedOptions): BeginRecord {
-  return { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, scheduler: scheduler.name, startedAt: Date.now() };
+  return { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, searcherSeed: searcher.seed ?? seed, scheduler: scheduler.name, startedAt: Date.now() };
 }
 
 function requireSame(first: LogRecord, begin: BeginRecord, folder: string): void {
   if (first.kind !== 'begin') throw makeError('EXPERIMENT_DAMAGED', { file: folder, line: 1, cause: `it begins with a '${first.kind}'` });
-  for (const key of ['version', 'space', 'objectives', 'seed', 'searcher', 'scheduler'] as const) {
+  for (const key of ['version', 'space', 'objectives', 'seed', 'searcher', 'searcherSeed', 'scheduler'] as const) {
     if (!isDeepStrictEqual(asJson(first[key]), asJson(begin[key]))) throw makeError('EXPERIMENT_DIFFERS', { folder, difference: `its ${key} is ${JSON.stringify(first[key])}, and not ${JSON.stringify(begin[key])}` });
   }
 }

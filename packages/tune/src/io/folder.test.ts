@@ -12,7 +12,7 @@ t.teardown(() => rmSync(root, { recursive: true, force: true }));
 let folders = 0;
 const fresh = (): string => join(root, `f${++folders}`);
 
-const BEGIN: LogRecord = { kind: 'begin', version: 1, name: 'test', space: [], objectives: [{ metric: 'loss', mode: 'min' }], seed: 0, searcher: 'random', scheduler: 'fixed', startedAt: 0 };
+const BEGIN: LogRecord = { kind: 'begin', version: 1, name: 'test', space: [], objectives: [{ metric: 'loss', mode: 'min' }], seed: 0, searcher: 'random', searcherSeed: 0, scheduler: 'fixed', startedAt: 0 };
 const trial = (id: number): LogRecord => ({ kind: 'trial', id: String(id), config: { x: `é\n${id}` }, reason: 'test', isInitial: false, atMs: id });
 const RECORDS: readonly LogRecord[] = [BEGIN, trial(1), { kind: 'end', id: '1', status: 'completed', metrics: { loss: 1 }, reason: 'done', atMs: 2 }, trial(2)];
 const quiet = { resume: true, warn: () => {} };

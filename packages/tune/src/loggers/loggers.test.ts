@@ -19,7 +19,7 @@ import { tensorboard } from './tensorboard.js';
 const root = mkdtempSync(join(tmpdir(), 'muster-tune-l-'));
 t.teardown(() => rmSync(root, { recursive: true, force: true }));
 
-const BEGIN: BeginRecord = { kind: 'begin', version: 1, name: 'sweep', space: [], objectives: [{ metric: 'loss', mode: 'min' }], seed: 0, searcher: 'random', scheduler: 'fixed', startedAt: 1_000_000 };
+const BEGIN: BeginRecord = { kind: 'begin', version: 1, name: 'sweep', space: [], objectives: [{ metric: 'loss', mode: 'min' }], seed: 0, searcher: 'random', searcherSeed: 0, scheduler: 'fixed', startedAt: 1_000_000 };
 const RECORDS: readonly LogRecord[] = [
   { kind: 'trial', id: '1', config: { lr: 0.5, act: 'relu', deep: { on: true } }, reason: 'draw', isInitial: false, atMs: 10 },
   { kind: 'report', id: '1', step: 1, metrics: { loss: 2.5, note: 'x' }, hasCheckpoint: false, decision: { kind: 'continue', reason: '' }, atMs: 20 },

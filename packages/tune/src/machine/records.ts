@@ -15,6 +15,8 @@ export interface BeginRecord {
   readonly objectives: readonly Objective[];
   readonly seed: number;
   readonly searcher: string;
+  /** The experiment's, unless the searcher was given its own. */
+  readonly searcherSeed: number;
   readonly scheduler: string;
   /** Milliseconds since 1970, in UTC. */
   readonly startedAt: number;

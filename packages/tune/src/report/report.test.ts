@@ -10,7 +10,7 @@ import { importances } from './forest.js';
 import { htmlReport } from './html.js';
 
 const OBJECTIVES = [{ metric: 'loss', mode: 'min' }, { metric: 'speed', mode: 'max' }] as const;
-const BEGIN: BeginRecord = { kind: 'begin', version: 1, name: '<b>sweep</b> & co', space: [], objectives: OBJECTIVES, seed: 0, searcher: 'random', scheduler: 'fixed', startedAt: 0 };
+const BEGIN: BeginRecord = { kind: 'begin', version: 1, name: '<b>sweep</b> & co', space: [], objectives: OBJECTIVES, seed: 0, searcher: 'random', searcherSeed: 0, scheduler: 'fixed', startedAt: 0 };
 
 /** An experiment with trials of all kinds; the loss follows from `lr` alone. */
 function experiment(trials: number): ReadExperiment {

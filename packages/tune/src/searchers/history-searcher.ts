@@ -85,7 +85,7 @@ export function defineSearcher<Options extends object>(name: string, { options, 
   const { seed } = options as SearcherOptions;
   if (seed !== undefined) requireSeed(`the option seed of ${name}()`, seed);
   return {
-    name,
+    name, ...(seed === undefined ? {} : { seed }),
     create: (context, state) => {
       const searcher = make(seed === undefined ? context : { ...context, seed });
       if (state !== undefined) searcher.restore(state);
