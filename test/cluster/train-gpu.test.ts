@@ -1,10 +1,10 @@
 /** Trainings on GPUs of a cluster, one that two processes share and one a node: they learn what they learn on the CPU, also when a rank is killed. The GPUs are native/cuda's emulator. */
 import { emulatedEnvironment, emulatorLacks } from '@muster/native/cuda-emulator';
-import { manualSeed, nn, optim, type Tensor } from '@muster/tensor';
+import { manualSeed, optim } from '@muster/tensor';
 import { DataParallelTrainer, type TrainerOptions } from '@muster/train';
 import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
-import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
+import { PointsNet, lossOf, pointsDataset } from '../support/points.js';
 
 t.setTimeout(240_000); // a loaded machine takes its time
 
@@ -12,15 +12,6 @@ const skip = emulatorLacks() ?? false;
 Object.assign(process.env, emulatedEnvironment()); // which nodes and workers inherit
 const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 1, gpus: 1 }, { cpus: 1, gpus: 1 }] });
 const points = await pointsDataset();
-
-class Net extends nn.Module {
-  readonly hidden = new nn.Linear(FEATURES, 16);
-  readonly output = new nn.Linear(16, CLASSES);
-
-  forward(x: Tensor): Tensor {
-    return this.output.forward(this.hidden.forward(x).relu());
-  }
-}
 
 interface Learned {
   readonly weights: readonly number[];
@@ -33,7 +24,7 @@ interface Learned {
 async function learn(trainer: Partial<TrainerOptions>, killedAt = -1): Promise<{ readonly ranks: readonly Learned[]; readonly losses: readonly number[]; readonly restarts: number; readonly warnings: readonly string[] }> {
   const { results, history, restarts, warnings } = await new DataParallelTrainer<Learned>(async (rank) => {
     manualSeed(rank.rank); // other weights at each rank: those of rank 0 count
-    const model = new Net().to(rank.device);
+    const model = new PointsNet().to(rank.device);
     const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 0.02 }) });
     for await (const { columns } of training.batches(rank.loader(points, { batchSize: 8, seed: 5 }), { epochs: 1 })) {
       if (rank.rank === 1 && rank.incarnation === 1 && training.stepCount === killedAt) process.kill(process.pid, 'SIGKILL');

@@ -1,11 +1,11 @@
 /** Data-parallel trainings on real processes: several ranks learn what one does, also when one is killed in the middle. */
 import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { GradScaler, manualSeed, nn, optim, tensor, type Tensor } from '@muster/tensor';
+import { GradScaler, manualSeed, nn, optim, tensor } from '@muster/tensor';
 import { DataParallelTrainer, type Rank, type TrainerOptions, type TrainingOptions } from '@muster/train';
 import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
-import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
+import { FEATURES, PointsNet, lossOf, pointsDataset } from '../support/points.js';
 
 t.setTimeout(300_000); // a loaded machine takes its time
 
@@ -13,22 +13,13 @@ const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 2 }] });
 
 const points = await pointsDataset();
 
-class Net extends nn.Module {
-  readonly hidden = new nn.Linear(FEATURES, 16);
-  readonly output = new nn.Linear(16, CLASSES);
-
-  forward(x: Tensor): Tensor {
-    return this.output.forward(this.hidden.forward(x).relu());
-  }
-}
-
 interface Plan {
   /** Of one rank. */
   readonly batchSize: number;
   readonly epochs?: number;
   /** Instead of epochs: of the optimizer. */
   readonly steps?: number;
-  readonly options?: (model: Net, rank: Rank) => Partial<TrainingOptions>;
+  readonly options?: (model: PointsNet, rank: Rank) => Partial<TrainingOptions>;
   /** Before each step, with the number of the steps that were made. */
   readonly before?: (rank: Rank, step: number) => void;
 }
@@ -43,7 +34,7 @@ const weightsOf = (model: nn.Module): Record<string, number[]> => Object.fromEnt
 
 const trainerOf = ({ batchSize, epochs = 1, steps: stepsMax, options, before }: Plan, trainer: Partial<TrainerOptions>): DataParallelTrainer<Learned> => new DataParallelTrainer<Learned>(async (rank) => {
   manualSeed(rank.rank); // other weights at each rank: those of rank 0 count
-  const model = new Net();
+  const model = new PointsNet();
   const loader = rank.loader(points, { batchSize, seed: 5 });
   const training = await rank.train({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 0.02 }), ...options?.(model, rank) });
   let steps = 0;
@@ -120,7 +111,7 @@ t.test('what cannot be trained ends at every rank, with the cause', async (t) =>
   await t.rejects(learn({ batchSize: 8, epochs: 1, options: (model, rank) => (rank.rank === 1 ? { model: new nn.Linear(FEATURES, 2) } : {}) }), { code: 'INVALID_ARGUMENT', message: /model of rank 1, with 2 tensors, beside that of rank 0 with 4/ });
   await t.rejects(learn({ batchSize: 8, epochs: 4, options: (model) => ({ optimizer: new optim.SGD(model.parameters(), { learningRate: 1e30 }) }) }), { code: 'TRAINING', message: /step \d+ of the training failed: its loss is/ });
   const unused = new DataParallelTrainer(async (rank) => {
-    const model = new Net();
+    const model = new PointsNet();
     const training = await rank.train({ model, optimizer: new optim.SGD(model.parameters(), { learningRate: 0.1 }) });
     for await (const { columns } of training.batches(rank.loader(points, { batchSize: 8, seed: 1 }), { epochs: 1 })) await training.step(() => model.hidden.forward(tensor(columns.x).reshape(-1, FEATURES)).mean());
   }, { ranks: 2, cpus: 0.5, progress: false });

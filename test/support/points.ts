@@ -14,5 +14,15 @@ export function pointsDataset(count = 96): Promise<Dataset<Points>> {
   return dataset({ x, y }, count);
 }
 
+/** A model that can learn them. */
+export class PointsNet extends nn.Module {
+  readonly hidden = new nn.Linear(FEATURES, 16);
+  readonly output = new nn.Linear(16, CLASSES);
+
+  forward(x: Tensor): Tensor {
+    return this.output.forward(this.hidden.forward(x).relu());
+  }
+}
+
 export const lossOf = (model: nn.Module, { x, y }: Points, dtype: 'f32' | 'bf16' = 'f32', device: DeviceName = 'cpu'): Tensor =>
   crossEntropy(model.forward(tensor(x, { dtype, device }).reshape(-1, FEATURES)), tensor(BigInt64Array.from(y, BigInt), { device }));
