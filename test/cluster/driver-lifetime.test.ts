@@ -200,12 +200,19 @@ t.test('init() and shutdown()', async (t) => {
 
   await t.test('what cannot be an option is refused before anything is started', { timeout: 30_000 }, async (t) => {
     const own = new Own(`
-      const wrong = [{ address: 'somewhere' }, { address: 5 }, { token: 5 }, { labels: 5 }, { labels: { zone: 1 } }, { logs: 1 }, { cpu: 2 }, null];
+      const wrong = [
+        { address: 'somewhere' }, { address: 5 }, { address: '' }, { token: 5 }, { token: '' }, { labels: 5 }, { labels: ['a'] }, { labels: null }, { labels: { zone: 1 } }, { logs: 1 },
+        { cpu: 2 }, null, { token: 'of no cluster' },
+        ...['cpus', 'gpus', 'memory', 'objectStore'].map((name) => ({ address: 'unix:/nowhere', [name]: 1 })), { address: 'unix:/nowhere', resources: { tpu: 1 } },
+        { address: 'unix:/nowhere', labels: { zone: 'a' }, cpus: 2 },
+      ];
       const refusals = [];
-      for (const options of wrong) refusals.push(await init(options).then(() => JSON.stringify(options), (error) => error.code));
+      for (const options of wrong) refusals.push(await init(options).then(() => JSON.stringify(options), (error) => [error.code, error.message]));
       console.log('refused', JSON.stringify(refusals));
     `);
-    t.same(await own.program.told('refused'), Array.from({ length: 8 }, () => 'INVALID_ARGUMENT'));
+    const refusals = await own.program.told<string[][]>('refused');
+    t.same(refusals.map(([code]) => code), Array.from({ length: 19 }, () => 'INVALID_ARGUMENT'));
+    t.match(refusals.at(-1)![1], /^cpus, labels with address: 'unix:\/nowhere' is not valid: it must be left out/);
     t.equal(await own.program.ended, '0', own.program.stderr);
     t.same(own.remains([]), []);
   });
@@ -266,7 +273,7 @@ t.test('two drivers on one cluster', async (t) => {
   for (const [how, end, status] of [['ends', '', '0'], ['is killed', `process.kill(process.pid, 'SIGKILL');`, 'SIGKILL']] as const) {
     await t.test(`one on a machine without a node brings one along; when it ${how}, that is over`, { timeout: 30_000 }, async (t) => {
       const visitor = new Own(`
-        const { nodeId } = await init();
+        const { nodeId } = await init({ cpus: 7 });
         const sum = remote((bytes) => bytes.reduce((a, b) => a + b, 0));
         const [where, total] = [await remote(() => context().nodeId)(), await sum(await put(new Uint8Array(1_000_000).fill(2)))];
         console.log('ready', JSON.stringify({ nodeId, where, total }));
@@ -276,6 +283,7 @@ t.test('two drivers on one cluster', async (t) => {
       t.not(nodeId, cluster.head.nodeId);
       t.same([where, total], [cluster.head.nodeId, 2_000_000], 'its own node runs no tasks, and gives its objects to others');
       t.equal(await visitor.program.ended, status, visitor.program.stderr);
+      t.match(visitor.program.stderr, 'init() leaves out cpus: the cluster at', 'what it asks of a cluster of its own is not asked of this one, and that is said');
       await visitor.gone(t, [nodeId]);
       await eventually('its node has left the cluster', async () => (await cluster.status()).nodes.alive === 1);
     });

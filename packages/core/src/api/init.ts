@@ -8,12 +8,16 @@ import { actor, handleFromParts } from './actor.js';
 import { currentSession, onImplicitInit, setSession } from './current.js';
 import { gang, gangFromParts } from './gang.js';
 import { showLogLines } from './logs.js';
-import { checkAddress, checkInitOptions } from './options.js';
+import { checkAddress, checkInitOptions, ownNodeOptions } from './options.js';
 import { optionsFromText, placementGroupFromParts } from './placement-group.js';
 import { remoteFromParts } from './remote.js';
 import { specialForms } from './special.js';
 import type { ActorOptions, GangOptions } from './types.js';
 
+/**
+ * Resources, labels and objectStore are of the node that init() starts: together with `address` they are an error, and where MUSTER_ADDRESS names a cluster that
+ * runs already they are left out, which is said.
+ */
 export interface InitOptions extends ResourceOptions {
   /** `host:port` of a head. Default: MUSTER_ADDRESS; without it, a cluster of this program's own starts on this machine and ends with it. */
   readonly address?: string;
@@ -50,12 +54,15 @@ export function sessionForms(session: Session): ReturnType<typeof specialForms> 
 
 /**
  * Connects this program to a cluster. Also done implicitly, with the defaults, by the first remote call.
- * @throws AuthenticationError, VersionMismatchError, MusterError CONNECTION
+ * @throws AuthenticationError, VersionMismatchError, MusterError CONNECTION; INVALID_ARGUMENT for options that are wrong or contradict each other
  */
 export async function init(options: InitOptions = {}): Promise<ClusterInfo> {
   const running = currentSession();
   if (running) throw makeError('INVALID_ARGUMENT', { what: 'init() in a program that is connected already', want: 'preceded by shutdown(), or called once, before the first remote call' });
-  checkInitOptions(options);
+  const inherited = process.env['MUSTER_ADDRESS'] ?? '';
+  checkInitOptions(options, inherited);
+  const leftOut = options.address === undefined && inherited !== '' ? ownNodeOptions(options) : [];
+  if (leftOut.length > 0) process.stderr.write(`muster: init() leaves out ${leftOut.join(', ')}: the cluster at ${inherited}, which MUSTER_ADDRESS names, runs already\n`);
   const session = makeSession(options);
   try {
     await session.ready;

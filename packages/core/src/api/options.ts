@@ -28,7 +28,9 @@ const CALL_KEYS = new Set(['retries', 'signal']);
 const MAP_KEYS = new Set(['window']);
 const WAIT_KEYS = new Set(['count', 'timeoutMs']);
 const CANCEL_KEYS = new Set(['force', 'graceMs']);
-const INIT_KEYS = new Set(['address', 'token', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore', 'logs', 'queue', 'priority']);
+/** What init() asks of the node that it starts: a cluster that runs already has its nodes. */
+const OWN_NODE_KEYS = ['cpus', 'gpus', 'memory', 'resources', 'labels', 'objectStore'] as const;
+const INIT_KEYS = new Set(['address', 'token', ...OWN_NODE_KEYS, 'logs', 'queue', 'priority']);
 
 /** The first options with the others over them. @throws MusterError INVALID_ARGUMENT for what spreading would silently make nothing of */
 export function mergeOptions<Options extends object>(first: Options, others: Options): Options {
@@ -36,8 +38,10 @@ export function mergeOptions<Options extends object>(first: Options, others: Opt
   return { ...first, ...others };
 }
 
+const isRecord = (value: unknown): value is object => typeof value === 'object' && value !== null && !Array.isArray(value);
+
 function checkObject(options: unknown): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+  if (!isRecord(options)) {
     throw makeError('INVALID_ARGUMENT', { what: `options: ${String(options)}`, want: 'an object such as { cpus: 2 }' });
   }
 }
@@ -148,16 +152,30 @@ function checkDelay(name: string, delayMs: number | undefined): void {
   if (delayMs !== undefined && !(typeof delayMs === 'number' && delayMs >= 0 && delayMs < TIMEOUT_END_MS)) throw makeError('INVALID_ARGUMENT', { what: `${name}: ${String(delayMs)}`, want: 'a number of milliseconds' });
 }
 
-/** @throws MusterError INVALID_ARGUMENT for options that init() does not know */
-export function checkInitOptions(options: InitOptions): void {
+/**
+ * `inherited`: the address that the environment names, empty for none.
+ * @throws MusterError INVALID_ARGUMENT for options that init() does not know, or that contradict each other
+ */
+export function checkInitOptions(options: InitOptions, inherited: string): void {
   checkKeys(options, INIT_KEYS);
-  const { token, labels = {}, logs, queue, priority } = options;
-  if (token !== undefined && typeof token !== 'string') throw makeError('INVALID_ARGUMENT', { what: 'token', want: 'a text' });
-  if (typeof labels !== 'object' || Object.values(labels).some((label) => typeof label !== 'string')) throw makeError('INVALID_ARGUMENT', { what: 'labels', want: "texts by name, such as { zone: 'a' }" });
+  const { address, token, labels = {}, logs, queue, priority } = options;
+  if (address !== undefined) checkAddress(address);
+  if (token !== undefined && (typeof token !== 'string' || token === '')) throw makeError('INVALID_ARGUMENT', { what: 'token', want: 'a text that is not empty' });
+  if (token !== undefined && address === undefined && inherited === '') {
+    throw makeError('INVALID_ARGUMENT', { what: 'token without an address', want: 'used with address or MUSTER_ADDRESS: a cluster that init() starts makes its own' });
+  }
+  const own = ownNodeOptions(options);
+  if (address !== undefined && own.length > 0) {
+    throw makeError('INVALID_ARGUMENT', { what: `${own.join(', ')} with address: '${address}'`, want: 'left out: a cluster that runs already has what its nodes were started with, and only one that init() starts can be told' });
+  }
+  if (!isRecord(labels) || Object.values(labels).some((label) => typeof label !== 'string')) throw makeError('INVALID_ARGUMENT', { what: 'labels', want: "texts by name, such as { zone: 'a' }" });
   checkFlag('logs', logs);
   if (queue !== undefined && (typeof queue !== 'string' || queue === '')) throw makeError('INVALID_ARGUMENT', { what: 'queue', want: 'the name of a queue' });
   checkInteger('priority', priority, -(2 ** 31), 2 ** 31 - 1);
 }
+
+/** The names of the given options that are for a node of init()'s own. */
+export const ownNodeOptions = (options: InitOptions): string[] => OWN_NODE_KEYS.filter((key) => options[key] !== undefined);
 
 /** What the options ask of a place. `capturedBy`: the placement group in which what names no placement runs; empty: none. */
 export function demandOf(options: TaskOptions | ActorOptions, defaultCpus: number, capturedBy = ''): Demand {
