@@ -147,6 +147,14 @@ t.test('weights that are not finite are not saved', async (t) => {
   t.strictSame(readdirSync(storage), ['step-2'], 'the one before stays');
 });
 
+t.test('a folder that takes no checkpoints is told before the first step, of whichever rank', async (t) => {
+  const file = join(root, 'file');
+  writeFileSync(file, 'no folder');
+  const step = async (): Promise<void> => { throw new RangeError('a step was made'); };
+  await t.rejects(train({ ranks: 2, trainer: { storage: file }, step }), { code: 'STORAGE', message: `${file} could not be written: it is no folder` });
+  await t.rejects(train({ ranks: 2, trainer: { storage: '/proc/self/run' }, step }), { code: 'STORAGE', message: '/proc/self/run could not be written: ENOENT' });
+});
+
 t.test('a full disk ends the training, and the checkpoint before stays', async (t) => {
   const storage = join(root, 'full');
   const trainer = { storage, checkpoint: { everySteps: 3 } };

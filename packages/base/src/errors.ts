@@ -39,7 +39,7 @@ export const ERROR_TABLE = {
   EXPERIMENT_DIFFERS: { name: 'ExperimentDiffersError', retryable: false, message: '{folder} holds another experiment: {difference}', remedy: 'Resume with the space, objectives, seed, searcher and scheduler it was begun with, or use another folder.' },
   EXPERIMENT_DAMAGED: { name: 'ExperimentDamagedError', retryable: false, message: 'the log {file} is damaged in line {line}: {cause}', remedy: 'Restore it from a copy, or cut it off before that line to go on from there.' },
   EXPERIMENT_FAILED: { name: 'ExperimentFailedError', retryable: false, message: '{what} ended without a result: {cause}', remedy: '`cluster tune show` lists why its trials failed.' },
-  STORAGE: { name: 'StorageError', retryable: true, message: '{file} could not be written: {cause}', remedy: 'Free space there and run it again. What was written before is kept where storage was given; an experiment goes on from it with resume: true.' },
+  STORAGE: { name: 'StorageError', retryable: true, message: '{file} could not be written: {cause}', remedy: 'Free space there, or use a folder that may be written to, and run it again. What was written before is kept where storage was given; an experiment goes on from it with resume: true.' },
   CONNECTION: { name: 'ConnectionError', retryable: true, message: 'cannot reach {what}: {cause}', remedy: 'Check the address, and that `cluster status` answers there.' },
   NOT_CONNECTED: { name: 'NotConnectedError', retryable: false, message: 'the cluster connection {cause}', remedy: 'Call init() again.' },
   COLLECTIVE: { name: 'CollectiveError', retryable: false, message: '{what} failed: {cause}', remedy: 'Close the communicator at every rank and make a new one; a gang that restarts its members does.' },

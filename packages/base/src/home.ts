@@ -1,10 +1,11 @@
 /** The folder on this machine where its nodes meet: sockets, logs, and a file for each running node. */
-import { lstatSync, mkdirSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { readdir, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { makeError } from './errors.js';
+import { makeFolder } from './folders.js';
 
 /** The longest path that a unix socket may have on every system, less room for a process id. */
 const HOME_PATH_MAX_BYTES = 60;
@@ -35,9 +36,9 @@ export function musterHome(): string {
   const home = process.env['MUSTER_HOME'] || join(tmpdir(), `muster-${uid}`);
   const what = `Muster's home ${home}`;
   if (Buffer.byteLength(home) > HOME_PATH_MAX_BYTES) throw makeError('INVALID_ARGUMENT', { what, want: `a path of at most ${HOME_PATH_MAX_BYTES} bytes, because unix sockets lie in it; set MUSTER_HOME to a shorter one` });
-  makeFolder(home, what);
+  makeHome(home, what);
   const stat = lstatSync(home);
-  if (!stat.isDirectory()) throw makeError('INVALID_ARGUMENT', { what, want: 'a folder; set MUSTER_HOME to one' });
+  if (!stat.isDirectory()) throw makeError('INVALID_ARGUMENT', { what, want: 'a folder itself, and no link to one; set MUSTER_HOME to one' });
   if (stat.uid !== uid) throw makeError('INVALID_ARGUMENT', { what, want: `a folder of your own, and it belongs to user ${stat.uid}; set MUSTER_HOME to another one` });
   if ((stat.mode & OTHERS_MODE) !== 0) {
     const mode = (stat.mode & 0o777).toString(8);
@@ -46,11 +47,11 @@ export function musterHome(): string {
   return home;
 }
 
-function makeFolder(path: string, what: string): void {
+function makeHome(path: string, what: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path, 0o700);
   } catch (cause) {
-    throw makeError('INVALID_ARGUMENT', { what, want: `a folder that can be made here (${(cause as NodeJS.ErrnoException).code}); set MUSTER_HOME to one` }, { cause });
+    throw makeError('INVALID_ARGUMENT', { what, want: `a folder that can be made here (${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}); set MUSTER_HOME to one` }, { cause });
   }
 }
 

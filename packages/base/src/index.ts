@@ -6,5 +6,6 @@ export * from './units.js';
 export * from './resources.js';
 export * from './death.js';
 export * from './errors.js';
+export { makeFolder } from './folders.js';
 export { musterHome, sweepDeadDrivers, type NodeFile } from './home.js';
 export { isRunning, isSameHead, localNodes } from './local-nodes.js';

@@ -4,7 +4,7 @@ import { invalidArgument } from './failure.js';
 import type { RankOptions } from './rank.js';
 
 export interface CheckpointOptions {
-  /** The folder of the checkpoints, which every rank must reach under this path; a training that is begun again goes on from the last one there. None: a restart begins anew. */
+  /** The folder of the checkpoints, which every rank must reach and may write to under this path; a training that is begun again goes on from the last one there. None: a restart begins anew. */
   readonly storage?: string;
   /** When one is written, and how many are kept: 2 unless told otherwise. Default: after every 100th step. */
   readonly checkpoint?: { readonly everySteps: number; readonly keep?: number };

@@ -78,7 +78,8 @@ export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoin
   using probe = zeros([1], { device }); // where there is no such device it fails before the ranks have met
   const { name: deviceName } = probe.device;
   const mesh = await Mesh.open(gang, shape, name);
-  const place: TrainingPlace = { ...listener, mesh, device: deviceName, checkpoints: checkpoints === null ? null : { ...checkpoints, folder: new CheckpointFolder(checkpoints.path) } };
+  const folder = checkpoints && new CheckpointFolder(checkpoints.path);
+  const place: TrainingPlace = { ...listener, mesh, device: deviceName, checkpoints: checkpoints && { ...checkpoints, folder: folder! } };
   let training: Training | null = null;
   const rank: Rank = {
     rank: gang.rank, size: gang.size, incarnation: gang.incarnation, mesh, device: deviceName, communicator: mesh.world,
@@ -89,6 +90,7 @@ export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoin
     },
   };
   try {
+    await folder?.prepare();
     return await work(rank);
   } catch (error) {
     mesh.abort(`rank ${gang.rank} failed: ${error instanceof Error ? error.message : String(error)}`);

@@ -62,6 +62,17 @@ t.test('a disk that takes nothing is a clear error, and earlier checkpoints stay
   t.strictSame(await texts(folder), [['a!']]);
 });
 
+t.test('a folder is made ready, or what stands in its way is told', async (t) => {
+  const folder = new CheckpointFolder(join(t.testdir({ file: 'no folder' }), 'a', 'b'));
+  await folder.prepare();
+  await folder.prepare();
+  t.strictSame(await readdir(folder.path), [], 'nothing of the trial is left');
+  const file = join(folder.path, '..', '..', 'file');
+  for (const [path, cause] of [[file, /file could not be written: it is no folder/], [join(file, 'run'), /run could not be written: ENOTDIR/], ['/proc/self', /\/proc\/self could not be written: ENOENT/], ['/proc/none', /\/proc\/none could not be written: ENOENT/]] as const) {
+    await t.rejects(new CheckpointFolder(path).prepare(), { code: 'STORAGE', message: cause });
+  }
+});
+
 t.test('whatever is cut off or turned around is found', async (t) => {
   const random = seededRandom(7);
   const folder = newFolder(t);

@@ -5,7 +5,8 @@
  *
  * All ranks must reach the folder under the same path. What a killed training left half-written is swept away when the next one begins.
  */
-import { makeError } from '@muster/base';
+import { makeError, makeFolder } from '@muster/base';
+import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -39,6 +40,22 @@ export class CheckpointFolder {
 
   constructor(path: string) {
     this.path = path;
+  }
+
+  /**
+   * Makes the folder where it is missing, and sees that it takes files: who learns that from the first checkpoint has trained for nothing until then. Every rank does.
+   * @throws MusterError STORAGE
+   */
+  async prepare(): Promise<void> {
+    await this.#stored(this.path, async () => {
+      makeFolder(this.path);
+      const probe = join(this.path, `probe-${randomUUID()}`);
+      try {
+        await writeSynced(probe, (handle) => handle.writeFile('Can files be written here?\n'));
+      } finally {
+        await rm(probe, { force: true });
+      }
+    });
   }
 
   /**

@@ -1,8 +1,8 @@
 /** An experiment's folder: the lock, the log with its snapshot, and the checkpoints; and reading one that others write. */
-import { makeError } from '@muster/base';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { makeError, makeFolder } from '@muster/base';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { ExperimentState } from '../machine/experiment.js';
 import { TrialTable } from '../machine/trial-table.js';
 import type { BeginRecord, LogRecord } from '../machine/records.js';
@@ -75,30 +75,24 @@ export function openFolder(folder: string, { resume, warn, nowMs = () => perform
   }
 }
 
-/** With what is missing above it. Node's own, told to do that, tries for ever where a file system has no such folder and makes none, as /proc does. */
-function makeFolder(folder: string): void {
-  const missing: string[] = [];
-  for (let at = folder; !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.push(at);
-  for (const one of missing.reverse()) {
-    try {
-      mkdirSync(one);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // another driver was faster
-    }
-  }
-  if (!statSync(folder).isDirectory()) throw new Error('it is no folder');
-}
-
 function countOf(records: Iterable<LogRecord>, wanted: LogRecord['kind']): number {
   let count = 0;
   for (const { kind } of records) if (kind === wanted) count++;
   return count;
 }
 
-/** Keeps nothing: checkpoints lie in a folder that goes when it is closed. */
+/** Keeps nothing: checkpoints lie in a folder that goes when it is closed. @throws STORAGE */
 export function temporaryFolder(): OpenFolder {
-  const folder = mkdtempSync(join(tmpdir(), 'muster-tune-'));
+  const folder = makeTemporary(join(tmpdir(), 'muster-tune-'));
   return { earlier: [], checkpoints: new Checkpoints(folder), snapshot: null, append: () => {}, keepState: () => {}, close: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+function makeTemporary(prefix: string): string {
+  try {
+    return mkdtempSync(prefix);
+  } catch (cause) {
+    throw asStorageError(prefix, cause);
+  }
 }
 
 /** An experiment as its log tells of it. */
