@@ -56,3 +56,9 @@ t.test('what a source does wrong is told by the batch that needs it', async (t) 
   await t.rejects(short.batches(0).next(), { code: 'INVALID_ARGUMENT', message: /column number of 9 numbers that was read for the 10 examples from \d+ on/ });
   t.throws(() => streamedDataset({ exampleCount: 0, examplesPerBlock: 10, read: rows }), { code: 'INVALID_ARGUMENT', message: /exampleCount 0/ });
 });
+
+t.test('a rank that is none of the ranks is refused', (t) => {
+  const set = streamedDataset({ exampleCount: 20, examplesPerBlock: 10, read: (first) => rows(first, 10) });
+  for (const rank of [2, -1, 0.5, NaN]) t.throws(() => new DataLoader(set, { rank, ranks: 2, batchSize: 5, seed: 1 }), { code: 'INVALID_ARGUMENT', message: `the rank ${rank} of a loader for 2 ranks` });
+  t.end();
+});

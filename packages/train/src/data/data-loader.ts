@@ -36,12 +36,13 @@ export class DataLoader<C extends Columns> {
   readonly #rank: number;
   readonly #blocks = new Map<number, Promise<C>>();
 
-  /** @throws MusterError INVALID_ARGUMENT as {@link ShardSampler} */
+  /** @throws MusterError INVALID_ARGUMENT as {@link ShardSampler}, and for a rank that is none of `ranks` */
   constructor(dataset: Dataset<C>, { rank, shuffle = true, remainder = 'drop', ...options }: LoaderOptions) {
     const { exampleCount, examplesPerBlock, read } = dataset;
     this.batchSize = options.batchSize;
     this.#dataset = dataset;
     this.#sampler = new ShardSampler({ ...options, shuffle, remainder, exampleCount, window: read === null ? null : { examplesPerBlock, blocks: WINDOW_BLOCKS } });
+    if (!Number.isInteger(rank) || rank < 0 || rank >= options.ranks) throw invalidArgument(`the rank ${String(rank)} of a loader for ${options.ranks} ranks`, `a whole number from 0 to ${options.ranks - 1}`);
     this.#rank = rank;
   }
 

@@ -36,6 +36,7 @@ const BLOCK_BYTES = 32 * 2 ** 20;
  */
 export async function dataset<C extends Columns>(columns: C, exampleCount: number, blockBytes = BLOCK_BYTES): Promise<Dataset<C>> {
   if (!Number.isSafeInteger(exampleCount) || exampleCount < 1) throw invalidArgument(`a set of ${exampleCount} examples`, 'of one or more');
+  if (!(blockBytes > 0)) throw invalidArgument(`blocks of ${blockBytes} bytes`, 'above 0');
   const widths: Record<string, number> = {};
   let exampleBytes = 0;
   for (const [name, values] of Object.entries(columns)) {

@@ -84,5 +84,8 @@ t.test('a sampler', async (t) => {
     t.throws(() => new ShardSampler({ ...options, exampleCount: 19 }), { code: 'INVALID_ARGUMENT', message: /at least 20, which 4 ranks with batches of 5 take/ });
     t.throws(() => new ShardSampler({ ...options, batchSize: 0 }), { code: 'INVALID_ARGUMENT', message: /batchSize 0/ });
     t.throws(() => new ShardSampler({ ...options, ranks: 1.5 }), { code: 'INVALID_ARGUMENT', message: /ranks 1.5/ });
+    for (const seed of [NaN, -1, 1.5, 2 ** 32, Infinity, undefined as never]) t.throws(() => new ShardSampler({ ...options, seed }), { code: 'INVALID_ARGUMENT', message: `the seed ${seed} of a loader is not valid: it must be a whole number from 0 to 4294967295` });
+    t.doesNotThrow(() => new ShardSampler({ ...options, seed: 2 ** 32 - 1 }));
+    t.throws(() => new ShardSampler({ ...options, remainder: 'keep' as 'wrap' }), { code: 'INVALID_ARGUMENT', message: /remainder keep .* 'drop' or 'wrap'/ });
   });
 });

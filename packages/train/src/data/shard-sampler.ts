@@ -13,11 +13,15 @@
 import { invalidArgument } from '../failure.js';
 import { permutationAt } from './permutation.js';
 
+/** As much of a seed as permutations take in. */
+const SEED_MAX = 2 ** 32 - 1;
+
 export interface SamplerOptions {
   readonly exampleCount: number;
   /** Of one rank. */
   readonly batchSize: number;
   readonly ranks: number;
+  /** A whole number from 0 to 2^32 - 1. */
   readonly seed: number;
   /** False: in their order. */
   readonly shuffle: boolean;
@@ -35,12 +39,14 @@ export class ShardSampler {
   readonly #options: SamplerOptions;
   #stepsPerEpoch: number;
 
-  /** @throws MusterError INVALID_ARGUMENT: counts that are no positive integers, or fewer examples than one step takes. */
+  /** @throws MusterError INVALID_ARGUMENT: counts that are no positive integers, fewer examples than one step takes, or a seed that is none */
   constructor(options: SamplerOptions) {
     for (const name of ['exampleCount', 'batchSize', 'ranks'] as const) {
       if (!Number.isSafeInteger(options[name]) || options[name] < 1) throw invalidArgument(`the ${name} ${options[name]} of a loader`, 'a positive integer');
     }
-    const { exampleCount, batchSize, ranks, remainder } = options;
+    const { exampleCount, batchSize, ranks, seed, remainder } = options;
+    if (!Number.isInteger(seed) || seed < 0 || seed > SEED_MAX) throw invalidArgument(`the seed ${String(seed)} of a loader`, `a whole number from 0 to ${SEED_MAX}`);
+    if (remainder !== 'drop' && remainder !== 'wrap') throw invalidArgument(`the remainder ${String(remainder)} of a loader`, "'drop' or 'wrap'");
     const each = batchSize * ranks;
     if (exampleCount < each && remainder === 'drop') {
       throw invalidArgument(`a loader of ${exampleCount} examples`, `of at least ${each}, which ${ranks} ranks with batches of ${batchSize} take in one step, or have remainder: 'wrap'`);
