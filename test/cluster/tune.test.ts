@@ -159,12 +159,13 @@ for (const scheduler of [pbt({ intervalEpochs: 3, quantile: 0.5 }), pb2({ interv
     let { value, epochs } = (trial.checkpoint as { value: number; epochs: number } | null) ?? { value: 0, epochs: 0 };
     for (let epoch = trial.startEpoch; epoch < 12; epoch++) {
       value += rate;
-      await trial.report({ value, epochs: ++epochs }, { checkpoint: { value, epochs } });
+      await trial.report({ value, epochs: ++epochs, rate }, { checkpoint: { value, epochs } });
     }
   }, { space: { rate: uniform(0, 1) }, metric: 'value', mode: 'max', loggers: [], trials: 8, maxConcurrent: 2, resources: { cpus: 0.25 }, scheduler, storage });
   const reports = [...readExperiment(storage).records].filter((record) => record.kind === 'report');
   t.ok(reports.some(({ decision }) => decision.kind === 'exploit'), 'somebody went on from somebody else');
   t.same(result.trials.map(({ step }) => step), Array.from({ length: 8 }, () => 12));
+  t.same(result.trials.filter(({ config, metrics }) => config.rate !== metrics['rate']), [], 'a result is of what was trained with, also where a trial was told at its last step to go on from another');
   t.same(reports.filter(({ step, metrics }) => metrics['epochs'] !== step), [], 'from where the other was at that step, though it was done by then: nobody trains longer than others');
 });
 

@@ -106,6 +106,17 @@ t.test('an experiment that dies after any record of its log goes on as if it had
   t.end();
 });
 
+t.test('who takes over from another trial at its last step has a result of what it had trained with', (t) => {
+  for (const scheduler of [pbt({ intervalEpochs: 6, quantile: 0.5 }), pb2({ intervalEpochs: 6, quantile: 0.5 })]) {
+    const { experiment, log, ...rest } = setUp({ scheduler, budget: { trials: 14 } });
+    runInTurn({ experiment, log, ...rest }, 6);
+    const last = new Set(log.flatMap((record) => (record.kind === 'report' && record.step === 6 && record.decision.kind === 'exploit' ? [record.id] : [])));
+    t.ok(last.size > 1 && last.size < 14, `${last.size} of 14`);
+    for (const { id, config, metrics, step, checkpointStep } of experiment.table.rows()) t.same([metrics, step, checkpointStep], [{ loss: lossOf(config, 6) }, 6, last.has(id) ? 0 : 6], id);
+  }
+  t.end();
+});
+
 t.test('from a snapshot of any age it goes on just so', (t) => {
   for (const setup of SETUPS) {
     const whole = setUp(setup);

@@ -4,8 +4,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
-import type { Objective } from '../searcher.js';
-import type { LogRecord, Metrics } from './records.js';
+import type { Json, Objective } from '../searcher.js';
+import type { LogRecord, Metrics, ReportRecord } from './records.js';
 import { TrialTable, type TrialRow } from './trial-table.js';
 
 const OBJECTIVES: readonly Objective[] = [{ metric: 'loss', mode: 'min' }, { metric: 'speed', mode: 'max' }];
@@ -38,7 +38,8 @@ function randomLog(seed: number, trials: number): LogRecord[] {
     } else {
       running.splice(place, 1);
       const status = (['completed', 'stopped', 'failed'] as const)[kind - 5]!;
-      log.push({ kind: 'end', id, status, metrics: below(5) === 0 ? null : metrics, reason: `as ${status}`, atMs });
+      const last = log.findLast((record) => record.kind === 'report' && record.id === id) as ReportRecord | undefined;
+      log.push({ kind: 'end', id, status, metrics: below(5) === 0 ? null : below(2) === 0 ? (last?.metrics ?? metrics) : metrics, reason: `as ${status}`, atMs });
     }
   }
   return log;
@@ -47,6 +48,8 @@ function randomLog(seed: number, trials: number): LogRecord[] {
 /** The rows as they would be if all were kept as they are. */
 function plainRows(log: readonly LogRecord[]): TrialRow[] {
   const rows: TrialRow[] = [];
+  /** What trials had been given before they took over from others, of those that have told nothing since. */
+  const given = new Map<string, Json>();
   for (const record of log) {
     if (record.kind === 'trial') {
       const { id, config, reason, isInitial, atMs } = record;
@@ -57,8 +60,11 @@ function plainRows(log: readonly LogRecord[]): TrialRow[] {
     if (record.kind === 'retry') row.attempt++;
     if (record.kind === 'report') {
       const isExploit = record.decision.kind === 'exploit';
+      given.delete(record.id);
+      if (isExploit) given.set(record.id, row.config);
       Object.assign(row, { step: record.step, metrics: record.metrics, lastDecision: record.decision }, record.hasCheckpoint || isExploit ? { checkpointStep: record.step } : {}, isExploit ? { config: { x: -1 } } : {});
     }
+    if (record.kind === 'end' && given.has(record.id) && isDeepStrictEqual(record.metrics, row.metrics)) Object.assign(row, { config: given.get(record.id), checkpointStep: 0 });
     if (record.kind === 'end') Object.assign(row, { status: record.status, metrics: record.metrics, endReason: record.reason, endedAtMs: record.atMs, lastDecision: null });
   }
   return rows;

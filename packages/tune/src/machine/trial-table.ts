@@ -4,6 +4,7 @@
  * Those that run are objects. Of those that have ended there may be tens of thousands, of which hardly one is ever looked at: each is a text, from which its row is made
  * when somebody asks for it, and a number for each objective, by which all of them are compared.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Json, Objective, TrialStatus } from '../searcher.js';
 import { dominates } from '../searchers/pareto.js';
 import type { LogRecord, Metrics, RecordedDecision, ReportRecord } from './records.js';
@@ -12,7 +13,7 @@ import type { LogRecord, Metrics, RecordedDecision, ReportRecord } from './recor
 export interface TrialRow {
   /** The trial's number, from 1 on. */
   readonly id: string;
-  /** What it was given last: population-based training changes it. */
+  /** What it was given last, as population-based training changes it; of a trial that has ended, what its metrics are of. */
   config: Json;
   readonly reason: string;
   readonly isInitial: boolean;
@@ -26,7 +27,7 @@ export interface TrialRow {
   /** The last step it reported; 0: none. */
   step: number;
   metrics: Metrics | null;
-  /** The step of its last checkpoint; 0: none. */
+  /** The step of its last checkpoint; 0: there is none that its metrics are of. */
   checkpointStep: number;
   /** What it was told last while it runs; null: nothing, or it has ended. */
   lastDecision: RecordedDecision | null;
@@ -36,6 +37,8 @@ export interface TrialRow {
 export class TrialTable {
   readonly #objectives: readonly Objective[];
   readonly #running = new Map<string, TrialRow>();
+  /** Of running trials that took over from another one and have told nothing since: what they had been given before. */
+  readonly #given = new Map<string, Json>();
   /** By number: the text of a trial that has ended; null while it runs. */
   readonly #ended: (string | null)[] = [];
   /** By objective and number: what is to be small; NaN where there is no result. */
@@ -155,13 +158,19 @@ export class TrialTable {
     row.metrics = metrics;
     row.lastDecision = decision;
     if (hasCheckpoint) row.checkpointStep = step;
+    this.#given.delete(row.id);
     if (decision.kind === 'exploit') {
+      this.#given.set(row.id, row.config);
       row.config = decision.config;
       row.checkpointStep = step; // the other trial's checkpoint, under this one's name
     }
   }
 
   #end(row: TrialRow, { status, metrics, reason, atMs }: Extract<LogRecord, { kind: 'end' }>): void {
+    const given = this.#given.get(row.id);
+    this.#given.delete(row.id);
+    // It had made its last step already: it has not trained with what it took over, whose checkpoint lies in the place of its own.
+    if (given !== undefined && isDeepStrictEqual(metrics, row.metrics)) Object.assign(row, { config: given, checkpointStep: 0 });
     Object.assign(row, { status, metrics, endReason: reason, endedAtMs: atMs, lastDecision: null });
     if (status === 'failed') this.failed++;
     if (status === 'stopped') this.stopped++;

@@ -26,7 +26,7 @@ const CONFIDENCE = 1.5;
 
 /** Trains a population whose parameters are chosen by a bandit: for populations of 4 to 20 trials. Trials must report checkpoints. */
 export function pb2(options: PopulationOptions = {}): SchedulerDefinition {
-  requireNames('pb2()', options, ['intervalEpochs', 'quantile']);
+  requireNames('pb2()', options, ['maxEpochs', 'intervalEpochs', 'quantile']);
   return defineScheduler('pb2', (context) => new Pb2Scheduler(context, options));
 }
 

@@ -23,7 +23,7 @@ const FACTOR = 1.2;
  * values. Trials must report checkpoints.
  */
 export function pbt(options: PbtOptions = {}): SchedulerDefinition {
-  requireNames('pbt()', options, ['intervalEpochs', 'quantile', 'resampleProbability', 'factor']);
+  requireNames('pbt()', options, ['maxEpochs', 'intervalEpochs', 'quantile', 'resampleProbability', 'factor']);
   return defineScheduler('pbt', (context) => new PbtScheduler(context, options));
 }
 

@@ -17,6 +17,8 @@ import { TrialScheduler } from './trial-scheduler.js';
 
 /** What the schedulers of populations take. */
 export interface PopulationOptions {
+  /** At this step trials are complete, and nobody takes over any more. Default: where they end by themselves; what one takes over at its last step is then left aside. */
+  readonly maxEpochs?: number;
   /** Trials are compared every so many steps. Default 5. */
   readonly intervalEpochs?: number;
   /** The part of the trials that gives up, and the part that it takes over from. Default 0.25, at most 0.5. */
@@ -54,14 +56,16 @@ export interface Exploration {
 
 export abstract class PopulationScheduler extends TrialScheduler<Member> {
   readonly #name: string;
+  readonly #maxEpochs: number;
   readonly #intervalEpochs: number;
   readonly #quantile: number;
   #finished: Member[] = [];
   #exploited = 0;
 
-  constructor(context: SchedulerContext, name: string, { intervalEpochs = INTERVAL_EPOCHS, quantile = QUANTILE }: PopulationOptions) {
+  constructor(context: SchedulerContext, name: string, { maxEpochs, intervalEpochs = INTERVAL_EPOCHS, quantile = QUANTILE }: PopulationOptions) {
     super(context);
     this.#name = name;
+    this.#maxEpochs = maxEpochs === undefined ? Infinity : requireNumber(`maxEpochs of ${name}`, maxEpochs, { least: 1 });
     this.#intervalEpochs = requireNumber(`intervalEpochs of ${name}`, intervalEpochs, { least: 1 });
     this.#quantile = requireNumber(`quantile of ${name}`, quantile, { above: 0, most: 0.5 });
   }
@@ -75,10 +79,19 @@ export abstract class PopulationScheduler extends TrialScheduler<Member> {
 
   protected decide({ kept: member, checkpointStep }: { readonly kept: Member; readonly checkpointStep: number }, step: number, loss: number): Decision {
     const milestone = Math.floor(step / this.#intervalEpochs);
-    if (milestone <= member.standings.length) return { kind: 'continue', reason: `${this.#name}: is compared next at epoch ${(member.standings.length + 1) * this.#intervalEpochs}` };
-    while (member.standings.length < milestone - 1) member.standings.push(null);
-    member.standings.push({ loss, point: member.point, checkpointStep });
-    this.compared(member);
+    const isLast = step >= this.#maxEpochs;
+    const isCompared = milestone > member.standings.length;
+    if (isCompared) {
+      while (member.standings.length < milestone - 1) member.standings.push(null);
+      member.standings.push({ loss, point: member.point, checkpointStep: isLast ? 0 : checkpointStep });
+      this.compared(member);
+    }
+    if (isLast) return { kind: 'complete', reason: `${this.#name}: has come to epoch ${this.#maxEpochs}` };
+    if (!isCompared) return { kind: 'continue', reason: `${this.#name}: is compared next at epoch ${(member.standings.length + 1) * this.#intervalEpochs}` };
+    return this.#amongPeers(member, { milestone, step, loss });
+  }
+
+  #amongPeers(member: Member, { milestone, step, loss }: { readonly milestone: number; readonly step: number; readonly loss: number }): Decision {
     const peers = this.#membersAt(milestone).sort((a, b) => at(a, milestone).loss - at(b, milestone).loss);
     for (const peer of withCheckpoints(peers, milestone).slice(Math.ceil(peers.length * this.#quantile) + 1)) at(peer, milestone).checkpointStep = 0;
     const givingUp = Math.floor(peers.length * this.#quantile);

@@ -103,6 +103,19 @@ t.test('in a population the worst take over from the best, with parameters of th
   }
 });
 
+t.test('in a population nobody takes over at the last step, or from there', async (t) => {
+  for (const make of [pbt, pb2]) {
+    const scheduler = create(make({ intervalEpochs: 2, maxEpochs: 5 }));
+    const ids = started(scheduler, 9);
+    const kinds = (step: number): string[] => ids.slice(0, 8).map((id, i) => scheduler.report({ trialId: id, step, values: [i], checkpointStep: step }).kind);
+    t.ok(kinds(4).includes('exploit'));
+    t.same(kinds(5), Array.from({ length: 8 }, () => 'complete'));
+    t.match(scheduler.report({ trialId: ids[8]!, step: 7, values: [99], checkpointStep: 7 }), { kind: 'complete', reason: `${make === pbt ? 'PBT' : 'PB2'}: has come to epoch 5` });
+    t.notOk(scheduler.keeps!(ids[8]!, 7));
+  }
+  t.throws(() => create(pbt({ maxEpochs: NaN })), { code: 'INVALID_ARGUMENT', message: /maxEpochs of PBT.* at least 1, not NaN/ });
+});
+
 t.test('in a population, who takes over goes on from what it was compared with, wherever the other is by then; and the best alone are kept for that', async (t) => {
   const scheduler = create(pbt({ intervalEpochs: 2, resampleProbability: 0, factor: 1.5 }));
   const ids = started(scheduler, 9);
