@@ -13,7 +13,8 @@ const root = mkdtempSync(join(tmpdir(), 'muster-tune-c-'));
 t.teardown(() => rmSync(root, { recursive: true, force: true }));
 
 const { MUSTER_ADDRESS: _, ...env } = process.env;
-const cluster = (...args: readonly string[]) => spawnSync(process.execPath, [PROGRAM, 'tune', ...args], { encoding: 'utf8', env: { ...env, MUSTER_HOME: join(root, 'home') } });
+const clusterWith = (more: NodeJS.ProcessEnv, ...args: readonly string[]) => spawnSync(process.execPath, [PROGRAM, 'tune', ...args], { encoding: 'utf8', env: { ...env, MUSTER_HOME: join(root, 'home'), ...more } });
+const cluster = (...args: readonly string[]) => clusterWith({}, ...args);
 
 t.test('an experiment in TypeScript is run, resumed with more trials, shown and reported', (t) => {
   const [sweep, storage] = [join(root, 'sweep.mts'), join(root, 'run')];
@@ -26,7 +27,13 @@ t.test('an experiment in TypeScript is run, resumed with more trials, shown and 
   const again = cluster('run', sweep, '--storage', storage);
   t.equal(again.status, 1);
   t.match(again.stderr, /holds an experiment already, with 3 trials\n {2}Set resume: true/);
-  t.equal(cluster('run', sweep, '--storage', storage, '--resume', '--trials', '5').status, 0);
+  const more = ['run', sweep, '--storage', storage, '--resume', '--trials', '5'];
+  const resumed = cluster(...more);
+  t.equal(resumed.status, 0, resumed.stderr);
+  const log = readFileSync(join(storage, 'experiment.log'));
+  const finished = clusterWith({ MUSTER_ADDRESS: 'unix:/nowhere', MUSTER_TOKEN_FILE: '/nowhere' }, ...more);
+  t.same([finished.status, finished.stdout], [0, resumed.stdout], 'what is done is told from its log, and needs no cluster');
+  t.ok(log.equals(readFileSync(join(storage, 'experiment.log'))));
 
   const shown = cluster('show', storage);
   t.match(shown.stdout, /^run: 5 of 5 trials, best loss .*\nfinished: all 5 trials have begun\n\ntrial +state +step +loss +x\n/);

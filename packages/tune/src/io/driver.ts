@@ -72,6 +72,13 @@ export class Driver {
   async run(): Promise<string> {
     const { experiment, options: { signal, budget, maxConcurrent, demand, size } } = this.#parts;
     signal?.throwIfAborted();
+    const interrupted = experiment.interrupted(this.#nowMs());
+    // Of an experiment that was run before and has no trial to go on with, the log may be the whole answer: then no cluster is needed, or started.
+    const first = interrupted.length === 0 && experiment.table.begun > 0 ? experiment.next(this.#nowMs()) : null;
+    if (first?.kind === 'finished') {
+      experiment.finish(first.reason, this.#nowMs());
+      return first.reason;
+    }
     this.#mailbox = await actor(Mailbox, { cpus: 0, maxRestarts: -1, maxConcurrency: 100_000 }).create();
     this.#runner = this.#makeRunner(this.#mailbox);
     const roomWatch = maxConcurrent === null ? new RoomWatch({ demand, size, changed: (room) => this.#guard(() => this.#roomIs(room)) }) : null;
@@ -84,7 +91,8 @@ export class Driver {
         this.#settle = { resolve, reject };
         void this.#takeReports();
         this.#guard(() => {
-          for (const row of experiment.interrupted(this.#nowMs())) this.#start(row);
+          for (const row of interrupted) this.#start(row);
+          if (first?.kind === 'start') this.#start(first.trial);
           if (roomWatch === null) this.#pump();
         });
         roomWatch?.begin().catch(reject);

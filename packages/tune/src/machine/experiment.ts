@@ -67,6 +67,8 @@ export class Experiment {
   /** What running trials are given: it may hold what a log cannot, such as functions. */
   readonly #configs = new Map<string, unknown>();
   #initialPoints = 0;
+  /** Why nothing more was tried, where that was the last to be written down. */
+  #finished: string | null = null;
 
   constructor(plan: ExperimentPlan) {
     this.#plan = plan;
@@ -138,9 +140,9 @@ export class Experiment {
     return this.table.runningRows();
   }
 
-  /** Nothing more will be tried. */
+  /** Nothing more will be tried. What is over is over once: a resumption that finds nothing to do leaves the log as it is. */
   finish(reason: string, nowMs: number): void {
-    this.#write({ kind: 'finish', reason, atMs: nowMs });
+    if (reason !== this.#finished) this.#write({ kind: 'finish', reason, atMs: nowMs });
   }
 
   /**
@@ -245,6 +247,7 @@ export class Experiment {
 
   #take(record: LogRecord): void {
     this.table.apply(record);
+    this.#finished = record.kind === 'finish' ? record.reason : null;
     if (record.kind === 'report') this.#spend(record.id, record.metrics);
     if (record.kind !== 'end') return;
     this.#configs.delete(record.id);
