@@ -75,6 +75,7 @@ export class SimSession {
   readonly #requests = new Map<number, { readonly resume: (reply: RequestReply) => void; readonly fail: (error: MusterError) => void }>();
   #requestCount = 0;
   #storedCount = 0;
+  #isTicking = false;
 
   constructor(readonly world: World, readonly process: SimProcess, readonly options: SessionOptions) {
     this.identity = { processId: options.processId, endpoint: options.endpoint };
@@ -100,6 +101,7 @@ export class SimSession {
     const { clock, workload } = world;
     return new Owner(this.identity, {
       nowMs: () => clock.nowMs(),
+      startTicks: () => { if (this.#head) this.#tickLater(); }, // else it begins when the session is connected
       random: () => workload.next(),
       defer: (callback) => process.defer(callback),
       toHead: (message) => this.toHead(message),
@@ -224,8 +226,17 @@ export class SimSession {
 
   /** The owner's clock, and the collector's. */
   #beatLater(): void {
-    this.process.every(OWNER_TICK_MS, () => { if (!this.closed) this.owner.tick(this.world.clock.nowMs()); });
+    this.#tickLater();
     this.#collectLater();
+  }
+
+  #tickLater(): void {
+    if (this.#isTicking) return;
+    this.#isTicking = true;
+    this.process.after(OWNER_TICK_MS, () => {
+      this.#isTicking = false;
+      if (!this.closed && this.owner.tick(this.world.clock.nowMs())) this.#tickLater();
+    });
   }
 
   #collectLater(): void {

@@ -87,6 +87,7 @@ export class Session {
     this.serializer = new Serializer(options.special(this));
     this.owner = new Owner(self, {
       nowMs: () => performance.now(),
+      startTicks: () => { if (this.#head !== null) this.#startTicks(); }, // else connect() does
       random: () => systemRandom.next(),
       defer: (callback) => process.nextTick(callback),
       toHead: (message) => (this.#head ? this.#head.send(message) : this.#backlog.push(message)),
@@ -138,8 +139,17 @@ export class Session {
       head.close();
       throw error;
     }
-    this.#timer = setInterval(() => owner.tick(performance.now()), OWNER_TICK_MS).unref();
+    this.#startTicks();
     if (options.isDriver) this.#server.unref();
+  }
+
+  #startTicks(): void {
+    if (this.#closed === null) this.#timer ??= setInterval(() => { if (!this.owner.tick(performance.now())) this.#stopTicks(); }, OWNER_TICK_MS).unref();
+  }
+
+  #stopTicks(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
   }
 
   /** To the daemon first: it says what node this is, which the head must hear. */
@@ -459,7 +469,7 @@ export class Session {
 
   #shut(error: MusterError): void {
     this.#closed = error;
-    if (this.#timer) clearInterval(this.#timer);
+    this.#stopTicks();
     clearInterval(this.#keepAlive);
     this.owner.disconnected(error);
     this.#head?.close();

@@ -156,9 +156,11 @@ export class ActorClients {
   /** This process has created the actor, which ends with it. */
   own(client: ActorClient): void {
     this.#ownCount++;
+    this.owner.watchClock();
     client.watch((state) => {
       if (state.state !== 'dead') return false;
       this.#ownCount--;
+      this.owner.watchClock();
       return true;
     });
   }

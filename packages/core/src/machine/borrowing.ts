@@ -144,6 +144,12 @@ export class Borrowing {
     for (const lender of [...this.#lenders.values()]) this.#end(lender, () => error);
   }
 
+  /** Some are to be connected again. */
+  get awaitsLenders(): boolean {
+    for (const { transport, connectionCount } of this.#lenders.values()) if (transport === null && connectionCount > 0) return true;
+    return false;
+  }
+
   tick(nowMs: number): void {
     for (const lender of this.#lenders.values()) if (lender.transport === null && lender.connectionCount > 0 && lender.retryAtMs <= nowMs) this.#connect(lender);
   }
@@ -187,6 +193,7 @@ export class Borrowing {
     const { ports } = this.owner;
     lender.transport = null;
     lender.retryAtMs = ports.nowMs() + Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** lender.failedCount++) * (0.5 + ports.random() / 2);
+    this.owner.watchClock();
     ports.toHead({ type: 'watchProcess', processId: lender.ownerId }); // the head knows whether it lives, and why not
   }
 

@@ -9,6 +9,7 @@ import { Line } from './line.js';
 import { nodesOfArguments } from './locality.js';
 import type { Owner } from './owner.js';
 import { SlotQueue } from './slot-queue.js';
+import { SlotState } from './slots.js';
 import { demandKey } from './task-spec.js';
 
 /** A lease without work is kept this long for the next call of a loop that computes in between. */
@@ -38,6 +39,7 @@ export class TaskQueue extends SlotQueue {
 
   pump(nowMs: number): void {
     const lines = this.lines;
+    this.#dropCancelled();
     if (this.isInfeasible && lines.length === 0) this.#failAll();
     const filled: Line[] = [];
     let progress = true;
@@ -54,6 +56,12 @@ export class TaskQueue extends SlotQueue {
     }
     for (const line of filled) line.flush();
     this.dispatcher.updateDemand(this);
+  }
+
+  /** Cancelled tasks ahead of all others want no lease. */
+  #dropCancelled(): void {
+    const { owner } = this.dispatcher;
+    while (this.ring.length > 0 && owner.slots.states[this.ring.peek()] === SlotState.abandoned) owner.releaseSlot(this.ring.shift());
   }
 
   #failAll(): void {
@@ -92,6 +100,11 @@ export class Dispatcher {
     return this.#queues.values();
   }
 
+  /** Leases that this process has, and gives back when they are idle. */
+  get hasLeases(): boolean {
+    return this.#byLease.size > 0;
+  }
+
   /** Tells the head how many leases the queue wants in all, when that has changed. */
   updateDemand(queue: TaskQueue): void {
     const wanted = wantedLeases(queue, this.owner);
@@ -115,6 +128,7 @@ export class Dispatcher {
     queue.isInfeasible = false;
     const line = this.owner.lines.open(queue, { endpoint: grant.endpoint, workerId: grant.workerId, leaseId: grant.leaseId, actorId: '', incarnation: 0 });
     line.idleSinceMs = this.owner.ports.nowMs();
+    this.owner.watchClock();
     this.#byLease.set(grant.leaseId, line);
     queue.lines.push(line);
     this.owner.markDirty(queue);

@@ -48,6 +48,7 @@ export class GroupClients {
   create(id: GroupId, request: Omit<CreateGroup, 'groupId'>): GroupClient {
     const client = this.#add(id, { ...UNKNOWN, groupId: id });
     this.#own.add(client);
+    this.owner.watchClock();
     this.owner.ports.toHead({ type: 'createGroup', groupId: id, ...request });
     return client;
   }
@@ -70,6 +71,7 @@ export class GroupClients {
     if (state.state === 'removed') {
       this.#clients.delete(state.groupId);
       this.#own.delete(client);
+      this.owner.watchClock();
     }
     client.onState(state);
   }

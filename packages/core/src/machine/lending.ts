@@ -99,6 +99,7 @@ export class Lending {
     if (failure === undefined) return this.#forget(borrower); // it said goodbye
     borrower.stream = null;
     borrower.untilMs = this.owner.ports.nowMs() + RETURN_PATIENCE_MS;
+    this.owner.watchClock();
     this.owner.ports.toHead({ type: 'watchProcess', processId: borrower.processId });
   }
 
@@ -117,6 +118,12 @@ export class Lending {
     const { stream } = borrower;
     this.#forget(borrower);
     stream?.destroy();
+  }
+
+  /** Some whose connections broke may come back. */
+  get awaitsBorrowers(): boolean {
+    for (const { untilMs } of this.#borrowers.values()) if (untilMs < Infinity) return true;
+    return false;
   }
 
   tick(nowMs: number): void {

@@ -93,6 +93,7 @@ export class Lines {
   #broke(line: Line, reason: string): void {
     if (line.closed || line.broken) return;
     line.broken = { reason, untilMs: this.owner.ports.nowMs() + CAUSE_WAIT_MS };
+    this.owner.watchClock();
     this.owner.markDirty(line.queue);
   }
 
@@ -134,6 +135,12 @@ export class Lines {
   closeAll(): void {
     for (const line of this.#byNumber.values()) line.close();
     this.#byNumber.clear();
+  }
+
+  /** Some broken ones are waited for. */
+  get haveBroken(): boolean {
+    for (const line of this.#byNumber.values()) if (line.broken) return true;
+    return false;
   }
 
   tick(nowMs: number): void {

@@ -219,6 +219,7 @@ export class ObjectTable {
     if (!detail.export) {
       detail.export = { borrowers: new Set(), inFlight: 0, contained: null };
       this.#exported.set(ref.sequence, ref);
+      if (this.#exported.size === 1) this.owner.watchClock();
       if (ref.state !== RefState.pending) this.#exportContained(ref);
     }
     return detail.export;
@@ -229,6 +230,7 @@ export class ObjectTable {
     if (!counts || counts.inFlight > 0 || counts.borrowers.size > 0) return;
     ref.detail!.export = undefined;
     this.#exported.delete(ref.sequence);
+    if (this.#exported.size === 0) this.owner.watchClock();
     if (counts.contained) this.sentRefs(counts.contained);
   }
 

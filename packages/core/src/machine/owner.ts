@@ -66,6 +66,7 @@ export class Owner implements RefHolder {
   #segment = new Segment();
   #flushScheduled = false;
   #isNeeded = false;
+  #watchesClock = false;
 
   constructor(readonly self: OwnerIdentity, readonly ports: OwnerPorts, readonly encodeArgument: ArgumentEncoder) {
     this.key = ownerKey(self.processId);
@@ -120,6 +121,7 @@ export class Owner implements RefHolder {
       throw error;
     }
     const ref = this.objects.create();
+    this.watchClock();
     const slot = this.slots.allocate(ref, spec, SlotState.queued);
     ref.value = slot;
     const view = segment.view;
@@ -169,6 +171,7 @@ export class Owner implements RefHolder {
   }
 
   #enqueueTemplate(ref: ObjectRef, spec: TaskSpec, template: TaskTemplate, attempt = 0): void {
+    this.watchClock();
     const slot = this.slots.allocate(ref, spec, SlotState.waiting);
     this.slots.attempts[slot] = attempt;
     ref.value = slot;
@@ -411,7 +414,15 @@ export class Owner implements RefHolder {
     }
   }
 
-  tick(nowMs: number): void {
+  /** There is something that time brings on, or may be: the next ticks find out. An idle process has none, and costs its machine nothing. */
+  watchClock(): void {
+    if (this.#watchesClock) return;
+    this.#watchesClock = true;
+    this.ports.startTicks();
+  }
+
+  /** @returns whether to tick again */
+  tick(nowMs: number): boolean {
     this.#sayWhetherNeeded();
     this.attempts.tick(nowMs);
     this.lines.tick(nowMs);
@@ -421,6 +432,8 @@ export class Owner implements RefHolder {
       this.dispatcher.takeBackOverruns(queue, nowMs);
       this.dispatcher.settleIdle(queue, nowMs);
     }
+    this.#watchesClock = this.slots.usedCount > 0 || this.dispatcher.hasLeases || this.lines.haveBroken || this.lending.awaitsBorrowers || this.borrowing.awaitsLenders;
+    return this.#watchesClock;
   }
 
   /** Others hold what this process owns, or it has work under way, or actors or placement groups: an idle worker may not be ended for want of work. */

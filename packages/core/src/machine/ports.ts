@@ -7,6 +7,8 @@ import type { EncodedValue, ObjectRef, StoredObject } from './reference.js';
 
 export interface OwnerPorts {
   readonly nowMs: () => number;
+  /** From now on calls `Owner.tick` every {@link OWNER_TICK_MS}, until that returns false. */
+  readonly startTicks: () => void;
   /** A number in [0, 1), for backoff. */
   readonly random: () => number;
   /** Runs a callback at the end of this turn, after the code that is running now. */
