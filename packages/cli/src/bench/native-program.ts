@@ -43,8 +43,14 @@ export async function runNativeBench(command: string, args: readonly string[], r
   if (code !== 0) throw new Error(`${command} ended with ${String(code ?? signal)}`);
 }
 
-/** A program of bench/peers and the Python that runs it; null, with a note, where that is missing. */
-export function pythonProgram(script: string, what: string, note: (text: string) => void): { readonly python: string; readonly script: string } | null {
+/** A program of bench/peers and the Python that runs it. */
+export interface PythonProgram {
+  readonly python: string;
+  readonly script: string;
+}
+
+/** Null, with a note, where Python is missing. */
+export function pythonProgram(script: string, what: string, note: (text: string) => void): PythonProgram | null {
   const python = process.env['MUSTER_BENCH_PYTHON'] ?? join(PEERS, '.venv/bin/python');
   if (existsSync(python)) return { python, script: join(PEERS, script) };
   note(`${what} is left out, since it is not installed: run \`node bench/peers/setup.mjs\`.`);

@@ -7,6 +7,6 @@ import { runMemoryBench, runStepBench } from './train-steps.js';
 export async function runTrainBench({ report, note }: { readonly report: (record: BenchRecord) => void; readonly note: (text: string) => void }): Promise<void> {
   await runStepBench({ report, note });
   runMemoryBench(report);
-  await runGangBench(report);
+  await runGangBench({ report, note });
   await runGpuBench({ report, note });
 }
