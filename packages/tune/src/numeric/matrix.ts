@@ -49,6 +49,9 @@ export function multiply({ rows, columns, data }: Matrix, vector: Float64Array):
   return result;
 }
 
+/** Rows and columns that are worked on together: sums that do not wait for each other, and share what they read. As many as there are registers for. */
+const BLOCK_ROWS = 4;
+
 /**
  * The lower L with L Lᵀ = A, of a symmetric A of which the lower half is read; null where A is not positive definite. n³/6 multiplications.
  * Where the factor of A's first rows is known, it is only extended: n²/2 multiplications for each row that is new.
@@ -59,15 +62,14 @@ export function cholesky(matrix: Matrix, known?: Matrix): Matrix | null {
   const l = lower.data;
   const first = known?.rows ?? 0;
   for (let i = 0; i < size; i++) l.set((i < first ? known! : matrix).row(i).subarray(0, i + 1), i * size);
-  for (let i = first; i < size; i += 2) {
-    const rows = Math.min(2, size - i);
-    const [upper, under] = [i * size, (i + rows - 1) * size];
-    substitute(l, size, { rows: l, first: upper, second: under, from: 0, to: i });
-    for (const [row, width] of rows === 2 ? [[upper, 0], [under, 1]] as const : [[upper, 0]] as const) {
-      if (width === 1) l[row + i]! = (l[row + i]! - dotOf(l, row, upper, i)) / l[upper + i]!;
-      const square = l[row + i + width]! - dotOf(l, row, row, i + width);
+  for (let block = first; block < size; block += BLOCK_ROWS) {
+    substitute(lower, { rows: lower, block, from: 0, to: block });
+    for (let i = block; i < Math.min(block + BLOCK_ROWS, size); i++) {
+      const row = i * size;
+      for (let j = block; j < i; j++) l[row + j] = (l[row + j]! - dotOf(l, row, j * size, j)) / l[j * size + j]!;
+      const square = l[row + i]! - dotOf(l, row, row, i);
       if (!(square > 0)) return null;
-      l[row + i + width] = Math.sqrt(square);
+      l[row + i] = Math.sqrt(square);
     }
   }
   return lower;
@@ -80,74 +82,90 @@ function dotOf(data: Float64Array, first: number, second: number, count: number)
   return sum;
 }
 
-/** Two rows of an array, which may be the same one twice, by where they begin, and the columns that are wanted of them. */
-interface RowPair {
-  readonly rows: Float64Array;
-  readonly first: number;
-  readonly second: number;
+/** Four rows of a matrix from `block` on, and the columns that are wanted of them. */
+interface RowBlock {
+  readonly rows: Matrix;
+  readonly block: number;
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * Replaces the columns of both rows with those of x, where x Lᵀ is the row: forward substitution, of two rows and two columns at a time,
- * because four sums that do not wait for each other take the time of one. Columns before `from` count as zero.
+ * Replaces the columns of each row with those of x, where x Lᵀ is the row: forward substitution, of four rows and two columns at a time.
+ * Columns before `from` count as zero. Where there are fewer rows the last stands for those that lack, and comes out the same.
  */
-function substitute(l: Float64Array, size: number, { rows, first, second, from, to }: RowPair): void {
+function substitute({ rows: size, data: l }: Matrix, { rows: { rows: count, data: x }, block, from, to }: RowBlock): void {
+  const r = block * size;
+  const s = Math.min(block + 1, count - 1) * size;
+  const t = Math.min(block + 2, count - 1) * size;
+  const u = Math.min(block + 3, count - 1) * size;
   let j = from;
   for (; j + 1 < to; j += 2) {
     const p = j * size;
     const q = p + size;
-    let a = rows[first + j]!;
-    let b = rows[first + j + 1]!;
-    let c = rows[second + j]!;
-    let d = rows[second + j + 1]!;
+    let r0 = x[r + j]!;
+    let s0 = x[s + j]!;
+    let t0 = x[t + j]!;
+    let u0 = x[u + j]!;
+    let r1 = x[r + j + 1]!;
+    let s1 = x[s + j + 1]!;
+    let t1 = x[t + j + 1]!;
+    let u1 = x[u + j + 1]!;
     for (let k = from; k < j; k++) {
-      const u = rows[first + k]!;
-      const v = rows[second + k]!;
-      const x = l[p + k]!;
-      const y = l[q + k]!;
-      a -= u * x;
-      b -= u * y;
-      c -= v * x;
-      d -= v * y;
+      const l0 = l[p + k]!;
+      const l1 = l[q + k]!;
+      const rk = x[r + k]!;
+      const sk = x[s + k]!;
+      const tk = x[t + k]!;
+      const uk = x[u + k]!;
+      r0 -= rk * l0;
+      r1 -= rk * l1;
+      s0 -= sk * l0;
+      s1 -= sk * l1;
+      t0 -= tk * l0;
+      t1 -= tk * l1;
+      u0 -= uk * l0;
+      u1 -= uk * l1;
     }
-    a /= l[p + j]!;
-    c /= l[p + j]!;
-    rows[first + j] = a;
-    rows[second + j] = c;
-    rows[first + j + 1] = (b - a * l[q + j]!) / l[q + j + 1]!;
-    rows[second + j + 1] = (d - c * l[q + j]!) / l[q + j + 1]!;
+    const first = l[p + j]!;
+    const under = l[q + j]!;
+    const second = l[q + j + 1]!;
+    r0 /= first;
+    s0 /= first;
+    t0 /= first;
+    u0 /= first;
+    x[r + j] = r0;
+    x[s + j] = s0;
+    x[t + j] = t0;
+    x[u + j] = u0;
+    x[r + j + 1] = (r1 - r0 * under) / second;
+    x[s + j + 1] = (s1 - s0 * under) / second;
+    x[t + j + 1] = (t1 - t0 * under) / second;
+    x[u + j + 1] = (u1 - u0 * under) / second;
   }
-  if (j === to) return;
-  const p = j * size;
-  let a = rows[first + j]!;
-  let c = rows[second + j]!;
-  for (let k = from; k < j; k++) {
-    a -= rows[first + k]! * l[p + k]!;
-    c -= rows[second + k]! * l[p + k]!;
+  if (j >= to) return;
+  for (let i = block; i < Math.min(block + BLOCK_ROWS, count); i++) {
+    const row = i * size;
+    for (let k = from; k < j; k++) x[row + j]! -= x[row + k]! * l[j * size + k]!;
+    x[row + j]! /= l[j * size + j]!;
   }
-  rows[first + j] = a / l[p + j]!;
-  rows[second + j] = c / l[p + j]!;
 }
 
 /** x with L x = b. */
-export function solveLower({ rows, data }: Matrix, b: Float64Array): Float64Array {
-  const x = Float64Array.from(b);
-  substitute(data, rows, { rows: x, first: 0, second: 0, from: 0, to: rows });
-  return x;
+export function solveLower(lower: Matrix, b: Float64Array): Float64Array {
+  return solveLowerRows(lower, new Matrix(1, b.length, b)).data;
 }
 
-/** Each row's x with L x = the row: the same for many at once, for half of the time. */
-export function solveLowerRows({ rows: size, data }: Matrix, b: Matrix): Matrix {
-  const x = new Matrix(b.rows, b.columns, Float64Array.from(b.data));
-  for (let i = 0; i < x.rows; i += 2) substitute(data, size, { rows: x.data, first: i * size, second: Math.min(i + 1, x.rows - 1) * size, from: 0, to: size });
+/** Each row's x with L x = the row: four at once for what one takes. */
+export function solveLowerRows(lower: Matrix, b: Matrix): Matrix {
+  const x = new Matrix(b.rows, b.columns, b.data.slice());
+  for (let block = 0; block < x.rows; block += BLOCK_ROWS) substitute(lower, { rows: x, block, from: 0, to: lower.rows });
   return x;
 }
 
 /** x with Lᵀ x = b. */
 export function solveLowerTransposed({ rows, data }: Matrix, b: Float64Array): Float64Array {
-  const x = Float64Array.from(b);
+  const x = b.slice();
   for (let i = rows - 1; i >= 0; i--) {
     const row = i * rows;
     const value = x[i]! / data[row + i]!;
@@ -157,38 +175,67 @@ export function solveLowerTransposed({ rows, data }: Matrix, b: Float64Array): F
   return x;
 }
 
+/** Lᵀ with its rows and columns from the last to the first: lower as L is. What it solves is Lᵀ x = b, of b and x from the last to the first. */
+export function flipped({ rows: size, data }: Matrix): Matrix {
+  const flip = new Matrix(size, size);
+  for (let i = 0; i < size; i++) for (let j = 0; j <= i; j++) flip.data[i * size + j] = data[(size - 1 - j) * size + size - 1 - i]!;
+  return flip;
+}
+
 /** The inverse of A = L Lᵀ, of L. n³/3 multiplications. */
-export function inverseOf({ rows: size, data }: Matrix): Matrix {
+export function inverseOf(lower: Matrix): Matrix {
+  const size = lower.rows;
   const columns = Matrix.identity(size); // row by row the columns of L's inverse, which begin with zeros
-  for (let i = 0; i < size; i += 2) substitute(data, size, { rows: columns.data, first: i * size, second: Math.min(i + 1, size - 1) * size, from: i, to: size });
+  for (let block = 0; block < size; block += BLOCK_ROWS) substitute(lower, { rows: columns, block, from: block, to: size });
   const inverse = new Matrix(size, size);
-  for (let i = 0; i < size; i += 2) {
-    for (let j = 0; j <= i; j += 2) multiplyRows(columns.data, size, [i, Math.min(i + 1, size - 1)], [j, Math.min(j + 1, size - 1)], inverse);
+  for (let block = 0; block < size; block += BLOCK_ROWS) {
+    for (let j = 0; j < Math.min(block + BLOCK_ROWS, size); j += 2) multiplyRows(columns, { block, pair: j }, inverse);
+    for (let i = block; i < Math.min(block + BLOCK_ROWS, size); i++) for (let j = 0; j < i; j++) inverse.set(j, i, inverse.at(i, j));
   }
   return inverse;
 }
 
-/** Two rows' products with two others, from the first column on in which the former are not zero, into a symmetric matrix. */
-function multiplyRows(data: Float64Array, size: number, [i, i2]: readonly [number, number], [j, j2]: readonly [number, number], into: Matrix): void {
-  const [p, q, r, s] = [i * size, i2 * size, j * size, j2 * size];
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  for (let k = i; k < size; k++) {
-    const u = data[p + k]!;
-    const v = data[q + k]!;
-    const x = data[r + k]!;
-    const y = data[s + k]!;
-    a += u * x;
-    b += u * y;
-    c += v * x;
-    d += v * y;
+/** Products of four rows from `block` on, which are zero before that column, with two others from `pair` on, into as many rows and columns. */
+function multiplyRows({ rows: size, data }: Matrix, { block, pair }: { readonly block: number; readonly pair: number }, { data: into }: Matrix): void {
+  const r = block * size;
+  const s = Math.min(block + 1, size - 1) * size;
+  const t = Math.min(block + 2, size - 1) * size;
+  const u = Math.min(block + 3, size - 1) * size;
+  const second = Math.min(pair + 1, size - 1);
+  const p = pair * size;
+  const q = second * size;
+  let r0 = 0;
+  let s0 = 0;
+  let t0 = 0;
+  let u0 = 0;
+  let r1 = 0;
+  let s1 = 0;
+  let t1 = 0;
+  let u1 = 0;
+  for (let k = block; k < size; k++) {
+    const pk = data[p + k]!;
+    const qk = data[q + k]!;
+    const rk = data[r + k]!;
+    const sk = data[s + k]!;
+    const tk = data[t + k]!;
+    const uk = data[u + k]!;
+    r0 += rk * pk;
+    r1 += rk * qk;
+    s0 += sk * pk;
+    s1 += sk * qk;
+    t0 += tk * pk;
+    t1 += tk * qk;
+    u0 += uk * pk;
+    u1 += uk * qk;
   }
-  for (const [row, column, product] of [[i, j, a], [i, j2, b], [i2, j, c], [i2, j2, d]] as const) {
-    into.set(row, column, product);
-    into.set(column, row, product);
-  }
+  into[r + pair] = r0;
+  into[s + pair] = s0;
+  into[t + pair] = t0;
+  into[u + pair] = u0;
+  into[r + second] = r1;
+  into[s + second] = s1;
+  into[t + second] = t1;
+  into[u + second] = u1;
 }
 
 const JACOBI_SWEEPS_MAX = 30;
@@ -199,7 +246,7 @@ const JACOBI_SWEEPS_MAX = 30;
  */
 export function symmetricEigen(matrix: Matrix): { readonly values: Float64Array; readonly vectors: Matrix } {
   const size = matrix.rows;
-  const a = new Matrix(size, size, Float64Array.from(matrix.data));
+  const a = new Matrix(size, size, matrix.data.slice());
   const vectors = Matrix.identity(size);
   for (let sweep = 0; sweep < JACOBI_SWEEPS_MAX && offDiagonal(a) > 1e-30 * diagonal(a); sweep++) {
     for (let p = 0; p < size - 1; p++) for (let q = p + 1; q < size; q++) rotate(a, vectors, p, q);

@@ -4,8 +4,14 @@
  */
 import { dot } from './matrix.js';
 
-/** The function at x; its gradient is written into the second argument. A value that is not finite counts as worse than all. */
-export type Smooth = (x: Float64Array, gradient: Float64Array) => number;
+/** A function at a point. A value that is not finite counts as worse than all. */
+export interface Evaluation {
+  readonly value: number;
+  /** The gradient there. It is asked for once at most, before anything else is evaluated, and only where the search goes on from this point. */
+  readonly gradient: () => Float64Array;
+}
+
+export type Smooth<E extends Evaluation = Evaluation> = (x: Float64Array) => E;
 
 export interface Box {
   readonly lower: Float64Array;
@@ -16,9 +22,10 @@ export interface Box {
   readonly gradientTolerance?: number;
 }
 
-export interface Minimum {
+/** A point, and the function there. */
+export interface Minimum<E extends Evaluation = Evaluation> {
   readonly x: Float64Array;
-  readonly value: number;
+  readonly evaluation: E;
 }
 
 /** Curvature pairs that are remembered. */
@@ -31,13 +38,43 @@ const GRADIENT_TOLERANCE = 1e-7;
 const VALUE_TOLERANCE = 1e-11;
 
 /** A local minimum, from a start in the box. */
-export function minimize(smooth: Smooth, start: Float64Array, box: Box): Minimum {
-  const size = start.length;
+export function minimize<E extends Evaluation>(smooth: Smooth<E>, start: Float64Array, box: Box): Minimum<E> {
+  return minimizeEach([{ start, box }], ([asked]) => [smooth(asked!.x)])[0]!;
+}
+
+/** A minimum that is wanted: from where, and in which box. */
+export interface Search {
+  readonly start: Float64Array;
+  readonly box: Box;
+}
+
+/** A point at which a search wants its function evaluated. */
+export interface Asked {
+  /** Which of the searches it is. */
+  readonly search: number;
+  readonly x: Float64Array;
+}
+
+/** The local minima of several functions, which are evaluated together: each time all that searches wait for, in the order in which they are asked for. */
+export function minimizeEach<E extends Evaluation>(searches: readonly Search[], evaluate: (asked: readonly Asked[]) => readonly E[]): Minimum<E>[] {
+  const descents = searches.map((search) => descend<E>(search));
+  const steps = descents.map((descent) => descent.next());
+  for (;;) {
+    const asked = steps.flatMap((step, search) => (step.done ? [] : [{ search, x: step.value }]));
+    if (asked.length === 0) return steps.map(({ value }) => value as Minimum<E>);
+    const evaluations = evaluate(asked);
+    asked.forEach(({ search }, i) => { steps[search] = descents[search]!.next(evaluations[i]!); });
+  }
+}
+
+/** Asks for the function at one point after the other, and ends with the minimum. */
+function* descend<E extends Evaluation>({ start, box }: Search): Generator<Float64Array, Minimum<E>, E> {
   let x = clamp(start, box);
-  let gradient = new Float64Array(size);
-  let value = smooth(x, gradient);
-  const pairs: { s: Float64Array; y: Float64Array; rho: number }[] = [];
-  for (let evaluations = 1; evaluations < box.evaluationsMax && Number.isFinite(value);) {
+  let evaluation = yield x;
+  if (!Number.isFinite(evaluation.value)) return { x, evaluation };
+  let gradient = evaluation.gradient();
+  const pairs: Pair[] = [];
+  for (let evaluations = 1; evaluations < box.evaluationsMax;) {
     const free = x.map((xi, i) => ((xi <= box.lower[i]! && gradient[i]! > 0) || (xi >= box.upper[i]! && gradient[i]! < 0) ? 0 : 1));
     const steepest = gradient.map((gi, i) => -gi * free[i]!);
     if (Math.max(...steepest.map(Math.abs)) < (box.gradientTolerance ?? GRADIENT_TOLERANCE)) break;
@@ -48,31 +85,40 @@ export function minimize(smooth: Smooth, start: Float64Array, box: Box): Minimum
     }
     let scale = pairs.length === 0 ? Math.min(1, 0.2 / Math.sqrt(dot(direction, direction))) : 1;
     let found = false;
-    for (let tries = 0; tries < BACKTRACKS_MAX && evaluations < box.evaluationsMax; tries++) {
+    for (let tries = 0; tries < BACKTRACKS_MAX && evaluations < box.evaluationsMax && !found; tries++) {
       const next = clamp(x.map((xi, i) => xi + scale * direction[i]!), box);
-      const nextGradient = new Float64Array(size);
-      const nextValue = smooth(next, nextGradient);
+      const there = yield next;
       evaluations++;
       const s = next.map((xi, i) => xi - x[i]!);
-      if (Number.isFinite(nextValue) && nextValue <= value + SUFFICIENT_DECREASE * dot(gradient, s)) {
+      const { value } = evaluation;
+      found = Number.isFinite(there.value) && there.value <= value + SUFFICIENT_DECREASE * dot(gradient, s);
+      if (found) {
+        [x, evaluation] = [next, there];
+        if (value - there.value <= VALUE_TOLERANCE * Math.max(1, Math.abs(value)) || evaluations >= box.evaluationsMax) return { x, evaluation };
+        const nextGradient = there.gradient();
         remember(pairs, s, nextGradient.map((gi, i) => gi - gradient[i]!));
-        found = value - nextValue > VALUE_TOLERANCE * Math.max(1, Math.abs(value));
-        [x, gradient, value] = [next, nextGradient, nextValue];
-        break;
+        gradient = nextGradient;
       }
       scale *= 0.4;
     }
     if (!found) break;
   }
-  return { x, value };
+  return { x, evaluation };
 }
 
 function clamp(x: Float64Array, { lower, upper }: Box): Float64Array<ArrayBuffer> {
   return Float64Array.from(x, (xi, i) => Math.min(upper[i]!, Math.max(lower[i]!, xi)));
 }
 
+/** A step and how the gradient changed along it, with the inverse of their product. */
+interface Pair {
+  readonly s: Float64Array;
+  readonly y: Float64Array;
+  readonly rho: number;
+}
+
 /** Keeps a pair where the curvature along it is positive, which keeps the approximation positive definite. */
-function remember(pairs: { s: Float64Array; y: Float64Array; rho: number }[], s: Float64Array, y: Float64Array): void {
+function remember(pairs: Pair[], s: Float64Array, y: Float64Array): void {
   const curvature = dot(s, y);
   if (curvature <= 1e-12 * Math.sqrt(dot(s, s) * dot(y, y))) return;
   pairs.push({ s, y, rho: 1 / curvature });
@@ -80,7 +126,7 @@ function remember(pairs: { s: Float64Array; y: Float64Array; rho: number }[], s:
 }
 
 /** The inverse Hessian's approximation times a vector. */
-function twoLoop(vector: Float64Array, pairs: readonly { s: Float64Array; y: Float64Array; rho: number }[]): Float64Array {
+function twoLoop(vector: Float64Array, pairs: readonly Pair[]): Float64Array {
   const q = Float64Array.from(vector);
   const alphas = pairs.map(() => 0);
   for (let i = pairs.length - 1; i >= 0; i--) {

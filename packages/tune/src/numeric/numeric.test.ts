@@ -1,9 +1,9 @@
 import { seededRandom } from '@muster/base';
 import t from 'tap';
 import { logExpectedImprovement } from './expected-improvement.js';
-import { defaultHyperparameters, fitHyperparameters, GaussianProcess, negativeLogPosterior, type Observations } from './gaussian-process.js';
-import { cholesky, dot, inverseOf, Matrix, multiply, solveLower, solveLowerRows, solveLowerTransposed, symmetricEigen } from './matrix.js';
-import { minimize } from './minimize.js';
+import { defaultHyperparameters, fitProcess, GaussianProcess, negativeLogPosterior, type Observations, type SlopedPosterior } from './gaussian-process.js';
+import { cholesky, dot, flipped, inverseOf, Matrix, multiply, solveLower, solveLowerRows, solveLowerTransposed, symmetricEigen } from './matrix.js';
+import { minimize, minimizeEach, type Smooth } from './minimize.js';
 import { normalCdf, normalDeviate, normalMass, normalQuantile } from './normal.js';
 import { HaltonSequence, SobolSequence } from './sequences.js';
 import { SOBOL_DIMENSIONS } from './sobol-directions.js';
@@ -75,22 +75,38 @@ t.test('a factor is as good where only its last rows are worked out, and many so
     }
     const all = solveLowerRows(lower, matrix);
     for (let i = 0; i < size; i++) t.ok(solveLower(lower, matrix.row(i)).every((value, j) => near(value, all.at(i, j))));
+    const b = matrix.row(size - 1);
+    t.ok(solveLower(flipped(lower), b.toReversed()).reverse().every((value, i) => near(value, solveLowerTransposed(lower, b)[i]!)));
   }
 });
 
+const rosenbrock: Smooth = ([a, b]) => ({
+  value: (1 - a!) ** 2 + 100 * (b! - a! ** 2) ** 2,
+  gradient: () => Float64Array.of(-2 * (1 - a!) - 400 * a! * (b! - a! ** 2), 200 * (b! - a! ** 2)),
+});
+
+t.test('minima that are sought together are those that are found one by one, and no gradient is worked out that nobody needs', async (t) => {
+  const box = { lower: Float64Array.of(-2, -2), upper: Float64Array.of(2, 2), evaluationsMax: 40 };
+  const searches = [[-1.2, 1], [1, 1], [1.9, -1.9], [0.3, 0.2]].map((start) => ({ start: Float64Array.from(start), box }));
+  const rounds: number[] = [];
+  let gradients = 0;
+  const together = minimizeEach(searches, (asked) => {
+    rounds.push(asked.length);
+    return asked.map(({ x }) => ({ value: rosenbrock(x).value, gradient: () => { gradients++; return rosenbrock(x).gradient(); } }));
+  });
+  t.strictSame(together.map(({ x }) => x), searches.map(({ start }) => minimize(rosenbrock, start, box).x));
+  t.ok(rounds[0] === 4 && rounds.at(-1)! < 4, 'those that have arrived are asked no more');
+  t.ok(gradients < rounds.reduce((sum, count) => sum + count, 0));
+});
+
 t.test('the minimiser finds a curved valley, stops at the box, and survives what is not a number', async (t) => {
-  const rosenbrock = (x: Float64Array, gradient: Float64Array): number => {
-    const [a, b] = [x[0]!, x[1]!];
-    gradient[0] = -2 * (1 - a) - 400 * a * (b - a * a);
-    gradient[1] = 200 * (b - a * a);
-    return (1 - a) ** 2 + 100 * (b - a * a) ** 2;
-  };
-  const free = minimize(rosenbrock, Float64Array.of(-1.2, 1), { lower: Float64Array.of(-2, -2), upper: Float64Array.of(2, 2), evaluationsMax: 300 });
-  t.ok(free.value < 1e-8, `${free.value}`);
-  const bounded = minimize(rosenbrock, Float64Array.of(-1.2, 1), { lower: Float64Array.of(-2, -2), upper: Float64Array.of(0.5, 2), evaluationsMax: 300 });
+  const box = { lower: Float64Array.of(-2, -2), upper: Float64Array.of(2, 2), evaluationsMax: 300 };
+  const free = minimize(rosenbrock, Float64Array.of(-1.2, 1), box);
+  t.ok(free.evaluation.value < 1e-8, `${free.evaluation.value}`);
+  const bounded = minimize(rosenbrock, Float64Array.of(-1.2, 1), { ...box, upper: Float64Array.of(0.5, 2) });
   t.ok(near(bounded.x[0]!, 0.5, 1e-6) && near(bounded.x[1]!, 0.25, 1e-4), `${bounded.x.join()}`);
-  const cliff = minimize((x, gradient) => { gradient[0] = 1; return x[0]! < 0.3 ? NaN : x[0]!; }, Float64Array.of(0.9), { lower: Float64Array.of(0), upper: Float64Array.of(1), evaluationsMax: 50 });
-  t.ok(cliff.value >= 0.3 && cliff.value < 0.9);
+  const cliff = minimize((x) => ({ value: x[0]! < 0.3 ? NaN : x[0]!, gradient: () => Float64Array.of(1) }), Float64Array.of(0.9), { lower: Float64Array.of(0), upper: Float64Array.of(1), evaluationsMax: 50 });
+  t.ok(cliff.evaluation.value >= 0.3 && cliff.evaluation.value < 0.9);
 });
 
 /** A smooth function of three numbers and a category. */
@@ -102,14 +118,13 @@ function observe(count: number): Observations {
 
 t.test('a Gaussian process passes through what it knows, finds which inputs matter, and its gradients are those of its values', async (t) => {
   const observations = observe(48);
-  const hyperparameters = fitHyperparameters(observations, [defaultHyperparameters(4)], 80);
-  t.ok(hyperparameters[2]! > hyperparameters[0]! + 1, 'the third input does not matter, so its length is large');
-  const model = new GaussianProcess(observations, hyperparameters);
+  const model = fitProcess(observations, [defaultHyperparameters(4)], 80);
+  t.ok(model.lengthOf(2) > 3 * model.lengthOf(0), 'the third input does not matter, so its length is large');
   observations.inputs.forEach((input, i) => t.ok(Math.abs(model.at(input).mean - observations.targets[i]!) < 0.01));
   const x = Float64Array.of(0.31, 0.62, 0.4, 1);
   t.ok(Math.abs(model.at(x).mean - (Math.sin(5 * 0.31) + 0.62 ** 2 - 0.5)) < 0.05);
-  const [meanGradient, varianceGradient] = [new Float64Array(4), new Float64Array(4)];
-  model.gradientAt(x, meanGradient, varianceGradient);
+  const [, { meanGradient, varianceGradient, ...posterior }] = model.gradientsAt([Float64Array.of(0.5, 0.5, 0.5, 2), x]) as [SlopedPosterior, SlopedPosterior];
+  t.ok(near(posterior.mean, model.at(x).mean) && near(posterior.variance, model.at(x).variance));
   for (const d of [0, 1, 2]) {
     const [up, down] = [model.at(x.with(d, x[d]! + 1e-5)), model.at(x.with(d, x[d]! - 1e-5))];
     t.ok(Math.abs((up.mean - down.mean) / 2e-5 - meanGradient[d]!) < 1e-4);
@@ -138,10 +153,9 @@ t.test("the gradient of the hyperparameters' posterior is that of its values", a
   const smooth = negativeLogPosterior(observe(17));
   for (const noise of [1e-4, 0.1]) {
     const at = Float64Array.of(-1, 0.2, 0.7, -0.4, 0.5, Math.log(noise));
-    const gradient = new Float64Array(6);
-    smooth(at, gradient);
+    const gradient = smooth(at).gradient();
     for (let d = 0; d < 6; d++) {
-      const slope = (smooth(at.with(d, at[d]! + 1e-5), new Float64Array(6)) - smooth(at.with(d, at[d]! - 1e-5), new Float64Array(6))) / 2e-5;
+      const slope = (smooth(at.with(d, at[d]! + 1e-5)).value - smooth(at.with(d, at[d]! - 1e-5)).value) / 2e-5;
       t.ok(near(gradient[d]!, slope, 1e-4), `${d}: ${gradient[d]!} against ${slope}`);
     }
   }
@@ -150,7 +164,7 @@ t.test("the gradient of the hyperparameters' posterior is that of its values", a
 t.test('a fit is better than its start, and repeated points do not stop it', async (t) => {
   const { kinds, inputs, targets } = observe(20);
   const repeated: Observations = { kinds, inputs: [...inputs, ...inputs], targets: Float64Array.from([...targets, ...targets]) };
-  const model = new GaussianProcess(repeated, fitHyperparameters(repeated, [defaultHyperparameters(4)], 40));
+  const model = fitProcess(repeated, [defaultHyperparameters(4)], 40);
   t.ok(inputs.every((input, i) => Math.abs(model.at(input).mean - targets[i]!) < 0.05));
 });
 

@@ -4,7 +4,7 @@
  * Source: Parker-Holder et al., 2020.
  */
 import type { Random } from '@muster/base';
-import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Observations } from '../numeric/gaussian-process.js';
+import { defaultHyperparameters, fitProcess, type GaussianProcess, type Observations } from '../numeric/gaussian-process.js';
 import { evenSequence } from '../numeric/sequences.js';
 import { requireNames } from '../option-checks.js';
 import type { SchedulerContext, SchedulerDefinition } from '../scheduler.js';
@@ -77,8 +77,7 @@ class Pb2Scheduler extends PopulationScheduler {
       inputs: this.#improvements.map(([milestone, point]) => Float64Array.from([milestone / last, ...featuresOf(dimensions, point)])),
       targets: Float64Array.from(gains, (gain) => (gain - mean) / deviation),
     };
-    const hyperparameters = fitHyperparameters(observations, [defaultHyperparameters(observations.kinds.length)], FIT_EVALUATIONS);
-    return { model: new GaussianProcess(observations, hyperparameters), last };
+    return { model: fitProcess(observations, [defaultHyperparameters(observations.kinds.length)], FIT_EVALUATIONS), last };
   }
 
   override state(): Json {

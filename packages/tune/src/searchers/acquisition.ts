@@ -6,8 +6,8 @@
  */
 import type { Random } from '@muster/base';
 import { logExpectedImprovement } from '../numeric/expected-improvement.js';
-import type { GaussianProcess, Posterior } from '../numeric/gaussian-process.js';
-import { minimize } from '../numeric/minimize.js';
+import type { GaussianProcess, Posterior, SlopedPosterior } from '../numeric/gaussian-process.js';
+import { minimizeEach, type Evaluation, type Search } from '../numeric/minimize.js';
 import { normalDeviate } from '../numeric/normal.js';
 import { evenSequence } from '../numeric/sequences.js';
 import type { Dimension, Point } from '../space/dimensions.js';
@@ -74,7 +74,7 @@ export function maximizeImprovement(problem: ImprovementProblem): Improvement {
   const { space, model, best, known } = problem;
   const seen = new Set(known.map((point) => point.join()));
   const screened = screen(problem).sort(byValue);
-  const climbed = startsOf(screened, problem.random).map((start) => climb(problem, start));
+  const climbed = climb(problem, startsOf(screened, problem.random));
   const ranked = [...climbed, ...screened].sort(byValue);
   const { point } = ranked.find((candidate) => !seen.has(candidate.point.join())) ?? ranked[0]!;
   const posterior = model.at(featuresOf(space.dimensions, point));
@@ -137,45 +137,78 @@ function nudged({ dimensions }: SearchSpace, point: Point, distance: number, ran
   });
 }
 
-/** Climbs along what is continuous and steps along what is not, in turns, until neither helps. */
-function climb(problem: ImprovementProblem, start: Candidate): Candidate {
-  let current = start;
-  for (let round = 0; round < ROUNDS; round++) {
-    const climbed = climbSlope(problem, current);
-    const stepped = takeSteps(problem, climbed);
-    current = stepped;
-    if (stepped === climbed) break;
+/**
+ * Climbs along what is continuous and steps along what is not, in turns, until neither helps. All climb together, because four points take a
+ * model the time of one.
+ */
+function climb(problem: ImprovementProblem, starts: readonly Candidate[]): Candidate[] {
+  const arrived: Candidate[] = [];
+  let climbing = starts;
+  for (let round = 0; round < ROUNDS && climbing.length > 0; round++) {
+    const climbed = climbSlopes(problem, climbing);
+    const stepped = climbed.map((candidate) => takeSteps(problem, candidate));
+    arrived.push(...stepped.filter((candidate, i) => candidate === climbed[i]));
+    climbing = stepped.filter((candidate, i) => candidate !== climbed[i]);
   }
-  return current;
+  return [...arrived, ...climbing];
 }
 
-/** Coordinates are measured in the model's length scales, in which no direction is steeper than others for want of a unit. */
-function climbSlope(problem: ImprovementProblem, start: Candidate): Candidate {
-  const { space, model, best } = problem;
-  const free = [...space.dimensions.keys()].filter((index) => start.point[index] !== null && !hasSteps(space.dimensions[index]!));
-  if (free.length === 0) return start;
-  const lengths = free.map((index) => model.lengthOf(index));
-  const features = featuresOf(space.dimensions, start.point);
-  const meanGradient = new Float64Array(features.length);
-  const varianceGradient = new Float64Array(features.length);
-  const smooth = (at: Float64Array, gradient: Float64Array): number => {
-    free.forEach((index, i) => { features[index] = at[i]! * lengths[i]!; });
-    const { mean, variance } = model.gradientAt(features, meanGradient, varianceGradient);
+/** The tops above some candidates, as far as they are better. */
+function climbSlopes(problem: ImprovementProblem, starts: readonly Candidate[]): Candidate[] {
+  const slopes = starts.map((start) => new Slope(problem, start));
+  const minima = minimizeEach(slopes.map(({ search }) => search), (asked) => {
+    const posteriors = problem.model.gradientsAt(asked.map(({ search, x }) => slopes[search]!.featuresAt(x)));
+    return asked.map(({ search, x }, i) => slopes[search]!.evaluate(x, posteriors[i]!));
+  });
+  return starts.map((start, i) => better(start, candidatesAt(problem, [slopes[i]!.latentAt(minima[i]!.x)])));
+}
+
+/**
+ * The part of the space around a candidate in which what is not continuous is as it is there. Its coordinates are measured in the model's length
+ * scales, in which no direction is steeper than others for want of a unit. Minus a point's worth is what is to be made small.
+ */
+class Slope {
+  readonly #problem: ImprovementProblem;
+  readonly #start: Candidate;
+  readonly #free: readonly number[];
+  readonly #lengths: readonly number[];
+
+  constructor(problem: ImprovementProblem, start: Candidate) {
+    const { dimensions } = problem.space;
+    this.#problem = problem;
+    this.#start = start;
+    this.#free = [...dimensions.keys()].filter((index) => start.point[index] !== null && !hasSteps(dimensions[index]!));
+    this.#lengths = this.#free.map((index) => problem.model.lengthOf(index));
+  }
+
+  get search(): Search {
+    return {
+      start: Float64Array.from(this.#free, (index, i) => this.#start.point[index]! / this.#lengths[i]!),
+      box: { lower: new Float64Array(this.#free.length), upper: Float64Array.from(this.#lengths, (length) => 1 / length), evaluationsMax: CLIMB_EVALUATIONS, gradientTolerance: FLAT },
+    };
+  }
+
+  featuresAt(x: Float64Array): Float64Array {
+    const features = featuresOf(this.#problem.space.dimensions, this.#start.point);
+    this.#free.forEach((index, i) => { features[index] = x[i]! * this.#lengths[i]!; });
+    return features;
+  }
+
+  latentAt(x: Float64Array): readonly number[] {
+    const latent = [...this.#start.latent];
+    this.#free.forEach((index, i) => { latent[index] = Math.min(1, x[i]! * this.#lengths[i]!); });
+    return latent;
+  }
+
+  evaluate(x: Float64Array, { mean, variance, meanGradient, varianceGradient }: SlopedPosterior): Evaluation {
     const deviation = Math.sqrt(variance);
-    const improvement = logExpectedImprovement(best, mean, deviation);
-    let { value } = improvement;
-    free.forEach((index, i) => {
-      const prior = logPrior(features[index]!);
-      value += prior.value;
-      gradient[i] = -lengths[i]! * (improvement.byMean * meanGradient[index]! + (improvement.byDeviation * varianceGradient[index]!) / (2 * deviation) + prior.slope);
-    });
-    return -value;
-  };
-  const box = { lower: new Float64Array(free.length), upper: Float64Array.from(lengths, (length) => 1 / length), evaluationsMax: CLIMB_EVALUATIONS, gradientTolerance: FLAT };
-  const { x } = minimize(smooth, Float64Array.from(free, (index, i) => start.point[index]! / lengths[i]!), box);
-  const latent = [...start.latent];
-  free.forEach((index, i) => { latent[index] = Math.min(1, x[i]! * lengths[i]!); });
-  return better(start, candidatesAt(problem, [latent]));
+    const improvement = logExpectedImprovement(this.#problem.best, mean, deviation);
+    const priors = this.#lengths.map((length, i) => logPrior(x[i]! * length));
+    return {
+      value: -priors.reduce((sum, prior) => sum + prior.value, improvement.value),
+      gradient: () => Float64Array.from(this.#free, (index, i) => -this.#lengths[i]! * (improvement.byMean * meanGradient[index]! + (improvement.byDeviation * varianceGradient[index]!) / (2 * deviation) + priors[i]!.slope)),
+    };
+  }
 }
 
 /** Tries other options of each choice and other values of each whole number, and keeps what is better. */

@@ -9,7 +9,7 @@
  * Eriksson et al., 2019, "TuRBO" (starts anew with a model that has forgotten).
  */
 import type { Random } from '@muster/base';
-import { defaultHyperparameters, fitHyperparameters, GaussianProcess, type Hyperparameters, type Observations } from '../numeric/gaussian-process.js';
+import { defaultHyperparameters, fitProcess, type GaussianProcess, type Observations } from '../numeric/gaussian-process.js';
 import { evenSequence, type Sequence } from '../numeric/sequences.js';
 import { requireCount } from '../option-checks.js';
 import type { SearcherContext, SearcherDefinition } from '../searcher.js';
@@ -75,8 +75,7 @@ class GpSearcher extends HistorySearcher {
     const known = this.#informative(ended);
     const leaders = [...known].sort((a, b) => lossOf(a) - lossOf(b)).map(({ point }) => point);
     const { observations, scale } = this.#observe(known, ended.slice(0, Math.max(TYPICAL_TRIALS, this.#startupTrials)));
-    const hyperparameters = this.#fit(observations, start);
-    const model = new GaussianProcess(observations, hyperparameters);
+    const model = this.#fit(observations, start);
     const best = model.leastMean();
     const imagining = model.imagining(this.history.running().map(({ point }) => featuresOf(this.space.dimensions, point)));
     const { point, logImprovement, posterior } = maximizeImprovement({ space: this.space, model: imagining, best, known: leaders, random });
@@ -84,7 +83,7 @@ class GpSearcher extends HistorySearcher {
     const sign = this.context.objectives[0]!.mode === 'max' ? -1 : 1;
     const shown = (scaled: number): string => String(Number((sign * scale.lossOf(scaled)).toPrecision(4)));
     const reason = `GP: of ${known.length} trials${start === FIRST ? '' : ` of start ${start + 1}`}; expects ${shown(posterior.mean)} (${shown(posterior.mean - deviation)} to ${shown(posterior.mean + deviation)}), best so far ${shown(best)}; log expected improvement ${logImprovement.toPrecision(3)}`;
-    return { kind: 'point', point, note: [start, logImprovement, ...hyperparameters], reason };
+    return { kind: 'point', point, note: [start, logImprovement, ...model.hyperparameters], reason };
   }
 
   /** Which start the next trial is of: the first, or while its model has settled every other time the latest one that has not. */
@@ -125,14 +124,14 @@ class GpSearcher extends HistorySearcher {
   }
 
   /** Begins where the start's last fit ended, which the last trial's note tells; while trials are few, also anew. */
-  #fit(observations: Observations, start: number): Hyperparameters {
+  #fit(observations: Observations, start: number): GaussianProcess {
     const { kinds, targets } = observations;
     const last = [...this.#trials()].reverse().find((trial) => trial.note.length > 1 && startOf(trial) === start);
     const fresh = defaultHyperparameters(kinds.length);
     const evaluations = Math.round(Math.min(FIT_EVALUATIONS_MAX, Math.max(FIT_EVALUATIONS_MIN, FIT_MULTIPLICATIONS / targets.length ** 3)));
     const from = last === undefined ? [] : [Float64Array.from(last.note.slice(2))];
     const starts = last === undefined || targets.length <= FEW_TRIALS ? [...from, fresh] : from;
-    return fitHyperparameters(observations, starts, evaluations);
+    return fitProcess(observations, starts, evaluations);
   }
 }
 
