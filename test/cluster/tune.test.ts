@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { choice, pb2, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type SchedulerDefinition, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
+import { asha, choice, pb2, pbt, random, readExperiment, tpe, tune, uniform, type LogRecord, type SchedulerDefinition, type Trial, type TrialRow, type TuneOptions } from '@muster/tune';
 import { shutdown } from '@muster/core';
 import type { ActorRow, ListAnswer } from '@muster/head';
 import t from 'tap';
@@ -189,6 +189,26 @@ t.test('a time budget stops trials that report and those that do not; an aborted
   await t.rejects(tune(({ x }) => x, { ...options, seed: 5 }), { code: 'EXPERIMENT_DIFFERS', message: /its seed is 0, and not 5/ });
   await t.rejects(tune(({ x }) => x, { ...options, searcher: random({ seed: 5 }) }), { code: 'EXPERIMENT_DIFFERS', message: /its searcherSeed is 0, and not 5/ });
   await t.rejects(tune(({ x }) => x, { ...options, resume: false }), { code: 'EXPERIMENT_EXISTS' });
+});
+
+t.test('what is refused before the first trial leaves the folder free, and what is another experiment is told by its parameter', async (t) => {
+  const options = { ...QUIET, trials: 2, storage: fresh() } as const;
+  await t.rejects(tune(({ x }) => x, { ...options, searcher: asha({ maxEpochs: 3 }) as never }), { code: 'INVALID_ARGUMENT', message: /searcher: asha\(\) .*schedulers go into the option scheduler/ });
+  await t.rejects(tune(({ x }) => x, { ...options, scheduler: tpe() as never }), { code: 'INVALID_ARGUMENT', message: /scheduler: tpe\(\) .*searchers go into the option searcher/ });
+  await t.rejects(tune(({ x }) => x, { ...options, searcher: tpe({ startupTrials: 0 }) }), { code: 'INVALID_ARGUMENT', message: /startupTrials/ });
+  t.equal((await tune(({ x }) => x, options)).trials.length, 2);
+  const differs = (space: object, message: RegExp) => t.rejects(tune(() => 1, { ...options, space: space as typeof SPACE, resume: true }), { code: 'EXPERIMENT_DIFFERS', message });
+  await differs({ x: uniform(0, 11) }, /its parameter 'x' has \{"high":10\}, and not \{"high":11\}/);
+  await differs({ x: uniform(0, 10), y: uniform(0, 1) }, /its space has no further parameter where this one has 'y'/);
+  await differs({ y: uniform(0, 10) }, /its space has the parameter 'x' where this one has 'y'/);
+});
+
+t.test('a report that nobody waits for is answered before its trial ends', async (t) => {
+  const storage = fresh();
+  const result = await tune(({ x }, trial) => { void trial.report({ loss: x }); void trial.report({ loss: x + 1 }); }, { ...QUIET, trials: 4, storage });
+  t.same(result.trials.map(({ status, step, metrics, config }) => [status, step, metrics['loss'] === config.x + 1]), Array.from({ length: 4 }, () => ['completed', 2, true]));
+  const stopped = await tune(({ x }, trial) => { void trial.report({ loss: x }); void trial.report({ loss: x + 1 }); }, { ...QUIET, trials: 2, scheduler: stopsAt(2) });
+  t.same(stopped.trials.map(({ status, attempts }) => [status, attempts]), [['stopped', 1], ['stopped', 1]]);
 });
 
 t.test('budgets of cost and of a plateau end an experiment, and one that counts what nobody reports does not go on for ever', async (t) => {

@@ -12,7 +12,7 @@ export function requireNames(of: string, options: unknown, names: readonly strin
 
 /** @throws INVALID_ARGUMENT naming the option */
 export function requireInteger(name: string, value: number, least: number, most: number): void {
-  if (!Number.isInteger(value) || value < least || value > most) refuse(`${name}: ${String(value)}`, `a whole number from ${least} to ${most}`);
+  if (!Number.isInteger(value) || value < least || value > most) refuse(`${name}: ${shown(value)}`, `a whole number from ${least} to ${most}`);
 }
 
 /** @throws INVALID_ARGUMENT naming the option */
@@ -32,6 +32,9 @@ export function requireNumber(option: string, value: number, { above = -Infinity
   const bounds = [above > -Infinity ? `above ${above}` : '', least > -Infinity ? `at least ${least}` : '', most < Infinity ? `at most ${most}` : ''].filter(Boolean);
   return refuse(`the option ${option}`, `a number ${bounds.join(' and ')}, not ${value}`);
 }
+
+/** A value in a message: a text in quotes, so that '5' is told from 5. */
+export const shown = (value: unknown): string => (typeof value === 'string' ? `'${value}'` : String(value));
 
 export function refuse(what: string, want: string): never {
   throw makeError('INVALID_ARGUMENT', { what, want });

@@ -40,6 +40,8 @@ const REFUSED: Readonly<Record<string, readonly [options: object, message: RegEx
   'a gang of other names': [{ gang: { sizes: 2 } }, /the option 'sizes' of gang/],
   'a gang with a placement': [{ gang: { size: 2 }, resources: { placement: 'spread' } }, /placement with gang/],
   'a folder that is a number': [{ storage: 3 }, /storage .*the path of a folder/],
+  'an answer that is none': [{ resume: 'no', storage: '/tmp/runs/first' }, /resume: 'no' .*true or false/],
+  'a number as a text': [{ trials: '3' }, /trials: '3' .*a whole number/],
   'to go on without a folder': [{ resume: true }, /resume without storage/],
 };
 for (const [what, [options, message]] of Object.entries(REFUSED)) t.test(`refused: ${what}`, async (t) => t.throws(() => resolve({ ...GOOD, ...options }), { code: 'INVALID_ARGUMENT', message }));

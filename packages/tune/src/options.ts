@@ -4,7 +4,7 @@ import type { ActorOptions, GangOptions, TaskOptions } from '@muster/core';
 import { basename, resolve } from 'node:path';
 import type { ExperimentLogger } from './logger.js';
 import type { Budget } from './machine/budget.js';
-import { refuse, requireInteger, requireNames, requireNumber, requireSeed } from './option-checks.js';
+import { refuse, requireInteger, requireNames, requireNumber, requireSeed, shown } from './option-checks.js';
 import type { SchedulerDefinition } from './scheduler.js';
 import { fixed } from './schedulers/fixed.js';
 import type { Objective, SearcherDefinition } from './searcher.js';
@@ -108,6 +108,7 @@ export function resolveOptions(options: TuneOptions<Space>, isClass: boolean): R
   const { storage, searcher = random(), scheduler = fixed(), seed = 0, retries = DEFAULT_RETRIES, maxConcurrent, trialTimeoutMs, gang, resources, name, signal } = options;
   requireMade('searcher', searcher, 'tpe()');
   requireMade('scheduler', scheduler, 'asha({ maxEpochs: 81 })');
+  if (options.resume !== undefined && typeof options.resume !== 'boolean') refuse(`resume: ${shown(options.resume)}`, 'true or false');
   requireLists(options);
   requireSeed('seed', seed);
   requireInteger('retries', retries, 0, 1e6);
@@ -160,8 +161,8 @@ function objectivesOf({ metric, mode, objectives }: TuneOptions<Space>): readonl
     if (typeof objective !== 'object' || objective === null) refuse(`the objective ${String(objective)}`, "an object such as { metric: 'latency', mode: 'min' }");
     const { metric, mode } = objective;
     if (all.some((other) => other !== objective && other?.metric === metric)) refuse(`the metric '${metric}' in two objectives`, 'in one of them');
-    if (typeof metric !== 'string' || metric === '') refuse(`the metric ${String(metric)}`, 'a name');
-    if (mode !== 'min' && mode !== 'max') refuse(`mode: ${String(mode)}`, "'min' or 'max'");
+    if (typeof metric !== 'string' || metric === '') refuse(`the metric ${shown(metric)}`, 'a name');
+    if (mode !== 'min' && mode !== 'max') refuse(`mode: ${shown(mode)}`, "'min' or 'max'");
   }
   return all;
 }

@@ -40,7 +40,7 @@ export function resultOf<Config>(table: TrialTable, { reason, storage, checkpoin
   if (!best) {
     const rows = [...table.rows()];
     const first = rows.find(({ status }) => status === 'failed') ?? rows[0];
-    throw makeError('EXPERIMENT_FAILED', { what: `the experiment${storage ? ` in ${storage}` : ''}`, cause: first ? `of its ${rows.length} trials none has one; the first that failed: ${first.endReason}` : reason });
+    throw makeError('EXPERIMENT_FAILED', { what: `the experiment${storage ? ` in ${storage}` : ''}`, cause: first ? `of its ${rows.length} trials none has one; the first that ${first.status === 'failed' ? 'failed' : 'ended'}: ${first.endReason}` : reason });
   }
   const trials = Array.from(table.rows(), (row) => trialResult<Config>(row));
   const trialOf = ({ id }: TrialRow): TrialResult<Config> => trials[Number(id) - 1]!;

@@ -8,8 +8,10 @@ import { LoggerSet } from './io/logger-set.js';
 import { asJson, Experiment, type ExperimentState } from './machine/experiment.js';
 import { experimentAfter } from './machine/resume.js';
 import type { BeginRecord, LogRecord } from './machine/records.js';
+import { refuse } from './option-checks.js';
 import { resolveOptions, type ResolvedOptions, type TuneOptions } from './options.js';
 import { resultOf, type TuneResult } from './result.js';
+import type { Json } from './searcher.js';
 import type { InferConfig, Space } from './space/parameters.js';
 import { SearchSpace } from './space/search-space.js';
 import { isTrainableClass, type Trainable, type TrainableClass } from './trial.js';
@@ -61,7 +63,8 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   const makeExperiment = (state: ExperimentState | null): Experiment => {
     const experiment: Experiment = new Experiment({
       objectives, budget, initialPoints: options.initialPoints, retries: options.retries,
-      searcher: options.searcher.create(context, state?.searcher), scheduler: options.scheduler.create(context, state?.scheduler),
+      searcher: requireKind(options.searcher.create(context, state?.searcher), 'suggest', [`searcher: ${options.searcher.name}()`, 'a searcher, such as tpe(): schedulers go into the option scheduler']),
+      scheduler: requireKind(options.scheduler.create(context, state?.scheduler), 'start', [`scheduler: ${options.scheduler.name}()`, 'a scheduler, such as asha({ maxEpochs: 81 }): searchers go into the option searcher']),
       write: (record) => {
         if (record.kind === 'report' && record.decision.kind === 'exploit') {
           const { trialId, checkpointStep } = record.decision;
@@ -78,9 +81,9 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   };
   const begin = beginRecord(space, options);
   const [first] = folder.earlier;
-  if (first === undefined) folder.append(begin);
-  else requireSame(first, begin, storage!);
+  if (first !== undefined) requireSame(first, begin, storage!);
   const experiment = experimentAfter({ records: folder.earlier, snapshot: folder.snapshot }, makeExperiment);
+  if (first === undefined) folder.append(begin); // not before the searcher and the scheduler have taken their options: a folder of none may be begun anew
   folder.checkpoints.sweep(({ trialId, step }) => experiment.needsCheckpoint(trialId, step));
   await loggers.begin({ begin: (first as BeginRecord | undefined) ?? begin, table: experiment.table, trials: budget.trials, folder: storage });
   try {
@@ -97,6 +100,11 @@ async function runExperiment<Config>({ trainable, space, options, folder, logger
   }
 }
 
+/** What a definition has created: those of searchers and of schedulers look the same until then. @throws INVALID_ARGUMENT */
+function requireKind<T extends object>(created: T, method: keyof T, [what, want]: readonly [what: string, want: string]): T {
+  return typeof created[method] === 'function' ? created : refuse(what, want);
+}
+
 function beginRecord(space: SearchSpace, { objectives, seed, name, searcher, scheduler }: ResolvedOptions): BeginRecord {
   return { kind: 'begin', version: 1, name, space: asJson(space.dimensions), objectives, seed, searcher: searcher.name, searcherSeed: searcher.seed ?? seed, scheduler: scheduler.name, startedAt: Date.now() };
 }
@@ -104,6 +112,19 @@ function beginRecord(space: SearchSpace, { objectives, seed, name, searcher, sch
 function requireSame(first: LogRecord, begin: BeginRecord, folder: string): void {
   if (first.kind !== 'begin') throw makeError('EXPERIMENT_DAMAGED', { file: folder, line: 1, cause: `it begins with a '${first.kind}'` });
   for (const key of ['version', 'space', 'objectives', 'seed', 'searcher', 'searcherSeed', 'scheduler'] as const) {
-    if (!isDeepStrictEqual(asJson(first[key]), asJson(begin[key]))) throw makeError('EXPERIMENT_DIFFERS', { folder, difference: `its ${key} is ${JSON.stringify(first[key])}, and not ${JSON.stringify(begin[key])}` });
+    const [its, asked] = [asJson(first[key]), asJson(begin[key])];
+    if (!isDeepStrictEqual(its, asked)) throw makeError('EXPERIMENT_DIFFERS', { folder, difference: key === 'space' ? differenceOf(its as Described[], asked as Described[]) : `its ${key} is ${JSON.stringify(its)}, and not ${JSON.stringify(asked)}` });
   }
+}
+
+/** A dimension as the log has it. */
+type Described = { readonly [name: string]: Json } & { readonly path: string };
+
+/** The first parameter in which two spaces differ, with what is different there. */
+function differenceOf(its: readonly Described[], asked: readonly Described[]): string {
+  const index = its.findIndex((dimension, index) => !isDeepStrictEqual(dimension, asked[index]));
+  const [was, is] = [its[index], asked[index < 0 ? its.length : index]];
+  if (was?.path !== is?.path) return `its space has ${was ? `the parameter '${was.path}'` : 'no further parameter'} where this one has ${is ? `'${is.path}'` : 'none'}`;
+  const changed = (dimension: Described, other: Described): string => JSON.stringify(Object.fromEntries(Object.entries(dimension).filter(([name, value]) => !isDeepStrictEqual(value, other[name]))));
+  return `its parameter '${was!.path}' has ${changed(was!, is!)}, and not ${changed(is!, was!)}`;
 }

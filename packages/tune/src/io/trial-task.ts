@@ -45,6 +45,7 @@ export async function runTrial(trainable: Trainable<never>, launch: TrialLaunch,
   const trial = new RunningTrial(launch, place);
   try {
     const result = await trainable(launch.config as never, trial);
+    await trial.settled();
     if (place.rank > 0) return { kind: 'ended' };
     return trial.ended ? { kind: 'ended' } : { kind: 'completed', metrics: metricsOf(result, launch.objectives) };
   } catch (error) {
@@ -93,8 +94,10 @@ class RunningTrial implements Trial {
   #step: number;
   /** Why the function shall end; null: it may go on. */
   ended: TrialStopped | null = null;
-  /** Ends the report that waits for its answer. */
-  #cutOff: (answer: TrialAnswer) => void = () => {};
+  /** Ends reports that wait for their answers. */
+  readonly #cutOff = new Set<(answer: TrialAnswer) => void>();
+  readonly #reports = new Set<Promise<void>>();
+  #hasReturned = false;
 
   constructor(launch: TrialLaunch, place: TrialPlace) {
     this.id = launch.trialId;
@@ -109,6 +112,24 @@ class RunningTrial implements Trial {
   }
 
   async report(metrics: Metrics, options: ReportOptions = {}): Promise<boolean> {
+    let settle = (): void => {};
+    const settled = new Promise<void>((resolve) => { settle = resolve; });
+    this.#reports.add(settled);
+    try {
+      return await this.#report(metrics, options);
+    } finally {
+      this.#reports.delete(settled);
+      settle();
+    }
+  }
+
+  /** The function has returned. Reports that it has not waited for are waited for here: an experiment that ends first would leave them without an answer. */
+  async settled(): Promise<void> {
+    this.#hasReturned = true;
+    await Promise.all(this.#reports);
+  }
+
+  async #report(metrics: Metrics, options: ReportOptions): Promise<boolean> {
     requireNames('report()', options, ['checkpoint', 'step', 'onStop']);
     const { checkpoint, step = this.#step + 1, onStop = 'throw' } = options;
     if (!this.ended) {
@@ -118,7 +139,7 @@ class RunningTrial implements Trial {
       const answer = await this.#unlessCutOff(this.#place.rank === 0 ? this.#tell(metrics, step, checkpoint) : this.#follow(step));
       if (answer.kind === 'end') this.ended = new TrialStopped(answer.reason);
     }
-    if (this.ended && onStop === 'throw') throw this.ended;
+    if (this.ended && onStop === 'throw' && !this.#hasReturned) throw this.ended; // later nobody would catch it
     return this.ended === null;
   }
 
@@ -132,8 +153,8 @@ class RunningTrial implements Trial {
   /** The answer, for which nobody waits in vain who has to end. */
   #unlessCutOff(answer: Promise<TrialAnswer>): Promise<TrialAnswer> {
     return new Promise((resolve, reject) => {
-      this.#cutOff = resolve;
-      answer.then(resolve, reject);
+      this.#cutOff.add(resolve);
+      answer.then(resolve, reject).finally(() => this.#cutOff.delete(resolve));
       if (this.signal.aborted) this.#aborted();
     });
   }
@@ -141,7 +162,8 @@ class RunningTrial implements Trial {
   /** Who is preempted still gets answers: it saves what it has. */
   #aborted(): void {
     const reason: unknown = this.signal.reason;
-    if (!(reason instanceof MusterError && reason.code === 'PREEMPTED')) this.#cutOff({ kind: 'end', reason: reason instanceof Error ? reason.message : String(reason) });
+    if (reason instanceof MusterError && reason.code === 'PREEMPTED') return;
+    for (const cutOff of this.#cutOff) cutOff({ kind: 'end', reason: reason instanceof Error ? reason.message : String(reason) });
   }
 
   #follow(step: number): Promise<TrialAnswer> {

@@ -1,17 +1,18 @@
 /** Trials as comma-separated values: a line for each. Source: RFC 4180. */
-import { writeFile } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import type { ExperimentLogger, ExperimentView } from '../logger.js';
 import type { TrialTable } from '../machine/trial-table.js';
 import type { Json } from '../searcher.js';
 import { pathsOf, valueAt } from '../view/summary.js';
 
-/** Writes the file when the experiment is over: only then all columns are known. */
+/** Writes the file when the experiment is over: only then all columns are known. Whether it can be written is seen at the beginning. */
 export function csv(file: string): ExperimentLogger {
   let view: ExperimentView | null = null;
   return {
     name: 'csv',
-    begin: (of) => {
+    begin: async (of) => {
       view = of;
+      await (await open(file, 'a')).close();
     },
     record: () => {},
     close: () => writeFile(file, csvLines(view!.table)),

@@ -54,6 +54,8 @@ t.test('JSON lines hold every record, CSV every trial', async (t) => {
 
 t.test('a logger that fails is left out with a warning, and ends nothing', async (t) => {
   t.match(await log(jsonLines(join(root, 'missing', 'log'))), [/the logger jsonLines failed, .*ENOENT/]);
+  await t.rejects(async () => csv(join(root, 'missing', 'trials.csv')).begin({ begin: BEGIN, table: new TrialTable(BEGIN.objectives), trials: 2, folder: null }), { code: 'ENOENT' }, 'and not when all is over');
+  t.match(await log(tensorboard('/proc/none/board')), [/the logger tensorboard failed, .*ENOENT/], 'where no folder can be made');
   t.match(await log(mlflow({ url: 'http://127.0.0.1:9' })), [/the logger mlflow failed/]);
   let calls = 0;
   t.match(await log({ name: 'mine', begin: () => {}, close: async () => {}, record: () => { calls++; throw new Error('no'); } }), [/the logger mine failed/]);

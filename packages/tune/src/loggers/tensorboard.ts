@@ -2,7 +2,7 @@
  * Event files for TensorBoard: a folder for each trial, with its metrics by step, and its parameters for the HParams tab.
  * Source: tensorboard/plugins/hparams/plugin_data.proto.
  */
-import { mkdirSync } from 'node:fs';
+import { makeFolder } from '@muster/base';
 import { join } from 'node:path';
 import type { ExperimentLogger, ExperimentView } from '../logger.js';
 import type { EndRecord, Metrics, ReportRecord } from '../machine/records.js';
@@ -33,7 +33,7 @@ class TensorBoard implements ExperimentLogger {
 
   begin(view: ExperimentView): void {
     this.#view = view;
-    mkdirSync(this.#folder, { recursive: true });
+    makeFolder(this.#folder);
   }
 
   record(record: Parameters<ExperimentLogger['record']>[0]): void {
@@ -68,7 +68,7 @@ class TensorBoard implements ExperimentLogger {
     const known = this.#files.get(id);
     if (known) return known;
     const folder = join(this.#folder, `trial-${id}`);
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const file = new EventFile(join(folder, `events.out.tfevents.${Date.now()}.${process.pid}.muster`));
     const row = this.#view!.table.get(id)!;
     const startInfo = message(...pathsOf([row], ({ config }) => config).map((path) => bytesField(1, mapEntry(path, valueAt(row.config, path)!))), bytesField(4, `trial ${id}`), doubleField(5, startedAt(this.#view!, row) / 1000));

@@ -2,7 +2,7 @@
 import { makeError } from '@muster/base';
 import { isDeepStrictEqual } from 'node:util';
 import type { Condition, Dimension } from './dimensions.js';
-import { Parameter, type ParameterForm } from './parameters.js';
+import { choice, int, logint, lognormal, loguniform, normal, ordinal, Parameter, qloguniform, quniform, uniform, type ParameterForm } from './parameters.js';
 
 /** A space with its parameters replaced by the indices of their dimensions. */
 export type Layout =
@@ -12,6 +12,9 @@ export type Layout =
   /** Of a choice with order and of one without: the options, by index. */
   | { readonly kind: 'choice'; readonly dimension: number; readonly isOrdered: boolean; readonly options: readonly Layout[] };
 
+/** What makes parameters: no constants, as other functions are. */
+const MAKERS: readonly unknown[] = [choice, int, logint, lognormal, loguniform, normal, ordinal, qloguniform, quniform, uniform];
+
 /** Longer labels of options are cut. */
 const LABEL_LENGTH_MAX = 60;
 
@@ -20,6 +23,7 @@ export function layOut(space: unknown): { readonly layout: Layout; readonly dime
   const dimensions: Dimension[] = [];
   const visit = (node: unknown, path: string, condition: Condition | null): Layout => {
     if (node instanceof Parameter) return node.form.kind === 'choice' ? visitChoice(node.form, path, condition) : visitNumber(node.form, path, condition);
+    if (MAKERS.includes(node)) refuse(path, `what ${(node as Function).name}(...) makes, and not the function itself`);
     if (!hasFields(node)) return { kind: 'constant', value: node };
     const fields = Object.entries(node).map(([key, child]) => [key, visit(child, path === '' ? key : `${path}.${key}`, condition)] as const);
     return fields.every(([, child]) => child.kind === 'constant') ? { kind: 'constant', value: node } : { kind: 'fields', isArray: Array.isArray(node), fields };

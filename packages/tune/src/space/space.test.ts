@@ -131,6 +131,7 @@ t.test('what cannot be searched is refused with its path', async (t) => {
     [{}, /at least one parameter/],
     [{ a: 1, b: { c: 'x' } }, /at least one parameter/],
     [null, /an object of parameters/],
+    [{ net: { lr: loguniform }, x: uniform(0, 1) }, /'net\.lr'.*what loguniform\(\.\.\.\) makes, and not the function itself/],
     [{ net: { lr: uniform(2, 1) } }, /'net\.lr'.*lower bound first, not 2 before 1/],
     [{ lr: loguniform(0, 1) }, /'lr'.*above zero/],
     [{ lr: uniform(NaN, 1) }, /'lr'.*finite bounds, not NaN/],
