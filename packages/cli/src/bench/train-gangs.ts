@@ -11,7 +11,7 @@ import { TorchSteps } from './torch-steps.js';
 import { lossOf, MODEL_NAMES, WORKLOADS, type ModelName } from './train-models.js';
 
 const RANKS = 2;
-const ROUNDS = 15;
+const ROUNDS = 25;
 /** So many make about 100 ms on one core. */
 const STEPS: Readonly<Record<ModelName, number>> = { mlp: 50, cnn: 4, gpt: 1 };
 /** So many times that before it counts: code that V8 has not compiled to the end yet is slower. */
