@@ -67,7 +67,7 @@ export function define(command: Command): void {
       await runTrainBench({ report: reporter(options), note });
     });
   withExamples(train, 'cluster bench train --json');
-  withExamples(command, 'cluster bench core', 'cluster bench scheduler', 'cluster bench head', 'cluster bench collective', 'cluster bench kernels', 'cluster bench train');
+  withExamples(command, 'cluster bench core', 'cluster bench collective', 'cluster bench tune', 'cluster bench train --json');
   withExamples(head, 'cluster bench head --json');
   withExamples(collective, 'cluster bench collective --json');
   withExamples(kernels, 'cluster bench kernels --json');

@@ -28,7 +28,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'stop-job', summary: 'stop a job', load: () => import('./stop-job.js') },
   { name: 'drain', summary: 'let a node take no more tasks and actors', load: () => import('./drain.js') },
   { name: 'tune', summary: 'search for the best parameters of a function, and show what was found', load: () => import('./tune.js') },
-  { name: 'bench', summary: 'measure this machine: core, or the scheduler or the head by itself', load: () => import('./bench.js') },
+  { name: 'bench', summary: 'measure this machine: tasks and actors, collectives, kernels, tuning, training, or the head by itself', load: () => import('./bench.js') },
   { name: 'sim', summary: 'simulate a cluster: thousands of nodes, work and faults from a scenario file', load: () => import('./sim.js') },
   { name: 'token', summary: 'print the path of the file with the cluster\'s token', load: () => import('./token.js') },
 ];
