@@ -56,6 +56,20 @@ t.test('what cannot be stepped with is told before the first step', async (t) =>
   await t.rejects(train({ options: () => ({ optimizer: new optim.SGD(model().parameters()) }) }), { code: 'INVALID_ARGUMENT', message: /4 parameters that are not the model's/ });
 });
 
+t.test('what is misspelt, or is something else, is refused by its name', async (t) => {
+  const refused = (plan: object, message: RegExp) => t.rejects(async () => train(plan as Plan), { code: 'INVALID_ARGUMENT', message });
+  await refused({ trainer: { storge: './runs' } }, /the option 'storge' of DataParallelTrainer .*one of ranks, mesh/);
+  await refused({ trainer: { storage: '' } }, /storage: "" .*the path of a folder/);
+  await refused({ trainer: { storage: './runs', checkpoint: { every: 5 } } }, /the option 'every' of checkpoint/);
+  t.throws(() => new DataParallelTrainer('work' as never, { ranks: 1 }), { code: 'INVALID_ARGUMENT', message: /a training by work .*a function of a rank/ });
+  await refused({ options: () => ({ acumulate: 2 }) }, /the option 'acumulate' of rank.train\(\)/);
+  await refused({ options: () => ({ model: undefined }) }, /model .*an nn.Module/);
+  await refused({ options: () => ({ optimizer: {} }) }, /optimizer .*one of optim/);
+  await refused({ options: () => ({ schedule: {} }) }, /schedule .*an optim.LRScheduler/);
+  await refused({ options: () => ({ scaler: {} }) }, /scaler .*a GradScaler/);
+  await refused({ loader: (rank: Rank) => rank.loader(points, { batchSize: 8, seed: 1, shufle: false } as never) }, /the option 'shufle' of a loader/);
+});
+
 t.test('a training that would never end is refused, and one of no length makes no step', async (t) => {
   for (const until of [{ epochs: NaN }, { epochs: -1 }, { steps: 1.5 }, { steps: Infinity }, {} as Until]) await t.rejects(train({ until }), { code: 'INVALID_ARGUMENT', message: /a training of .* is not valid: it must be of \{ epochs \} or of \{ steps \}/ }, JSON.stringify(until));
   const { results, history } = await train({ ranks: 2, until: { epochs: 0 } });

@@ -7,5 +7,6 @@ export * from './resources.js';
 export * from './death.js';
 export * from './errors.js';
 export { makeFolder } from './folders.js';
+export { requireNames } from './options.js';
 export { musterHome, sweepDeadDrivers, type NodeFile } from './home.js';
 export { isRunning, isSameHead, localNodes } from './local-nodes.js';

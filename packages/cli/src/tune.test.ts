@@ -33,6 +33,7 @@ t.test('an experiment in TypeScript is run, resumed with more trials, shown and 
   const log = readFileSync(join(storage, 'experiment.log'));
   const finished = clusterWith({ MUSTER_ADDRESS: 'unix:/nowhere', MUSTER_TOKEN_FILE: '/nowhere' }, ...more);
   t.same([finished.status, finished.stdout], [0, resumed.stdout], 'what is done is told from its log, and needs no cluster');
+  t.match(finished.stderr, /^run: 5 of 5 trials, best loss .* \(resumed\)\n$/, 'in one line');
   t.ok(log.equals(readFileSync(join(storage, 'experiment.log'))));
 
   const shown = cluster('show', storage);
@@ -43,6 +44,7 @@ t.test('an experiment in TypeScript is run, resumed with more trials, shown and 
   t.equal(cluster('show', storage, '--csv').stdout.trim().split('\r\n').length, 6);
   const page = join(root, 'report.html');
   t.equal(cluster('report', storage, '-o', page).status, 0);
+  t.match(cluster('report', storage, '-o', join(root, 'missing', 'page.html')), { status: 1, stderr: /missing\/page\.html could not be written: ENOENT/ });
   t.match(readFileSync(page, 'utf8'), /^<!doctype html>[^]*<\/html>\n$/);
   t.end();
 });

@@ -1,4 +1,5 @@
 /** Where a training's checkpoints go, and when: what a trainer and {@link joinTraining} both take. */
+import { requireNames } from '@muster/base';
 import { resolve } from 'node:path';
 import { invalidArgument } from './failure.js';
 import type { RankOptions } from './rank.js';
@@ -15,6 +16,8 @@ const KEPT = 2;
 
 /** @throws MusterError INVALID_ARGUMENT */
 export function checkpointPlan({ storage, checkpoint }: CheckpointOptions): RankOptions['checkpoints'] {
+  if (storage !== undefined && (typeof storage !== 'string' || storage === '')) throw invalidArgument(`storage: ${JSON.stringify(storage)}`, 'the path of a folder');
+  if (checkpoint !== undefined) requireNames('checkpoint', checkpoint, ['everySteps', 'keep']);
   const { everySteps = EVERY_STEPS, keep = KEPT } = checkpoint ?? {};
   if (!Number.isInteger(everySteps) || everySteps < 1 || !Number.isInteger(keep) || keep < 1) throw invalidArgument('checkpoint', 'everySteps and keep of one or more');
   if (checkpoint && storage === undefined) throw invalidArgument('checkpoint without storage', 'with the folder that checkpoints go to');

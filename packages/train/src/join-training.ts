@@ -1,4 +1,5 @@
 /** A training in a gang that somebody else has made, such as a trial of a sweep. */
+import { requireNames } from '@muster/base';
 import { context } from '@muster/core';
 import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
 import { invalidArgument } from './failure.js';
@@ -32,7 +33,9 @@ let joined = 0;
  * @returns what the loop returns
  * @throws what it throws; CollectiveError where it failed at another rank; MusterError INVALID_ARGUMENT outside of a gang, TRAINING, STORAGE
  */
-export async function joinTraining<R>(work: RankFunction<R>, { threads = 1, device = 'cpu', onStep, mesh, ...checkpoints }: JoinOptions = {}): Promise<R> {
+export async function joinTraining<R>(work: RankFunction<R>, options: JoinOptions = {}): Promise<R> {
+  requireNames('joinTraining()', options, ['threads', 'device', 'onStep', 'mesh', 'storage', 'checkpoint']);
+  const { threads = 1, device = 'cpu', onStep, mesh, ...checkpoints } = options;
   checkDevice(device);
   const { gang } = context();
   if (gang === undefined) throw invalidArgument('joinTraining() outside of a gang', 'called by every member of one: DataParallelTrainer makes a gang of its own');

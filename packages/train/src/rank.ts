@@ -1,7 +1,8 @@
 /** One rank of a training, as the user's function sees it, and the actor in which that runs. */
+import { requireNames } from '@muster/base';
 import type { Communicator } from '@muster/collective';
 import { context } from '@muster/core';
-import { setThreads, zeros, type DeviceName } from '@muster/tensor';
+import { GradScaler, nn, optim, setThreads, zeros, type DeviceName } from '@muster/tensor';
 import { DataLoader, type LoaderOptions } from './data/data-loader.js';
 import type { Columns, Dataset } from './data/dataset.js';
 import { invalidArgument } from './failure.js';
@@ -71,6 +72,18 @@ export interface RankListener {
   readonly warn: (text: string) => void;
 }
 
+const TRAINING_NAMES = ['model', 'optimizer', 'scaler', 'schedule', 'clipGradNorm', 'accumulate', 'zero', 'dtype'];
+
+/** @throws MusterError INVALID_ARGUMENT for what is no option, and for parts of a training that are none */
+function checkTrained(options: TrainingOptions): void {
+  requireNames('rank.train()', options, TRAINING_NAMES);
+  const { model, optimizer, scaler, schedule } = options;
+  if (!(model instanceof nn.Module)) throw invalidArgument('model', 'an nn.Module');
+  if (!(optimizer instanceof optim.Optimizer)) throw invalidArgument('optimizer', "one of optim, such as new optim.AdamW(model.parameters())");
+  if (scaler !== undefined && !(scaler instanceof GradScaler)) throw invalidArgument('scaler', 'a GradScaler');
+  if (schedule !== undefined && !(schedule instanceof optim.LRScheduler)) throw invalidArgument('schedule', 'an optim.LRScheduler');
+}
+
 /** Trains on this member of a gang, from the last checkpoint to the end. When it fails here it fails at every rank. @throws what the function throws */
 export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoints, threads, name, device }: RankOptions, listener: RankListener): Promise<R> {
   const gang = context().gang!;
@@ -85,6 +98,7 @@ export async function runRank<R>(work: RankFunction<R>, { mesh: shape, checkpoin
     rank: gang.rank, size: gang.size, incarnation: gang.incarnation, mesh, device: deviceName, communicator: mesh.world,
     loader: (dataset, options) => new DataLoader(dataset, { ...options, rank: mesh.place.data, ranks: mesh.shape.data }),
     train: async (options) => {
+      checkTrained(options);
       if (training !== null) throw invalidArgument('a second training of one run', 'one of its own: call fit() again, or train both in one model');
       return (training = await Training.begin(options, place));
     },

@@ -1,6 +1,8 @@
 /** A training from the driver's side: the gang, its restarts, and what is heard of it. */
+import { requireNames } from '@muster/base';
 import { gang, get, kill, MusterError, type GangHandle, type GangOptions } from '@muster/core';
 import { checkpointPlan, type CheckpointOptions } from './checkpoint-plan.js';
+import { invalidArgument } from './failure.js';
 import { meshSize, type MeshShape } from './machine/device-mesh.js';
 import { shapeOf, type MeshOptions } from './parallel/mesh.js';
 import { TrainingProgress } from './progress.js';
@@ -8,6 +10,11 @@ import { checkDevice, RankActor, type RankFunction, type RankOptions, type Train
 import type { StepRecord } from './training.js';
 
 const NEWS_INTERVAL_MS = 250;
+
+const NAMES = [
+  'ranks', 'mesh', 'device', 'threads', 'storage', 'checkpoint', 'progress', 'cpus', 'gpus', 'memory', 'resources', 'labels', 'strategy', 'topology', 'name', 'maxRestarts', 'timeoutMs',
+  'waitForNodes',
+];
 
 export interface TrainerOptions extends MeshOptions, CheckpointOptions, Pick<GangOptions, 'cpus' | 'gpus' | 'memory' | 'resources' | 'labels' | 'strategy' | 'topology' | 'name' | 'maxRestarts' | 'timeoutMs' | 'waitForNodes'> {
   /** Where the ranks train: on the CPU unless told otherwise. With 'cuda' each asks for one GPU, or for as many as `gpus` says, less than one to share it, and trains on its first. */
@@ -52,6 +59,8 @@ export class DataParallelTrainer<R> {
 
   /** @throws MusterError INVALID_ARGUMENT */
   constructor(work: RankFunction<R>, options: TrainerOptions) {
+    if (typeof work !== 'function') throw invalidArgument(`a training by ${String(work)}`, 'by a function of a rank');
+    requireNames('DataParallelTrainer', options, NAMES);
     checkDevice(options.device);
     this.#mesh = shapeOf(options);
     this.#checkpoints = checkpointPlan(options);

@@ -1,14 +1,10 @@
 /** Checks of options as users write them: one that is misspelt or out of bounds is refused by its name, and never left aside. */
 import { makeError } from '@muster/base';
 
+export { requireNames } from '@muster/base';
+
 /** Seeds are as wide as the streams that follow from them. */
 const SEED_MAX = 2 ** 32 - 1;
-
-/** `of`: what takes the options, such as `tpe()`. @throws INVALID_ARGUMENT where they are no object, or have a name that is none of these */
-export function requireNames(of: string, options: unknown, names: readonly string[]): void {
-  if (typeof options !== 'object' || options === null) refuse(`what ${of} is given, ${String(options)},`, `an object of options: ${names.join(', ')}`);
-  for (const name of Object.keys(options as object)) if (!names.includes(name)) refuse(`the option '${name}' of ${of}`, `one of ${names.join(', ')}`);
-}
 
 /** @throws INVALID_ARGUMENT naming the option */
 export function requireInteger(name: string, value: number, least: number, most: number): void {

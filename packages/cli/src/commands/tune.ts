@@ -49,7 +49,8 @@ export function define(command: Command): void {
     .argument('<DIR>', 'the experiment\'s folder')
     .option('-o, --output <FILE>', 'the page', 'report.html')
     .action(async (folder: string, { output }: { output: string }) => {
-      await writeFile(output, htmlReport(readExperiment(resolve(folder))));
+      const page = htmlReport(readExperiment(resolve(folder)));
+      await writeFile(output, page).catch((cause: Error) => { throw makeError('STORAGE', { file: output, cause: cause.message }, { cause }); });
       printNote(`wrote ${output}`);
     });
   withExamples(run, 'cluster tune run sweep.ts --storage runs/first --trials 100', 'cluster tune run sweep.ts --storage runs/first --resume');

@@ -1,7 +1,7 @@
 /** Streamed examples: what is read when, what is kept, and what a source does wrong. */
 import t from 'tap';
 import { DataLoader } from './data-loader.js';
-import { streamedDataset } from './dataset.js';
+import { dataset, streamedDataset } from './dataset.js';
 
 type Numbered = { readonly number: Float32Array; readonly pair: Uint8Array };
 
@@ -55,6 +55,11 @@ t.test('what a source does wrong is told by the batch that needs it', async (t) 
   const short = new DataLoader(streamedDataset({ exampleCount: 20, examplesPerBlock: 10, read: () => rows(0, 9) }), { rank: 0, ranks: 1, batchSize: 10, seed: 1 });
   await t.rejects(short.batches(0).next(), { code: 'INVALID_ARGUMENT', message: /column number of 9 numbers that was read for the 10 examples from \d+ on/ });
   t.throws(() => streamedDataset({ exampleCount: 0, examplesPerBlock: 10, read: rows }), { code: 'INVALID_ARGUMENT', message: /exampleCount 0/ });
+});
+
+t.test('columns that are no typed arrays are refused', async (t) => {
+  await t.rejects(dataset({ x: [1, 2] as never }, 2), { code: 'INVALID_ARGUMENT', message: /the column x .*a typed array/ });
+  await t.rejects(dataset(null as never, 2), { code: 'INVALID_ARGUMENT', message: /without columns/ });
 });
 
 t.test('a rank that is none of the ranks is refused', (t) => {

@@ -1,4 +1,5 @@
 /** Batches of one rank, made ahead of their use. */
+import { requireNames } from '@muster/base';
 import { get } from '@muster/core';
 import { invalidArgument } from '../failure.js';
 import type { ColumnArray, Columns, Dataset } from './dataset.js';
@@ -37,7 +38,9 @@ export class DataLoader<C extends Columns> {
   readonly #blocks = new Map<number, Promise<C>>();
 
   /** @throws MusterError INVALID_ARGUMENT as {@link ShardSampler}, and for a rank that is none of `ranks` */
-  constructor(dataset: Dataset<C>, { rank, shuffle = true, remainder = 'drop', ...options }: LoaderOptions) {
+  constructor(dataset: Dataset<C>, loaderOptions: LoaderOptions) {
+    requireNames('a loader', loaderOptions, ['rank', 'ranks', 'batchSize', 'seed', 'shuffle', 'remainder']);
+    const { rank, shuffle = true, remainder = 'drop', ...options } = loaderOptions;
     const { exampleCount, examplesPerBlock, read } = dataset;
     this.batchSize = options.batchSize;
     this.#dataset = dataset;

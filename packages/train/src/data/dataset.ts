@@ -39,7 +39,8 @@ export async function dataset<C extends Columns>(columns: C, exampleCount: numbe
   if (!(blockBytes > 0)) throw invalidArgument(`blocks of ${blockBytes} bytes`, 'above 0');
   const widths: Record<string, number> = {};
   let exampleBytes = 0;
-  for (const [name, values] of Object.entries(columns)) {
+  for (const [name, values] of Object.entries(columns ?? {})) {
+    if (!ArrayBuffer.isView(values) || values instanceof DataView) throw invalidArgument(`the column ${name}`, 'a typed array of the numbers of all examples');
     const width = values.length / exampleCount;
     if (!Number.isInteger(width) || width === 0) throw invalidArgument(`the column ${name} of ${values.length} numbers`, `as long as the ${exampleCount} examples, or a multiple of that`);
     widths[name] = width;

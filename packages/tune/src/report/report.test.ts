@@ -88,6 +88,7 @@ t.test('tables and lines: the best first, what runs below, and cells that CSV mu
   const { table } = experiment(20);
   const view = { begin: BEGIN, table, trials: 40, elapsedMs: 19_000 };
   t.match(statusLine(view), /: 19 of 40 trials, 1 running, 1 failed, best loss .* in trial \d+, 19 s, about 21 s left$/);
+  t.match(statusLine({ ...view, trials: 20, elapsedMs: 4000 }), / 4 s$/, 'no more than a moment is left');
   const lines = trialLines({ ...view, rowsMax: 6, columnsMax: 60 });
   t.equal(lines.length, 7);
   t.equal(lines[1]!.split(/\s+/)[0], table.best!.id);

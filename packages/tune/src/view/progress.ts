@@ -50,7 +50,10 @@ class Progress implements ExperimentLogger {
     this.#startedMs = performance.now();
     this.#elapsedBeforeMs = view.table.lastAtMs;
     this.#best = view.table.best;
-    if (view.table.begun > 0) this.#stream.write(`${this.#status()} (resumed)\n`);
+    if (view.table.begun > 0) {
+      this.#lastLine = this.#status();
+      this.#stream.write(`${this.#lastLine} (resumed)\n`);
+    }
     this.#timer = setInterval(() => this.#show(), this.#stream.isTTY ? REDRAW_INTERVAL_MS : LINE_INTERVAL_MS);
     this.#timer.unref();
     if (this.#stream.isTTY) this.#leaveStreams = this.#watchStreams();

@@ -6,6 +6,9 @@ import type { TrialRow, TrialTable } from '../machine/trial-table.js';
 /** Wider values are cut. */
 const CELL_WIDTH_MAX = 24;
 
+/** What is done in less is not said to take "about 0 s". */
+const SOON_MS = 500;
+
 /** What a summary is made from. */
 export interface SummaryOptions {
   readonly begin: BeginRecord;
@@ -27,7 +30,7 @@ export function statusLine({ begin, table, trials, elapsedMs }: Pick<SummaryOpti
     ...(table.best ? [`best ${metric} ${shortText(table.best.metrics![metric]!)} in trial ${table.best.id}`] : []), shortTime(elapsedMs),
   ];
   const left = etaMs(table, trials, elapsedMs);
-  return [...parts, ...(left === null ? [] : [`about ${shortTime(left)} left`])].join(', ');
+  return [...parts, ...(left === null || left < SOON_MS ? [] : [`about ${shortTime(left)} left`])].join(', ');
 }
 
 /** From the rate at which trials have ended so far; null where that says nothing. */
