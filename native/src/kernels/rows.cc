@@ -28,7 +28,7 @@ muster_code checkTargets(const std::int32_t* targets, std::uint64_t rows, std::u
   if (rows > 0 && targets == nullptr) return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "there are no targets for %llu rows", static_cast<unsigned long long>(rows));
   for (std::uint64_t row = 0; row < rows; row++) {
     if (targets[row] >= -1 && targets[row] < static_cast<std::int64_t>(columns)) continue;
-    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "target %llu is %d: it must be one of %llu columns, or -1", static_cast<unsigned long long>(row), targets[row], static_cast<unsigned long long>(columns));
+    return MUSTER_FAIL(MUSTER_OUT_OF_RANGE, 0, "target %llu is %d: it must be one of %llu columns, from 0 on", static_cast<unsigned long long>(row), targets[row], static_cast<unsigned long long>(columns));
   }
   return MUSTER_OK;
 }

@@ -15,7 +15,7 @@ interface ErrorEntry {
 
 export const ERROR_TABLE = {
   TASK_CANCELLED: { name: 'TaskCancelledError', retryable: false, message: '{what} was cancelled{why}', remedy: 'Submit it again if its result is still wanted.' },
-  TIMEOUT: { name: 'TimeoutError', retryable: true, message: '{what} took longer than {limit}', remedy: 'Raise timeoutMs, or look at what it waits for with `cluster explain`.' },
+  TIMEOUT: { name: 'TimeoutError', retryable: true, message: '{what} took longer than {limit}', remedy: 'Allow it more time, or look at what it waits for with `cluster explain`.' },
   PREEMPTED: { name: 'PreemptedError', retryable: true, message: '{what} is preempted and will be ended in {grace}: {why}', remedy: 'Save what must not be lost; it runs again when there is room.' },
   WORKER_DIED: { name: 'WorkerDiedError', retryable: true, message: '{what} failed because its worker {cause}', remedy: 'Allow more attempts with the option retries, or read the log with `cluster logs {worker}`.' },
   NODE_DIED: { name: 'NodeDiedError', retryable: true, message: '{what} failed because {cause}', remedy: 'Allow more attempts with the option retries; `cluster list nodes` shows what is left.' },

@@ -26,6 +26,7 @@ t.test('the program itself lists its commands, with and without being asked', as
     for (const { name } of COMMANDS) t.match(stdout, new RegExp(`^  ${name} `, 'm'));
   }
   t.match((await home.run(['help', 'submit'])).stdout, /^Usage: cluster submit/);
+  t.match(await home.run(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ });
 });
 
 t.test('wrong usage ends with code 2, says what is wrong and where help is', async (t) => {

@@ -1,7 +1,10 @@
 /** The command line: finds the command, lets it read its arguments, and ends with an exit code that says how it went. */
 import { Command, CommanderError } from 'commander';
+import { createRequire } from 'node:module';
 import { COMMANDS } from './commands/index.js';
 import { EXIT, EXIT_CODES_HELP, printFailure } from './output/failure.js';
+
+const { version: VERSION } = createRequire(import.meta.url)('../package.json') as { readonly version: string };
 
 /** Runs one command. Sets the process's exit code. */
 export async function runCommandLine(args: readonly string[]): Promise<void> {
@@ -31,6 +34,7 @@ function inOurWords(complaint: string): string {
 async function makeProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('cluster')
     .description('Muster\'s clusters: starts and stops nodes, runs programs on them, and shows what goes on.')
+    .version(VERSION, '-V, --version', 'print the version')
     .enablePositionalOptions().exitOverride().helpCommand('help [command]', 'show what a command takes')
     .configureHelp({ showGlobalOptions: false, helpWidth: 100 })
     .configureOutput({ outputError: (text, write) => write(inOurWords(text)) })

@@ -87,6 +87,7 @@ t.test('numbers that a tensor cannot hold, and what is no number', async (t) => 
 t.test('optimizers, schedules and the scaler', async (t) => {
   const weight = nn.parameter(ones([2]));
   refused(t, () => new optim.SGD([weight], { lr: 1 } as object), /the option 'lr' of an optimizer is not valid: it must be one of learningRate, momentum/, 'INVALID_ARGUMENT');
+  refused(t, () => new GradScaler({ init_scale: 1 } as object), /the option 'init_scale' of GradScaler/, 'INVALID_ARGUMENT');
   refused(t, () => clipGradNorm([weight], -1), /a largest norm of -1/, 'INVALID_ARGUMENT');
   for (const make of [optim.stepLR, optim.linearLR, optim.cosineAnnealingLR, optim.polynomialLR, optim.oneCycleLR]) refused(t, () => make(0), /a number of steps of 0 is not valid/, 'INVALID_ARGUMENT');
   const optimizer = new optim.SGD([weight]);
@@ -99,6 +100,23 @@ t.test('optimizers, schedules and the scaler', async (t) => {
   t.strictSame(weight.grad!.toArray(), [3, 3], 'and stay what they were');
   scaler.step(optimizer);
   refused(t, () => scaler.step(optimizer), /has already stepped since the last update/);
+});
+
+t.test('options of layers and tensors that nobody knows, and what no layer can have', async (t) => {
+  const made: readonly [string, string, () => unknown][] = [
+    ['biases', 'Linear', () => new nn.Linear(2, 2, { biases: false } as object)],
+    ['strides', 'Conv2d', () => new nn.Conv2d(1, 1, 3, { strides: 2 } as object)],
+    ['padding_idx', 'Embedding', () => new nn.Embedding(3, 2, { padding_idx: 0 } as object)],
+    ['eps', 'LayerNorm', () => new nn.LayerNorm(2, { eps: 1e-6 } as object)],
+    ['eps', 'GroupNorm', () => new nn.GroupNorm(1, 2, { eps: 1e-6 } as object)],
+    ['eps', 'BatchNorm2d', () => new nn.BatchNorm2d(2, { eps: 1e-6 } as object)],
+    ['dilation', 'AvgPool2d', () => new nn.AvgPool2d(2, { dilation: 2 } as object)],
+    ['ceil_mode', 'MaxPool2d', () => new nn.MaxPool2d(2, { ceil_mode: true } as object)],
+    ['causal', 'MultiheadAttention', () => new nn.MultiheadAttention(4, 2, { causal: true } as object)],
+    ['requires_grad', 'a tensor', () => zeros([2], { requires_grad: true } as object)],
+  ];
+  for (const [option, of, make] of made) refused(t, make, new RegExp(`the option '${option}' of ${of} is not valid: it must be one of `), 'INVALID_ARGUMENT');
+  refused(t, () => new nn.Dropout(2), /a dropout probability of 2 is not valid: it must be from 0 to 1/, 'INVALID_ARGUMENT');
 });
 
 t.test('graphs that are gone, and what was changed since', async (t) => {

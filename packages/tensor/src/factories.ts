@@ -3,7 +3,7 @@ import { apply, currentTracer, type Operation } from './autograd/graph.js';
 import type { DeviceName } from './device/device.js';
 import { deviceNamed } from './device/devices.js';
 import { DTYPES, isDtype, isFloating, type Dtype } from './dtype.js';
-import { invalid, tensorError } from './failure.js';
+import { checkNames, invalid, tensorError } from './failure.js';
 import { defaultGenerator, type Generator } from './random.js';
 import { RANK_MAX, sizeOf, type Shape } from './shape.js';
 import { copyOf, denseOf, empty, filled, placedOn, Tensor } from './tensor.js';
@@ -20,7 +20,11 @@ export type Nested<T> = T | readonly Nested<T>[];
 type Scalar = number | bigint | boolean;
 type NumberArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 
-function ready(made: Tensor, { requiresGrad = false, device }: TensorOptions): Tensor {
+const OPTION_NAMES = ['dtype', 'requiresGrad', 'device', 'shape', 'generator'];
+
+function ready(made: Tensor, options: TensorOptions): Tensor {
+  checkNames('a tensor', options, OPTION_NAMES);
+  const { requiresGrad = false, device } = options;
   const tensor = device === undefined || deviceNamed(device) === made.device ? made : placedOn(made, deviceNamed(device));
   if (tensor !== made) made.dispose();
   if (requiresGrad) tensor.requiresGrad = true;

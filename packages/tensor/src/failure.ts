@@ -24,6 +24,15 @@ export function invalid(what: string, want: string): MusterError {
   return atCallersLine(makeError('INVALID_ARGUMENT', { what, want }));
 }
 
+/**
+ * Options that nobody knows, of PyTorch or misspelt, would be left aside in silence.
+ * @param given all that `of` is given, or what is left of it
+ * @throws MusterError INVALID_ARGUMENT
+ */
+export function checkNames(of: string, given: object, names: readonly string[]): void {
+  for (const name of Object.keys(given)) if (!names.includes(name)) throw invalid(`the option '${name}' of ${of}`, `one of ${names.join(', ')}`);
+}
+
 /** What a body returns, which must have done all of its work: the rest of an asynchronous one runs when what it was run within is over. @throws MusterError INVALID_ARGUMENT */
 export function synchronous<T>(name: string, result: T): T {
   if (result instanceof Promise) throw invalid(`${name}() of an asynchronous function`, 'of one that returns when it is done: await around it, not within');

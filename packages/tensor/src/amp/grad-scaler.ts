@@ -1,7 +1,7 @@
 /** torch.amp.GradScaler: gradients of 16 bits are kept from vanishing by a factor on the loss. Its rule is native's LossScaler; here are the tensors. */
 import { LossScaler, type LossScalerOptions, type LossScalerState } from '@muster/native/loss-scaler';
 import { mul } from '../operations/arithmetic.js';
-import { tensorError } from '../failure.js';
+import { checkNames, tensorError } from '../failure.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { byDevice, steppable } from '../optim/memory.js';
 import type { Tensor } from '../tensor.js';
@@ -27,6 +27,7 @@ export class GradScaler {
 
   /** @throws TensorError for factors that could not scale */
   constructor({ enabled = true, ...options }: GradScalerOptions = {}) {
+    checkNames('GradScaler', options, ['initialScale', 'growthFactor', 'backoffFactor', 'growthInterval', 'enabled']);
     this.#scaler = ruled('GradScaler', () => new LossScaler(options));
     this.#enabled = enabled;
   }

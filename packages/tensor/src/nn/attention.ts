@@ -1,5 +1,5 @@
 /** Attention with several heads. */
-import { invalid, tensorError } from '../failure.js';
+import { checkNames, invalid, tensorError } from '../failure.js';
 import { linear } from '../operations/products.js';
 import { scaledDotProductAttention } from '../operations/attention.js';
 import { flatten, narrow, permute, reshape } from '../operations/views.js';
@@ -50,8 +50,9 @@ export class MultiheadAttention extends Module {
   readonly #dropout: number;
   readonly #isCausal: boolean;
 
-  constructor(width: number, heads: number, { bias = true, dropout = 0, isCausal = false }: AttentionModuleOptions = {}) {
+  constructor(width: number, heads: number, { bias = true, dropout = 0, isCausal = false, ...others }: AttentionModuleOptions = {}) {
     super();
+    checkNames('MultiheadAttention', others, ['bias', 'dropout', 'isCausal']);
     if (!Number.isInteger(heads) || heads < 1 || width % heads !== 0) throw invalid(`${heads} heads of a width of ${width}`, 'a divisor of the width');
     this.#heads = heads;
     this.#dropout = dropout;

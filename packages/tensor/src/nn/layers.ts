@@ -1,5 +1,5 @@
 /** The layers, with PyTorch's names, defaults and initial weights. */
-import { invalid, tensorError } from '../failure.js';
+import { checkNames, invalid, tensorError } from '../failure.js';
 import { noGrad } from '../autograd/graph.js';
 import { dropout } from '../operations/activations.js';
 import { add, mul } from '../operations/arithmetic.js';
@@ -23,9 +23,10 @@ export class Linear extends Module {
   readonly weight: Tensor;
   readonly bias: Tensor | null;
 
-  constructor(inputs: number, outputs: number, { bias = true }: { readonly bias?: boolean } = {}) {
+  constructor(inputs: number, outputs: number, { bias = true, ...others }: { readonly bias?: boolean } = {}) {
     super();
     checkCounts('Linear', { inputs, outputs });
+    checkNames('Linear', others, ['bias']);
     ({ weight: this.weight, bias: this.bias } = linearParameters([outputs, inputs], bias));
   }
 
@@ -51,16 +52,17 @@ export class Conv2d extends Module {
   /** Of what is no zeros, the margins that {@link pad} takes. */
   readonly #margins: { readonly mode: PaddingMode; readonly sizes: readonly number[] } | null;
 
-  constructor(inputs: number, outputs: number, kernelSize: Pair, { bias = true, groups = 1, paddingMode = 'zeros', ...options }: ConvolutionLayerOptions = {}) {
+  constructor(inputs: number, outputs: number, kernelSize: Pair, { bias = true, groups = 1, paddingMode = 'zeros', stride = 1, padding = 0, dilation = 1, ...others }: ConvolutionLayerOptions = {}) {
     super();
+    checkNames('Conv2d', others, ['stride', 'padding', 'dilation', 'groups', 'bias', 'paddingMode']);
     const [height, width] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
     checkCounts('Conv2d', { inputs, outputs, height, width, groups });
     if (inputs % groups !== 0 || outputs % groups !== 0) throw invalid(`${groups} groups of ${inputs} inputs and ${outputs} outputs`, 'a divisor of both');
     if (!PADDING_MODES.includes(paddingMode)) throw invalid(`a padding mode '${String(paddingMode)}'`, `'${PADDING_MODES.join("', '")}'`);
-    const { padding: [top, left], overhang: [below, right] } = convolutionWindow([height, width], options);
+    const { padding: [top, left], overhang: [below, right] } = convolutionWindow([height, width], { stride, padding, dilation });
     ({ weight: this.weight, bias: this.bias } = linearParameters([outputs, inputs / groups, height, width], bias));
     this.#margins = paddingMode === 'zeros' ? null : { mode: paddingMode, sizes: [left, left + right, top, top + below] };
-    this.#options = { ...options, ...(this.#margins === null ? {} : { padding: 0 }), groups };
+    this.#options = { stride, padding: this.#margins === null ? padding : 0, dilation, groups };
   }
 
   forward(input: Tensor): Tensor {
@@ -75,9 +77,10 @@ export class Embedding extends Module {
   readonly weight: Tensor;
   readonly #paddingIndex: number | null;
 
-  constructor(tokens: number, width: number, { paddingIndex = null }: { readonly paddingIndex?: number | null } = {}) {
+  constructor(tokens: number, width: number, { paddingIndex = null, ...others }: { readonly paddingIndex?: number | null } = {}) {
     super();
     checkCounts('Embedding', { tokens, width });
+    checkNames('Embedding', others, ['paddingIndex']);
     this.#paddingIndex = paddingIndex;
     this.weight = normalParameter([tokens, width], 1);
     if (paddingIndex !== null) (this.weight.memory() as Float32Array).fill(0, paddingIndex * width, (paddingIndex + 1) * width);
@@ -101,8 +104,9 @@ export class LayerNorm extends Module {
   readonly #epsilon: number;
 
   /** @param shape the last dimensions, over which it normalises */
-  constructor(shape: number | readonly number[], { epsilon = 1e-5, affine = true, bias = true }: NormOptions & { readonly bias?: boolean } = {}) {
+  constructor(shape: number | readonly number[], { epsilon = 1e-5, affine = true, bias = true, ...others }: NormOptions & { readonly bias?: boolean } = {}) {
     super();
+    checkNames('LayerNorm', others, ['epsilon', 'affine', 'bias']);
     this.#shape = typeof shape === 'number' ? [shape] : shape;
     if (this.#shape.length === 0) throw invalid('LayerNorm over no dimensions', 'over one or more');
     for (const size of this.#shape) checkCounts('LayerNorm', { size });
@@ -122,9 +126,10 @@ export class GroupNorm extends Module {
   readonly #groups: number;
   readonly #epsilon: number;
 
-  constructor(groups: number, channels: number, { epsilon = 1e-5, affine = true }: NormOptions = {}) {
+  constructor(groups: number, channels: number, { epsilon = 1e-5, affine = true, ...others }: NormOptions = {}) {
     super();
     checkCounts('GroupNorm', { groups, channels });
+    checkNames('GroupNorm', others, ['epsilon', 'affine']);
     if (channels % groups !== 0) throw invalid(`${groups} groups of ${channels} channels`, 'a divisor');
     this.#groups = groups;
     this.#epsilon = epsilon;
@@ -148,9 +153,10 @@ abstract class BatchNorm extends Module {
   readonly #epsilon: number;
   readonly #momentum: number;
 
-  constructor(channels: number, { epsilon = 1e-5, affine = true, momentum = 0.1 }: NormOptions & { readonly momentum?: number } = {}) {
+  constructor(channels: number, { epsilon = 1e-5, affine = true, momentum = 0.1, ...others }: NormOptions & { readonly momentum?: number } = {}) {
     super();
     checkCounts(this.constructor.name, { channels });
+    checkNames(this.constructor.name, others, ['epsilon', 'affine', 'momentum']);
     this.#epsilon = epsilon;
     this.#momentum = momentum;
     this.weight = affine ? constantParameter([channels], 1) : null;
@@ -205,6 +211,7 @@ export class Dropout extends Module {
 
   constructor(probability = 0.5) {
     super();
+    if (!(probability >= 0 && probability <= 1)) throw invalid(`a dropout probability of ${probability}`, 'from 0 to 1');
     this.#probability = probability;
   }
 
@@ -214,24 +221,33 @@ export class Dropout extends Module {
 }
 
 /** Windows of an image, each of which becomes one number. */
-abstract class Pool2d<Options> extends Module {
+abstract class Pool2d<Options extends object> extends Module {
   protected readonly kernelSize: Pair;
-  protected readonly options: Options | undefined;
+  protected readonly options: Options;
 
-  constructor(kernelSize: Pair, options?: Options) {
+  constructor(kernelSize: Pair, options: Options, ...names: readonly string[]) {
     super();
+    checkNames(this.constructor.name, options, names);
     this.kernelSize = kernelSize;
     this.options = options;
   }
 }
 
 export class MaxPool2d extends Pool2d<MaxPoolOptions> {
+  constructor(kernelSize: Pair, options: MaxPoolOptions = {}) {
+    super(kernelSize, options, 'stride', 'padding', 'ceilMode', 'dilation');
+  }
+
   forward(input: Tensor): Tensor {
     return maxPool2d(input, this.kernelSize, this.options);
   }
 }
 
 export class AvgPool2d extends Pool2d<AveragePoolOptions> {
+  constructor(kernelSize: Pair, options: AveragePoolOptions = {}) {
+    super(kernelSize, options, 'stride', 'padding', 'ceilMode', 'countIncludePad');
+  }
+
   forward(input: Tensor): Tensor {
     return avgPool2d(input, this.kernelSize, this.options);
   }

@@ -1,5 +1,5 @@
 /** What optimizers share: groups of parameters with options of their own, their state, and how parameters of 16 bits are stepped. */
-import { invalid, tensorError } from '../failure.js';
+import { checkNames, invalid, tensorError } from '../failure.js';
 import { outsideScopes } from '../scope.js';
 import { checkUsable, copyOf, filled, placedOn, type Tensor } from '../tensor.js';
 import type { Device } from '../device/device.js';
@@ -49,8 +49,7 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
       seen.add(parameter);
     }
     for (const { options: all } of this.groups) {
-      const unknown = Object.keys(all).find((name) => !Object.hasOwn(defaults, name));
-      if (unknown !== undefined) throw invalid(`the option '${unknown}' of an optimizer`, `one of ${Object.keys(defaults).join(', ')}`);
+      checkNames('an optimizer', all, Object.keys(defaults));
       this.check(all);
     }
   }
