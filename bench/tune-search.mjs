@@ -73,6 +73,7 @@ for (const { searcher, trials } of searchers) {
     for (const run of theirs) if (run) peers.add(run.who);
     for (const count of CHECKPOINTS.filter((checkpoint) => checkpoint <= trials)) {
       const row = compareRuns({ ours, peers: theirs, trials: count, minimum });
+      if (row.peer === null && theirs.some((run) => run !== null)) continue; // the runs that were kept end before
       results.comparisons.push(row);
       const beside = row.peer === null ? '' : `, Optuna ${row.peer.toExponential(2)} over ${row.seeds} seeds: ${row.verdict} (p = ${row.chance.toFixed(3)})`;
       say(row, `${searcher} ${name.padEnd(15)} ${String(count).padStart(4)} trials: regret ${row.regret.toExponential(2)}${beside}`);

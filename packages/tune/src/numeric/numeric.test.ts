@@ -4,9 +4,11 @@ import { logExpectedImprovement } from './expected-improvement.js';
 import { defaultHyperparameters, fitProcess, GaussianProcess, negativeLogPosterior, type Observations, type SlopedPosterior } from './gaussian-process.js';
 import { cholesky, dot, flipped, inverseOf, Matrix, multiply, solveLower, solveLowerRows, solveLowerTransposed, symmetricEigen } from './matrix.js';
 import { minimize, minimizeEach, type Smooth } from './minimize.js';
+import { momentsOf } from './moments.js';
 import { normalCdf, normalDeviate, normalMass, normalQuantile } from './normal.js';
 import { HaltonSequence, SobolSequence } from './sequences.js';
 import { SOBOL_DIMENSIONS } from './sobol-directions.js';
+import { normalizingPower, unwarp, warp } from './yeo-johnson.js';
 
 const near = (a: number, b: number, tolerance = 1e-9): boolean => Math.abs(a - b) <= tolerance * Math.max(1, Math.abs(b));
 
@@ -45,6 +47,23 @@ t.test('the normal distribution is exact in the body and in the tails', async (t
   for (const [z, p] of [[0, 0.5], [1, 0.8413447460685429], [-1.959963984540054, 0.025], [-5, 2.866515718791939e-7], [-10, 7.61985302416052e-24], [-30, 4.906713927148187e-198]] as const) t.ok(Math.abs(normalCdf(z) / p - 1) < 1e-12, `${z}: ${normalCdf(z)}`);
   for (const p of [1e-12, 1e-4, 0.02, 0.3, 0.5, 0.9, 1 - 1e-9]) t.ok(near(normalCdf(normalQuantile(p)), p, 1e-12));
   t.ok(Math.abs(normalMass(8, 9) / (normalCdf(-8) - normalCdf(-9)) - 1) < 1e-12);
+});
+
+t.test('powers grow with the number and have their way back; the one that fits takes the lean from numbers, and leaves normal ones be', async (t) => {
+  for (const power of [-2, -0.3, 0, 0.5, 1]) {
+    const numbers = [-40, -3, -1e-9, 0, 1e-9, 0.2, 1, 5];
+    const warped = numbers.map((x) => warp(x, power));
+    t.ok(warped.every((y, i) => (i === 0 || y > warped[i - 1]!) && near(unwarp(y, power), numbers[i]!)), `${power}`);
+  }
+  t.equal(unwarp(0.5, -2), Infinity, 'the power -2 makes nothing of a half');
+  const normal = Array.from({ length: 200 }, (_, i) => normalQuantile((i + 0.5) / 200));
+  t.equal(normalizingPower(normal), 1);
+  const { mean, deviation } = momentsOf(normal.map(Math.exp));
+  const leaning = normal.map((x) => (Math.exp(x) - mean) / deviation);
+  const straight = leaning.map((x) => warp(x, normalizingPower(leaning)));
+  const lean = (numbers: readonly number[]): number => { const m = momentsOf(numbers); return momentsOf(numbers.map((x) => ((x - m.mean) / m.deviation) ** 3)).mean; };
+  t.ok(lean(leaning) > 3 && Math.abs(lean(straight)) < 0.5, `${lean(leaning)} to ${lean(straight)}`);
+  t.equal(normalizingPower([0, 0, 0]), 1, 'of numbers that are all alike, nothing is known');
 });
 
 t.test('factors, solutions, inverses and eigenvectors give their matrix back', async (t) => {

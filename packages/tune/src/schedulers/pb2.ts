@@ -5,6 +5,7 @@
  */
 import type { Random } from '@muster/base';
 import { defaultHyperparameters, fitProcess, type GaussianProcess, type Observations } from '../numeric/gaussian-process.js';
+import { momentsOf } from '../numeric/moments.js';
 import { evenSequence } from '../numeric/sequences.js';
 import { requireNames } from '../option-checks.js';
 import type { SchedulerContext, SchedulerDefinition } from '../scheduler.js';
@@ -70,8 +71,7 @@ class Pb2Scheduler extends PopulationScheduler {
     const { dimensions } = this.context.space;
     const last = Math.max(...this.#improvements.map(([milestone]) => milestone));
     const gains = this.#improvements.map(([, , gain]) => gain);
-    const mean = gains.reduce((sum, gain) => sum + gain, 0) / gains.length;
-    const deviation = Math.sqrt(gains.reduce((sum, gain) => sum + (gain - mean) ** 2, 0) / gains.length) || 1;
+    const { mean, deviation } = momentsOf(gains);
     const observations: Observations = {
       kinds: ['number', ...featureKinds(dimensions)],
       inputs: this.#improvements.map(([milestone, point]) => Float64Array.from([milestone / last, ...featuresOf(dimensions, point)])),

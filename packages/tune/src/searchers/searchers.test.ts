@@ -2,6 +2,7 @@
 import { seededRandom } from '@muster/base';
 import t from 'tap';
 import { bohb, choice, cmaes, evolution, gp, grid, halton, hypervolume, int, loguniform, logint, nsga2, ordinal, quniform, random, SearchSpace, sobol, tpe, uniform, withInitialPoints, type Json, type Objective, type Searcher, type SearcherDefinition, type Space } from '../index.js';
+import { LossScale } from './loss-scale.js';
 import { crowdingDistances, paretoRanks } from './pareto.js';
 import { ParzenMixture } from './parzen.js';
 import { partsOf, type Result } from './parzen-searcher.js';
@@ -330,4 +331,19 @@ t.test('what a searcher cannot do is refused when it is made', async (t) => {
   const searcher = create(tpe(), NUMBERS);
   next(searcher, 'a');
   t.throws(() => searcher.end({ trialId: 'a', status: 'completed', values: [1, 2] }), { code: 'INVALID_ARGUMENT', message: /2 values/ });
+});
+
+t.test('losses as a model sees them keep their order and have their way back; one terrible loss leaves the others apart, and crowded good ones are drawn apart', async (t) => {
+  const even = Array.from({ length: 20 }, (_, i) => i);
+  const lopsided = Array.from({ length: 200 }, (_, i) => (i / 200) ** 4 * 50);
+  for (const [losses, typical] of [[even, even], [[...even, 1e30], even], [lopsided, lopsided.filter((_, i) => i % 20 === 0)], [[3, 3, 3], [3, 3, 3]], [[2, -7], [2, -7]]] as const) {
+    const scale = new LossScale(losses, typical);
+    const scaled = losses.map((loss) => scale.scaled(loss));
+    t.ok(scaled.every((value, i) => Number.isFinite(value) && losses.every((loss, j) => loss <= losses[i]! || scaled[j]! > value)));
+    t.ok(scaled.every((value, i) => Math.abs(scale.lossOf(value) - losses[i]!) <= 1e-6 * Math.max(1, Math.abs(losses[i]!))));
+    t.ok(Math.abs(scaled.reduce((sum, value) => sum + value, 0)) < 1e-6 * losses.length);
+  }
+  const scaled = (losses: readonly number[], typical: readonly number[], [a, b]: readonly [number, number]): number => { const scale = new LossScale(losses, typical); return scale.scaled(b) - scale.scaled(a); };
+  t.ok(scaled([...even, 1e30], even, [0, 5]) > 0.25 * scaled(even, even, [0, 5]));
+  t.ok(scaled(lopsided, lopsided, [0, 0.5]) > 5 * (0.5 / 15), 'a hundredth of the range, where a third of the losses are: the deviation is 15');
 });
