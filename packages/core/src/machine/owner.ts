@@ -423,7 +423,6 @@ export class Owner implements RefHolder {
 
   /** @returns whether to tick again */
   tick(nowMs: number): boolean {
-    this.#sayWhetherNeeded();
     this.attempts.tick(nowMs);
     this.lines.tick(nowMs);
     this.lending.tick(nowMs);
@@ -432,6 +431,7 @@ export class Owner implements RefHolder {
       this.dispatcher.takeBackOverruns(queue, nowMs);
       this.dispatcher.settleIdle(queue, nowMs);
     }
+    this.#sayWhetherNeeded(); // last: what has just ended may have been all
     this.#watchesClock = this.slots.usedCount > 0 || this.dispatcher.hasLeases || this.lines.haveBroken || this.lending.awaitsBorrowers || this.borrowing.awaitsLenders;
     return this.#watchesClock;
   }
