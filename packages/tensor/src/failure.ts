@@ -1,6 +1,6 @@
 /** Errors of tensors: each names the operation, what it was given and the rule that this breaks, at the line that called it. */
 import { fileURLToPath } from 'node:url';
-import { makeError, MusterError } from '@muster/base';
+import { makeError, MusterError, requireNames } from '@muster/base';
 
 /** What an error says of a tensor. */
 export interface Described {
@@ -24,13 +24,13 @@ export function invalid(what: string, want: string): MusterError {
   return atCallersLine(makeError('INVALID_ARGUMENT', { what, want }));
 }
 
-/**
- * Options that nobody knows, of PyTorch or misspelt, would be left aside in silence.
- * @param given all that `of` is given, or what is left of it
- * @throws MusterError INVALID_ARGUMENT
- */
+/** {@link requireNames}, at the line that gave the options. @param given all of them, or what is left when those that are known were taken */
 export function checkNames(of: string, given: object, names: readonly string[]): void {
-  for (const name of Object.keys(given)) if (!names.includes(name)) throw invalid(`the option '${name}' of ${of}`, `one of ${names.join(', ')}`);
+  try {
+    requireNames(of, given, names);
+  } catch (error) {
+    throw atCallersLine(error as Error);
+  }
 }
 
 /** What a body returns, which must have done all of its work: the rest of an asynchronous one runs when what it was run within is over. @throws MusterError INVALID_ARGUMENT */
