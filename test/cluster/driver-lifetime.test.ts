@@ -39,8 +39,16 @@ class Own {
     return [
       ...this.processes.map((pid) => `process ${pid}`),
       ...nodeIds.map((nodeId) => `/dev/shm/muster-${nodeId}`).filter((path) => existsSync(path)),
-      ...readdirSync(this.home, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name)),
+      ...this.#files(),
     ];
+  }
+
+  #files(): string[] {
+    try {
+      return readdirSync(this.home, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+    } catch {
+      return ['a folder that is being removed'];
+    }
   }
 
   /** Resolves when nothing is left of it. */
