@@ -3,6 +3,7 @@ export { codec, type Codec } from './codec.js';
 export * from './convert.js';
 export { NO_ENDPOINT, targetOf } from './endpoint.js';
 export type { LogOffsets, LogPart, LogsQuestion } from './logs.js';
+export type { WorkerLine } from './worker-line.js';
 export type { MessageStream } from './rpc/client.js';
 export { ByteReader, ByteWriter } from './frame/bytes.js';
 export { Composite, COMPOSITE, isInlineString, readPrimitive, writeComposite, writePrimitive, type ValueCursor } from './frame/value.js';

@@ -103,7 +103,7 @@ t.test('killed leases, killed workers and ended jobs end processes', async (t) =
 
 t.test('workers that cannot start say why', async (t) => {
   const cluster = await TestCluster.start(t);
-  const daemon = await cluster.startDaemon({ sessionOptions: { atStart: 'exit' } });
+  const daemon = await cluster.startDaemon({ workerExecArgv: ['--import', `data:text/javascript,${encodeURIComponent('process.stderr.write("the worker cannot start\\n"); process.exit(3)')}`] });
   cluster.head.send(daemon.nodeId, { type: 'startLease', leaseId: 'lease-1', jobId: 'job-1', resources: null, actorId: '', name: '', gpuIds: [], bundle: null });
   t.match(await cluster.head.next('leaseFailed'), { leaseId: 'lease-1', cause: { kind: 'start-failed', detail: /exited with code 3/, stderrTail: /the worker cannot start/ } });
 });

@@ -1,7 +1,7 @@
 /** A daemon in this process: the machine between its processes, sockets and files. */
 import { availableParallelism, hostname } from 'node:os';
 import {
-  makeError, MusterError, newId, RESOURCE_SCALE, sweepDeadDrivers, systemRandom, type Clock, type Logger, type NodeId, type Random, type ResourceSet,
+  makeError, MusterError, newId, RESOURCE_SCALE, sweepDeadDrivers, systemRandom, type Clock, type Logger, type NodeId, type ProcessId, type Random, type ResourceSet,
 } from '@muster/base';
 import { SEGMENT_BYTES, type Arena } from '@muster/native';
 import { failureToMessage, type Endpoint } from '@muster/protocol';
@@ -50,8 +50,6 @@ export interface DaemonOptions {
   readonly workerExecArgv?: readonly string[];
   /** A process of `workerEntry` that runs already; it becomes the first worker. */
   readonly spareWorker?: SpareWorker | undefined;
-  /** Passed to workers as it is. */
-  readonly sessionOptions?: Readonly<Record<string, unknown>>;
   /** Workers kept ready; as many as the node has cpus when absent. */
   readonly prestart?: number;
   readonly logger: Logger;
@@ -302,12 +300,12 @@ class Daemon implements RunningDaemon {
   }
 
   #makeProcesses(): Processes {
-    const { token, headTarget, host, workerEntry, workerExecArgv, spareWorker, sessionOptions } = this.#options;
+    const { token, headTarget, host, workerEntry, workerExecArgv, spareWorker } = this.#options;
     return new Processes({
       logFolder: this.#folder.logPath, workerEntry, workerExecArgv: workerExecArgv ?? [], spareWorker: spareWorker ?? null, logger: this.#logger,
       workerLine: (workerId) => ({
-        workerId, nodeId: this.nodeId, token, daemonUnixPath: this.#folder.daemonSocketPath, headTarget, nodeFolder: this.#folder.path, host: host ?? '',
-        arenaPath: this.#folder.arenaPath, progressOffset: this.#board.take(workerId), sessionOptions: sessionOptions ?? {},
+        workerId: workerId as ProcessId, nodeId: this.nodeId, token, daemonUnixPath: this.#folder.daemonSocketPath, headTarget, nodeFolder: this.#folder.path, host: host ?? '',
+        arenaPath: this.#folder.arenaPath, progressOffset: this.#board.take(workerId),
       }),
       progressOf: (workerId) => (this.#isDown ? undefined : this.#board.end(workerId)), // one that outlived the daemon's patience
       onEvent: (event) => this.#dispatch(event),

@@ -1,5 +1,6 @@
 /** The daemon's children: workers and submitted programs, with their log files. Their lives are told to the machine as events. */
 import type { Logger, WorkerProgress } from '@muster/base';
+import type { WorkerLine } from '@muster/protocol';
 import type { DaemonEffect, DaemonEvent } from '../machine/messages.js';
 import type { OutputSpan } from '../machine/line-splitter.js';
 import { Child } from './child.js';
@@ -11,22 +12,6 @@ import type { SpareWorker } from './spare-worker.js';
 const DRAIN_TIMEOUT_MS = 1000;
 /** Who asks for output waits this long for a slow disk; then what has not arrived there is missing from the answer. */
 const WRITE_TIMEOUT_MS = 1000;
-
-/** The one line that a worker reads from its stdin. */
-export interface WorkerLine {
-  readonly workerId: string;
-  readonly nodeId: string;
-  readonly token: string;
-  readonly daemonUnixPath: string;
-  readonly headTarget: string;
-  readonly nodeFolder: string;
-  /** The address for TCP; empty: unix sockets only. */
-  readonly host: string;
-  /** Where the worker counts the tasks that it begins: an f64 in the arena; -1: nowhere. */
-  readonly arenaPath: string;
-  readonly progressOffset: number;
-  readonly sessionOptions: Readonly<Record<string, unknown>>;
-}
 
 /** How workers are started, and who hears of all children. */
 export interface ProcessesOptions {

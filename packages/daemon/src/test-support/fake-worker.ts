@@ -5,9 +5,8 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { Arena, dieWithParent } from '@muster/native';
-import type { WorkerCommand } from '@muster/protocol';
+import type { WorkerCommand, WorkerLine } from '@muster/protocol';
 import { RpcServer } from '@muster/protocol/rpc';
-import type { WorkerLine } from '../io/processes.js';
 import { StoreSession } from './store-session.js';
 
 /** What a fake worker can be told to do. */
@@ -23,22 +22,11 @@ export type Order =
   | { readonly do: 'begin-tasks'; readonly count: number }
   | { readonly do: 'report-command' };
 
-/** What a test passes as session options. */
-export interface FakeWorkerOptions {
-  readonly atStart?: 'work' | 'exit' | 'hang';
-}
-
 let lastCommand: WorkerCommand | null = null;
 let board: WorkerLine;
 
 async function main(line: WorkerLine): Promise<void> {
   board = line;
-  const { atStart } = line.sessionOptions as FakeWorkerOptions;
-  if (atStart === 'hang') return;
-  if (atStart === 'exit') {
-    process.stderr.write('the worker cannot start\n');
-    process.exit(3);
-  }
   const unixPath = `${line.nodeFolder}/${line.workerId}.sock`;
   let session: StoreSession | null = null;
   const server = new RpcServer({

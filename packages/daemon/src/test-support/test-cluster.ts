@@ -9,15 +9,10 @@ import { Channel } from '@muster/protocol/rpc';
 import { startDaemon, type DaemonOptions, type RunningDaemon } from '../io/daemon.js';
 import { FakeHead, type FakeHeadOptions } from './fake-head.js';
 import { StoreSession } from './store-session.js';
-import type { FakeWorkerOptions, Order } from './fake-worker.js';
+import type { Order } from './fake-worker.js';
 
 export const TOKEN = 'the-token-of-this-test';
 export const FAKE_WORKER = fileURLToPath(new URL('./fake-worker.js', import.meta.url));
-
-/** A daemon's options, with those of its fake workers. */
-export interface ClusterOptions extends Partial<DaemonOptions> {
-  readonly sessionOptions?: FakeWorkerOptions & Record<string, unknown>;
-}
 
 /** One test's head and daemons. */
 export class TestCluster {
@@ -43,14 +38,14 @@ export class TestCluster {
     return cluster;
   }
 
-  daemonOptions(options: ClusterOptions = {}): Omit<DaemonOptions, 'logger'> {
+  daemonOptions(options: Partial<DaemonOptions> = {}): Omit<DaemonOptions, 'logger'> {
     return {
       headTarget: this.head.target, token: TOKEN, tokenFile: `${this.home}/token`, home: this.home, resources: { cpu: RESOURCE_SCALE }, objectStoreBytes: 16 * 2 ** 20,
       workerEntry: FAKE_WORKER, prestart: 0, ...options,
     };
   }
 
-  async startDaemon(options: ClusterOptions = {}): Promise<RunningDaemon> {
+  async startDaemon(options: Partial<DaemonOptions> = {}): Promise<RunningDaemon> {
     const note = (event: string, fields?: Record<string, unknown>): void => {
       this.logged.push({ event, fields });
       this.#onLogged();

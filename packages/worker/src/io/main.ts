@@ -1,8 +1,8 @@
 /** A worker process: started by its node's daemon, told on stdin who it is, and ended with it. */
 import { readSync } from 'node:fs';
-import type { JobId, ProcessId } from '@muster/base';
+import type { JobId } from '@muster/base';
 import { Arena, dieWithParent } from '@muster/native';
-import type { StartActor, WorkerCommand } from '@muster/protocol';
+import type { StartActor, WorkerCommand, WorkerLine } from '@muster/protocol';
 import { provideContext, Session, sessionForms, setSession } from '@muster/core/internal';
 import type { Receiver } from '../machine/ports.js';
 import { Worker } from '../machine/worker.js';
@@ -10,28 +10,13 @@ import { startActor } from './actor-start.js';
 import { markOutput } from './output.js';
 import { preemptedError, UserCode } from './user-code.js';
 
-/** The line that the daemon writes to a new worker's stdin. */
-interface WorkerConfig {
-  readonly workerId: ProcessId;
-  readonly nodeId: string;
-  readonly token: string;
-  readonly daemonUnixPath: string;
-  readonly headTarget: string;
-  readonly nodeFolder: string;
-  /** Empty: unix sockets only. */
-  readonly host: string;
-  /** Where to count the tasks that begin, so that the daemon knows it when this process has died; -1: nowhere. */
-  readonly arenaPath: string;
-  readonly progressOffset: number;
-}
-
 /** Reads the first line of stdin, and nothing more. */
-function readConfig(): WorkerConfig {
+function readLine(): WorkerLine {
   const line: number[] = [];
   const byte = Buffer.alloc(1);
   while (readByte(byte) && byte[0] !== 0x0a) line.push(byte[0]!);
   if (line.length === 0) process.exit(0); // the process that started it did not become a daemon
-  return JSON.parse(Buffer.from(line).toString('utf8')) as WorkerConfig;
+  return JSON.parse(Buffer.from(line).toString('utf8')) as WorkerLine;
 }
 
 function readByte(byte: Buffer): boolean {
@@ -45,7 +30,7 @@ function readByte(byte: Buffer): boolean {
 }
 
 dieWithParent(process.ppid);
-const config = readConfig();
+const config = readLine();
 process.stdin.on('end', () => process.exit(0)).on('error', () => process.exit(0)).resume(); // the daemon is gone
 
 /** Aborts when the present lease ends early: for code that runs outside of tasks and calls, such as an actor's constructor. */
