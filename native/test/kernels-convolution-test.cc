@@ -1,6 +1,7 @@
 /** Convolutions and pooling of random shapes against f64, number by number, on every instruction set. */
 #include "muster/convolution.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -108,6 +109,21 @@ void convolvesRandomShapes() {
   }
 }
 
+/** Windows that move by one and keep the width: their patches are copied a strip at a time. Some reach further than the image does. */
+void convolvesWhatKeepsItsWidth() {
+  std::mt19937 random(33);
+  for (unsigned round = 0; round < 40; round++) {
+    muster_window vertical = randomWindow(random, 5), horizontal = randomWindow(random, 7);
+    const std::uint64_t reach = horizontal.dilation * (horizontal.kernel - 1);
+    vertical.stride = horizontal.stride = 1;
+    horizontal.padding = random() % (reach / 2 + 1);
+    horizontal.overhang = reach - 2 * horizontal.padding;
+    const muster_convolution shape{{1 + random() % 2, 1 + random() % 3, 9 + random() % 20, 4 + random() % 26, vertical, horizontal}, 1 + random() % 4, 1};
+    CHECK(muster_window_positions(&horizontal, shape.images.columns) == shape.images.columns);
+    convolveAndCompare(kTraining[round % 3], shape, round);
+  }
+}
+
 /** Several strips of positions, several blocks of channels, images read in place, and parts of a batch. */
 void convolvesWhatIsCutIntoPieces() {
   const muster_window three{3, 1, 1, 1, 0}, one{1, 1, 0, 1, 0};
@@ -181,6 +197,17 @@ void keepsWhatIsNoNumber() {
   CHECK(muster_pool(&images, MUSTER_POOL_LARGEST, &from, &to, places, 1) == MUSTER_OK && near(result, {-infinity, std::nan("")}, 0) && places[0] == 0 && places[1] == 3);
 }
 
+/** A window a billion wide sees no more than its image has. */
+void poolsWithVastWindows() {
+  constexpr std::uint64_t kernel = 1u << 30;
+  Numbers input(MUSTER_F32, {1, 4, 2, 3}), result = zeros(MUSTER_F32, 5);
+  std::int32_t places[5];
+  const muster_window vast{kernel, 1, kernel / 2, 1, 0}, one{1, 1, 0, 1, 0};
+  const muster_images images{1, 1, 1, 4, one, vast};
+  const muster_tensor from = input.tensor(), to = result.tensor();
+  CHECK(muster_pool(&images, MUSTER_POOL_LARGEST, &from, &to, places, 1) == MUSTER_OK && near(result, {4, 4, 4, 4, 4}, 0) && std::count(places, places + 5, 1) == 5);
+}
+
 void refusesWhatDoesNotFit() {
   Numbers numbers = zeros(MUSTER_F32, 100), others = zeros(MUSTER_F32, 100);
   const auto part = [](Numbers& of, std::size_t count) { return muster_tensor{of.tensor().data, count, MUSTER_F32}; };
@@ -217,9 +244,11 @@ void refusesWhatDoesNotFit() {
 int main() {
   return check::runAll({
       {"convolutions of random shapes, forward and backward", [] { check::atEveryLevel(convolvesRandomShapes); }},
+      {"convolutions that keep the width, forward and backward", [] { check::atEveryLevel(convolvesWhatKeepsItsWidth); }},
       {"what is cut into strips, blocks and parts, or read in place", [] { check::atEveryLevel(convolvesWhatIsCutIntoPieces); }},
       {"largest numbers and means of windows, forward and backward", [] { check::atEveryLevel(poolsRandomShapes); }},
       {"pools keep infinities and NaNs", keepsWhatIsNoNumber},
+      {"pools with vast windows", poolsWithVastWindows},
       {"refuses what does not fit", refusesWhatDoesNotFit},
   });
 }

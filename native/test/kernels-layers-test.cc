@@ -72,6 +72,10 @@ void activatesWhatIsExtreme() {
     CHECK(muster_activate(activation, &from, &to, 1) == MUSTER_OK);
     CHECK(near(result, {infinity, 3e38, 100, 20, 0, 0, 0, 0, std::nan("")}, 1e-6 + 5e-8));
   }
+  Numbers gradient(MUSTER_F32, Values(9, infinity));
+  const muster_tensor upper = gradient.tensor();
+  CHECK(muster_activate_backward(MUSTER_RELU, &from, &upper, &to, 1) == MUSTER_OK);
+  CHECK(near(result, {infinity, infinity, infinity, infinity, 0, 0, 0, 0, infinity}, 0));  // not 0 * infinity
 }
 
 Values softmaxOf(const Values& x, std::size_t columns) {

@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kBlockThreads) activateBackwardKernel(muster_a
     load<Format>(input + at, values);
     load<Format>(gradient + at, upper);
 #pragma unroll
-    for (int index = 0; index < width; index++) values[index] = upper[index] * kernels::reference::slope(activation, values[index]);
+    for (int index = 0; index < width; index++) values[index] = kernels::reference::backward(activation, values[index], upper[index]);
     store<Format>(result + at, values);
   });
 }

@@ -108,7 +108,8 @@ void attends() {
                                                       vectors(queryGradient.device(), queries), vectors(keyGradient.device(), keys), vectors(valueGradient.device(), keys)};
       must(muster_attention_backward(&hostBack, 1));
       must(muster_cuda_attention_backward(&deviceBack, nullptr));
-      CHECK(queryGradient.near(errorOf(dtype)) && keyGradient.near(errorOf(dtype)) && valueGradient.near(errorOf(dtype)));
+      const double error = 2 * errorOf(dtype);  // shares are rounded on the device, but not on the host
+      CHECK(queryGradient.near(error) && keyGradient.near(error) && valueGradient.near(error));
     }
   }
 }

@@ -46,8 +46,8 @@ typedef struct muster_attention_call {
 } muster_attention_call;
 
 /**
- * result = softmax(scale * query * key^T) * value for each head, as torch.nn.functional.scaled_dot_product_attention. Scores, sums and results are made in f32; with 16 bits,
- * exponentials are rounded to the dtype before they meet the values.
+ * result = softmax(scale * query * key^T) * value for each head, as torch.nn.functional.scaled_dot_product_attention. Scores, sums and results are made in f32; a GPU
+ * rounds the exponentials of 16-bit vectors to the dtype before they meet the values.
  */
 muster_code muster_attention(const muster_attention_call* call, uint32_t threads);
 

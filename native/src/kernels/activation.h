@@ -45,5 +45,10 @@ MUSTER_ON_EVERY_DEVICE inline float slope(muster_activation activation, float x)
   return 1;
 }
 
+/** The gradient of x from that of its activation. Where ReLU is 0 nothing flows back, not even what is infinite. */
+MUSTER_ON_EVERY_DEVICE inline float backward(muster_activation activation, float x, float gradient) {
+  return activation == MUSTER_RELU && x <= 0 ? 0 : gradient * slope(activation, x);
+}
+
 }  // namespace reference
 }  // namespace muster::kernels

@@ -6,13 +6,17 @@
  * Backward, with D = the product of a row's result and gradient: shares = exp(scores - log sum); values' += shares^T * gradient;
  * slopes = shares * (gradient * values^T - D) * scale; queries' += slopes * keys; keys' += slopes^T * queries.
  *
+ * Scores lie key after key: queries are packed as columns, once for all their keys, and keys are rows that tiles read where they lie, as they read shares and slopes for
+ * every other product. What a tile's queries do not see is not multiplied. 16 bits: keys and queries meet as they are where the machine multiplies pairs of them;
+ * all else is widened first, a block at a time, and rounded once.
+ *
  * 4 FLOPs for each visible score and number of a vector forward, 10 backward. Scores of a block stay in the second cache; memory sees vectors alone: queries and results once,
- * keys and values once for each block of queries. Units: forward a block of queries of one head, backward a head.
+ * keys and values once for each block of queries. Sums of f32 are made in the results themselves. Units: forward a block of queries of one head, backward a head.
  *
  * Milliseconds forward and backward, causal, f32 on two cores of a Zen 5, and in brackets PyTorch 2.13:
- *   16 x 4 heads of 128 x 32      0.70  1.07   ( 2.2   4.6)
- *    4 x 8 heads of 512 x 64      5.5  10.5    (14.3  35.9)
- *    8 heads of 2048 x 64        17.8  36.3    (32.7  88.5)
+ *   16 x 4 heads of 128 x 32      0.38  0.80   ( 2.2   4.9)
+ *    4 x 8 heads of 512 x 64      4.3  10.1    (15.2  38.7)
+ *    8 heads of 2048 x 64        15.6  36.2    (34.1  86.1)
  * Source: Dao 2023 (FlashAttention-2); Milakov and Gimelshein 2018.
  */
 #include "muster/attention.h"
@@ -21,131 +25,206 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <initializer_list>
-#include <utility>
-#include <vector>
 
 #include "kernels/check.h"
 #include "kernels/layer-calls.h"
 #include "kernels/pieces.h"
 #include "kernels/table.h"
 #include "kernels/workspace.h"
-#include "muster/gemm.h"
 #include "status.h"
 
 namespace muster::kernels {
 namespace {
 
-/** Scores of a block: 64 KB, and as much again for what they become. */
-constexpr std::size_t kBlockQueries = 64;
+/** Whole tiles of every instruction set, which have 48, 16, 12 or 4 columns. */
+constexpr std::size_t kBlockQueries = 96;
+/** Scores of a block: 96 KB, and as much again for their gradients. */
 constexpr std::size_t kBlockKeys = 256;
 
 thread_local Workspace workspace;
 
-/** Part of a workspace. */
+/** Of all products but the scores'. */
+const GemmKernel& kernel() { return *table().gemm[MUSTER_F32]; }
+
+/** Of keys * queries^T and values * gradients^T: that of their own dtype if it reads rows where these lie, as AVX512-BF16 does two at a time; or that of f32, for copies. */
+const GemmKernel& scoreKernel(muster_dtype dtype, std::size_t width) {
+  const GemmKernel& own = *table().gemm[dtype];
+  return own.rowsInPlace && width % own.wordDepth == 0 ? own : kernel();
+}
+
+std::size_t roundUp(std::size_t value, std::size_t multiple) { return ceilDivide(value, multiple) * multiple; }
+
+/** Takes pieces of a thread's memory, or without any only counts them. */
 class Slices {
  public:
-  explicit Slices(float* memory) : next_(memory) {}
+  explicit Slices(float* memory) : memory_(memory) {}
   float* take(std::size_t floats) {
     constexpr std::size_t lineFloats = 16;
-    float* const taken = next_;
-    next_ += ceilDivide(floats, lineFloats) * lineFloats;
-    return taken;
+    const std::size_t at = floats_;
+    floats_ += roundUp(floats, lineFloats);
+    return memory_ == nullptr ? nullptr : memory_ + at;
   }
-  /** What `take` needs for all of these. */
-  static std::size_t total(std::initializer_list<std::size_t> sizes) {
-    std::size_t sum = 0;
-    for (const std::size_t floats : sizes) sum += ceilDivide(floats, 16) * 16;
-    return sum;
-  }
+  std::size_t floats() const { return floats_; }
 
  private:
-  float* next_;
+  float* memory_;
+  std::size_t floats_ = 0;
 };
 
 /** The vectors of one head. */
 struct Vectors {
-  Vectors(const muster_heads& heads, const muster_attention_shape& shape, std::size_t head, std::size_t count)
-      : first(head / shape.heads * heads.batch_stride + head % shape.heads * heads.head_stride), rowStride(heads.row_stride), rows(count), width(shape.width), tensor(heads.tensor) {}
+  Vectors(const muster_heads& heads, const muster_attention_shape& shape, std::size_t head)
+      : first(head / shape.heads * heads.batch_stride + head % shape.heads * heads.head_stride), rowStride(heads.row_stride), width(shape.width), tensor(heads.tensor) {}
 
   void* at(std::size_t row) const { return elementAt(tensor, first + row * rowStride); }
-  /** Some rows as a matrix of rows. */
-  muster_matrices matrix(std::size_t row, std::size_t count) const { return {{at(row), (count - 1) * rowStride + width, tensor.dtype}, rowStride, 1, 0}; }
 
   std::size_t first;
   std::size_t rowStride;
-  std::size_t rows;
   std::size_t width;
   muster_tensor tensor;
 };
 
-muster_matrices transposed(muster_matrices matrices) {
-  std::swap(matrices.row_stride, matrices.column_stride);
-  return matrices;
+/** A panel of f32, whose strides are floats here. */
+Panel panelOf(const float* data, std::size_t lineStride, std::size_t depthStride, std::size_t next) {
+  constexpr std::size_t bytes = sizeof *data;
+  return {reinterpret_cast<const std::byte*>(data), lineStride * bytes, depthStride * bytes, next * bytes};
 }
 
-/** A block's own matrix, of kBlockKeys columns at most. */
-muster_matrices blockMatrix(const void* data, muster_dtype dtype, std::size_t rows, std::size_t columns, std::size_t rowStride) {
-  return {{const_cast<void*>(data), (rows - 1) * rowStride + columns, dtype}, rowStride, 1, 0};
+/** Rows of f32. */
+struct Rows {
+  float* at(std::size_t row) const { return data + row * stride; }
+  /** As a product's right side, whose depth begins at a row, in panels of so many columns. */
+  Panel columns(std::size_t row, std::size_t panelColumns) const { return panelOf(at(row), 1, stride, panelColumns); }
+
+  float* data;
+  std::size_t stride;
+};
+
+/** The columns of panels as wide as each other that tiles make of vectors: a narrow last one would make less of a core. */
+std::size_t evenColumns(std::size_t width) {
+  const std::size_t vectors = ceilDivide(width, kernel().lanes);
+  return ceilDivide(vectors, ceilDivide(width, kernel().tileColumns)) * kernel().lanes;
 }
 
-/** On this thread: result = left * right, or with a `beta` of 1 added to it. @returns whether there was memory. */
-bool multiply(std::size_t rows, std::size_t columns, std::size_t depth, const muster_matrices& left, const muster_matrices& right, const muster_matrices& result, float beta) {
-  const muster_gemm_call call{1, rows, columns, depth, left, right, result, 1, beta, {nullptr, 0, MUSTER_F32}, MUSTER_IDENTITY};
-  return muster_gemm(&call, 1) == MUSTER_OK;
-}
+/** Floats from a copied vector to the next: whole vectors of the instruction set. */
+std::size_t copyStride(std::size_t width) { return roundUp(width, kernel().lanes); }
 
-/** Multiplies a row of f32. */
-void scaleRow(float* row, std::size_t count, float factor) { table().unscale[MUSTER_F32](row, count, factor); }
-
-/** Writes f32 in the vectors' dtype. */
-void writeRow(const float* row, const Vectors& vectors, std::size_t index) {
-  if (vectors.tensor.dtype == MUSTER_F32) {
-    std::memcpy(vectors.at(index), row, vectors.width * sizeof *row);
-  } else {
-    table().convert[MUSTER_F32][vectors.tensor.dtype](row, vectors.at(index), vectors.width, false);
+/** Some vectors as tiles read them: where they are if that is in whole vectors of f32, and otherwise a copy in `memory`. */
+Rows inputRows(const Vectors& vectors, std::size_t first, std::size_t count, float* memory) {
+  const muster_dtype dtype = vectors.tensor.dtype;
+  const std::size_t stride = copyStride(vectors.width);
+  if (dtype == MUSTER_F32 && stride == vectors.width) return {static_cast<float*>(vectors.at(first)), vectors.rowStride};
+  for (std::size_t row = 0; row < count; row++) {
+    float* const copy = memory + row * stride;
+    if (dtype == MUSTER_F32) {
+      std::memcpy(copy, vectors.at(first + row), vectors.width * sizeof *copy);
+    } else {
+      table().convert[dtype][MUSTER_F32](vectors.at(first + row), copy, vectors.width, false);
+    }
+    std::fill(copy + vectors.width, copy + stride, 0.0f);
   }
+  return {memory, stride};
 }
 
-/** @returns a row in f32: itself, or what `memory` holds then. */
-const float* readRow(const Vectors& vectors, std::size_t index, float* memory) {
-  if (vectors.tensor.dtype == MUSTER_F32) return static_cast<const float*>(vectors.at(index));
-  table().convert[vectors.tensor.dtype][MUSTER_F32](vectors.at(index), memory, vectors.width, false);
-  return memory;
+/** Where sums of some vectors are made: in these themselves if they are f32, and otherwise in `memory`. */
+Rows sumRows(const Vectors& vectors, std::size_t first, float* memory) {
+  if (vectors.tensor.dtype == MUSTER_F32) return {static_cast<float*>(vectors.at(first)), vectors.rowStride};
+  return {memory, vectors.width};
 }
+
+/** Rounds sums that were made in memory. */
+void writeSums(const Rows& sums, const Vectors& vectors, std::size_t first, std::size_t count) {
+  const muster_dtype dtype = vectors.tensor.dtype;
+  if (dtype == MUSTER_F32) return;
+  for (std::size_t row = 0; row < count; row++) table().convert[MUSTER_F32][dtype](sums.at(row), vectors.at(first + row), vectors.width, false);
+}
+
+/** One side of the scores' products. */
+struct ScoreLines {
+  ScoreLines(const Vectors& vectors, std::size_t first, std::size_t count, float* copies)
+      : tiles(scoreKernel(vectors.tensor.dtype, vectors.width)), lines{vectors.at(first), vectors.rowStride, 1, count, vectors.width} {
+    if (&tiles == table().gemm[vectors.tensor.dtype]) return;
+    const Rows rows = inputRows(vectors, first, count, copies);
+    lines.data = rows.data;
+    lines.lineStride = rows.stride;
+  }
+
+  std::size_t lineBytes() const { return lines.lineStride * sizeof(float) / tiles.wordDepth; }
+  std::size_t words() const { return lines.depth / tiles.wordDepth; }
+  const std::byte* at(std::size_t line) const { return static_cast<const std::byte*>(lines.data) + line * lineBytes(); }
+
+  /** As rows, from one on. */
+  Panel rows(std::size_t line) const { return {at(line), lineBytes(), sizeof(float), tiles.tileRows * lineBytes()}; }
+
+  /** As columns. */
+  Panel pack(float* packed) const {
+    for (std::size_t line = 0; line < lines.lines; line += tiles.tileColumns) {
+      tiles.packColumns({at(line), lines.lineStride, 1, std::min(tiles.tileColumns, lines.lines - line), lines.depth}, packed + line * words());
+    }
+    return panelOf(packed, 1, tiles.tileColumns, tiles.tileColumns * words());
+  }
+
+  const GemmKernel& tiles;
+  Lines lines;
+};
 
 /** How many of the keys query `query` sees. */
 std::size_t visibleKeys(const muster_attention_shape& shape, std::size_t query) { return shape.causal != 0 ? query + 1 + (shape.keys - shape.queries) : shape.keys; }
 
-/** Queries [first, first + count), and of them a block of keys. */
+/** Some queries, and of what they see some keys. */
 struct Block {
   std::size_t query;
   std::size_t queries;
   std::size_t key;
   std::size_t keys;
-
-  /** Of row `row`'s keys those that it sees, which are the first ones. */
-  std::size_t visible(const muster_attention_shape& shape, std::size_t row) const {
-    const std::size_t visible = visibleKeys(shape, query + row);
-    return visible <= key ? 0 : std::min(keys, visible - key);
-  }
 };
 
-/** Calls `body(block)` for the blocks of keys that some of the queries see, until one answers false. */
+/** Calls `body(block)` for the blocks of keys that some of the queries see, which end with a whole panel of rows if there are so many keys. */
 template <class Body>
-bool forEachBlock(const muster_attention_shape& shape, std::size_t query, std::size_t queries, Body body) {
+void forEachBlock(const muster_attention_shape& shape, std::size_t query, std::size_t queries, Body body) {
   const std::size_t visible = visibleKeys(shape, query + queries - 1);
   for (std::size_t key = 0; key < visible; key += kBlockKeys) {
-    if (!body(Block{query, queries, key, std::min(kBlockKeys, visible - key)})) return false;
+    body(Block{query, queries, key, std::min({kBlockKeys, roundUp(visible - key, kernel().tileRows), shape.keys - key})});
   }
-  return true;
 }
 
-/** Row `row` of a block's matrix. */
-void* rowOf(void* matrix, muster_dtype dtype, std::size_t row) { return static_cast<std::byte*>(matrix) + row * kBlockKeys * elementBytes(dtype); }
+/** A block's scores, or what becomes of them, in `memory`. */
+ScoreBlock scoresOf(const muster_attention_shape& shape, const Block& block, float* memory) {
+  const auto place = [](std::size_t index) { return static_cast<std::ptrdiff_t>(index); };
+  const std::ptrdiff_t lag = shape.causal != 0 ? place(block.key) - place(block.query) - place(shape.keys - shape.queries) : -place(block.keys);
+  return {memory, block.keys, roundUp(block.queries, kernel().lanes), kBlockQueries, lag, shape.scale};
+}
 
-void clearRow(void* matrix, muster_dtype dtype, std::size_t row, std::size_t from, std::size_t to) {
-  std::memset(static_cast<std::byte*>(rowOf(matrix, dtype, row)) + from * elementBytes(dtype), 0, (to - from) * elementBytes(dtype));
+/** Multiplies keys with packed queries where some of a tile see each other. */
+void multiplyScores(const ScoreBlock& scores, const ScoreLines& keys, const Panel& queries, float* result) {
+  const GemmKernel& tiles = keys.tiles;
+  for (std::size_t key = 0; key < scores.keys; key += tiles.tileRows) {
+    const std::size_t first = scores.firstThatSees(key) / tiles.lanes * tiles.lanes;
+    multiplyPanel(tiles, {std::min(tiles.tileRows, scores.keys - key), first, scores.queries, keys.words(), keys.rows(key), queries, tiles.tileColumns, result + key * scores.stride,
+                          scores.stride, false});
+  }
+}
+
+/** Adds vectors of keys to the sums of queries, in proportion to their shares, which lie like the scores. */
+void addToQueries(const ScoreBlock& scores, const float* shares, const Rows& keys, std::size_t width, const Rows& sums, std::size_t queries, bool adds) {
+  const GemmKernel& tiles = kernel();
+  const std::size_t columns = evenColumns(width);
+  for (std::size_t query = 0; query < queries; query += tiles.tileRows) {
+    const std::size_t count = std::min(tiles.tileRows, queries - query);
+    const Panel left = panelOf(shares + query, 1, scores.stride, tiles.tileRows);
+    multiplyPanel(tiles, {count, 0, width, scores.seenBy(query + count - 1), left, keys.columns(0, columns), columns, sums.at(query), sums.stride, adds});
+  }
+}
+
+/** The same the other way: vectors of queries to the sums of keys, the first `added` of which hold something already. */
+void addToKeys(const ScoreBlock& scores, const float* shares, const Rows& queries, std::size_t count, std::size_t width, const Rows& sums, std::size_t added) {
+  const GemmKernel& tiles = kernel();
+  const std::size_t columns = evenColumns(width);
+  for (std::size_t key = 0; key < scores.keys; key += tiles.tileRows) {
+    const std::size_t first = scores.firstThatSees(key);
+    const Panel left = panelOf(shares + key * scores.stride + first, scores.stride, 1, tiles.tileRows * scores.stride);
+    multiplyPanel(tiles, {std::min(tiles.tileRows, scores.keys - key), 0, width, count - first, left, queries.columns(first, columns), columns, sums.at(key), sums.stride, key < added});
+  }
 }
 
 struct Forward {
@@ -156,42 +235,44 @@ struct Forward {
   float* logSums;
 };
 
+struct ForwardMemory {
+  ForwardMemory(const muster_attention_shape& shape, Slices& slices)
+      : scores(slices.take(kBlockQueries * kBlockKeys)),
+        packed(slices.take(kBlockQueries * shape.width)),
+        queries(slices.take(kBlockQueries * copyStride(shape.width))),
+        keys(slices.take(kBlockKeys * copyStride(shape.width))),
+        values(slices.take(kBlockKeys * copyStride(shape.width))),
+        results(slices.take(kBlockQueries * shape.width)) {}
+
+  float* scores;
+  float* packed;
+  /** Copies, where there must be some. */
+  float* queries;
+  float* keys;
+  float* values;
+  float* results;
+};
+
 /** One block of queries of one head. */
-bool attend(const muster_attention_shape& shape, const Forward& head, std::size_t query, std::size_t queries) {
-  const muster_dtype dtype = head.query.tensor.dtype;
-  constexpr std::size_t blockFloats = kBlockQueries * kBlockKeys;
-  const std::size_t sumFloats = kBlockQueries * shape.width;
-  float* const memory = workspace.reserve(Slices::total({blockFloats, blockFloats, sumFloats}));
-  if (memory == nullptr) return false;
-  Slices slices(memory);
-  float* const scores = slices.take(blockFloats);
-  void* const powers = dtype == MUSTER_F32 ? scores : slices.take(blockFloats);
-  float* const sums = slices.take(sumFloats);
-  SoftmaxParts parts[kBlockQueries];
-  std::fill_n(parts, queries, SoftmaxParts{-HUGE_VALF, 0});
-  const bool done = forEachBlock(shape, query, queries, [&](const Block& block) {
-    if (!multiply(queries, block.keys, shape.width, head.query.matrix(query, queries), transposed(head.key.matrix(block.key, block.keys)),
-                  blockMatrix(scores, MUSTER_F32, queries, block.keys, kBlockKeys), 0)) {
-      return false;
-    }
-    for (std::size_t row = 0; row < queries; row++) {
-      const std::size_t visible = block.visible(shape, row);
-      clearRow(powers, dtype, row, visible, block.keys);
-      if (visible == 0) continue;
-      const SoftmaxParts found = table().layers[dtype].powers(scores + row * kBlockKeys, rowOf(powers, dtype, row), shape.scale, parts[row].largest, visible);
-      const float correction = block.key == 0 ? 0 : std::exp(parts[row].largest - found.largest);
-      if (block.key > 0 && correction != 1) scaleRow(sums + row * shape.width, shape.width, correction);
-      parts[row] = {found.largest, (block.key == 0 ? 0 : parts[row].sum * correction) + found.sum};
-    }
-    return multiply(queries, shape.width, block.keys, blockMatrix(powers, dtype, queries, block.keys, kBlockKeys), head.value.matrix(block.key, block.keys),
-                    blockMatrix(sums, MUSTER_F32, queries, shape.width, shape.width), block.key == 0 ? 0 : 1);
+void attend(const muster_attention_shape& shape, const Forward& head, std::size_t query, std::size_t queries, const ForwardMemory& memory) {
+  float largest[kBlockQueries], sums[kBlockQueries] = {}, corrections[kBlockQueries];
+  std::fill_n(largest, kBlockQueries, -HUGE_VALF);
+  const Panel packed = ScoreLines(head.query, query, queries, memory.queries).pack(memory.packed);
+  const Rows results = sumRows(head.result, query, memory.results);
+  forEachBlock(shape, query, queries, [&](const Block& block) {
+    const ScoreBlock scores = scoresOf(shape, block, memory.scores);
+    multiplyScores(scores, ScoreLines(head.key, block.key, block.keys, memory.keys), packed, memory.scores);
+    table().powers(scores, {largest, sums, corrections});
+    if (block.key > 0) table().scaleRows(results.data, results.stride, shape.width, corrections, queries);
+    addToQueries(scores, memory.scores, inputRows(head.value, block.key, block.keys, memory.values), shape.width, results, queries, block.key > 0);
   });
-  for (std::size_t row = 0; done && row < queries; row++) {
-    scaleRow(sums + row * shape.width, shape.width, 1 / parts[row].sum);
-    writeRow(sums + row * shape.width, head.result, query + row);
-    head.logSums[query + row] = parts[row].largest + std::log(parts[row].sum);
+  float factors[kBlockQueries];
+  for (std::size_t row = 0; row < queries; row++) {
+    factors[row] = 1 / sums[row];
+    head.logSums[query + row] = largest[row] + std::log(sums[row]);
   }
-  return done;
+  table().scaleRows(results.data, results.stride, shape.width, factors, queries);
+  writeSums(results, head.result, query, queries);
 }
 
 struct Backward {
@@ -206,94 +287,91 @@ struct Backward {
   Vectors valueGradient;
 };
 
-/** The sum of the products of two vectors. */
-float productOf(const float* first, const float* second, std::size_t count) {
-  float sum = 0;
-  for (std::size_t index = 0; index < count; index++) sum += first[index] * second[index];
-  return sum;
-}
-
-/** A thread's memory for the backward pass of a head. */
 struct BackwardMemory {
-  BackwardMemory(const muster_attention_shape& shape, float* memory) {
-    Slices slices(memory);
-    scores = slices.take(kBlockQueries * kBlockKeys);
-    slopes = slices.take(kBlockQueries * kBlockKeys);
-    halfScores = slices.take(kBlockQueries * kBlockKeys);
-    halfSlopes = slices.take(kBlockQueries * kBlockKeys);
-    queryGradient = slices.take(kBlockQueries * shape.width);
-    keyGradient = slices.take(shape.keys * shape.width);
-    valueGradient = slices.take(shape.keys * shape.width);
-    rows = slices.take(2 * shape.width);
-  }
-  static std::size_t floats(const muster_attention_shape& shape) {
-    constexpr std::size_t blockFloats = kBlockQueries * kBlockKeys;
-    const std::size_t keyFloats = shape.keys * shape.width;
-    return Slices::total({blockFloats, blockFloats, blockFloats, blockFloats, kBlockQueries * shape.width, keyFloats, keyFloats, 2 * shape.width});
-  }
+  BackwardMemory(const muster_attention_shape& shape, Slices& slices)
+      : shares(slices.take(kBlockQueries * kBlockKeys)),
+        slopes(slices.take(kBlockQueries * kBlockKeys)),
+        packedQueries(slices.take(kBlockQueries * shape.width)),
+        packedGradients(slices.take(kBlockQueries * shape.width)),
+        queries(slices.take(kBlockQueries * copyStride(shape.width))),
+        gradients(slices.take(kBlockQueries * copyStride(shape.width))),
+        keys(slices.take(kBlockKeys * copyStride(shape.width))),
+        values(slices.take(kBlockKeys * copyStride(shape.width))),
+        queryGradients(slices.take(kBlockQueries * shape.width)),
+        keyGradients(slices.take(shape.keys * shape.width)),
+        valueGradients(slices.take(shape.keys * shape.width)) {}
 
-  float* scores;
+  /** First the scores. */
+  float* shares;
+  /** First the shares' gradients. */
   float* slopes;
-  /** Where both lie in 16 bits. */
-  float* halfScores;
-  float* halfSlopes;
-  float* queryGradient;
-  float* keyGradient;
-  float* valueGradient;
-  float* rows;
+  float* packedQueries;
+  float* packedGradients;
+  /** Copies, where there must be some. */
+  float* queries;
+  float* gradients;
+  float* keys;
+  float* values;
+  float* queryGradients;
+  float* keyGradients;
+  float* valueGradients;
 };
 
-/** What one block of queries and one of keys add to the gradients. @param products of each query's result and gradient. */
-bool attendBlockBackward(const muster_attention_shape& shape, const Backward& head, const Block& block, const float* products, const BackwardMemory& memory) {
-  const muster_dtype dtype = head.query.tensor.dtype;
-  void* const shares = dtype == MUSTER_F32 ? memory.scores : memory.halfScores;
-  void* const slopes = dtype == MUSTER_F32 ? memory.slopes : memory.halfSlopes;
-  const muster_matrices query = head.query.matrix(block.query, block.queries), key = head.key.matrix(block.key, block.keys);
-  const muster_matrices value = head.value.matrix(block.key, block.keys), gradient = head.gradient.matrix(block.query, block.queries);
-  const auto blockOf = [&](const void* data, muster_dtype of) { return blockMatrix(data, of, block.queries, block.keys, kBlockKeys); };
-  const auto sumsOf = [&](float* data, std::size_t rows) { return blockMatrix(data, MUSTER_F32, rows, shape.width, shape.width); };
-  if (!multiply(block.queries, block.keys, shape.width, query, transposed(key), blockOf(memory.scores, MUSTER_F32), 0)) return false;
-  if (!multiply(block.queries, block.keys, shape.width, gradient, transposed(value), blockOf(memory.slopes, MUSTER_F32), 0)) return false;
-  for (std::size_t row = 0; row < block.queries; row++) {
-    const std::size_t visible = block.visible(shape, row);
-    const ScoreRow known{shape.scale, head.logSums[block.query + row], products[row]};
-    table().layers[dtype].powersBackward(memory.scores + row * kBlockKeys, memory.slopes + row * kBlockKeys, rowOf(shares, dtype, row), rowOf(slopes, dtype, row), known, visible);
-    clearRow(shares, dtype, row, visible, block.keys);
-    clearRow(slopes, dtype, row, visible, block.keys);
+/** What one block of queries adds to the gradients of a head. */
+void attendBackward(const muster_attention_shape& shape, const Backward& head, std::size_t query, std::size_t queries, const BackwardMemory& memory) {
+  float logSums[kBlockQueries] = {}, products[kBlockQueries] = {};
+  for (std::size_t row = 0; row < queries; row++) {
+    logSums[row] = head.logSums[query + row];
+    products[row] = table().layers[head.query.tensor.dtype].product(head.result.at(query + row), head.gradient.at(query + row), shape.width);
   }
-  float* const keySums = memory.keyGradient + block.key * shape.width;
-  float* const valueSums = memory.valueGradient + block.key * shape.width;
-  return multiply(block.keys, shape.width, block.queries, transposed(blockOf(shares, dtype)), gradient, sumsOf(valueSums, block.keys), 1) &&
-         multiply(block.keys, shape.width, block.queries, transposed(blockOf(slopes, dtype)), query, sumsOf(keySums, block.keys), 1) &&
-         multiply(block.queries, shape.width, block.keys, blockOf(slopes, dtype), key, sumsOf(memory.queryGradient, block.queries), block.key == 0 ? 0 : 1);
+  const Rows queryRows = inputRows(head.query, query, queries, memory.queries);
+  const Rows gradientRows = inputRows(head.gradient, query, queries, memory.gradients);
+  const Panel packedQueries = ScoreLines(head.query, query, queries, memory.queries).pack(memory.packedQueries);
+  const Panel packedGradients = ScoreLines(head.gradient, query, queries, memory.gradients).pack(memory.packedGradients);
+  const Rows queryGradients = sumRows(head.queryGradient, query, memory.queryGradients);
+  forEachBlock(shape, query, queries, [&](const Block& block) {
+    const ScoreBlock scores = scoresOf(shape, block, memory.shares);
+    const Rows keyRows = inputRows(head.key, block.key, block.keys, memory.keys);
+    multiplyScores(scores, ScoreLines(head.key, block.key, block.keys, memory.keys), packedQueries, memory.shares);
+    multiplyScores(scores, ScoreLines(head.value, block.key, block.keys, memory.values), packedGradients, memory.slopes);
+    table().slopes(scores, {logSums, products, memory.slopes});
+    // Queries before these have begun the sums of the keys that they saw: the others hold what nobody wrote.
+    const std::size_t seenBefore = query == 0 ? 0 : visibleKeys(shape, query - 1);
+    const std::size_t added = seenBefore > block.key ? seenBefore - block.key : 0;
+    addToKeys(scores, memory.shares, gradientRows, queries, shape.width, sumRows(head.valueGradient, block.key, memory.valueGradients + block.key * shape.width), added);
+    addToKeys(scores, memory.slopes, queryRows, queries, shape.width, sumRows(head.keyGradient, block.key, memory.keyGradients + block.key * shape.width), added);
+    addToQueries(scores, memory.slopes, keyRows, shape.width, queryGradients, queries, block.key > 0);
+  });
+  writeSums(queryGradients, head.queryGradient, query, queries);
 }
 
-bool attendBackward(const muster_attention_shape& shape, const Backward& head) {
-  float* const floats = workspace.reserve(BackwardMemory::floats(shape));
-  if (floats == nullptr) return false;
-  const BackwardMemory memory(shape, floats);
-  std::fill_n(memory.keyGradient, shape.keys * shape.width, 0.0f);
-  std::fill_n(memory.valueGradient, shape.keys * shape.width, 0.0f);
+/** All of a head's gradients: without queries, nothing else writes those of its keys and values. */
+void attendHeadBackward(const muster_attention_shape& shape, const Backward& head, const BackwardMemory& memory) {
   for (std::size_t query = 0; query < shape.queries; query += kBlockQueries) {
-    const std::size_t queries = std::min<std::size_t>(kBlockQueries, shape.queries - query);
-    float products[kBlockQueries];
-    for (std::size_t row = 0; row < queries; row++) {
-      products[row] = productOf(readRow(head.result, query + row, memory.rows), readRow(head.gradient, query + row, memory.rows + shape.width), shape.width);
-    }
-    if (!forEachBlock(shape, query, queries, [&](const Block& block) { return attendBlockBackward(shape, head, block, products, memory); })) return false;
-    for (std::size_t row = 0; row < queries; row++) writeRow(memory.queryGradient + row * shape.width, head.queryGradient, query + row);
+    attendBackward(shape, head, query, std::min<std::size_t>(kBlockQueries, shape.queries - query), memory);
   }
-  for (std::size_t key = 0; key < shape.keys; key++) {
-    writeRow(memory.keyGradient + key * shape.width, head.keyGradient, key);
-    writeRow(memory.valueGradient + key * shape.width, head.valueGradient, key);
+  const Rows keySums = sumRows(head.keyGradient, 0, memory.keyGradients), valueSums = sumRows(head.valueGradient, 0, memory.valueGradients);
+  for (std::size_t key = 0; shape.queries == 0 && key < shape.keys; key++) {
+    std::fill_n(keySums.at(key), shape.width, 0.0f);
+    std::fill_n(valueSums.at(key), shape.width, 0.0f);
   }
-  return true;
+  writeSums(keySums, head.keyGradient, 0, shape.keys);
+  writeSums(valueSums, head.valueGradient, 0, shape.keys);
 }
 
-/** Calls `body(unit)` for all units. @returns a failure where one of them answered false. */
-template <class Body>
-muster_code forEachUnit(std::uint32_t threads, std::size_t units, Body body) {
-  return parallelUntilFailure(threadCount(threads), units, body) ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for a block of attention");
+/** Calls `body(unit, memory)` for all units. */
+template <class Memory, class Body>
+muster_code forEachUnit(std::uint32_t threads, const muster_attention_shape& shape, std::size_t units, Body body) {
+  const bool done = parallelUntilFailure(threadCount(threads), units, [&](std::size_t unit) {
+    Slices counted(nullptr);
+    Memory(shape, counted);
+    float* const floats = workspace.reserve(counted.floats());
+    if (floats == nullptr) return false;
+    Slices slices(floats);
+    body(unit, Memory(shape, slices));
+    return true;
+  });
+  return done ? MUSTER_OK : MUSTER_FAIL(MUSTER_SYSTEM_ERROR, ENOMEM, "no memory for a block of attention");
 }
 
 }  // namespace
@@ -306,13 +384,12 @@ muster_code muster_attention(const muster_attention_call* call, uint32_t threads
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkAttention(*call); code != MUSTER_OK) return code;
   const std::size_t blocks = ceilDivide(shape.queries, kBlockQueries);
-  return forEachUnit(threads, shape.batches * shape.heads * blocks, [&](std::size_t unit) {
+  return forEachUnit<ForwardMemory>(threads, shape, shape.batches * shape.heads * blocks, [&](std::size_t unit, const ForwardMemory& memory) {
     const std::size_t head = unit / blocks;
     const std::size_t query = unit % blocks * kBlockQueries;
-    const auto vectors = [&](const muster_heads& heads, std::size_t rows) { return Vectors(heads, shape, head, rows); };
-    const Forward forward{vectors(call->query, shape.queries), vectors(call->key, shape.keys), vectors(call->value, shape.keys), vectors(call->result, shape.queries),
-                          static_cast<float*>(call->log_sums.data) + head * shape.queries};
-    return attend(shape, forward, query, std::min<std::size_t>(kBlockQueries, shape.queries - query));
+    const auto vectors = [&](const muster_heads& heads) { return Vectors(heads, shape, head); };
+    const Forward forward{vectors(call->query), vectors(call->key), vectors(call->value), vectors(call->result), static_cast<float*>(call->log_sums.data) + head * shape.queries};
+    attend(shape, forward, query, std::min<std::size_t>(kBlockQueries, shape.queries - query), memory);
   });
 }
 
@@ -320,10 +397,10 @@ muster_code muster_attention_backward(const muster_attention_backward_call* call
   const muster_attention_shape& shape = call->shape;
   if (const muster_code code = checkThreads(threads); code != MUSTER_OK) return code;
   if (const muster_code code = checkAttentionBackward(*call); code != MUSTER_OK) return code;
-  return forEachUnit(threads, shape.batches * shape.heads, [&](std::size_t head) {
-    const auto vectors = [&](const muster_heads& heads, std::size_t rows) { return Vectors(heads, shape, head, rows); };
-    return attendBackward(shape, {vectors(call->query, shape.queries), vectors(call->key, shape.keys), vectors(call->value, shape.keys), vectors(call->result, shape.queries),
-                                  static_cast<const float*>(call->log_sums.data) + head * shape.queries, vectors(call->gradient, shape.queries),
-                                  vectors(call->query_gradient, shape.queries), vectors(call->key_gradient, shape.keys), vectors(call->value_gradient, shape.keys)});
+  return forEachUnit<BackwardMemory>(threads, shape, shape.batches * shape.heads, [&](std::size_t head, const BackwardMemory& memory) {
+    const auto vectors = [&](const muster_heads& heads) { return Vectors(heads, shape, head); };
+    const Backward backward{vectors(call->query), vectors(call->key), vectors(call->value), vectors(call->result), static_cast<const float*>(call->log_sums.data) + head * shape.queries,
+                            vectors(call->gradient), vectors(call->query_gradient), vectors(call->key_gradient), vectors(call->value_gradient)};
+    attendHeadBackward(shape, backward, memory);
   });
 }

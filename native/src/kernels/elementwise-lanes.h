@@ -39,7 +39,7 @@ void activateBackward(muster_activation activation, const void* input, const voi
   auto* to = static_cast<typename Format::Element*>(result);
   withActivation(activation, [&](auto which) {
     forEachVector(elements, [&](std::size_t at, std::size_t count) {
-      store<Format>(to + at, load<Format>(upper + at, count) * slope<which()>(load<Format>(from + at, count)), count);
+      store<Format>(to + at, backward<which()>(load<Format>(from + at, count), load<Format>(upper + at, count)), count);
     });
   });
 }

@@ -38,7 +38,7 @@ void activateBackward(muster_activation activation, const void* input, const voi
   using Element = typename Format::Element;
   for (std::size_t index = 0; index < elements; index++) {
     const float x = read<Format>(static_cast<const Element*>(input), index);
-    write<Format>(static_cast<Element*>(result), index, read<Format>(static_cast<const Element*>(gradient), index) * slope(activation, x));
+    write<Format>(static_cast<Element*>(result), index, backward(activation, x, read<Format>(static_cast<const Element*>(gradient), index)));
   }
 }
 

@@ -275,6 +275,34 @@ bool multiplyAll(const muster_gemm_call& call, unsigned threads) {
 }
 
 }  // namespace
+
+void multiplyPanel(const GemmKernel& kernel, const PanelProduct& product) {
+  TileTarget target{
+      .rows = product.rows,
+      .columns = 0,
+      .sums = nullptr,
+      .sumsStride = product.resultStride,
+      .result = nullptr,
+      .resultStride = product.resultStride,
+      .bias = nullptr,
+      .alpha = 1,
+      .beta = product.adds ? 1.0f : 0.0f,
+      .activation = MUSTER_IDENTITY,
+      .isFirstDepth = true,
+      .isLastDepth = true,
+  };
+  std::size_t inPanel = product.firstColumn % product.panelColumns;
+  Panel right = panelAt(product.right, product.firstColumn / product.panelColumns);
+  right.data += inPanel * sizeof(float);
+  for (std::size_t column = product.firstColumn; column < product.endColumn; column += target.columns) {
+    target.columns = std::min(product.panelColumns - inPanel, product.endColumn - column);
+    target.result = target.sums = product.result + column;
+    kernel.tile[MUSTER_F32](product.depth, product.left, right, target);
+    right.data += right.nextBytes - inPanel * sizeof(float);
+    inPanel = 0;
+  }
+}
+
 }  // namespace muster::kernels
 
 using namespace muster::kernels;

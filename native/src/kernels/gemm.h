@@ -89,6 +89,27 @@ struct GemmKernel {
   void (*tile[3])(std::size_t depth, const Panel& left, const Panel& right, const TileTarget& target);
 };
 
+/** One panel of rows times some columns of f32: what a caller makes of tiles that has the inputs as these read them. */
+struct PanelProduct {
+  std::size_t rows;
+  /** From a multiple of the vector's lanes up to any: of `right`, and of the result. */
+  std::size_t firstColumn;
+  std::size_t endColumn;
+  /** Words. */
+  std::size_t depth;
+  Panel left;
+  /** The panel of column 0, and how many columns each has: those of a tile at most. */
+  Panel right;
+  std::size_t panelColumns;
+  float* result;
+  std::size_t resultStride;
+  /** Whether the product is added to the result. */
+  bool adds;
+};
+
+/** Multiplies on this thread, a tile after another. */
+void multiplyPanel(const GemmKernel& kernel, const PanelProduct& product);
+
 namespace reference {
 
 inline constexpr std::size_t kTileRows = 4;

@@ -299,11 +299,16 @@ inline void endStream() {
 #endif
 }
 
-/** The first `count` lanes of a vector, and `rest` in the others. */
-[[gnu::always_inline]] inline Floats withRest(Floats value, std::size_t count, float rest) {
+/** 0, 1, 2 and so on. */
+[[gnu::always_inline]] inline Masks laneNumbers() {
   Masks lanes{};
   for (std::size_t lane = 0; lane < kLanes; lane++) lanes[lane] = static_cast<std::int32_t>(lane);
-  return lanes < static_cast<std::int32_t>(count) ? value : splat(rest);
+  return lanes;
+}
+
+/** The first `count` lanes of a vector, and `rest` in the others. */
+[[gnu::always_inline]] inline Floats withRest(Floats value, std::size_t count, float rest) {
+  return laneNumbers() < static_cast<std::int32_t>(count) ? value : splat(rest);
 }
 
 /** Calls `body(offset, count)` for each vector of `elements`, the last of which may be shorter. */

@@ -74,19 +74,19 @@ template <muster_activation activation>
 }
 
 template <muster_activation activation>
-[[gnu::always_inline]] inline Floats slope(Floats x) {
+[[gnu::always_inline]] inline Floats backward(Floats x, Floats gradient) {
   if constexpr (activation == MUSTER_RELU) {
-    return x <= 0.0f ? Floats{} : splat(1);
+    return x <= 0.0f ? Floats{} : gradient;
   } else if constexpr (activation == MUSTER_GELU_ERF) {
-    return 0.5f * (1.0f + errorFunction(x * kRootHalf)) + x * kNormalDensity * exponential(-0.5f * x * x);
+    return gradient * (0.5f * (1.0f + errorFunction(x * kRootHalf)) + x * kNormalDensity * exponential(-0.5f * x * x));
   } else if constexpr (activation == MUSTER_GELU_TANH) {
     const Floats tangent = hyperbolicTangent(kGeluScale * (x + kGeluCube * x * x * x));
-    return 0.5f * (1.0f + tangent) + 0.5f * x * (1.0f - tangent * tangent) * kGeluScale * (1.0f + 3 * kGeluCube * x * x);
+    return gradient * (0.5f * (1.0f + tangent) + 0.5f * x * (1.0f - tangent * tangent) * kGeluScale * (1.0f + 3 * kGeluCube * x * x));
   } else if constexpr (activation == MUSTER_SILU) {
     const Floats share = 1.0f / (1.0f + exponential(-x));
-    return share + x * share * (1.0f - share);
+    return gradient * (share + x * share * (1.0f - share));
   } else {
-    return splat(1);
+    return gradient;
   }
 }
 

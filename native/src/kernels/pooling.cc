@@ -5,10 +5,7 @@
  * first, and results rounded once. Windows are gone through tap by tap, so that the innermost loop runs along a row.
  */
 #include <atomic>
-#include <bit>
 #include <cerrno>
-#include <cmath>
-#include <limits>
 
 #include "kernels/check.h"
 #include "kernels/images.h"
@@ -56,24 +53,34 @@ void forEachTap(const Windows& windows, Body body) {
   }
 }
 
-/** Without branches, which random numbers would lead astray half of the time: what is larger takes the place by a mask. */
-void poolLargest(const Windows& windows, const float* image, float* results, std::int32_t* places) {
-  std::fill_n(results, windows.positions.count(), -std::numeric_limits<float>::infinity());
-  std::fill_n(places, windows.positions.count(), -1);
-  const std::size_t stride = windows.images.horizontal.stride;
-  forEachTap(windows, [&](std::size_t first, std::size_t pixel, std::size_t count) {
-    for (std::size_t index = 0; index < count; index++) {
-      const float value = image[pixel + index * stride];
-      const float largest = results[first + index];
-      const std::int32_t place = places[first + index];
-      const std::uint32_t isLarger = static_cast<std::uint32_t>(place < 0) | static_cast<std::uint32_t>(value > largest) |
-                                     (static_cast<std::uint32_t>(value != value) & static_cast<std::uint32_t>(largest == largest));
-      const std::uint32_t mask = 0u - isLarger;
-      const auto select = [&](std::uint32_t taken, std::uint32_t kept) { return (taken & mask) | (kept & ~mask); };
-      results[first + index] = std::bit_cast<float>(select(std::bit_cast<std::uint32_t>(value), std::bit_cast<std::uint32_t>(largest)));
-      places[first + index] = static_cast<std::int32_t>(select(static_cast<std::uint32_t>(pixel + index * stride), static_cast<std::uint32_t>(place)));
-    }
-  });
+/** Rows of windows, as the kernel takes them: worked out once for all images. */
+std::vector<WindowRow> windowRows(const Windows& windows, const std::vector<ColumnTap>& taps) {
+  const muster_images& images = windows.images;
+  const muster_window& vertical = images.vertical;
+  std::vector<WindowRow> rows;
+  rows.reserve(windows.positions.rows);
+  for (std::size_t row = 0; row < windows.positions.rows; row++) {
+    // The lines inside the image follow each other: those above it come first, those below it last.
+    const std::size_t start = row * vertical.stride;
+    const std::size_t above = start >= vertical.padding ? 0 : ceilDivide(vertical.padding - start, vertical.dilation);
+    const std::size_t end = std::min<std::size_t>(vertical.kernel, ceilDivide(images.rows + vertical.padding - start, vertical.dilation));
+    rows.push_back({indexOf(vertical, row, above) * images.columns, vertical.dilation * images.columns, end - above, taps.data(), taps.size(), images.horizontal.stride, windows.positions.columns});
+  }
+  return rows;
+}
+
+/** Those that see a pixel from some position: of a window that is far wider than its images, few. */
+std::vector<ColumnTap> columnTaps(const Windows& windows) {
+  const muster_window& horizontal = windows.images.horizontal;
+  const std::size_t reach = (windows.positions.columns - 1) * horizontal.stride;
+  const std::size_t first = horizontal.padding > reach ? ceilDivide(horizontal.padding - reach, horizontal.dilation) : 0;
+  const std::size_t end = std::min<std::size_t>(horizontal.kernel, ceilDivide(windows.images.columns + horizontal.padding, horizontal.dilation));
+  std::vector<ColumnTap> taps;
+  for (std::size_t tap = first; tap < end; tap++) {
+    const InsideRange range = windows.columns[tap];
+    taps.push_back({static_cast<std::ptrdiff_t>(tap * horizontal.dilation) - static_cast<std::ptrdiff_t>(horizontal.padding), range.begin, range.end});
+  }
+  return taps;
 }
 
 /** How many numbers a mean is made of at each position of one side: those of the image, or with the padding. */
@@ -157,9 +164,15 @@ muster_code muster_pool(const muster_images* images, muster_pooling pooling, con
   const Windows windows(*images);
   const Positions& positions = windows.positions;
   const std::vector<float> share = places != nullptr ? std::vector<float>() : shares(*images, positions, pooling);
+  const std::vector<ColumnTap> taps = places == nullptr ? std::vector<ColumnTap>() : columnTaps(windows);
+  const std::vector<WindowRow> rows = places == nullptr ? std::vector<WindowRow>() : windowRows(windows, taps);
   return forEachPlane(images->batches * images->channels, images->rows * images->columns, positions.count(), *input, *result, threads, [&](std::size_t plane, const float* from, float* to) {
     if (places != nullptr) {
-      poolLargest(windows, from, to, places + plane * positions.count());
+      std::size_t first = 0;
+      for (const WindowRow& row : rows) {
+        table().poolLargest(row, from, to + first, places + plane * positions.count() + first);
+        first += positions.columns;
+      }
     } else {
       poolMean(windows, from, share, to);
     }

@@ -7,11 +7,21 @@
 namespace muster::kernels::lanes {
 namespace {
 
-[[gnu::always_inline]] inline float sumOf(Floats value) {
-  float sum = 0;
-  for (std::size_t lane = 0; lane < kLanes; lane++) sum += value[lane];
-  return sum;
+/** All lanes as one, by way of halves. */
+template <class Combine>
+[[gnu::always_inline]] inline float fold(Floats value, Combine combine) {
+#pragma GCC unroll 4
+  for (std::size_t distance = kLanes / 2; distance > 0; distance /= 2) {
+    value = combine(value, __builtin_shuffle(value, laneNumbers() ^ static_cast<std::int32_t>(distance)));
+  }
+  return value[0];
 }
+
+[[gnu::always_inline]] inline float sumOf(Floats value) {
+  return fold(value, [](Floats a, Floats b) __attribute__((always_inline)) { return a + b; });
+}
+
+[[gnu::always_inline]] inline float largestOf(Floats value) { return fold(value, larger); }
 
 /** The first `count` numbers of a vector, and zeros. */
 [[gnu::always_inline]] inline Floats firstOf(Floats value, std::size_t count) { return withRest(value, count, 0); }
@@ -27,8 +37,7 @@ SoftmaxParts softmaxParts(const typename Format::Element* row, std::size_t colum
       for (std::size_t lane = 0; lane < count; lane++) most[lane] = std::max(most[lane], value[lane]);
     }
   });
-  float largest = most[0];
-  for (std::size_t lane = 1; lane < kLanes; lane++) largest = std::max(largest, most[lane]);
+  const float largest = largestOf(most);
   Floats sum{};
   forEachVector(columns, [&](std::size_t at, std::size_t count) {
     const Floats power = exponential(load<Format>(row + at, count) - largest);
@@ -52,14 +61,21 @@ void softmax(const void* input, void* result, std::size_t columns) {
 }
 
 template <class Format>
+float product(const void* first, const void* second, std::size_t columns) {
+  const auto* one = static_cast<const typename Format::Element*>(first);
+  const auto* other = static_cast<const typename Format::Element*>(second);
+  Floats products{};
+  forEachVector(columns, [&](std::size_t at, std::size_t count) { products += load<Format>(one + at, count) * load<Format>(other + at, count); });
+  return sumOf(products);
+}
+
+template <class Format>
 void softmaxBackward(const void* output, const void* gradient, void* result, std::size_t columns) {
   const auto* row = static_cast<const typename Format::Element*>(output);
   const auto* upper = static_cast<const typename Format::Element*>(gradient);
   auto* to = static_cast<typename Format::Element*>(result);
-  Floats products{};
-  forEachVector(columns, [&](std::size_t at, std::size_t count) { products += load<Format>(row + at, count) * load<Format>(upper + at, count); });
-  const float product = sumOf(products);
-  forEachVector(columns, [&](std::size_t at, std::size_t count) { store<Format>(to + at, load<Format>(row + at, count) * (load<Format>(upper + at, count) - product), count); });
+  const float share = product<Format>(output, gradient, columns);
+  forEachVector(columns, [&](std::size_t at, std::size_t count) { store<Format>(to + at, load<Format>(row + at, count) * (load<Format>(upper + at, count) - share), count); });
 }
 
 template <class Format>
@@ -126,38 +142,6 @@ void layerNormParameters(const void* input, const void* gradient, RowStatistics 
     const Floats normal = (load<Format>(from + at, count) - row.mean) * row.scale;
     store<F32>(weightGradient + at, multiplyAdd(above, normal, load<F32>(weightGradient + at, count)), count);
     store<F32>(biasGradient + at, load<F32>(biasGradient + at, count) + above, count);
-  });
-}
-
-template <class Format>
-SoftmaxParts powers(const float* scores, void* powers, float scale, float least, std::size_t columns) {
-  auto* to = static_cast<typename Format::Element*>(powers);
-  Floats most = splat(least);
-  forEachVector(columns, [&](std::size_t at, std::size_t count) {
-    const Floats score = scale * load<F32>(scores + at, count);
-    const Floats present = count == kLanes ? score : withRest(score, count, least);
-    most = most < present ? present : most;
-  });
-  float largest = most[0];
-  for (std::size_t lane = 1; lane < kLanes; lane++) largest = std::max(largest, most[lane]);
-  Floats sum{};
-  forEachVector(columns, [&](std::size_t at, std::size_t count) {
-    const Floats power = exponential(scale * load<F32>(scores + at, count) - largest);
-    sum += count == kLanes ? power : firstOf(power, count);
-    store<Format>(to + at, power, count);
-  });
-  return {largest, sumOf(sum)};
-}
-
-template <class Format>
-void powersBackward(const float* scores, const float* gradients, void* shares, void* slopes, const ScoreRow& row, std::size_t columns) {
-  auto* toShares = static_cast<typename Format::Element*>(shares);
-  auto* toSlopes = static_cast<typename Format::Element*>(slopes);
-  forEachVector(columns, [&](std::size_t at, std::size_t count) {
-    const Floats share = exponential(row.scale * load<F32>(scores + at, count) - row.logSum);
-    const Floats slope = share * (load<F32>(gradients + at, count) - row.product) * row.scale;
-    store<Format>(toShares + at, share, count);
-    store<Format>(toSlopes + at, slope, count);
   });
 }
 

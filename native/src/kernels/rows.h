@@ -1,5 +1,5 @@
 /**
- * Softmax, cross-entropy and layer normalisation, on one row, and the rows of attention.h. What they do: muster/layers.h.
+ * Softmax, cross-entropy and layer normalisation, on one row. What they do: muster/layers.h.
  *
  * A row stays in the caches while it is gone through two or three times, so memory sees b bytes an element for each input and result: softmax 2b,
  * its backward pass 3b, cross-entropy 2b with a gradient, layer normalisation 2b, its backward pass 3b and 2b again for the parameters. Exponentials are
@@ -28,15 +28,6 @@ struct SoftmaxParts {
   float sum;
 };
 
-/** What the backward pass of attention knows of a row of scores. */
-struct ScoreRow {
-  float scale;
-  /** The logarithm of the sum of all exponentials. */
-  float logSum;
-  /** The sum of the products of result and gradient. */
-  float product;
-};
-
 namespace reference {
 
 template <class Format>
@@ -57,14 +48,23 @@ void softmax(const void* input, void* result, std::size_t columns) {
   }
 }
 
+/** The sum of the products of two rows. */
+template <class Format>
+float product(const void* first, const void* second, std::size_t columns) {
+  const auto* one = static_cast<const typename Format::Element*>(first);
+  const auto* other = static_cast<const typename Format::Element*>(second);
+  double sum = 0;
+  for (std::size_t column = 0; column < columns; column++) sum += static_cast<double>(read<Format>(one, column)) * read<Format>(other, column);
+  return static_cast<float>(sum);
+}
+
 template <class Format>
 void softmaxBackward(const void* output, const void* gradient, void* result, std::size_t columns) {
   const auto* row = static_cast<const typename Format::Element*>(output);
   const auto* upper = static_cast<const typename Format::Element*>(gradient);
-  double product = 0;
-  for (std::size_t column = 0; column < columns; column++) product += static_cast<double>(read<Format>(row, column)) * read<Format>(upper, column);
+  const float share = product<Format>(output, gradient, columns);
   for (std::size_t column = 0; column < columns; column++) {
-    write<Format>(static_cast<typename Format::Element*>(result), column, read<Format>(row, column) * (read<Format>(upper, column) - static_cast<float>(product)));
+    write<Format>(static_cast<typename Format::Element*>(result), column, read<Format>(row, column) * (read<Format>(upper, column) - share));
   }
 }
 
@@ -126,32 +126,6 @@ void layerNormParameters(const void* input, const void* gradient, RowStatistics 
     const float upper = read<Format>(static_cast<const typename Format::Element*>(gradient), column);
     weightGradient[column] += upper * ((read<Format>(static_cast<const typename Format::Element*>(input), column) - row.mean) * row.scale);
     biasGradient[column] += upper;
-  }
-}
-
-/** powers = exp(scale * score - largest), where that is at least `least`; they may lie where the scores do. */
-template <class Format>
-SoftmaxParts powers(const float* scores, void* powers, float scale, float least, std::size_t columns) {
-  float largest = least;
-  for (std::size_t column = 0; column < columns; column++) largest = std::max(largest, scale * scores[column]);
-  double sum = 0;
-  for (std::size_t column = 0; column < columns; column++) {
-    const float power = std::exp(scale * scores[column] - largest);
-    sum += power;
-    write<Format>(static_cast<typename Format::Element*>(powers), column, power);
-  }
-  return {largest, static_cast<float>(sum)};
-}
-
-/** The shares exp(scale * score - logSum), and the gradients of the scores from those of the shares. Both may lie where the inputs do. */
-template <class Format>
-void powersBackward(const float* scores, const float* gradients, void* shares, void* slopes, const ScoreRow& row, std::size_t columns) {
-  using Element = typename Format::Element;
-  for (std::size_t column = 0; column < columns; column++) {
-    const float share = std::exp(row.scale * scores[column] - row.logSum);
-    const float slope = share * (gradients[column] - row.product) * row.scale;
-    write<Format>(static_cast<Element*>(shares), column, share);
-    write<Format>(static_cast<Element*>(slopes), column, slope);
   }
 }
 

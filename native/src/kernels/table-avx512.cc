@@ -5,7 +5,9 @@
 #include "kernels/gradients-lanes.h"
 #include "kernels/map-lanes.h"
 #include "kernels/optimizer-lanes.h"
+#include "kernels/pooling-lanes.h"
 #include "kernels/rows-lanes.h"
+#include "kernels/scores-lanes.h"
 
 namespace muster::kernels {
 namespace own = lanes;

@@ -30,7 +30,7 @@ constexpr void fillTraining(KernelTable& table) {
     table.adam[dtype][MUSTER_BF16] = own::adam<Format, Bf16>;
     table.layers[dtype] = {own::combine<Format>, own::activateAll<Format>, own::activateBackward<Format>, own::total<Format>, own::largest<Format>, own::addTo<Format>,
                             own::softmax<Format>, own::softmaxBackward<Format>, own::crossEntropy<Format>, own::layerNorm<Format>, own::layerNormBackward<Format>,
-                            own::layerNormParameters<Format>, own::powers<Format>, own::powersBackward<Format>};
+                            own::layerNormParameters<Format>, own::product<Format>};
     table.gemm[dtype] = &own::kGemmKernel<Format>;
   };
   add(F32{});
@@ -44,7 +44,11 @@ constexpr KernelTable makeTable(Level level, const char* name) {
   table.name = name;
   fillFormats(table);
   fillTraining(table);
+  table.powers = own::powers;
+  table.slopes = own::slopes;
+  table.scaleRows = own::scaleRows;
   table.map = own::map;
+  table.poolLargest = own::poolLargest;
   return table;
 }
 

@@ -5,7 +5,9 @@
 #include "kernels/gradients.h"
 #include "kernels/map.h"
 #include "kernels/optimizer.h"
+#include "kernels/pooling.h"
 #include "kernels/rows.h"
+#include "kernels/scores.h"
 
 namespace muster::kernels {
 namespace own = reference;

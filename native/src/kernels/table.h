@@ -12,7 +12,9 @@
 #include "kernels/level.h"
 #include "kernels/map.h"
 #include "kernels/optimizer.h"
+#include "kernels/pooling.h"
 #include "kernels/rows.h"
+#include "kernels/scores.h"
 #include "muster/layers.h"
 
 namespace muster::kernels {
@@ -34,8 +36,7 @@ struct LayerKernels {
   RowStatistics (*layerNorm)(const void* input, const float* weight, const float* bias, void* result, float epsilon, std::size_t columns);
   void (*layerNormBackward)(const void* input, const float* weight, const void* gradient, void* result, RowStatistics row, std::size_t columns);
   void (*layerNormParameters)(const void* input, const void* gradient, RowStatistics row, float* weightGradient, float* biasGradient, std::size_t columns);
-  SoftmaxParts (*powers)(const float* scores, void* powers, float scale, float least, std::size_t columns);
-  void (*powersBackward)(const float* scores, const float* gradients, void* shares, void* slopes, const ScoreRow& row, std::size_t columns);
+  float (*product)(const void* first, const void* second, std::size_t columns);
 };
 
 struct KernelTable {
@@ -52,7 +53,11 @@ struct KernelTable {
   /** [dtype of the inputs] */
   const GemmKernel* gemm[kTrainingDtypeCount];
   LayerKernels layers[kTrainingDtypeCount];
+  void (*powers)(const ScoreBlock& block, const QuerySums& sums);
+  void (*slopes)(const ScoreBlock& block, const QueryShares& shares);
+  void (*scaleRows)(float* rows, std::size_t stride, std::size_t columns, const float* factors, std::size_t count);
   void (*map)(muster_map_operation operation, const MapTile& tile);
+  void (*poolLargest)(const WindowRow& row, const float* image, float* largest, std::int32_t* places);
 };
 
 /** The table in use: the best of this machine, unless a test chose another. */

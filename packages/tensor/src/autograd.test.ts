@@ -3,8 +3,12 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import {
-  allocator, checkpoint, crossEntropy, defaultGenerator, dropout, Generator, manualSeed, nn, noGrad, ones, optim, rand, randn, scope, setThreads, tensor, tidy, type Tensor,
+  allocator, autograd, batchNorm, cat, checkpoint, crossEntropy, defaultGenerator, dropout, embedding, full, Generator, layerNorm, manualSeed, nn, noGrad, ones, optim, rand, randn, scaledDotProductAttention, scatter, scatterAdd, scope,
+  setThreads, tensor, tidy, zeros, type Tensor,
 } from './index.js';
+
+const { apply } = autograd;
+type Operation<Attributes> = autograd.Operation<Attributes>;
 
 const leaf = (...values: number[]): Tensor => tensor(values, { requiresGrad: true });
 
@@ -25,6 +29,103 @@ t.test('gradients add up until they are taken away', async (t) => {
   t.equal(x.grad, null);
   x.mul(3).backward(tensor([1, -1]));
   t.strictSame(x.grad?.toArray(), [3, -3]);
+});
+
+t.test('parts of a tensor have their gradients added where they came from', async (t) => {
+  const random = new Generator(7);
+  const draw = (most: number): number => Math.floor(rand([1], { generator: random }).item() * most);
+  for (let round = 0; round < 20; round++) {
+    const x = randn([5, 6], { generator: random });
+    x.requiresGrad = true;
+    const wanted = new Float32Array(30);
+    const whole = round % 2 === 0 ? x : x.mul(1); // a leaf, and what is none
+    const parts = Array.from({ length: 4 }, (_, index) => {
+      const [start, step] = [draw(6), 1 + draw(3)];
+      for (let place = 0; place < 30; place++) if (place % 6 >= start && (place % 6 - start) % step === 0) wanted[place]! += index + 1;
+      return whole.slice(1, start, undefined, step).mul(index + 1).sum();
+    });
+    parts.reduce((sum, part) => sum.add(part), whole.mul(3).sum()).backward();
+    wanted.forEach((_, place) => { wanted[place]! += 3; });
+    t.strictSame(x.grad?.flatten().toArray(), [...wanted], `round ${round}`);
+  }
+});
+
+t.test('gradients that others see are not written over', async (t) => {
+  const x = leaf(-1, 2);
+  const above = tensor([3, 4]);
+  let seen: Tensor | undefined;
+  const whole = x.mul(1);
+  const result = whole.relu();
+  result.retainGrad().registerHook((gradient) => { seen = gradient; });
+  result.backward(above);
+  t.strictSame([above, seen, result.grad, x.grad].map((each) => each?.toArray()), [[3, 4], [3, 4], [3, 4], [0, 4]]);
+  const dropped = dropout(ones([64], { requiresGrad: true }).mul(1), { probability: 0.5 });
+  dropped.registerHook((gradient) => { seen = gradient; });
+  dropped.mul(2).sum().backward();
+  t.strictSame(seen?.toArray(), ones([64]).mul(2).toArray());
+});
+
+t.test('a gradient is taken in the dtype of what it is of', async (t) => {
+  const x = leaf(1 / 3, 1 / 7);
+  x.mul(x).backward(tensor([1.5, 0.25], { dtype: 'bf16' }));
+  t.strictSame(x.grad?.toArray(), x.detach().mul(tensor([3, 0.5])).toArray(), 'and not rounded to its own');
+  const lower = layerNorm(leaf(1, 2, 5).to('bf16'), [3]);
+  lower.registerHook(({ dtype }) => { t.equal(dtype, 'bf16'); });
+  lower.backward(tensor([1, 2, 3]));
+  x.registerHook((gradient) => gradient.to('bf16'));
+  t.throws(() => x.mul(2).sum().backward(), { code: 'TENSOR', message: /a gradient hook cannot take f32\[2\] and bf16\[2\]: it must return a gradient of the same shape and dtype/ });
+});
+
+t.test('of what nothing flows back to there is no gradient, and the rest has its own', async (t) => {
+  const [used, unused, parameter] = [leaf(1, 2), leaf(3, 4), leaf(5, 6)];
+  const first: Operation<null> = { name: 'first', forward: (_, [input]) => input!.clone(), backward: (_, gradient) => [gradient, null] };
+  for (const passed of [checkpoint((x) => x.mul(2), used, unused), apply(first, [used.mul(2), unused.mul(3).mul(parameter)], null)]) {
+    const heard: Tensor[] = [];
+    const leaves = [used, unused, parameter];
+    const ends = leaves.map((each) => each.onGradient((tensor) => heard.push(tensor)));
+    passed.add(parameter).sum().backward();
+    t.strictSame(leaves.map(({ grad }) => grad?.toArray()), [[2, 2], undefined, [1, 1]]);
+    t.strictSame(heard.map((tensor) => leaves.indexOf(tensor)).sort(), [0, 2], 'and is heard of when it is whole');
+    leaves.forEach((each, index) => { each.zeroGrad(); ends[index]!(); });
+  }
+  checkpoint((x) => noGrad(() => x.mul(2)), used).sum().backward();
+  t.equal(used.grad, null, 'nor of a segment of constants');
+});
+
+t.test('where relu is 0 nothing flows back, not even what is infinite', async (t) => {
+  const x = leaf(...Array.from({ length: 40 }, (_, place) => place - 30));
+  x.relu().sqrt().backward(ones([40]));
+  t.strictSame((x.grad!.toArray() as number[]).slice(0, 33), [...Array<number>(31).fill(0), 0.5, Math.fround(Math.SQRT1_2 / 2)]);
+});
+
+t.test('a backward pass leaves no memory behind but the gradients, in 16 bits too', async (t) => {
+  const bytes = (): number => allocator.statistics().usedBytes;
+  const [x, y, weight] = [randn([8, 64]), randn([8, 64], { dtype: 'bf16' }), randn([64], { dtype: 'bf16' })];
+  for (const each of [x, y, weight]) each.requiresGrad = true;
+  const index = tensor(Array.from({ length: 64 }, (_, place) => 63 - place), { shape: [1, 64], dtype: 'i64' });
+  const passes: Readonly<Record<string, () => Tensor>> = {
+    cat: () => cat([x, y]), layerNorm: () => layerNorm(y, [64], { weight, bias: weight }), batchNorm: () => batchNorm(y, { weight, bias: weight }),
+    scatter: () => scatter(x, 1, index, x.mul(2)), scatterAdd: () => scatterAdd(x, 1, index, x.mul(2)), embedding: () => embedding(y, index.clamp({ max: 7 })), to: () => y.to('f32').add(x),
+  };
+  for (const [name, pass] of Object.entries(passes)) {
+    const before = bytes();
+    tidy(() => pass().sum().backward());
+    for (const each of [x, y, weight]) each.zeroGrad();
+    t.equal(bytes(), before, name);
+  }
+});
+
+t.test('views of nothing lie inside their memory, and what nothing used has zeros', async (t) => {
+  const x = zeros([2, 0, 3], { requiresGrad: true });
+  const part = x.narrow(2, 1, 2);
+  t.equal(part.memory().length, 0);
+  part.relu().sum().backward();
+  t.strictSame(x.grad?.shape, [2, 0, 3]);
+  const [keys, values] = [randn([2, 3, 4], { requiresGrad: true }), randn([2, 3, 4], { requiresGrad: true })];
+  tidy(() => Array.from({ length: 4 }, () => full([2, 3, 4], 7)).length);  // what memory holds that comes next
+  scaledDotProductAttention(zeros([2, 0, 4], { requiresGrad: true }), keys, values).sum().backward();
+  t.strictSame([keys, values].map(({ grad }) => [...grad!.toTypedArray()]), [Array(24).fill(0), Array(24).fill(0)]);
+  t.strictSame(crossEntropy(zeros([4, 0, 2]), zeros([4, 0, 2]), { reduction: 'none' }).shape, [4, 2]);
 });
 
 t.test('nothing is recorded without need', async (t) => {

@@ -68,7 +68,9 @@ t.test('autocast computes in the dtypes that PyTorch does', async (t) => {
     binaryCrossEntropy: (a, b) => m.binaryCrossEntropy(square(a), square(b)), smoothL1Loss: (a, b) => m.smoothL1Loss(square(a), square(b)), prelu: (a, b) => m.prelu(square(a), square(b, 1)),
     bmm: (a, b) => square(a, 1, 2, 2).matmul(square(b, 1, 2, 2)), where: (a, b) => m.where(square('bool'), square(a), square(b)), variance: (a) => square(a).variance(),
     logsumexp: (a) => square(a).logsumexp(0), softplus: (a) => m.softplus(square(a)), elu: (a) => m.elu(square(a)), batchNorm: (a) => m.batchNorm(square(a, 2, 2), { weight: m.ones([2]), bias: m.ones([2]) }),
-    adaptiveAvgPool2d: (a) => m.adaptiveAvgPool2d(square(a, 1, 1, 2, 2), 1),
+    adaptiveAvgPool2d: (a) => m.adaptiveAvgPool2d(square(a, 1, 1, 2, 2), 1), prod: (a) => square(a).prod(), prodAlong: (a) => square(a).prod(0),
+    padConstant: (a) => m.pad(square(a, 1, 2, 2), [1, 1]), padReflect: (a) => m.pad(square(a, 1, 2, 2), [1, 1], { mode: 'reflect' }), padReplicate: (a) => m.pad(square(a, 1, 2, 2), [1, 1], { mode: 'replicate' }),
+    padCircular: (a) => m.pad(square(a, 1, 2, 2), [1, 1], { mode: 'circular' }),
   };
   for (const recorded of fixture<readonly { name: string; lower: 'f16' | 'bf16'; first: Dtype; second: Dtype; result: Dtype }[]>('autocast')) {
     const { dtype } = m.autocast(() => calls[recorded.name]!(recorded.first, recorded.second), { dtype: recorded.lower });

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
 import {
-  allocator, arange, autocast, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
+  adaptiveAvgPool2d, allocator, arange, autocast, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
 } from './index.js';
 
 const THIS_FILE = /errors\.test\.(js|ts):\d+:\d+\)?$/;
@@ -25,6 +25,10 @@ t.test('shapes and dtypes that do not go together', async (t) => {
   refused(t, () => new nn.Conv2d(1, 1, 3, { padding: 'same', stride: [1, 2] }), /a padding 'same' with strides of 1 x 2/, 'INVALID_ARGUMENT');
   refused(t, () => new nn.Conv2d(1, 1, 3, { paddingMode: 'mirror' as 'reflect' }), /a padding mode 'mirror' is not valid: it must be 'zeros', 'reflect', 'replicate', 'circular'/, 'INVALID_ARGUMENT');
   refused(t, () => maxPool2d(ones([1, 1, 8, 8]), 3, { padding: 2, ceilMode: true }), /maxPool2d cannot take f32\[1, 1, 8, 8\] and a window of 3 x 3 and a padding of 2 x 2/);
+  refused(t, () => conv2d(ones([1, 0, 8, 8]), ones([2, 0, 3, 3])), /conv2d cannot take f32\[1, 0, 8, 8\] and f32\[2, 0, 3, 3\]: 0 channels cannot be convolved/);
+  refused(t, () => conv2d(ones([1, 1, 0, 4]), ones([1, 1, 1, 1]), { padding: 1 }), /conv2d cannot take f32\[1, 1, 0, 4\] and f32\[1, 1, 1, 1\]: /);
+  refused(t, () => maxPool2d(ones([1, 1, 4, 1]), [1, 2], { padding: [0, 1], dilation: 2, stride: 1 }), /maxPool2d cannot take f32\[1, 1, 4, 1\]: .*one lies outside of the image/);
+  refused(t, () => adaptiveAvgPool2d(ones([1, 1, 0, 4]), 2), /adaptiveAvgPool2d cannot take f32\[1, 1, 0, 4\]: of images of nothing there are no means/);
   refused(t, () => pad(a, [1, 0, -1, 0]), /pad cannot take f32\[2, 3\] and \[1, 0, -1, 0\]: the margins are two whole numbers from 0 on/);
   refused(t, () => pad(a, [3, 0], { mode: 'reflect' }), /pad cannot take f32\[2, 3\] and margins of 3 and 0: margins of mode 'reflect' along 3 numbers are at most 2/);
   refused(t, () => a.reshape(-1, 0), /reshape cannot take f32\[2, 3\] and \[-1, 0\]: beside a size of 0, that of -1 may be any/);

@@ -35,7 +35,7 @@ export { batchNorm, groupNorm, layerNorm, type BatchNormOptions, type BatchStati
 export { argsort, cumsum, prod, sort, topk, type SortOptions } from './operations/ordering.js';
 export { pad, type PaddingMode, type PadOptions } from './operations/padding.js';
 export { linear, matmul } from './operations/products.js';
-export { all, amax, amin, any, argmax, argmin, logsumexp, mean, norm, std, sum, variance, type ReduceOptions } from './operations/reductions.js';
+export { all, amax, amin, any, argmax, argmin, logsumexp, mean, norm, std, sum, variance, type ReduceOptions, type VarianceOptions } from './operations/reductions.js';
 export { maskedFill, maskedSelect, scatter, scatterAdd } from './operations/scatter.js';
 export { autocast, type AutocastOptions } from './amp/autocast.js';
 export { GradScaler, type GradScalerOptions } from './amp/grad-scaler.js';

@@ -52,7 +52,7 @@ for (const call of Object.keys(CALLS)) {
   });
 }
 
-t.test('tensors of nothing, and without dimensions, are what they are in PyTorch', async (t) => {
+t.test('tensors of nothing, without dimensions, and of numbers where their dtype or a slope ends, are what they are in PyTorch', async (t) => {
   for (const recorded of CORNERS) {
     const title = `${recorded.call} of ${recorded.inputs.map(({ dtype, shape }) => `${dtype}[${shape.join()}]`).join(' and ')} ${JSON.stringify(recorded.options)}`;
     t.strictSame(tidy(() => compare(recorded)), [], title);

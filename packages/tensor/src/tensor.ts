@@ -143,6 +143,11 @@ export function checkUsable(operation: string, tensor: Tensor): void {
   if (tensor.isDisposed) throw tensorError(operation, [tensor], DISPOSED);
 }
 
+/** Whether it is the only view of its memory, and dense: what is written there nobody else sees. */
+export function isUnshared(tensor: Tensor): boolean {
+  return tensor.storage.references === 1 && tensor.isDense;
+}
+
 /** A dense tensor that holds anything. */
 export function empty(shape: Shape, dtype: Dtype, device: Device = cpu): Tensor {
   return new Tensor(device.allocate(dtype, sizeOf(shape)), shape);

@@ -35,6 +35,7 @@ const isCastable = ({ dtype }: Tensor): boolean => dtype === 'f32' || dtype === 
 export function autocastInputs(rule: AutocastRule, inputs: readonly Tensor[]): readonly Tensor[] {
   if (state === null) return inputs;
   const { dtype: lower } = state;
+  if (rule === 'widest' && inputs.every(({ dtype }) => dtype === inputs[0]!.dtype)) return inputs;
   const wanted: Dtype = rule === 'lower' ? lower : rule === 'f32' || inputs.some(({ dtype }) => dtype === 'f32') ? 'f32' : lower;
   return inputs.map((input) => (isCastable(input) && input.dtype !== wanted ? state!.cast(input, wanted) : input));
 }

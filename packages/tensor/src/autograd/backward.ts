@@ -7,7 +7,7 @@
 import { tensorError } from '../failure.js';
 import { outsideScopes } from '../scope.js';
 import { isSameShape } from '../shape.js';
-import { checkUsable, empty, filled, Tensor, viewOf, type GradientHook } from '../tensor.js';
+import { checkUsable, copyOf, empty, filled, isUnshared, Tensor, viewOf, type GradientHook } from '../tensor.js';
 import { GraphNode, noGrad } from './graph.js';
 
 export interface BackwardOptions {
@@ -46,12 +46,17 @@ class Gradients {
       this.#pending.set(place, gradient);
       return;
     }
-    const isOurs = before.storage.references === 1 && before.isDense;
-    const sum = isOurs ? before : empty(before.shape, before.dtype, before.device);
+    const sum = isUnshared(before) ? before : empty(before.shape, before.dtype, before.device);
     sum.device.map('add', sum, before, gradient);
-    if (!isOurs) before.dispose();
+    if (sum !== before) before.dispose();
     gradient.dispose();
     this.#pending.set(place, sum);
+  }
+
+  /** What there is of a gradient, if that can be added to in place. */
+  sumOf(place: Place | null): Tensor | null {
+    const sum = place === null ? undefined : this.#pending.get(place);
+    return sum !== undefined && isUnshared(sum) ? sum : null;
   }
 
   take(place: Place): Tensor | undefined {
@@ -67,7 +72,7 @@ function runHooks(hooks: readonly GradientHook[] | null, gradient: Tensor): Tens
   for (const hook of hooks ?? []) {
     const next = hook(viewOf(current, current.shape, current.strides)) ?? current;
     checkUsable('a gradient hook', next);
-    if (next !== current && !isSameShape(next.shape, current.shape)) throw tensorError('a gradient hook', [current, next], 'it must return a gradient of the same shape');
+    if (!isSameShape(next.shape, current.shape) || next.dtype !== current.dtype) throw tensorError('a gradient hook', [current, next], 'it must return a gradient of the same shape and dtype');
     current = next === current ? current : viewOf(next, next.shape, next.strides);
   }
   return current;
@@ -85,7 +90,7 @@ export function accumulate(tensor: Tensor, gradient: Tensor): void {
     gradientTarget.storage.version++;
     tensor.grad = gradientTarget;
     gradient.dispose();
-  } else if (gradient.storage.references === 1 && gradient.isDense && gradient.dtype === tensor.dtype) {
+  } else if (isUnshared(gradient) && gradient.dtype === tensor.dtype) {
     tensor.grad = gradient.keep();
   } else {
     tensor.grad = empty(tensor.shape, tensor.dtype, tensor.device).keep();
@@ -100,28 +105,32 @@ function finishLeaf(leaf: Tensor, gradient: Tensor): void {
 }
 
 /** One node's share: its gradient becomes those of its inputs. */
-function passThrough(node: GraphNode, whole: Tensor, gradients: Gradients): readonly Place[] {
+function passThrough(node: GraphNode, whole: Tensor, gradients: Gradients): void {
   const gradient = runHooks(node.hooks, whole);
   if (node.retains !== null) accumulate(node.retains, viewOf(gradient, gradient.shape, gradient.strides));
+  const sum = gradients.sumOf(node.edges[0] ?? null);
+  if (sum === null || !node.addGradient(sum, gradient)) spread(node, gradient, gradients);
+  gradient.dispose();
+  if (gradient !== whole) whole.dispose();
+}
+
+/** Makes the gradient of each input, and adds it to what there is. */
+function spread(node: GraphNode, gradient: Tensor, gradients: Gradients): void {
   const results = node.backward(gradient);
-  const reached: Place[] = [];
   node.edges.forEach((edge, index) => {
     if (edge === null) return;
     const result = results[index];
-    if (result === null || result === undefined) throw tensorError('backward', [`the graph of ${node.name}`], `its input ${index} has no gradient`);
+    if (result === undefined) throw tensorError('backward', [`the graph of ${node.name}`], `it says nothing of the gradient of its input ${index}`);
+    if (result === null) return;
     const isSeen = result === gradient || results.indexOf(result) !== index;
     gradients.add(edge, isSeen ? viewOf(result, result.shape, result.strides) : result);
-    reached.push(edge);
   });
   for (const result of results) if (result !== null && result !== gradient && !node.edges[results.indexOf(result)]) result.dispose();
-  gradient.dispose();
-  if (gradient !== whole) whole.dispose();
-  return reached;
 }
 
 /**
  * Adds the gradient of `root` with respect to each leaf to that leaf's `grad`.
- * @param gradient of `root`; may be left out where that is one number: then it is 1.
+ * @param gradient of `root`, in whose dtype it is taken; may be left out where that is one number: then it is 1.
  * @throws TensorError
  */
 export function backward(root: Tensor, gradient?: Tensor, { retainGraph = false }: BackwardOptions = {}): void {
@@ -131,10 +140,15 @@ export function backward(root: Tensor, gradient?: Tensor, { retainGraph = false 
   if (gradient === undefined && root.size !== 1) throw tensorError('backward', [root], 'only of one number the gradient may be left out: pass one, or take mean() or sum() first');
   if (gradient !== undefined && !isSameShape(gradient.shape, root.shape)) throw tensorError('backward', [root, gradient], 'the gradient must have the shape of what it is the gradient of');
   outsideScopes(() => noGrad(() => {
-    const first = gradient === undefined ? filled(root.shape, 1, root.dtype, root.device) : viewOf(gradient, gradient.shape, gradient.strides);
+    const first = gradient === undefined ? filled(root.shape, 1, root.dtype, root.device) : inDtypeOf(root, gradient);
     if (root.node === null) return finishLeaf(root, first);
     goBack(root.node, first, retainGraph);
   }));
+}
+
+/** A gradient that is the engine's, in the dtype that the pass goes on in. */
+function inDtypeOf({ dtype }: Tensor, gradient: Tensor): Tensor {
+  return gradient.dtype === dtype ? viewOf(gradient, gradient.shape, gradient.strides) : copyOf(gradient, dtype);
 }
 
 function goBack(root: GraphNode, first: Tensor, retainGraph: boolean): void {
@@ -143,13 +157,16 @@ function goBack(root: GraphNode, first: Tensor, retainGraph: boolean): void {
   gradients.add(root, first);
   for (const node of nodes) {
     const gradient = gradients.take(node);
-    if (gradient === undefined) continue;
-    for (const place of passThrough(node, gradient, gradients)) {
-      if (place instanceof GraphNode) continue;
-      const left = uses.get(place)! - 1;
-      uses.set(place, left);
-      if (left === 0) finishLeaf(place, gradients.take(place)!);
-    }
+    if (gradient !== undefined) passThrough(node, gradient, gradients);
+    for (const leaf of node.edges) if (leaf instanceof Tensor) finishUse(leaf);
     if (!retainGraph) node.free();
+  }
+
+  /** One use of a leaf is done, whether anything flowed back from it or not; after the last of them the leaf gets what did. */
+  function finishUse(leaf: Tensor): void {
+    const left = uses.get(leaf)! - 1;
+    uses.set(leaf, left);
+    const gradient = left === 0 ? gradients.take(leaf) : undefined;
+    if (gradient !== undefined) finishLeaf(leaf, gradient);
   }
 }

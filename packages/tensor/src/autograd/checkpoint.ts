@@ -19,7 +19,10 @@ const checkpointed: Operation<{ readonly segment: Segment; readonly random: Rand
     const inputs = saved.map((input, index) => detached(input, wants[index]!));  // their gradients outlive the computation
     const castBefore = setAutocastState(cast);
     try {
-      tidy(() => backward(enableGrad(() => fromState(random, () => segment(...inputs))), gradient));
+      tidy(() => {
+        const result = enableGrad(() => fromState(random, () => segment(...inputs)));
+        if (result.requiresGrad) backward(result, gradient);
+      });
     } finally {
       setAutocastState(castBefore);
     }

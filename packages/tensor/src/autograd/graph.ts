@@ -17,10 +17,15 @@ export interface Operation<Attributes> {
   /** Checks shapes and dtypes, and computes. What it calls is not recorded. @throws TensorError */
   forward(context: Context, inputs: readonly Tensor[], attributes: Attributes): Tensor;
   /**
-   * From the gradient of the result those of the inputs, in their order; null for what `context.wants` does not want. Each has its input's shape and dtype, and may be the
-   * gradient itself or a view of it.
+   * From the gradient of the result those of the inputs, in their order; null for what `context.wants` does not want, and for what nothing flows to. Each has its input's shape
+   * and dtype, and may be the gradient itself or a view of it.
    */
   backward(context: SavedContext, gradient: Tensor, attributes: Attributes): readonly (Tensor | null)[];
+  /**
+   * Of an operation that passes some elements of its one input on: adds their gradient to those of `sum`, which is the input's so far. Without it whole tensors of zeros would be
+   * added up, one for each part that was taken.
+   */
+  addGradient?(sum: Tensor, gradient: Tensor, attributes: Attributes): void;
 }
 
 /** What a forward pass leaves for the backward pass. It outlives scopes: it ends with the backward pass, or when nothing is left that could begin one. */
@@ -131,6 +136,12 @@ export class GraphNode implements Context, SavedContext {
 
   backward(gradient: Tensor): readonly (Tensor | null)[] {
     return this.#operation.backward(this, gradient, this.#attributes);
+  }
+
+  /** Adds to what the one input's gradient is so far. @returns false where the operation has no way to do that */
+  addGradient(sum: Tensor, gradient: Tensor): boolean {
+    this.#operation.addGradient?.(sum, gradient, this.#attributes);
+    return this.#operation.addGradient !== undefined;
   }
 
   /** The backward pass is over: there will be no other. */

@@ -27,6 +27,15 @@ interface IndexViews {
 /** Of a device all but its memory. */
 export type KernelCalls = Omit<Device, 'name' | 'allocate' | 'release' | 'read' | 'write' | 'elements' | 'fill'>;
 
+/** Calls a kernel that may refuse what it is given. @throws TensorError for that */
+function refusing(operation: string, operands: readonly Strided[], call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    throw nativeError(operation, operands, error);
+  }
+}
+
 /**
  * What a table computes.
  * @param memoryOf where a storage's elements lie, as the table takes it
@@ -82,11 +91,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
     const from = putStrided(indexed.of, indexed.strides);
     const at = putStrided(index.of, index.strides);
     const to = putStrided(picked.of, picked.strides);
-    try {
-      kernels[name](numbers, from, at, to);
-    } catch (error) {
-      throw nativeError(name, [indexed.of, index.of], error);
-    }
+    refusing(name, [indexed.of, index.of], () => kernels[name](numbers, from, at, to));
   }
 
   /** dtype, offset, elements */
@@ -255,11 +260,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
       const slope = putOptional(gradient);
       const from = putDense(logits);
       const right = putDense(targets);
-      try {
-        kernels.crossEntropy(numbers, to, slope, from, right);
-      } catch (error) {
-        throw nativeError('crossEntropy', [logits, targets], error);
-      }
+      refusing('crossEntropy', [logits, targets], () => kernels.crossEntropy(numbers, to, slope, from, right));
     },
 
     convolve(shape, { input, weight, bias, result }) {
@@ -268,7 +269,8 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
       const to = putTensor(result);
       const from = putTensor(input);
       const weights = putTensor(weight);
-      kernels.convolve(numbers, to, from, weights, putSized(bias));
+      const addend = putSized(bias);
+      refusing('conv2d', [input, weight], () => kernels.convolve(numbers, to, from, weights, addend));
     },
 
     convolveBackwardInput(shape, { gradient, weight, inputGradient }) {
@@ -294,7 +296,8 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
       putImages(images);
       const to = putTensor(result);
       const from = putTensor(input);
-      kernels.pool(numbers, to, from, putOptional(places));
+      const at = putOptional(places);
+      refusing(pooling === 'largest' ? 'maxPool2d' : 'avgPool2d', [input], () => kernels.pool(numbers, to, from, at));
     },
 
     poolBackward(images, pooling, { gradient, places, inputGradient }) {
@@ -338,11 +341,7 @@ export function kernelCalls<Memory>(kernels: TensorKernels<Memory>, memoryOf: (s
       const to = putDense(result);
       const from = putDense(table);
       const rows = putDense(tokens);
-      try {
-        kernels.embedding(numbers, to, from, rows);
-      } catch (error) {
-        throw nativeError('embedding', [table, tokens], error);
-      }
+      refusing('embedding', [table, tokens], () => kernels.embedding(numbers, to, from, rows));
     },
 
     embeddingBackward(tableGradient, gradient, tokens) {

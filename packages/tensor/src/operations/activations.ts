@@ -4,7 +4,7 @@ import type { ActivationName } from '../device/device.js';
 import { DTYPES, INTEGER, isFloating } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
 import { defaultGenerator, type Generator } from '../random.js';
-import { denseOf, empty, viewOf, type Tensor } from '../tensor.js';
+import { denseOf, empty, isUnshared, viewOf, type Tensor } from '../tensor.js';
 import { maximum, mul } from './arithmetic.js';
 import { mapped, reduced, rowDimensionOf, saveDense } from './raw.js';
 import { squeeze, transpose, unsqueeze } from './views.js';
@@ -29,9 +29,9 @@ function activation(name: string): Operation<ActivationName> {
     },
     backward({ saved: [input] }, gradient, kernel) {
       const upper = denseOf(gradient);
-      const slope = empty(input!.shape, input!.dtype, input!.device);
+      const slope = isUnshared(upper) ? upper : empty(input!.shape, input!.dtype, input!.device);
       slope.device.activateBackward(kernel, slope, input!, upper);
-      if (upper !== gradient) upper.dispose();
+      if (upper !== gradient && upper !== slope) upper.dispose();
       return [slope];
     },
   };
@@ -129,7 +129,11 @@ const DROPOUT: Operation<Dropout> = {
     context.saveOwn(mask);
     return result;
   },
-  backward: ({ saved: [mask] }, gradient) => [mapped('multiply', gradient.shape, gradient.dtype, gradient, mask!)],
+  backward({ saved: [mask] }, gradient) {
+    const slope = isUnshared(gradient) ? gradient : empty(gradient.shape, gradient.dtype, gradient.device);
+    slope.device.map('multiply', slope, gradient, mask!);
+    return [slope];
+  },
 };
 
 /** Makes each number 0 with a probability, and the others as much larger that the mean stays. */

@@ -84,8 +84,10 @@ const FLOATING_POWER = binary('pow', 'power', ({ saved: [base, exponent] }, grad
     const slope = mapped('power', gradient.shape, gradient.dtype, base!, exponent!);
     using logarithm = mapped('logarithm', base!.shape, gradient.dtype, base!);
     using isZero = mapped('equal', base!.shape, 'bool', base!, zero);
+    using isUp = mapped('lessEqual', exponent!.shape, 'bool', zero, exponent!);
+    using isFlat = mapped('multiply', gradient.shape, 'bool', isZero, isUp);
     slope.device.map('multiply', slope, slope, logarithm);
-    slope.device.map('where', slope, isZero, zero, slope);
+    slope.device.map('where', slope, isFlat, zero, slope);  // powers of 0 from 0 on stay what they are
     slope.device.map('multiply', slope, slope, gradient);
     return slope;
   },

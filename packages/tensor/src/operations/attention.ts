@@ -73,7 +73,9 @@ const ATTENTION: Operation<Attention> = {
     using values = headsOf(value!);
     using upper = headsOf(gradient);
     const gradients = [queries, keys, values].map((heads) => resultOf(heads.shape, heads)) as [Tensor, Tensor, Tensor];
-    if (result!.size > 0) {
+    if (result!.size === 0) {
+      for (const each of gradients) each.device.fill(each, 0);
+    } else {
       gradient.device.attentionBackward(shapeOf(queries, keys, attributes), { query: queries, key: keys, value: values, result: result!, logSums: logSums! },
         { result: upper, query: gradients[0], key: gradients[1], value: gradients[2] });
     }

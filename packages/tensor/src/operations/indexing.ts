@@ -7,7 +7,7 @@ import { tensorError } from '../failure.js';
 import { isSameShape, sizeOf, type Shape } from '../shape.js';
 import { copyOf, denseOf, empty, filled, viewOf, type Tensor } from '../tensor.js';
 import { where } from './arithmetic.js';
-import { dimensionOf, mapped, saveDense } from './raw.js';
+import { dimensionOf, gradientOfOwn, saveDense } from './raw.js';
 import { narrow, reshape, unsqueeze } from './views.js';
 
 function checkIndex(name: string, input: Tensor, index: Tensor): void {
@@ -101,7 +101,7 @@ const EMBEDDING: Operation<{ readonly paddingIndex: number | null }> = {
   forward(context, [weight, tokens]) {
     const [table, rows] = [denseOf(weight!), denseOf(tokens!, 'i32')];
     const result = empty([...tokens!.shape, weight!.shape[1]!], weight!.dtype, weight!.device);
-    result.device.embedding(result, table, rows);
+    if (result.size > 0) result.device.embedding(result, table, rows);
     saveDense(context, rows, tokens!);
     if (table !== weight) table.dispose();
     return result;
@@ -109,7 +109,7 @@ const EMBEDDING: Operation<{ readonly paddingIndex: number | null }> = {
   backward({ saved: [tokens], inputs: [weight] }, gradient, { paddingIndex }) {
     const sums = filled(weight!.shape, 0, 'f32', gradient.device);
     const upper = denseOf(gradient);
-    sums.device.embeddingBackward(sums, upper, tokens!);
+    if (upper.size > 0) sums.device.embeddingBackward(sums, upper, tokens!);
     if (upper !== gradient) upper.dispose();
     if (paddingIndex !== null) {
       using row = viewOf(sums, [weight!.shape[1]!], [1], paddingIndex * weight!.shape[1]!);
@@ -155,8 +155,7 @@ const CAT: Operation<Along> = {
       const offset = gradient.offset + start * gradient.strides[dimension]!;
       start += shape[dimension]!;
       if (!wants[index]) return null;
-      const part = viewOf(gradient, shape, gradient.strides, sizeOf(shape) === 0 ? gradient.offset : offset);
-      return dtype === gradient.dtype ? part : mapped('copy', shape, dtype, part);
+      return gradientOfOwn({ shape, dtype }, viewOf(gradient, shape, gradient.strides, sizeOf(shape) === 0 ? gradient.offset : offset));
     });
   },
 };

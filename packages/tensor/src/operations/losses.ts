@@ -3,7 +3,7 @@ import { autocastInputs } from '../amp/policy.js';
 import { apply, type Operation } from '../autograd/graph.js';
 import { isFloating } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
-import { isSameShape } from '../shape.js';
+import { isSameShape, sizeOf } from '../shape.js';
 import { copyOf, denseOf, empty, firstNumber, numberTensor, viewOf, type Tensor } from '../tensor.js';
 import { abs, add, div, eq, exp, log, lt, maximum, mul, ne, neg, sub, to, where } from './arithmetic.js';
 import { logSoftmax } from './activations.js';
@@ -66,9 +66,9 @@ const CROSS_ENTROPY: Operation<CrossEntropy> = {
     if (rows > 0) losses.device.crossEntropy(losses, null, { logits: dense, targets: counted, columns, gradientScale: 1 });
     saveDense(context, dense, logits!);
     context.saveOwn(counted);
-    if (reduction === 'none') return logits!.dtype === 'f32' ? losses : copyOf(losses, logits!.dtype);
+    if (reduction === 'none' && logits!.dtype === 'f32') return losses;
     using own = losses;
-    return reduced('sum', own, [0], { dtype: logits!.dtype, factor: reduction === 'mean' ? 1 / count : 1 });
+    return reduction === 'none' ? copyOf(own, logits!.dtype) : reduced('sum', own, [0], { dtype: logits!.dtype, factor: reduction === 'mean' ? 1 / count : 1 });
   },
   backward({ saved: [logits, targets] }, gradient, { reduction }) {
     const [rows, columns] = logits!.shape as readonly [number, number];
@@ -101,7 +101,8 @@ export interface CrossEntropyOptions extends LossOptions {
 
 /** [rows, classes, ...] as [all rows, classes]. */
 function inRows(tensor: Tensor): Tensor {
-  return tensor.rank === 2 ? tensor : reshape(transpose(unsqueeze(tensor, -1), 1, -1), -1, tensor.shape[1]!);
+  const [first, classes, ...others] = tensor.shape as readonly [number, number, ...number[]];
+  return tensor.rank === 2 ? tensor : reshape(transpose(unsqueeze(tensor, -1), 1, -1), sizeOf([first, ...others]), classes);
 }
 
 /** The loss of one row by that of rows. */

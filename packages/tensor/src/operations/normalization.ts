@@ -46,8 +46,9 @@ const LAYER_NORM: Operation<LayerNorm> = {
 
 /** f32 sums as the gradient of a parameter, of its shape and dtype. */
 function parameterGradient(sums: Tensor, parameter: { readonly shape: Shape; readonly dtype: Tensor['dtype'] }): Tensor {
-  using own = sums;
-  return parameter.dtype === 'f32' ? reshapedDense(own, parameter.shape) : reshapedDense(copyOf(own, parameter.dtype), parameter.shape);
+  using own = parameter.dtype === 'f32' ? sums : copyOf(sums, parameter.dtype);
+  if (own !== sums) sums.dispose();
+  return reshapedDense(own, parameter.shape);
 }
 
 export interface LayerNormOptions {

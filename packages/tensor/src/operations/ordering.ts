@@ -1,4 +1,5 @@
 /** Numbers in order along a dimension: sorted, the largest, and running sums and products. */
+import { autocastInputs } from '../amp/policy.js';
 import { apply, noGrad, type Operation } from '../autograd/graph.js';
 import { isFloating } from '../dtype.js';
 import { zeros } from '../factories.js';
@@ -78,34 +79,44 @@ export function topk(input: Tensor, count: number, dimension = -1, { largest = t
   return { values: gather(input, dimension, indices), indices };
 }
 
-/** Sums and products of integers and bools are i64. */
-const summed = (input: Tensor): Tensor => (isFloating(input.dtype) ? input : to(input, 'i64'));
+/** What adds up or multiplies: of integers and bools i64, of floating point in f32 and rounded once. */
+function accumulated(input: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+  return isFloating(input.dtype) ? to(body(to(input, 'f32')), input.dtype) : body(to(input, 'i64'));
+}
 
-/** Result i is the sum of numbers 0 to i of a dimension. Source: Hillis and Steele 1986: so many additions as the length has bits. */
-export function cumsum(input: Tensor, dimension: number): Tensor {
-  const own = rowDimensionOf('cumsum', input, dimension);
-  if (input.rank === 0) return summed(input);
-  const extent = input.shape[own]!;
-  let sums = summed(input);
+/** Source: Hillis and Steele 1986: so many additions as the length has bits. */
+function runningSums(input: Tensor, dimension: number): Tensor {
+  const extent = input.shape[dimension]!;
+  let sums = input;
   for (let distance = 1; distance < extent; distance *= 2) {
-    const before = zeros(sums.shape.map((size, each) => (each === own ? distance : size)), { dtype: sums.dtype, device: sums.device.name });
-    sums = add(sums, cat([before, narrow(sums, own, 0, extent - distance)], own));
+    const before = zeros(sums.shape.map((size, each) => (each === dimension ? distance : size)), { dtype: sums.dtype, device: sums.device.name });
+    sums = add(sums, cat([before, narrow(sums, dimension, 0, extent - distance)], dimension));
   }
   return sums;
 }
 
-/** The product of the numbers of a dimension, or of all: half of them times the other half, again and again. */
-export function prod(input: Tensor, dimension?: number): Tensor {
-  if (dimension === undefined) return input.rank === 0 ? summed(input) : input.shape.reduce((product) => prod(product, 0), input);
-  const own = rowDimensionOf('prod', input, dimension);
-  if (input.rank === 0) return summed(input);
-  let products = summed(input);
-  if (products.shape[own] === 0) return add(sum(products, own), 1);
-  while (products.shape[own]! > 1) {
-    const extent = products.shape[own]!;
+/** Result i is the sum of numbers 0 to i of a dimension. */
+export function cumsum(input: Tensor, dimension: number): Tensor {
+  const own = rowDimensionOf('cumsum', input, dimension);
+  return accumulated(input, (numbers) => (input.rank === 0 ? numbers : runningSums(numbers, own)));
+}
+
+/** Half of the numbers of a dimension times the other half, again and again. */
+function productAlong(input: Tensor, dimension: number): Tensor {
+  if (input.shape[dimension] === 0) return add(sum(input, dimension), 1);
+  let products = input;
+  while (products.shape[dimension]! > 1) {
+    const extent = products.shape[dimension]!;
     const half = Math.floor(extent / 2);
-    const paired = mul(narrow(products, own, 0, half), narrow(products, own, half, half));
-    products = extent % 2 === 0 ? paired : cat([paired, narrow(products, own, 2 * half, 1)], own);
+    const paired = mul(narrow(products, dimension, 0, half), narrow(products, dimension, half, half));
+    products = extent % 2 === 0 ? paired : cat([paired, narrow(products, dimension, 2 * half, 1)], dimension);
   }
-  return squeeze(products, own);
+  return squeeze(products, dimension);
+}
+
+/** The product of the numbers of a dimension, or of all. Under autocast it is f32. */
+export function prod(input: Tensor, dimension?: number): Tensor {
+  const own = dimension === undefined ? null : rowDimensionOf('prod', input, dimension);
+  const [given] = autocastInputs('f32', [input]) as readonly [Tensor];
+  return accumulated(given, (numbers) => (input.rank === 0 ? numbers : own === null ? input.shape.reduce((product) => productAlong(product, 0), numbers) : productAlong(numbers, own)));
 }

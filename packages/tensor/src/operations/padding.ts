@@ -1,4 +1,5 @@
 /** Margins around a tensor. */
+import { autocastInputs } from '../amp/policy.js';
 import { full, tensor } from '../factories.js';
 import { promoteWithNumber } from '../dtype.js';
 import { invalid, tensorError } from '../failure.js';
@@ -52,7 +53,7 @@ export function pad(input: Tensor, margins: readonly number[], { mode = 'constan
   if (!isValid) throw tensorError('pad', [input, `[${margins.join(', ')}]`], `the margins are two whole numbers from 0 on for each of ${input.rank} dimensions at most, the last first`);
   if (mode !== 'constant' && !Object.hasOwn(PLACES, mode)) throw invalid(`a padding mode '${String(mode)}'`, `'constant', '${Object.keys(PLACES).join("', '")}'`);
   if (promoteWithNumber(input.dtype, value) !== input.dtype && input.dtype !== 'bool') throw tensorError('pad', [input, String(value)], 'a number with a fraction has no place among integers: convert with to()');
-  let padded = input;
+  let [padded] = (mode === 'reflect' || mode === 'replicate' ? autocastInputs('f32', [input]) : [input]) as readonly [Tensor];  // as in PyTorch
   for (let index = 0; index < margins.length; index += 2) {
     const margin = { dimension: input.rank - 1 - index / 2, before: margins[index]!, after: margins[index + 1]! };
     if (margin.before + margin.after > 0) padded = mode === 'constant' ? constantMargin(padded, margin, value) : copiedMargin(padded, margin, mode);

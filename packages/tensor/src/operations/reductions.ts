@@ -144,12 +144,27 @@ export function argmin(input: Tensor, dimension?: number, { keepDimensions = fal
   return applyPlaceOf(ARGMIN, input, dimension, keepDimensions);
 }
 
-/** The variance. @param correction what the count is lessened by: 1 for samples, as in PyTorch. */
-export function variance(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false, correction = 1 }: ReduceOptions & { readonly correction?: number } = {}): Tensor {
+/** What is made of squares, in f32 and rounded once: those of 16 bits end at 256, and begin at 0.0002. */
+function ofSquares(name: string, input: Tensor, body: (whole: Tensor) => Tensor): Tensor {
+  if (!isFloating(input.dtype)) throw tensorError(name, [input], 'it takes floating point: convert with to()');
+  return to(body(to(input, 'f32')), input.dtype);
+}
+
+export interface VarianceOptions extends ReduceOptions {
+  /** What the count is lessened by: 1 for samples, unless told otherwise, as in PyTorch. */
+  readonly correction?: number;
+}
+
+function varianceOf(input: Tensor, dimensions: readonly number[], { keepDimensions = false, correction = 1 }: VarianceOptions): Tensor {
+  const count = sizeOf(dimensions.map((dimension) => input.shape[dimension]!));
+  const deviation = sub(input, mean(input, dimensions, { keepDimensions: true }));
+  return div(sum(mul(deviation, deviation), dimensions, { keepDimensions }), Math.max(0, count - correction));
+}
+
+/** The mean square of the deviations from the mean. */
+export function variance(input: Tensor, dimensions?: number | readonly number[], options: VarianceOptions = {}): Tensor {
   const own = dimensionsOf('variance', input, dimensions);
-  const count = sizeOf(own.map((dimension) => input.shape[dimension]!));
-  const deviation = sub(input, mean(input, own, { keepDimensions: true }));
-  return div(sum(mul(deviation, deviation), own, { keepDimensions }), Math.max(0, count - correction));
+  return ofSquares('variance', input, (whole) => varianceOf(whole, own, options));
 }
 
 /** Whether any element along dimensions is not 0; a bool. Of nothing: false. */
@@ -175,13 +190,18 @@ export function logsumexp(input: Tensor, dimensions: number | readonly number[],
 
 /** The length of a vector, the square root of the sum of squares; its slope at 0 is 0. */
 export function norm(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
-  if (!isFloating(input.dtype)) throw tensorError('norm', [input], 'it takes floating point: convert with to()');
-  const squares = sum(mul(input, input), dimensionsOf('norm', input, dimensions), { keepDimensions });
+  const own = dimensionsOf('norm', input, dimensions);
+  return ofSquares('norm', input, (whole) => rootOf(sum(mul(whole, whole), own, { keepDimensions })));
+}
+
+/** The square root of a sum of squares. Where that is 0 all of them are, and nothing flows back to them. */
+function rootOf(squares: Tensor): Tensor {
   const isZero = eq(squares, 0);
   return where(isZero, 0, sqrt(where(isZero, 1, squares)));
 }
 
-/** The standard deviation; see {@link variance}. */
-export function std(input: Tensor, dimensions?: number | readonly number[], options: ReduceOptions & { readonly correction?: number } = {}): Tensor {
-  return sqrt(variance(input, dimensionsOf('std', input, dimensions), options));
+/** The standard deviation; see {@link variance}. Its slope at 0 is 0. */
+export function std(input: Tensor, dimensions?: number | readonly number[], options: VarianceOptions = {}): Tensor {
+  const own = dimensionsOf('std', input, dimensions);
+  return ofSquares('std', input, (whole) => rootOf(varianceOf(whole, own, options)));
 }

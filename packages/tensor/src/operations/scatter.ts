@@ -3,9 +3,9 @@ import { apply, type Operation } from '../autograd/graph.js';
 import { isFloating, promoteWithNumber } from '../dtype.js';
 import { tensorError } from '../failure.js';
 import { denseStrides, isSameShape, type Shape } from '../shape.js';
-import { copyOf, denseOf, empty, filled, viewOf, type Tensor } from '../tensor.js';
+import { copyOf, denseOf, empty, filled, type Tensor } from '../tensor.js';
 import { where } from './arithmetic.js';
-import { broadcastShape, dimensionOf, mapped } from './raw.js';
+import { broadcastShape, dimensionOf, mapped, reshapedDense } from './raw.js';
 import { expand, narrow } from './views.js';
 
 interface Along {
@@ -56,7 +56,11 @@ function addAt(sums: Tensor, index: Tensor, source: Tensor): void {
   if (upper !== source) upper.dispose();
 }
 
-const shaped = (tensor: Tensor, shape: Shape): Tensor => viewOf(tensor, shape, denseStrides(shape));
+/** As {@link picked}, in a shape. */
+function pickedIn(shape: Shape, input: Tensor, index: Tensor): Tensor {
+  using numbers = picked(input, index);
+  return reshapedDense(numbers, shape);
+}
 
 const SCATTER: Operation<Along> = {
   name: 'scatter',
@@ -67,8 +71,7 @@ const SCATTER: Operation<Along> = {
     using winners = indexOf(writers.map((writer) => Math.max(writer, 0)), input!);
     const written = empty(input!.shape, 'bool', input!.device);
     if (writers.length > 0) written.device.write(written, Uint8Array.from(writers, (writer) => (writer < 0 ? 0 : 1)));
-    using values = picked(source!, winners);
-    using inPlace = shaped(values, input!.shape);
+    using inPlace = places.length === 0 ? copyOf(input!) : pickedIn(input!.shape, source!, winners);
     const result = mapped('where', input!.shape, input!.dtype, written, inPlace, input!);
     context.saveOwn(written, indexOf(places, input!));
     return result;
@@ -78,7 +81,7 @@ const SCATTER: Operation<Along> = {
     return [
       wants[0] ? mapped('where', gradient.shape, gradient.dtype, written!, zero, gradient) : null,
       null,
-      wants[2] ? shaped(picked(gradient, places!), inputs[2]!.shape) : null,
+      wants[2] ? pickedIn(inputs[2]!.shape, gradient, places!) : null,
     ];
   },
 };
@@ -97,7 +100,7 @@ const SCATTER_ADD: Operation<Along> = {
     return copyOf(own, input!.dtype);
   },
   backward({ saved: [places], inputs, wants }, gradient) {
-    return [gradient, null, wants[2] ? shaped(picked(gradient, places!), inputs[2]!.shape) : null];
+    return [gradient, null, wants[2] ? pickedIn(inputs[2]!.shape, gradient, places!) : null];
   },
 };
 
@@ -107,7 +110,9 @@ function addIntegers(input: Tensor, places: Float64Array, source: Tensor): Tenso
   const [to, from] = [sums, added].map((each) => each.device.read(each) as BigInt64Array) as [BigInt64Array, BigInt64Array];
   places.forEach((place, number) => { to[place] = to[place]! + from[number]!; });
   sums.device.write(sums, to);
-  return input.dtype === 'i64' ? sums : copyOf(sums, input.dtype);
+  if (input.dtype === 'i64') return sums;
+  using own = sums;
+  return copyOf(own, input.dtype);
 }
 
 function checkScatter(name: string, input: Tensor, index: Tensor, source: Tensor, dimension: number): void {

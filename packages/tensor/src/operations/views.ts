@@ -126,7 +126,7 @@ interface Slice {
 function sliced(tensor: Tensor, { dimension, start, length, step }: Slice): Tensor {
   const shape = tensor.shape.map((extent, each) => (each === dimension ? length : extent));
   const strides = tensor.strides.map((stride, each) => (each === dimension ? stride * step : stride));
-  return viewOf(tensor, shape, strides, tensor.offset + (length === 0 ? 0 : start * tensor.strides[dimension]!));
+  return viewOf(tensor, shape, strides, tensor.offset + (sizeOf(shape) === 0 ? 0 : start * tensor.strides[dimension]!));
 }
 
 const SLICE: Operation<Slice> = {
@@ -137,6 +137,10 @@ const SLICE: Operation<Slice> = {
     using part = sliced(whole, slice);
     if (part.size > 0) whole.device.map('copy', part, gradient);
     return [whole];
+  },
+  addGradient(sum, gradient, slice) {
+    using part = sliced(sum, slice);
+    if (part.size > 0) sum.device.map('add', part, part, gradient);
   },
 };
 
