@@ -5,17 +5,23 @@ import { Mesh, DataParallelTrainer, Training } from '@muster/train';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { median, type BenchRecord } from './measure.js';
+import { coreProbe } from './core-probe.js';
+import type { BenchRecord } from './measure.js';
 import { pythonProgram, type PythonProgram } from './native-program.js';
+import { Scaling, wholeSpeed, type Kind, type Turn } from './scaling.js';
 import { TorchSteps } from './torch-steps.js';
 import { lossOf, MODEL_NAMES, WORKLOADS, type ModelName } from './train-models.js';
 
 const RANKS = 2;
-const ROUNDS = 25;
-/** So many make about 100 ms on one core. */
+/** Rounds go on until so many turns of both have had whole cores, and in bad minutes for so long. */
+const WHOLE_TURNS = 24;
+const ROUNDS_MS_MAX = 150_000;
+/** Of a turn: so many make about 100 ms on one core. */
 const STEPS: Readonly<Record<ModelName, number>> = { mlp: 50, cnn: 4, gpt: 1 };
-/** So many times that before it counts: code that V8 has not compiled to the end yet is slower. */
-const WARM_UP_TURNS = 20;
+/** Turns before it counts. Until then V8 compiles on threads of its own, for which one rank alone has a core to spare, and two ranks have none. */
+const WARM_UP_TURNS: Readonly<Record<ModelName, number>> = { mlp: 60, cnn: 100, gpt: 300 };
+/** The same of a model that trains alone, whose code is the same. */
+const OWN_WARM_UP_TURNS = 5;
 
 const EVERY_STEPS = 50;
 const KILLED_AT_STEP = 75;
@@ -25,17 +31,27 @@ const LAST_STEP = 100;
 export async function runGangBench({ report, note }: { readonly report: (record: BenchRecord) => void; readonly note: (text: string) => void }): Promise<void> {
   const peer = pythonProgram('torch-ddp.py', 'DistributedDataParallel', note);
   await init({ cpus: RANKS, logs: false });
+  note('Of two ranks, efficiencies, steps and ratios are those of medians over turns. Turns are left out in which a rank had less than a whole core: right before or after, matrix products in its core\'s own caches took a tenth longer than they can.');
   try {
     for (const name of MODEL_NAMES) {
-      const { efficiency, ceiling, togetherMs, theirs } = await scaling(name, peer);
       const what = `${WORKLOADS[name].title} a rank`;
-      report({ name: `${what}: efficiency of ${RANKS} ranks on ${RANKS} cores`, value: efficiency, unit: 'ratio', better: 'higher' });
-      report({ name: `${what}: its ceiling here, of ${RANKS} ranks that only wait for each other`, value: ceiling, unit: 'ratio', better: 'higher' });
-      report({ name: `${what}: step of ${RANKS} ranks`, value: togetherMs, unit: 'ms', better: 'lower' });
-      if (theirs === null) continue;
-      report({ name: `${what}: efficiency, ${theirs.title}`, value: theirs.efficiency, unit: 'ratio', better: 'higher' });
-      report({ name: `${what}: step of ${RANKS} ranks, ${theirs.title}`, value: theirs.togetherMs, unit: 'ms', better: 'lower' });
-      report({ name: `${what}: DistributedDataParallel's time to muster's`, value: theirs.ratio, unit: 'ratio', better: 'higher' });
+      const { title, turns } = await scaling(name, peer);
+      const own = new Scaling(turns, 'alone', 'together');
+      report({ name: `${what}: turns in which each rank had a whole core`, value: own.wholeShare, unit: 'ratio', better: 'higher' });
+      report({ name: `${what}: efficiency of ${RANKS} ranks, whatever they had`, value: own.anyEfficiency, unit: 'ratio', better: 'higher' });
+      if (own.efficiency === null) {
+        note(`${what}: its efficiency is left out, for want of turns in which each rank had a whole core: other programs, or other virtual machines, take of them.`);
+        continue;
+      }
+      report({ name: `${what}: efficiency of ${RANKS} ranks on ${RANKS} cores`, value: own.efficiency, unit: 'ratio', better: 'higher' });
+      const ceiling = new Scaling(turns, 'alone', 'apart').efficiency;
+      if (ceiling !== null) report({ name: `${what}: its ceiling here, of ${RANKS} ranks that only wait for each other`, value: ceiling, unit: 'ratio', better: 'higher' });
+      report({ name: `${what}: step of ${RANKS} ranks`, value: own.togetherMs, unit: 'ms', better: 'lower' });
+      const theirs = new Scaling(turns, 'theirAlone', 'theirTogether');
+      if (title === null || theirs.efficiency === null) continue;
+      report({ name: `${what}: efficiency, ${title}`, value: theirs.efficiency, unit: 'ratio', better: 'higher' });
+      report({ name: `${what}: step of ${RANKS} ranks, ${title}`, value: theirs.togetherMs, unit: 'ms', better: 'lower' });
+      report({ name: `${what}: DistributedDataParallel's time to muster's`, value: theirs.togetherMs / own.togetherMs, unit: 'ratio', better: 'higher' });
     }
     report({ name: `a rank killed, checkpoint every ${EVERY_STEPS} steps: time lost beside the steps since`, value: await lostToKill(), unit: 's', better: 'lower' });
   } finally {
@@ -43,19 +59,8 @@ export async function runGangBench({ report, note }: { readonly report: (record:
   }
 }
 
-/** What a step takes of one rank alone, the mean over the ranks, to what it takes when both make it at the same time, each with a batch of its own. */
-interface Scaling {
-  /** Of one training. */
-  readonly efficiency: number;
-  /** Of a training each, the slower one: no training gets more of a machine than two programs side by side, and every step of it has to wait for both. */
-  readonly ceiling: number;
-  readonly togetherMs: number;
-  /** `ratio`: of its step of two ranks to ours. */
-  readonly theirs: { readonly title: string; readonly efficiency: number; readonly togetherMs: number; readonly ratio: number } | null;
-}
-
-/** Medians of rounds in which all take turns. */
-async function scaling(name: ModelName, peer: PythonProgram | null): Promise<Scaling> {
+/** Has the ranks take turns, and returns those of each rank. */
+async function scaling(name: ModelName, peer: PythonProgram | null): Promise<{ readonly title: string | null; readonly turns: readonly (readonly Turn[])[] }> {
   const trainer = new DataParallelTrainer(async (rank) => {
     const { communicator } = rank;
     using mesh = await Mesh.open({ ...context().gang!, gangId: `alone-${process.pid}`, rank: 0, size: 1, nodeCount: 1 }, { pipeline: 1, data: 1, tensor: 1 });
@@ -63,51 +68,57 @@ async function scaling(name: ModelName, peer: PythonProgram | null): Promise<Sca
     const shared = await stepper(name, rank.mesh);
     const torch = peer !== null && rank.rank === 0 ? new TorchSteps(peer.python, peer.script) : null;
     const title = await torch?.title() ?? null;
-    const over = async (value: number, op: 'average' | 'max'): Promise<number> => {
-      const values = Float64Array.of(value);
-      await communicator.allReduce(values, { op });
-      return values[0]!;
-    };
-    for (let turn = 0; turn < WARM_UP_TURNS; turn++) await own();
-    for (let turn = 0; turn < WARM_UP_TURNS; turn++) await shared();
-    const rounds: { alone: number; apart: number; together: number; theirAlone: number; theirTogether: number }[] = [];
-    for (let round = -1; round < ROUNDS; round++) {
-      let aloneMs = 0;
-      for (let turn = 0; turn < RANKS; turn++) {
-        await communicator.barrier();
-        if (turn === rank.rank) aloneMs = await own();
-      }
-      const alone = await over(aloneMs, 'average');
-      const apart = await over(await own(), 'max');
-      const together = await over(await shared(), 'max');
-      const [theirAlone, theirTogether] = title === null ? [NaN, NaN] : [await torch!.round(`${name} ${STEPS[name]} alone`), await torch!.round(`${name} ${STEPS[name]} together`)];
+    const hasPeer = Float64Array.of(title === null ? 0 : 1);
+    await communicator.broadcast(hasPeer, { root: 0 });
+    const probe = coreProbe();
+    for (let turn = 0; turn < WARM_UP_TURNS[name]; turn++) await shared();
+    for (let turn = 0; turn < OWN_WARM_UP_TURNS; turn++) await own();
+    const turns: Turn[] = [];
+    const take = async (kind: Kind, body: () => Promise<number>): Promise<void> => {
       await communicator.barrier();
-      if (round >= 0) rounds.push({ alone, apart, together, theirAlone, theirTogether }); // the first one warms up what was not
+      const before = probe();
+      await communicator.barrier();
+      const ms = await body();
+      await communicator.barrier();
+      turns.push({ kind, ms, speed: Math.min(before, probe()) });
+    };
+    const startMs = performance.now();
+    /** As long as a rank has too few turns that count, of the kind that a round ends with, and there is time. */
+    const goesOn = async (): Promise<boolean> => {
+      const whole = wholeSpeed(turns);
+      const left = Float64Array.of(ROUNDS_MS_MAX - (performance.now() - startMs), turns.filter(({ kind, speed }) => kind === turns.at(-1)?.kind && speed >= whole).length);
+      await communicator.allReduce(left, { op: 'min' });
+      return left[0]! > 0 && left[1]! < WHOLE_TURNS;
+    };
+    while (await goesOn()) {
+      for (let turn = 0; turn < RANKS; turn++) await take('alone', async () => (turn === rank.rank ? own() : NaN));
+      await take('apart', () => own(() => communicator.barrier()));
+      await take('together', shared);
+      if (hasPeer[0] === 0) continue;
+      for (const [kind, way] of [['theirAlone', 'alone'], ['theirTogether', 'together']] as const) {
+        await take(kind, async () => await torch?.round(`${name} ${STEPS[name]} ${way}`) ?? NaN);
+      }
     }
     await torch?.end();
-    const medianOf = (valueOf: (round: (typeof rounds)[number]) => number): number => median(rounds.map(valueOf));
-    return {
-      efficiency: medianOf(({ alone, together }) => alone / together), ceiling: medianOf(({ alone, apart }) => alone / apart), togetherMs: medianOf(({ together }) => together),
-      theirs: title === null ? null : {
-        title, efficiency: medianOf(({ theirAlone, theirTogether }) => theirAlone / theirTogether), togetherMs: medianOf(({ theirTogether }) => theirTogether),
-        ratio: medianOf(({ together, theirTogether }) => theirTogether / together),
-      },
-    };
+    return { title, turns };
   }, { ranks: RANKS, cpus: 1, progress: false });
   const { results } = await trainer.fit();
-  return results[0]!;
+  return { title: results[0]!.title, turns: results.map(({ turns }) => turns) };
 }
 
-/** A training whose every call makes some steps, and returns the milliseconds that one took. */
-async function stepper(name: ModelName, mesh: Mesh): Promise<() => Promise<number>> {
+/** A training whose every call makes some steps, with something done after each, and returns the milliseconds that one took. */
+async function stepper(name: ModelName, mesh: Mesh): Promise<(after?: () => Promise<void>) => Promise<number>> {
   manualSeed(1);
   const model = WORKLOADS[name].make();
   const given = WORKLOADS[name].batch();
   const training = await Training.begin({ model, optimizer: new optim.AdamW(model.parameters(), { learningRate: 1e-4 }) },
     { mesh, device: 'cpu', checkpoints: null, report: () => undefined, unfetched: () => [], warn: () => undefined });
-  return async () => {
+  return async (after) => {
     const startMs = performance.now();
-    for (let step = 0; step < STEPS[name]; step++) await training.step(() => lossOf(model, given));
+    for (let step = 0; step < STEPS[name]; step++) {
+      await training.step(() => lossOf(model, given));
+      await after?.();
+    }
     return (performance.now() - startMs) / STEPS[name];
   };
 }
