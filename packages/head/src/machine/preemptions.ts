@@ -169,7 +169,7 @@ export class Preemptions {
   }
 
   #carryOut(notice: Notice): void {
-    const { context, leases, groups, claims } = this.#parts;
+    const { context, nodes, leases, groups, claims } = this.#parts;
     const { who, killAtMs } = notice;
     const isGone = isLease(who) ? leases.byId.get(who.id) !== who : groups.live.get(who.id) !== who;
     if (!isGone && context.nowMs < killAtMs) return;
@@ -177,7 +177,8 @@ export class Preemptions {
     if (isGone) return;
     const isNeeded = notice.claims.some((claim) => claims.has(claim));
     if (isLease(who)) {
-      if (isNeeded) leases.end(who, { kill: true, reason: `it was preempted: ${who.preemption}`, tell: true });
+      const hasLentIt = !who.isBlocked && nodes.isOverused(who.place.node); // who waited for it has it, and both run
+      if (isNeeded || hasLentIt) leases.end(who, { kill: true, reason: `it was preempted: ${who.preemption}`, tell: true });
     } else if (isNeeded) groups.evict(who, `it was preempted: ${who.preemption}`);
     else who.preemption = null; // what runs in it was told, and may go on
   }
