@@ -7,13 +7,11 @@ import {
 } from '@muster/core';
 import type { ActorRow, ExplainAnswer, ListAnswer } from '@muster/head';
 import { Counter, Recorder, Refusal } from '../support/actors.js';
-import { eventually, isRunning, TestCluster } from '../support/cluster.js';
+import { isRunning, TestCluster } from '../support/cluster.js';
 import { collectGarbage } from '../support/garbage.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
 import { Program } from '../support/program.js';
-import { rejection } from '../support/until.js';
-
-t.setTimeout(170_000); // a loaded machine takes its time
+import { rejection, until } from '../support/until.js';
 
 const cluster = await TestCluster.start({ nodeTimeout: '1500ms', head: { cpus: 2 } });
 t.teardown(() => cluster.stop());
@@ -37,7 +35,7 @@ t.test('kill()', async (t) => {
       t.ok(error instanceof ActorDiedError, String(error));
       t.match(error.message, /was killed: kill\(\)/);
     }
-    await eventually('its process is gone', () => !isRunning(pid));
+    await until('its process is gone', () => !isRunning(pid));
     t.match(await actorRow(counter.actorId), { state: 'dead', restarts: 0, cause: /was killed/ });
     await kill(counter);
     t.pass('once more does no harm');
@@ -53,7 +51,7 @@ t.test('kill()', async (t) => {
     const spins = rejection(spinner.spin());
     await remote((handle: ActorHandle<Spinner>) => kill(handle), { cpus: 0 })(spinner);
     t.ok((await spins) instanceof ActorDiedError);
-    await eventually('its process is gone', () => !isRunning(pid));
+    await until('its process is gone', () => !isRunning(pid));
   });
 });
 
@@ -74,7 +72,7 @@ t.test('restarts', async (t) => {
     await collectGarbage(); // nobody but the actor needs the references any more
     const pid = await replayed.pid();
     process.kill(pid, 'SIGKILL');
-    await eventually('it lives again', () => replayed.pid().then((now) => now !== pid, () => false));
+    await until('it lives again', () => replayed.pid().then((now) => now !== pid, () => false));
     t.equal(await replayed.add(), 1, 'state is what the constructor makes');
     t.same(await replayed.describe(), described);
     t.match(await actorRow(replayed.actorId), { state: 'alive', incarnation: 2, restarts: 1, maxRestarts: 1 });
@@ -177,7 +175,7 @@ t.test('restarts', async (t) => {
     }
     const picky = await actor(Picky, { maxRestarts: 5 }).create(await actor(Counter).create(), join(cluster.root, 'picky'));
     process.kill(await picky.pid(), 'SIGKILL');
-    await eventually('it is dead', () => picky.arm().then(() => false, (error: MusterError) => error.code === 'ACTOR_DIED'));
+    await until('it is dead', () => picky.arm().then(() => false, (error: MusterError) => error.code === 'ACTOR_DIED'));
     t.match(await rejection(picky.arm()), { code: 'ACTOR_DIED', message: /its constructor threw/ });
   });
 });
@@ -209,7 +207,7 @@ t.test('the cause of a death is exact', async (t) => {
     const [mortal, restartable] = await Promise.all([Placed.create(), Placed.options({ maxRestarts: 3 }).create()]);
     t.equal(await mortal.add(), 1);
     doomed.kill('SIGKILL');
-    await eventually('its death is known', () => mortal.add().then(() => false, (error: MusterError) => error.code === 'ACTOR_DIED'));
+    await until('its death is known', () => mortal.add().then(() => false, (error: MusterError) => error.code === 'ACTOR_DIED'));
     t.match(await rejection(mortal.add()), { code: 'ACTOR_DIED', message: new RegExp(`was on ${doomed.nodeId}, which was lost`) });
     t.match(await rejection(restartable.add()), { code: 'ACTOR_DIED', message: new RegExp(doomed.nodeId) }, 'nowhere else could it be');
   });
@@ -218,7 +216,7 @@ t.test('the cause of a death is exact', async (t) => {
 t.test('create() waits for resources', async (t) => {
   const first = await actor(Counter, { cpus: 1.5 }).create();
   const second = actor(Counter, { cpus: 1, name: 'patient' }).create(1);
-  await eventually('it waits', async () => (await cluster.status()).actors['pending'] === 1);
+  await until('it waits', async () => (await cluster.status()).actors['pending'] === 1);
   const { rows } = await cluster.query<ListAnswer>('list', { kind: 'actors', filter: 'name=patient' });
   const [row] = rows as readonly ActorRow[];
 
@@ -250,7 +248,7 @@ t.test('drivers', async (t: Test) => {
     class Visits { #n = 0; constructor(start = 0) { this.#n = start; } visit() { return ++this.#n; } pid() { return process.pid; } }
   `;
 
-  await t.test('a detached actor outlives its own and serves the next', { timeout: 30_000 }, async (t) => {
+  await t.test('a detached actor outlives its own and serves the next', async (t) => {
     const first = driver(`${source}
       const [kept, lost] = await Promise.all([
         actor(Visits, { name: 'kept', lifetime: 'detached', maxRestarts: 1 }).create(10), actor(Visits, { name: 'lost' }).create(),
@@ -261,7 +259,7 @@ t.test('drivers', async (t: Test) => {
     const made = await first.told<{ kept: number; keptPid: number; lost: number; lostPid: number }>('made');
     t.equal(await first.ended, '0', first.stderr);
     t.same([made.kept, made.lost], [11, 1]);
-    await eventually('the actor of its job is gone', () => !isRunning(made.lostPid));
+    await until('the actor of its job is gone', () => !isRunning(made.lostPid));
     t.match(await rejection(getActor('lost')), { code: 'ACTOR_NOT_FOUND' });
     t.ok(isRunning(made.keptPid));
 
@@ -278,7 +276,7 @@ t.test('drivers', async (t: Test) => {
     t.equal(await second.ended, '0', second.stderr);
   });
 
-  await t.test('that race for one name with getIfExists get one actor', { timeout: 30_000 }, async (t) => {
+  await t.test('that race for one name with getIfExists get one actor', async (t) => {
     const latch = await actor(Counter, { name: 'runs', lifetime: 'detached' }).create();
     const racers = [1, 2].map(() => driver(`${source}
       const runs = await getActor('runs');

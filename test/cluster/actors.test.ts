@@ -6,13 +6,11 @@ import {
   type ObjectRef,
 } from '@muster/core';
 import { Counter, Recorder, Refusal } from '../support/actors.js';
-import { eventually, isRunning, TestCluster } from '../support/cluster.js';
+import { isRunning, TestCluster } from '../support/cluster.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
-import { rejection } from '../support/until.js';
+import { rejection, until } from '../support/until.js';
 
 const CALLS = 20_000;
-
-t.setTimeout(170_000); // a loaded machine takes its time
 
 const cluster = await TestCluster.start({ nodeTimeout: '1500ms', head: { cpus: 2 } });
 t.teardown(() => cluster.stop());
@@ -345,7 +343,7 @@ t.test('names', async (t) => {
     t.not(next.actorId, hits.actorId);
     t.equal(await next.add(), 1);
     process.kill(await next.pid(), 'SIGKILL');
-    await eventually('a name is free again after a death', () => Hits.create().then(kill).then(() => true, () => false));
+    await until('a name is free again after a death', () => Hits.create().then(kill).then(() => true, () => false));
   });
 
   await t.test('getIfExists: makes it once, also when many ask at the same time', async (t) => {
@@ -365,7 +363,7 @@ t.test('names', async (t) => {
     const blocker = await actor(Counter, { cpus: 2 }).create();
     const Waiting = actor(Counter, { name: 'waiting', cpus: 2 });
     const creation = Waiting.create(3);
-    await eventually('it waits', async () => (await cluster.status()).actors['pending'] === 1);
+    await until('it waits', async () => (await cluster.status()).actors['pending'] === 1);
     t.match(await rejection(Waiting.create()), { code: 'ACTOR_NAME_TAKEN' });
     const found = getActor<Counter>('waiting');
     await kill(blocker);
@@ -428,7 +426,7 @@ t.test('handles', async (t) => {
     const narrow = await actor(Loop).create();
     await narrow.meet(narrow);
     await narrow.step(50);
-    await eventually('all steps ran', async () => (await narrow.ran()) === 50);
+    await until('all steps ran', async () => (await narrow.ran()) === 50);
   });
 
   await t.test('an actor makes another that calls it back, and that ends with it', async (t) => {
@@ -451,7 +449,7 @@ t.test('handles', async (t) => {
     const [child] = await parent.child();
     const pid = await child!.pid();
     await kill(parent);
-    await eventually('its process is gone', () => !isRunning(pid));
+    await until('its process is gone', () => !isRunning(pid));
     t.match(await rejection(child!.ask()), { code: 'ACTOR_DIED', message: /was killed: its owner worker-\w+ is gone/ });
   });
 

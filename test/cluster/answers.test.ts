@@ -6,12 +6,10 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { actor, cancel, get, kill, placementGroup, put, remote, shutdown, UnschedulableError } from '@muster/core';
 import type { ExplainAnswer, ListAnswer, StatusAnswer } from '@muster/head';
-import { eventually, TestCluster } from '../support/cluster.js';
+import { TestCluster } from '../support/cluster.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
 import { Counter } from '../support/actors.js';
-import { rejection } from '../support/until.js';
-
-t.setTimeout(150_000);
+import { rejection, until } from '../support/until.js';
 
 const PROGRAM = fileURLToPath(import.meta.resolve('@muster/cli/bin'));
 const cluster = await TestCluster.start({ nodes: [{ cpus: 2, labels: { rack: 'a' } }, { cpus: 2, labels: { rack: 'b' } }] });
@@ -38,18 +36,18 @@ const rows = async (kind: string): Promise<Record<string, unknown>[]> => (await 
 /** A task of that name in that state. Its owner is this process, which may be too busy to answer the first time. */
 async function taskNamed(name: string, state: string): Promise<Record<string, unknown>> {
   let task: Record<string, unknown> | undefined;
-  await eventually(`${name} is ${state}`, async () => (task = (await rows('tasks')).find((row) => row['name'] === name && row['state'] === state)) !== undefined);
+  await until(`${name} is ${state}`, async () => (task = (await rows('tasks')).find((row) => row['name'] === name && row['state'] === state)) !== undefined);
   return task!;
 }
 
 const waiting = async (): Promise<StatusAnswer['waiting']> => (await cluster.status()).waiting;
-const idle = (): Promise<void> => eventually('no lease is held', async () => Object.values((await cluster.status()).leases).every((count) => count === 0));
+const idle = (): Promise<void> => until('no lease is held', async () => Object.values((await cluster.status()).leases).every((count) => count === 0));
 
 t.test('a task that waits: how many nodes refuse, why, and who holds what it needs', async (t) => {
   const Keeper = actor(Counter, { cpus: 2, name: 'keeper', placement: { node: first!.nodeId } });
   const keepers = [await Keeper.create(), await Keeper.options({ name: 'other', placement: { node: second!.nodeId } }).create()];
   const ref = remote(() => 'ran').options({ cpus: 2, name: 'patient' }).remote();
-  await eventually('it waits', async () => (await waiting()).length === 1);
+  await until('it waits', async () => (await waiting()).length === 1);
   const reasons = `of 3 nodes, 2 have 0 cpu free of 2 needed; ${cluster.head.nodeId} has 0 cpu in total of 2 needed`;
   t.match(await waiting(), [{ kind: 'leases', request: '2 cpu', demands: 1, leases: 1, isInfeasible: false, reasons }]);
   const { stdout } = await run('status');
@@ -78,7 +76,7 @@ t.test('what no node could ever hold fails at once with what there is, or waits 
   const task = large.options({ waitForNodes: true }).remote();
   const counter = actor(Counter, { cpus: 3, waitForNodes: true, name: 'patient' }).create(5);
   const group = placementGroup([{ cpus: 3 }, { cpus: 1 }], { strategy: 'strict-pack', waitForNodes: true });
-  await eventually('all of them wait', async () => (await waiting()).length === 2);
+  await until('all of them wait', async () => (await waiting()).length === 2);
   for (const { reasons, isInfeasible } of await waiting()) {
     t.match(reasons, /2 cpu in total.* of [34] needed; it waits for (a node|nodes) that could hold it$/);
     t.notOk(isInfeasible);
@@ -102,7 +100,7 @@ t.test('a group that waits, and one that is there', async (t) => {
   const error = await rejection(placementGroup([{ cpus: 3 }, { cpus: 3 }], { strategy: 'strict-pack', timeoutMs: 1500 }));
   t.match(error.message, new RegExp(`${third.nodeId} comes closest: 2 × \\(3 cpu\\): room for 1 now, for 2 if nothing ran; ${third.nodeId} has 4 cpu free of 6 needed`));
   const late = placementGroup([{ cpus: 3 }, { cpus: 3 }], { strategy: 'strict-pack', name: 'late' });
-  await eventually('it waits', async () => (await waiting()).length === 1);
+  await until('it waits', async () => (await waiting()).length === 1);
   t.match(await waiting(), [{ kind: 'group', request: '2 × (3 cpu) on one node', demands: 1, leases: 2 }]);
   const id = (await rows('groups')).find((row) => row['name'] === 'late')!['groupId'] as string;
   t.match((await explain(id)).lines.join('\n'), new RegExp(`it waits: 2 bundles on one node: .*\nof the 10 cpu of ${third.nodeId}, ${held.id} holds 6 for [^;]*; 4 is free`));
@@ -173,7 +171,7 @@ t.test('a plan says what would be placed, and places nothing', async (t) => {
 
   const wanted = remote(() => 1).options({ cpus: 16, waitForNodes: true, name: 'waits' });
   const refs = [wanted.remote(), wanted.remote()];
-  await eventually('they wait', async () => (await waiting())[0]?.leases === 2);
+  await until('they wait', async () => (await waiting())[0]?.leases === 2);
   const types = join(cluster.root, 'types.json');
   writeFileSync(types, JSON.stringify({ large: { cpus: 16 }, huge: { cpus: 64 } }));
   const answer = JSON.parse((await run('plan', '--waiting', '--suggest', '--node-types', types, '--json')).stdout) as Record<string, unknown>;

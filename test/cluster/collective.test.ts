@@ -3,11 +3,9 @@ import { createHmac } from 'node:crypto';
 import t from 'tap';
 import { collective, createCommunicator } from '@muster/collective';
 import { context, gang, kill, keyValues, peering, remote, TimeoutError, type MusterError } from '@muster/core';
-import { eventually, isRunning, TestCluster } from '../support/cluster.js';
+import { isRunning, TestCluster } from '../support/cluster.js';
 import { Summing } from '../support/summing.js';
-import { rejection } from '../support/until.js';
-
-t.setTimeout(170_000); // a loaded machine takes its time
+import { rejection, until } from '../support/until.js';
 
 const cluster = await TestCluster.start({ nodes: [{ cpus: 2 }, { cpus: 2 }] });
 t.teardown(() => cluster.stop());
@@ -36,7 +34,7 @@ t.test('a member that dies ends the calls of all, and its gang meets anew', asyn
   const members = await Members.options({ onFailure: 'restart-all', maxRestarts: 1 }).create();
   const before = await members.all.meet();
   const sums = members.members.map((member) => member.sumOn()); // which end with what they saw, or with the gang's restart
-  await eventually('they sum', () => before.every(({ pid }) => isRunning(pid)));
+  await until('they sum', () => before.every(({ pid }) => isRunning(pid)));
   process.kill(before[2]!.pid, 'SIGKILL');
   await Promise.allSettled(sums);
   const after = await members.all.meet();

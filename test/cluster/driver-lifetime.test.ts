@@ -3,15 +3,12 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { eventually, isRunning, TestCluster } from '../support/cluster.js';
+import { isRunning, TestCluster } from '../support/cluster.js';
 import { processesMarked } from '../support/processes.js';
 import { Program } from '../support/program.js';
+import { until } from '../support/until.js';
 
-/** Ending ten processes takes its time where the cores are busy. */
-const GONE_TIMEOUT_MS = 8000;
 const FLOOD_LINES = 100_000;
-
-t.setTimeout(170_000); // a loaded machine takes its time
 
 const root = mkdtempSync(join(tmpdir(), 'muster-l-'));
 t.teardown(() => rmSync(root, { recursive: true, force: true }));
@@ -53,7 +50,7 @@ class Own {
 
   /** Resolves when nothing is left of it. */
   async gone(t: Test, nodeIds: readonly string[]): Promise<void> {
-    await eventually('nothing is left', () => this.remains(nodeIds).length === 0, GONE_TIMEOUT_MS).catch(() => {});
+    await until('nothing is left', () => this.remains(nodeIds).length === 0).catch(() => {});
     t.same(this.remains(nodeIds), []);
     t.same(this.nodeIds, []);
   }
@@ -84,7 +81,7 @@ t.test('a cluster of its own ends with its program', async (t) => {
     { how: 'by process.exit()', end: 'process.exit(3);', status: '3' },
     { how: 'by an uncaught exception', end: `setImmediate(() => { throw new Error('the mistake'); }); await get(spins);`, status: '1', stderr: /Error: the mistake/ },
   ]) {
-    await t.test(how, { timeout: 30_000 }, async (t) => {
+    await t.test(how, async (t) => {
       const own = new Own(busyProgram(end));
       await own.program.told('ready');
       const { nodeIds } = own;
@@ -101,7 +98,7 @@ t.test('a cluster of its own ends with its program', async (t) => {
     { how: 'by Ctrl-\\, which goes to all of its processes', signal: 'SIGQUIT', isGroupLeader: true },
     { how: 'by the end of its terminal, of which all of its processes hear', signal: 'SIGHUP', isGroupLeader: true },
   ] as const) {
-    await t.test(how, { timeout: 30_000 }, async (t) => {
+    await t.test(how, async (t) => {
       const own = new Own(busyProgram('await get(spins);'), { isGroupLeader });
       const pids = await own.program.told<number[]>('ready');
       const { nodeIds } = own;
@@ -114,7 +111,7 @@ t.test('a cluster of its own ends with its program', async (t) => {
     });
   }
 
-  await t.test('in its own time after Ctrl-C, where the program listens to that itself', { timeout: 30_000 }, async (t) => {
+  await t.test('in its own time after Ctrl-C, where the program listens to that itself', async (t) => {
     const own = new Own(`
       await init({ cpus: 1 });
       const square = remote((x) => x * x);
@@ -134,7 +131,7 @@ t.test('a cluster of its own ends with its program', async (t) => {
     t.same(own.remains(nodeIds), []);
   });
 
-  await t.test('by kill -9, after somebody has removed its files', { timeout: 30_000 }, async (t) => {
+  await t.test('by kill -9, after somebody has removed its files', async (t) => {
     const own = new Own(busyProgram('await get(spins);'));
     await own.program.told('ready');
     const { nodeIds } = own;
@@ -144,9 +141,9 @@ t.test('a cluster of its own ends with its program', async (t) => {
     await own.gone(t, nodeIds);
   });
 
-  await t.test('killed while the cluster starts', { timeout: 30_000 }, async (t) => {
+  await t.test('killed while the cluster starts', async (t) => {
     const own = new Own('await init();');
-    await eventually('its node is starting', () => own.processes.length > 1);
+    await until('its node is starting', () => own.processes.length > 1);
     own.program.child.kill('SIGKILL');
     t.equal(await own.program.ended, 'SIGKILL');
     await own.gone(t, own.nodeIds);
@@ -154,7 +151,7 @@ t.test('a cluster of its own ends with its program', async (t) => {
 });
 
 t.test('init() and shutdown()', async (t) => {
-  await t.test('the first remote call does init() by itself', { timeout: 30_000 }, async (t) => {
+  await t.test('the first remote call does init() by itself', async (t) => {
     const own = new Own(`
       const square = remote((x) => x * x);
       const [a, ref] = [square(3), square.remote(4)];
@@ -165,7 +162,7 @@ t.test('init() and shutdown()', async (t) => {
     t.same(own.remains([]), []);
   });
 
-  await t.test('may follow each other again and again in one program', { timeout: 30_000 }, async (t) => {
+  await t.test('may follow each other again and again in one program', async (t) => {
     const own = new Own(`
       const square = remote((x) => x * x);
       class Counter { #n = 0; add() { return ++this.#n; } }
@@ -194,7 +191,7 @@ t.test('init() and shutdown()', async (t) => {
     t.same(own.remains([]), []);
   });
 
-  await t.test('a program ends when it has nothing left to wait for, whatever its tasks do', { timeout: 30_000 }, async (t) => {
+  await t.test('a program ends when it has nothing left to wait for, whatever its tasks do', async (t) => {
     const own = new Own(`
       await init({ cpus: 2 });
       const slow = remote((ms, value) => new Promise((resolve) => setTimeout(resolve, ms, value)));
@@ -206,7 +203,7 @@ t.test('init() and shutdown()', async (t) => {
     t.same(own.remains([]), []);
   });
 
-  await t.test('what cannot be an option is refused before anything is started', { timeout: 30_000 }, async (t) => {
+  await t.test('what cannot be an option is refused before anything is started', async (t) => {
     const own = new Own(`
       const wrong = [
         { address: 'somewhere' }, { address: 5 }, { address: '' }, { token: 5 }, { token: '' }, { labels: 5 }, { labels: ['a'] }, { labels: null }, { labels: { zone: 1 } }, { logs: 1 },
@@ -225,7 +222,7 @@ t.test('init() and shutdown()', async (t) => {
     t.same(own.remains([]), []);
   });
 
-  await t.test('a cluster that cannot start is an error that says why', { timeout: 30_000 }, async (t) => {
+  await t.test('a cluster that cannot start is an error that says why', async (t) => {
     const own = new Own(`
       await init({ cpus: 1, objectStore: '900TiB' }).catch((error) => console.log('failed', JSON.stringify([error.code, error.message])));
       console.log('then', await remote(() => 1)());
@@ -264,22 +261,22 @@ t.test('two drivers on one cluster', async (t) => {
   for (const [how, end, status] of [
     ['ends', '', '0'], ['is killed', `process.kill(process.pid, 'SIGKILL');`, 'SIGKILL'],
   ] as const) {
-    await t.test(`one that ${how} takes its own tasks and actors along, and nothing else`, { timeout: 30_000 }, async (t) => {
+    await t.test(`one that ${how} takes its own tasks and actors along, and nothing else`, async (t) => {
       const other = driver(end);
       const pids = await other.told<{ actor: number; worker: number; jobId: string }>('ready');
       t.not(pids.jobId, own.jobId);
       t.not(pids.worker, own.worker, 'no worker serves two jobs');
       t.equal(await other.ended, status, other.stderr);
-      await eventually('its processes are gone', () => !isRunning(pids.actor) && !isRunning(pids.worker));
-      await eventually('its job is over', async () => { const { jobs, drivers } = await cluster.status(); return jobs.running === 1 && drivers === 1; });
+      await until('its processes are gone', () => !isRunning(pids.actor) && !isRunning(pids.worker));
+      await until('its job is over', async () => { const { jobs, drivers } = await cluster.status(); return jobs.running === 1 && drivers === 1; });
       t.ok([own.actor, own.worker].every(isRunning), 'those of the other one run');
       const seen = progress();
-      await eventually('the other one goes on', () => progress() > seen + 1);
+      await until('the other one goes on', () => progress() > seen + 1);
     });
   }
 
   for (const [how, end, status] of [['ends', '', '0'], ['is killed', `process.kill(process.pid, 'SIGKILL');`, 'SIGKILL']] as const) {
-    await t.test(`one on a machine without a node brings one along; when it ${how}, that is over`, { timeout: 30_000 }, async (t) => {
+    await t.test(`one on a machine without a node brings one along; when it ${how}, that is over`, async (t) => {
       const visitor = new Own(`
         const { nodeId } = await init({ cpus: 7 });
         const sum = remote((bytes) => bytes.reduce((a, b) => a + b, 0));
@@ -293,17 +290,17 @@ t.test('two drivers on one cluster', async (t) => {
       t.equal(await visitor.program.ended, status, visitor.program.stderr);
       t.match(visitor.program.stderr, 'init() leaves out cpus: the cluster at', 'what it asks of a cluster of its own is not asked of this one, and that is said');
       await visitor.gone(t, [nodeId]);
-      await eventually('its node has left the cluster', async () => (await cluster.status()).nodes.alive === 1);
+      await until('its node has left the cluster', async () => (await cluster.status()).nodes.alive === 1);
     });
   }
 
-  await t.test('what they leave is the cluster, and room in it', { timeout: 30_000 }, async (t) => {
+  await t.test('what they leave is the cluster, and room in it', async (t) => {
     const told = goesOn.lines.filter((line) => line.startsWith('progress')).map((line) => JSON.parse(line.slice(9)) as unknown);
     t.same(told, told.map((_, i) => [20 * i, i + 1, 3, 3]), 'nothing that it did was disturbed');
     goesOn.child.kill('SIGTERM');
     t.equal(await goesOn.ended, 'SIGTERM');
     t.equal(goesOn.stdout.match(/said by a task/g)!.length, 1, 'it was shown the output of its own task alone');
-    await eventually('nothing is held', async () => {
+    await until('nothing is held', async () => {
       const { jobs, drivers, leases, actors, objectStore, total, available } = await cluster.status();
       return jobs.running === 0 && drivers === 0 && leases.running + leases.ending === 0 && Object.keys(actors).length === 0 && objectStore.objects === 0 && total['cpu'] === available['cpu'];
     });
@@ -317,7 +314,7 @@ t.test('output of tasks and actors', async (t) => {
   const shown = (text: string, name: string): string[] =>
     text.split('\n').flatMap((line) => { const match = /^\((.+) (worker-\w+) pid=(\d+)\) (.*)$/.exec(line); return match && match[1] === name ? [match[4]!] : []; });
 
-  await t.test('comes out at the driver, each line with who printed it, all of it and in order', { timeout: 30_000 }, async (t) => {
+  await t.test('comes out at the driver, each line with who printed it, all of it and in order', async (t) => {
     const own = new Own(`
       await init({ cpus: 3 });
       const talk = (name) => remote(async () => {
@@ -351,7 +348,7 @@ t.test('output of tasks and actors', async (t) => {
     t.equal(stdout.split('\n').filter((line) => line !== '' && !line.startsWith('(')).length, 0, 'nothing else is shown');
   });
 
-  await t.test(`does not flood: of ${FLOOD_LINES.toLocaleString('en')} lines some are shown, the others counted, and the file has all`, { timeout: 60_000 }, async (t) => {
+  await t.test(`does not flood: of ${FLOOD_LINES.toLocaleString('en')} lines some are shown, the others counted, and the file has all`, async (t) => {
     const own = new Own(`
       const { nodeId } = await init({ cpus: 2 });
       const flood = remote((lines) => { for (let i = 0; i < lines; i++) console.log('line', i); }, { name: 'flood' });
@@ -368,7 +365,7 @@ t.test('output of tasks and actors', async (t) => {
     await own.program.printed(/^waits$/);
     const logs = join(own.home, nodeId, 'logs');
     const inFiles = (): number => readdirSync(logs).reduce((sum, file) => sum + (readFileSync(join(logs, file), 'utf8').match(/^line \d+$/gm)?.length ?? 0), 0);
-    await eventually('the files have all lines', () => inFiles() === FLOOD_LINES);
+    await until('the files have all lines', () => inFiles() === FLOOD_LINES);
     own.program.child.kill('SIGUSR2');
     t.equal(await own.program.ended, '0', own.program.stderr);
     const lines = shown(own.program.stdout, 'flood').filter((line) => line.startsWith('line '));
@@ -380,7 +377,7 @@ t.test('output of tasks and actors', async (t) => {
     t.ok(numbers.length <= FLOOD_LINES / 4, `${numbers.length} lines were shown`);
   });
 
-  await t.test('is not shown when the program does not want it', { timeout: 30_000 }, async (t) => {
+  await t.test('is not shown when the program does not want it', async (t) => {
     const own = new Own(`await init({ logs: false }); await remote(() => console.log('hidden'))(); console.log('seen');`);
     t.equal(await own.program.ended, '0', own.program.stderr);
     t.equal(own.program.stdout, 'seen\n');

@@ -4,12 +4,10 @@ import {
   ActorDiedError, ActorUnavailableError, gang, GangDiedError, get, kill, MusterError, remote, TimeoutError, UnschedulableError, type GangHandle,
 } from '@muster/core';
 import type { ActorRow, GangRow, ListAnswer, NodeRow, StatusAnswer } from '@muster/head';
-import { eventually, isRunning, TestCluster } from '../support/cluster.js';
+import { isRunning, TestCluster } from '../support/cluster.js';
 import { Program } from '../support/program.js';
 import { Trainer, type MemberReport } from '../support/trainer.js';
-import { rejection } from '../support/until.js';
-
-t.setTimeout(170_000); // a loaded machine takes its time
+import { rejection, until } from '../support/until.js';
 
 const cluster = await TestCluster.start({
   nodeTimeout: '1500ms',
@@ -31,7 +29,7 @@ async function gangRow(gangId: string): Promise<GangRow> {
 /** All of the cluster is free, and every process of a gang has ended. */
 async function atRest(t: Test): Promise<void> {
   let status: StatusAnswer | undefined;
-  await eventually('all cpus are free', async () => {
+  await until('all cpus are free', async () => {
     status = await cluster.status();
     return status.available['cpu'] === status.total['cpu'];
   });
@@ -87,7 +85,7 @@ t.test('a gang', async (t) => {
     const stuck = trainers.all.stuck.remote().map((ref) => rejection<MusterError>(get(ref)));
     await kill(trainers);
     for (const error of await Promise.all(stuck)) t.ok(error instanceof ActorDiedError && /kill\(\) by/.test(error.message), String(error));
-    await eventually('its processes have ended', () => !reports.some(({ pid }) => isRunning(pid)));
+    await until('its processes have ended', () => !reports.some(({ pid }) => isRunning(pid)));
     t.match(await gangRow(trainers.gangId), { state: 'dead', cause: /kill\(\) by/ });
     await kill(trainers);
     await atRest(t);
@@ -100,7 +98,7 @@ t.test('all or nothing', async (t) => {
     let isThere = false;
     const second = Trainers.create();
     void second.then(() => { isThere = true; });
-    await eventually('it waits', async () => ((await cluster.query<ListAnswer>('list', { kind: 'gangs', filter: 'state=pending' })).rows.length === 1));
+    await until('it waits', async () => ((await cluster.query<ListAnswer>('list', { kind: 'gangs', filter: 'state=pending' })).rows.length === 1));
     t.equal((await cluster.status()).available['cpu'], 2, 'the cpus that are free stay free');
     t.equal(await remote(() => 'goes by')(), 'goes by', 'small work goes by');
     t.notOk(isThere);
@@ -142,7 +140,7 @@ t.test('when a member dies', async (t) => {
     t.ok(errors.every((error) => error instanceof ActorDiedError));
     t.match(errors[1]!.message, /was ended by SIGKILL/);
     t.match(errors[3]!.message, new RegExp(`rank 1 of ${trainers.gangId} was ended by SIGKILL`));
-    await eventually('all processes have ended', () => !pids.some(isRunning));
+    await until('all processes have ended', () => !pids.some(isRunning));
     t.match(await rejection(trainers.all.step()), { code: 'ACTOR_DIED' });
     await atRest(t);
   });
@@ -210,7 +208,7 @@ t.test('a gang ends with the program that made it', async (t) => {
   const pids = JSON.parse(await program.printed(/^\[/)) as number[];
   t.equal(pids.filter(isRunning).length, 3);
   program.child.kill('SIGKILL');
-  await eventually('its members have ended', () => !pids.some(isRunning));
+  await until('its members have ended', () => !pids.some(isRunning));
   await atRest(t);
 });
 

@@ -6,11 +6,9 @@ import {
   type PlacementGroupOptions,
 } from '@muster/core';
 import type { GroupRow, ListAnswer } from '@muster/head';
-import { eventually, TestCluster } from '../support/cluster.js';
+import { TestCluster } from '../support/cluster.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
-import { rejection } from '../support/until.js';
-
-t.setTimeout(120_000);
+import { rejection, until } from '../support/until.js';
 
 const cluster = await TestCluster.start({
   nodeTimeout: '3s',
@@ -67,7 +65,7 @@ t.test('bundles lie as the strategy, the topology and their labels say', async (
 t.test('a group that waits holds nothing, and is there as a whole when there is room', async (t) => {
   const first = await placementGroup([{ cpus: 2, labels: { rack: 'r1' } }]);
   const second = placementGroup(cpus(2, 2), { name: 'second' });
-  await eventually('the second one waits', async () => (await cluster.status()).groups['pending'] === 1);
+  await until('the second one waits', async () => (await cluster.status()).groups['pending'] === 1);
   t.equal((await whereAmI.options({ cpus: 2 })()).nodeId, b, 'what it cannot use alone is used by others');
   await first.remove();
   const group = await second;
@@ -155,7 +153,7 @@ t.test('a handle travels to tasks, as an argument, in a closure and with options
     t.match(await remote(async () => [group.id, (await inside()).bundle], { cpus: 0 })(), [group.id, 1]);
     const remover = remote(async (handle: PlacementGroup) => { await handle.remove(); return handle.state; }, { cpus: 0 });
     t.equal(await remover(group), 'removed');
-    await eventually('its owner hears of that', () => group.state === 'removed');
+    await until('its owner hears of that', () => group.state === 'removed');
   });
 });
 
@@ -182,7 +180,7 @@ t.test('many groups at once', async (t) => {
   const groups = await Promise.all(Array.from({ length: 100 }, () => placementGroup(cpus(0.01, 0.01))));
   t.ok(groups.every(({ state }) => state === 'created'));
   await Promise.all(groups.map((group) => group.remove()));
-  await eventually('all room is free', async () => (await cluster.status()).available['cpu'] === 4);
+  await until('all room is free', async () => (await cluster.status()).available['cpu'] === 4);
 });
 
 t.test('a group that loses a node is repaired, and what may restart does so in its bundle', async (t) => {
@@ -190,7 +188,7 @@ t.test('a group that loses a node is repaired, and what may restart does so in i
   const [member, survivor] = await Promise.all([0, 1].map((bundle) => actor(Member, { cpus: 1, placement: { group, bundle }, maxRestarts: 1 }).create()));
   const [lost, kept] = nodesOf(group) as [string, string];
   cluster.nodes.find(({ nodeId }) => nodeId === lost)!.kill('SIGKILL');
-  await eventually('the owner hears of the loss', () => group.state === 'repairing');
+  await until('the owner hears of the loss', () => group.state === 'repairing');
   t.same(nodesOf(group), [null, kept]);
   t.match(await rowOf(group), { state: 'repairing', reasons: /1 bundle beside the 1 that is there: 1 × \(2 cpu\): room for none now/ });
   t.same(await survivor!.place(), { nodeId: kept, bundle: 1 }, 'the rest goes on');
@@ -199,7 +197,7 @@ t.test('a group that loses a node is repaired, and what may restart does so in i
   const other = await cluster.addNode({ cpus: 2 });
   await group.ready();
   t.same(nodesOf(group), [other.nodeId, kept]);
-  await eventually('the actor is back', async () => {
+  await until('the actor is back', async () => {
     try {
       return (await member!.place()).nodeId === other.nodeId;
     } catch {

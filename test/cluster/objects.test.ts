@@ -4,13 +4,12 @@ import t, { type Test } from 'tap';
 import { actor, context, free, get, put, remote, wait, type ActorHandle, type MusterError, type ObjectRef } from '@muster/core';
 import type { ListAnswer, WorkerRow } from '@muster/head';
 import { block, isBlock } from '../support/blocks.js';
-import { eventually, isRunning, TestCluster, type ClusterOptions } from '../support/cluster.js';
+import { isRunning, TestCluster, type ClusterOptions } from '../support/cluster.js';
 import { collectGarbage } from '../support/garbage.js';
 import { Latch, makeLatch, type LatchHandle } from '../support/latch.js';
-import { rejection } from '../support/until.js';
+import { rejection, until } from '../support/until.js';
 
-t.setTimeout(150_000);
-const NODE_TIMEOUT_MS = 1000;
+const NODE_TIMEOUT_MS = 2500;
 const INLINE_MAX_BYTES = 100 * 1024;
 
 type ObjectRow = { readonly [field in 'objectId' | 'state']: string } & { readonly [field in 'nodes' | 'borrowers']: readonly string[] };
@@ -62,13 +61,13 @@ t.test('objects', async (t) => {
   /** An idle worker holds what its last task held until it collects, and nobody can make it. */
   const endIdleWorkers = async (): Promise<void> => {
     await collectEverywhere();
-    await eventually('no worker is leased', async () => {
+    await until('no worker is leased', async () => {
       const workers = (await cluster.query<ListAnswer>('list', { kind: 'workers' })).rows as readonly WorkerRow[];
       for (const { pid, state } of workers) if (state === 'idle' && isRunning(pid)) process.kill(pid, 'SIGKILL');
       return workers.every(({ state }) => state === 'actor');
     });
   };
-  const isGone = (id: string): Promise<void> => eventually(`${id} is gone`, async () => {
+  const isGone = (id: string): Promise<void> => until(`${id} is gone`, async () => {
     await collectGarbage();
     return (await rowOf(cluster, id)) === undefined;
   });
@@ -122,8 +121,7 @@ t.test('objects', async (t) => {
       t.same(await wait([first!, second!], { timeoutMs: 0 }), { ready: [], pending: [first, second] });
       const startMs = performance.now();
       t.same(await wait([first!, done, second!], { count: 2, timeoutMs: 100 }), { ready: [done], pending: [first, second] });
-      const tookMs = performance.now() - startMs;
-      t.ok(tookMs > 95 && tookMs < 3000, `after ${tookMs} ms`);
+      t.ok(performance.now() - startMs > 95);
     });
     await t.test('refuses counts that can never be reached', async (t) => {
       for (const count of [0, -1, 1.5, 3, NaN]) await t.rejects(wait([first!, second!], { count }), { code: 'INVALID_ARGUMENT', message: /count/ });
@@ -147,7 +145,7 @@ t.test('objects', async (t) => {
         for (const use of [() => get(ref), () => readFrom(holder, ([kept]: [ObjectRef]) => get(kept)), () => remote((value: unknown) => value)(ref)]) {
           t.match(await rejection<MusterError>(use()), { code: 'OBJECT_FREED', message: new RegExp(`${ref.id} was freed.*after the last use`) });
         }
-        await eventually('its memory is free', async () => (await usedBytes()) <= used);
+        await until('its memory is free', async () => (await usedBytes()) <= used);
       }
     });
     await t.test('twice is once', async (t) => {
@@ -161,7 +159,7 @@ t.test('objects', async (t) => {
       const ref = remote(() => block(4)).options(on(a)).remote();
       free([ref]);
       await t.rejects(get(ref), { code: 'OBJECT_FREED' });
-      await eventually('nothing is kept of it', async () => (await usedBytes()) <= used);
+      await until('nothing is kept of it', async () => (await usedBytes()) <= used);
     });
     await t.test('is for the owner alone, and for references', async (t) => {
       const ref = await put(block(5));
@@ -206,11 +204,11 @@ t.test('objects', async (t) => {
     await t.test('until the last of them is dropped', async (t) => {
       for (const holder of holders) await holder.drop();
       await endIdleWorkers();
-      await eventually('all are gone', async () => {
+      await until('all are gone', async () => {
         await Promise.all([collectGarbage(), ...holders.map((holder) => holder.collect())]);
         return (await rowsOf(cluster)).every(({ objectId }) => !ids.includes(objectId));
       });
-      await eventually('the stores hold what they held before', async () => {
+      await until('the stores hold what they held before', async () => {
         await Promise.all([collectGarbage(), ...holders.map((holder) => holder.collect())]); // readers let go of their views
         return (await storedCount()) <= before;
       });
@@ -237,7 +235,7 @@ t.test('objects', async (t) => {
         return [fromTask.refs[0]!.id, fromActor.ref.id];
       };
       for (const id of await use()) {
-        await eventually(`the driver holds ${id} no more`, async () => {
+        await until(`the driver holds ${id} no more`, async () => {
           await collectGarbage();
           return ((await rowOf(cluster, id))?.borrowers ?? []).length === 0;
         });
@@ -260,13 +258,13 @@ t.test('objects', async (t) => {
       }
       await maker.collect();
       const last = chain.at(-1)!;
-      await eventually('only the last hand holds it', async () => {
+      await until('only the last hand holds it', async () => {
         await Promise.all([collectGarbage(), ...chain.map((holder) => holder.collect())]);
         return (await rowOf(cluster, id))?.borrowers.length === 1;
       });
       t.ok(isBlock(await readFrom(last, ({ ref }: { ref: ObjectRef<Uint8Array> }) => get(ref)), 7));
       await last.drop();
-      await eventually('it is gone', async () => (await Promise.all([last.collect(), maker.collect()]), (await rowOf(cluster, id)) === undefined));
+      await until('it is gone', async () => (await Promise.all([last.collect(), maker.collect()]), (await rowOf(cluster, id)) === undefined));
     });
 
     await t.test('are let go by a process that is killed', async (t) => {
@@ -309,7 +307,7 @@ t.test('objects', async (t) => {
     const [first, second] = await Promise.all([actor(Reader, on(a)).create(), actor(Reader, on(a)).create()]);
     await wait([ref]);
     let usedBytes = 0;
-    await eventually('a heartbeat tells of the array', async () => (usedBytes = (await cluster.row(a!)).objectStoreUsedBytes) >= 4 * COUNT);
+    await until('a heartbeat tells of the array', async () => (usedBytes = (await cluster.row(a!)).objectStoreUsedBytes) >= 4 * COUNT);
 
     await t.test('by several workers of a node, without memory of their own', async (t) => {
       for (const reader of [first!, second!]) {
@@ -317,7 +315,7 @@ t.test('objects', async (t) => {
         t.equal(sum, (COUNT / 100) * 2);
         t.ok(grownBytes < 20e6, `grown by ${grownBytes} bytes for an array of ${4 * COUNT}`);
       }
-      await eventually('the store holds one copy', async () => {
+      await until('the store holds one copy', async () => {
         const { objectStoreUsedBytes } = await cluster.row(a!);
         return objectStoreUsedBytes >= 4 * COUNT && objectStoreUsedBytes < usedBytes + COUNT;
       });
@@ -346,21 +344,21 @@ t.test('objects', async (t) => {
   await t.test('an object comes to another node', async (t) => {
     await t.test('once, however many read it there at the same time', async (t) => {
       const SIZE = 24_000_001; // not a whole number of chunks
-      const onB = async (): Promise<number> => (await cluster.row(b!)).objectStoreUsedBytes;
-      const used = await onB();
+      const empty = await cluster.addNode({ cpus: 2 });
+      const used = async (): Promise<number> => (await cluster.row(empty)).objectStoreUsedBytes;
       const ref = remote((size: number) => block(9, size)).options(on(a)).remote(SIZE);
       const latch = await makeLatch();
       const check = remote(async (door: LatchHandle, box: { ref: ObjectRef<Uint8Array> }) => {
         await door.note('ready');
         await door.opened();
         return isBlock(await get(box.ref), 9, SIZE);
-      }).options({ ...on(b), cpus: 0.5 });
+      }).options({ ...on(empty), cpus: 0.5 });
       const checks = Array.from({ length: 4 }, () => check.remote(latch, { ref }));
       await latch.noted(4);
       await latch.open();
       t.same(await get(checks), [true, true, true, true]);
-      await eventually('a copy is counted', async () => (await onB()) - used > SIZE / 2);
-      t.ok((await onB()) - used < 1.5 * SIZE, 'there is one');
+      await until('a copy is counted', async () => (await used()) > SIZE / 2);
+      t.ok((await used()) < 1.5 * SIZE, 'there is one');
       free([ref]);
     });
     await t.test('from a worker there to one here and back', async (t) => {
@@ -474,7 +472,7 @@ t.test('a node with objects dies', async (t) => {
   const survivor = await cluster.addNode({ cpus: 2 });
   const before = (await latch.entries()).length;
   doomed!.kill('SIGKILL');
-  await eventually('the node is dead', async () => (await cluster.row(doomed!)).state === 'dead');
+  await until('the node is dead', async () => (await cluster.row(doomed!)).state === 'dead');
 
   await t.test('its results are made again, with all that they were made from, also for who only borrows them', async (t) => {
     const first = await remote(async (box: { bottom: ObjectRef<Uint8Array> }) => [(await get(box.bottom))[0], context().nodeId] as const)({ bottom });

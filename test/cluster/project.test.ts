@@ -11,8 +11,6 @@ const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const COMPILER = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin', 'tsc');
 const LIBRARIES = ['core', 'collective', 'tune', 'tensor', 'train'];
 
-t.setTimeout(120_000); // a loaded machine takes its time
-
 const project = mkdtempSync(join(tmpdir(), 'muster-p-'));
 t.teardown(() => rmSync(project, { recursive: true, force: true }));
 const { MUSTER_ADDRESS: _, ...env } = process.env;

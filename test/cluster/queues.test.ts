@@ -7,11 +7,10 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { actor, get, kill, remote, shutdown } from '@muster/core';
 import type { ListAnswer } from '@muster/head';
-import { eventually, PROGRAM, TestCluster } from '../support/cluster.js';
+import { PROGRAM, TestCluster } from '../support/cluster.js';
 import { Latch, makeLatch, type LatchHandle } from '../support/latch.js';
 import { Program } from '../support/program.js';
-
-t.setTimeout(170_000); // a loaded machine takes its time
+import { until } from '../support/until.js';
 
 const GRACE_MS = 1500;
 const cluster = await TestCluster.start({
@@ -46,7 +45,7 @@ t.test('a queue never holds more than its quota, and says so', async (t) => {
   const first = holdsUntil.remote(gate.path, latch);
   await latch.noted(1);
   const second = remote(() => 'second').remote();
-  await eventually('the second one waits for the quota', async () => (await cluster.status()).waiting.some((row) => /queue small may hold 1 cpu and holds 1 cpu/.test(row.reasons)));
+  await until('the second one waits for the quota', async () => (await cluster.status()).waiting.some((row) => /queue small may hold 1 cpu and holds 1 cpu/.test(row.reasons)));
   const { held, jobs } = (await cluster.status()).queues.find((queue) => queue.name === 'small')!;
   t.same({ held, jobs }, { held: { cpu: 1 }, jobs: 1 });
   t.match((await cluster.query<ListAnswer>('list', { kind: 'jobs', filter: 'queue=small' })).rows, [{ state: 'running', priority: 0 }]);
@@ -67,9 +66,9 @@ t.test('of two that wait the one of higher priority goes first, though it came l
   `);
   const waiting = async (): Promise<string> => (await cluster.status()).waiting.map((row) => row.priority).sort().join();
   const low = waits('low', 0);
-  await eventually('the first one waits', async () => await waiting() === '0');
+  await until('the first one waits', async () => await waiting() === '0');
   const high = waits('high', 3);
-  await eventually('both wait', async () => await waiting() === '0,3');
+  await until('both wait', async () => await waiting() === '0,3');
   gate.open();
   t.equal(await get(held), 'held');
   t.same(await order.noted(2), ['high', 'low']);

@@ -4,14 +4,13 @@ import t from 'tap';
 import {
   cancel, context, get, init, ObjectRef, remote, shutdown, wait, type Placement,
 } from '@muster/core';
-import { eventually, TestCluster } from '../support/cluster.js';
+import { TestCluster } from '../support/cluster.js';
 import { makeLatch, type LatchHandle } from '../support/latch.js';
-import { rejection } from '../support/until.js';
+import { rejection, until } from '../support/until.js';
 
 const increment = remote((x: number) => x + 1);
 /** Ends early when it is cancelled. */
 const pause = remote(async (ms: number) => { await delay(ms, undefined, { signal: context().signal }); return ms; });
-t.setTimeout(170_000); // a loaded machine takes its time
 
 t.before(async () => {
   await init({ cpus: 2, gpus: 2, memory: '4GiB', resources: { tpu: 2 }, labels: { zone: 'a' }, logs: false });
@@ -22,12 +21,9 @@ t.test('scheduling', async (t) => {
   await t.test('short tasks do not wait for a long one beside them', async (t) => {
     const work = remote(async (ms: number) => { if (ms > 0) await delay(ms); return ms; });
     await get([work.remote(0), work.remote(0)]);
-    const long = work.remote(3000);
+    const long = work.remote(60_000);
     const shorts = Array.from({ length: 1000 }, () => work.remote(0));
-    const startMs = performance.now();
     await get(shorts);
-    const tookMs = performance.now() - startMs;
-    t.ok(tookMs < 2000, `1,000 short tasks took ${tookMs} ms`);
     t.equal((await wait([long], { timeoutMs: 0 })).ready.length, 0);
     cancel(long, { force: true });
   });
@@ -81,15 +77,14 @@ t.test('wait', async (t) => {
   });
 
   await t.test('works in a task on references that came in', async (t) => {
-    const slow = pause.remote(5000);
+    const slow = pause.remote(60_000);
     const fast = increment.remote(1);
     const inner = remote(async (refs: ObjectRef<number>[]) => {
       const { ready, pending } = await wait(refs, { count: 1 });
       return [ready.length, pending.length, await get(ready[0]!)];
     });
-    const startMs = performance.now();
     t.same(await inner([slow, fast]), [1, 1, 2]);
-    t.ok(performance.now() - startMs < 3000, 'the slow one was not waited for');
+    t.equal((await wait([slow], { timeoutMs: 0 })).ready.length, 0, 'the slow one was not waited for');
     cancel(slow);
   });
 });
@@ -145,11 +140,9 @@ t.test('no deadlock on a single cpu', async (t) => {
 
   await t.test('a task of other demands gets its turn beside a full queue', async (t) => {
     const busy = remote(async () => { await delay(5); });
-    const refs = Array.from({ length: 400 }, () => busy.remote());
-    const startMs = performance.now();
+    const refs = Array.from({ length: 2000 }, () => busy.remote());
     await remote(() => 1, { memory: '1MiB' })();
-    const tookMs = performance.now() - startMs;
-    t.ok(tookMs < 1500, `waited ${tookMs} ms`);
+    t.ok((await wait(refs, { count: refs.length, timeoutMs: 0 })).pending.length > 0, 'before all others were done');
     for (const ref of refs) cancel(ref);
   });
 });
@@ -172,7 +165,7 @@ t.test('conditions on labels', async (t) => {
   t.equal(await zonesOf({ labels: { disk: { exists: true }, zone: { notIn: ['a'] } } }), 'b');
   t.equal(await zonesOf({ labels: { disk: { exists: false } } }), 'c');
   const b = rows.find((row) => row.labels['zone'] === 'b')!.nodeId; // they register in any order
-  const idle = (): Promise<void> => eventually('no lease is held', async () => Object.values((await cluster.status()).leases).every((count) => count === 0));
+  const idle = (): Promise<void> => until('no lease is held', async () => Object.values((await cluster.status()).leases).every((count) => count === 0));
   await idle();
   t.equal(await where.options({ placement: { labels: { disk: { in: ['nvme'], weight: 10 } } } })(), b, 'a preference goes before the node of the driver');
   await idle();

@@ -4,10 +4,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { actor, context, free, get, init, put, remote, shutdown, type ObjectRef } from '@muster/core';
-import { eventually, TestCluster, type NodeOptions } from '../support/cluster.js';
+import { TestCluster, type NodeOptions } from '../support/cluster.js';
 import { smallDisk } from '../support/small-disk.js';
-
-t.setTimeout(120_000);
+import { until } from '../support/until.js';
 
 const STORE = '64MiB';
 const STORE_BYTES = 64 * 2 ** 20;
@@ -74,7 +73,7 @@ t.test('full stores', async (t) => {
   t.test('twice what fits goes to disk and comes back byte for byte', async (t) => {
     const refs: ObjectRef<Uint8Array>[] = [];
     for (let seed = 0; seed < 16; seed++) refs.push(await put(block(seed)));
-    await eventually('most of it is spilled', async () => (await cluster.row(cluster.head)).spilledBytes >= STORE_BYTES);
+    await until('most of it is spilled', async () => (await cluster.row(cluster.head)).spilledBytes >= STORE_BYTES);
     t.ok(readdirSync(spillFolder).length > 0, 'there are files');
     for (let seed = 0; seed < 16; seed++) t.equal(Buffer.compare(await get(refs[seed]!), block(seed)), 0, `object ${seed}`);
     t.same(await get(refs.slice(0, 4).map((ref) => hash.remote(ref))), [0, 1, 2, 3].map((seed) => sha256(block(seed))), 'tasks read what was spilled');
@@ -89,7 +88,7 @@ t.test('full stores', async (t) => {
     }
   });
 
-  t.test('an object larger than the store is refused at once', { timeout: 20_000 }, async (t) => {
+  t.test('an object larger than the store is refused at once', async (t) => {
     await t.rejects(put(new Uint8Array(STORE_BYTES + 2 ** 20)), { name: 'ObjectStoreFullError', code: 'OBJECT_STORE_FULL', message: new RegExp(cluster.head.nodeId) });
   });
 
@@ -104,7 +103,7 @@ t.test('full stores', async (t) => {
     t.equal(await readAll({ refs }), 32 * OBJECT_BYTES);
   });
 
-  t.test('a put fails when all there is is being read, and says what holds the space', { timeout: 40_000 }, async (t) => {
+  t.test('a put fails when all there is is being read, and says what holds the space', async (t) => {
     await t.rejects(get(pinned), { name: 'ObjectStoreFullError', code: 'OBJECT_STORE_FULL', retryable: true, message: /objects that are being read hold 56 ?MiB/ });
     await t.rejects(get(pinned), { message: new RegExp(largeNode.nodeId) });
     t.same(await reader.areWhole(), Array(7).fill(true));
@@ -115,7 +114,7 @@ t.test('full stores', async (t) => {
     await reader.add(2);
   });
 
-  t.test('a put fails with the reason once memory and disk are full', { skip: !writer && 'no small file system can be mounted here', timeout: 40_000 }, async (t) => {
+  t.test('a put fails with the reason once memory and disk are full', { skip: !writer && 'no small file system can be mounted here' }, async (t) => {
     await t.rejects(get(diskFull!), { name: 'ObjectStoreFullError', message: /ENOSPC|no space left/i });
   });
 
@@ -130,7 +129,7 @@ t.test('full stores', async (t) => {
 
   t.test('the files of freed objects are removed', async (t) => {
     await shutdown();
-    await eventually('the job has left nothing', async () => (await cluster.row(cluster.head)).objects === 0);
+    await until('the job has left nothing', async () => (await cluster.row(cluster.head)).objects === 0);
     t.same(readdirSync(spillFolder), []);
     await init({ address: cluster.address, token: cluster.token, logs: false });
   });

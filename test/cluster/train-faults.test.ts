@@ -10,8 +10,6 @@ import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset, type Points } from '../support/points.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const { root } = await startClusterWithFolder({ nodes: [{ cpus: 2 }] });
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const points = await pointsDataset();
@@ -113,16 +111,16 @@ t.test('examples that are read when they are needed are waited for as long as th
   const file = join(root, 'numbers.bin');
   const numbers = Float32Array.from({ length: 64 * FEATURES }, (_, index) => Math.cos(index * 7.77));
   writeFileSync(file, numbers);
-  const slowMs = 400;
+  const isAhead = join(root, 'block-1-is-read');
   const streamed = streamedDataset<Points>({ exampleCount: 64, examplesPerBlock: 8, read: async (first, count) => {
-    if (first === 0) await new Promise((resolve) => setTimeout(resolve, slowMs)); // a disk that wakes up
+    while (first === 0 && !existsSync(isAhead)) await new Promise((resolve) => setTimeout(resolve, 5)); // a disk that wakes up late
     const bytes = readFileSync(file).subarray(first * FEATURES * 4, (first + count) * FEATURES * 4);
+    if (first === 8) writeFileSync(isAhead, '');
     return { x: new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)), y: new Uint8Array(count).fill(first === 0 ? 0 : 1) };
   } });
   const { history } = await train({ epochs: 1, loader: (rank) => rank.loader(streamed, { batchSize: 8, seed: 2, shuffle: false }) });
   t.equal(history.length, 8);
-  t.ok(history[0]!.dataWaitMs > slowMs - 20, `the first step waits for the first block: ${history[0]!.dataWaitMs}`);
-  t.ok(history.slice(1).reduce((sum, { dataWaitMs }) => sum + dataWaitMs, 0) < slowMs / 2, 'and the others have theirs');
+  t.ok(history[0]!.dataWaitMs > 0, `the first step waited for the first block, and the next one was read meanwhile: ${history[0]!.dataWaitMs}`);
 });
 
 t.test('of damaged checkpoints the one before is gone on from, and it is said', async (t) => {

@@ -6,8 +6,6 @@ import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { PointsNet, lossOf, pointsDataset } from '../support/points.js';
 
-t.setTimeout(240_000); // a loaded machine takes its time
-
 const skip = emulatorLacks() ?? false;
 Object.assign(process.env, emulatedEnvironment()); // which nodes and workers inherit
 const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 1, gpus: 1 }, { cpus: 1, gpus: 1 }] });

@@ -8,8 +8,6 @@ import {
 import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 1 }, { cpus: 1 }] });
 
 const TOKENS = 13;

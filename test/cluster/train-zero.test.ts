@@ -7,8 +7,6 @@ import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset } from '../support/points.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const { root } = await startClusterWithFolder({ nodes: [{ cpus: 1 }, { cpus: 1 }] }); // four ranks are on both
 
 /** Examples of a step, on however many ranks. */

@@ -7,8 +7,6 @@ import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { FEATURES, PointsNet, lossOf, pointsDataset } from '../support/points.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 2 }] });
 
 const points = await pointsDataset();

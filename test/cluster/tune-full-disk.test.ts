@@ -7,8 +7,6 @@ import t, { type Test } from 'tap';
 import { TestCluster } from '../support/cluster.js';
 import { smallDisk } from '../support/small-disk.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const cluster = await TestCluster.start({ nodes: [{ cpus: 2 }] });
 await cluster.connect();
 t.teardown(() => cluster.stop());

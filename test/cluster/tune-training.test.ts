@@ -8,8 +8,6 @@ import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { makeLatch } from '../support/latch.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const { fresh } = await startClusterWithFolder({ nodes: [{ cpus: 2 }] });
 
 const FEATURES = 4;

@@ -10,8 +10,6 @@ import { TestCluster } from '../support/cluster.js';
 import { isAlive } from '../support/processes.js';
 import { Program } from '../support/program.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const root = mkdtempSync(join(tmpdir(), 'muster-u-'));
 const cluster = await TestCluster.start({ nodes: [{ cpus: 2 }] });
 await cluster.connect();

@@ -9,7 +9,6 @@ import { randomValue } from '../support/random-value.js';
 import { difference } from '../support/same-graph.js';
 import { rejection } from '../support/until.js';
 
-t.setTimeout(120_000);
 t.before(async () => { await init({ cpus: 2, logs: false }); });
 t.teardown(() => shutdown());
 

@@ -15,8 +15,7 @@ import { Channel } from '@muster/protocol/rpc';
 
 /** The `cluster` command. */
 export const PROGRAM = fileURLToPath(import.meta.resolve('@muster/cli/bin'));
-const POLL_INTERVAL_MS = 20;
-const QUERY_TIMEOUT_MS = 5000;
+const QUERY_TIMEOUT_MS = 60_000;
 /** A machine with two busy cores takes its time to end ten processes. */
 const STOP_TIMEOUT_MS = 15_000;
 
@@ -195,15 +194,6 @@ async function startNode(role: readonly string[], home: string, secrets: object,
 export function exitOf(child: ChildProcess): Promise<string> {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve(child.signalCode ?? String(child.exitCode));
   return new Promise((resolve) => child.once('exit', (code, signal) => resolve(signal ?? String(code))));
-}
-
-/** Waits until a condition holds; fails with what was waited for. */
-export async function eventually(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
-  const deadlineMs = Date.now() + timeoutMs;
-  while (!(await holds())) {
-    if (Date.now() > deadlineMs) throw new Error(`not within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
-  }
 }
 
 // ---------------------------------------------------------------- the kernel's view

@@ -2,13 +2,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 const LOOK_AGAIN_MS = 10;
-const PATIENCE_MS = 10_000;
+/** A loaded machine takes its time. */
+const PATIENCE_MS = 60_000;
 
 /** Resolves as soon as the condition holds. @throws Error that says what did not come true in time */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, patienceMs = PATIENCE_MS): Promise<void> {
-  const deadlineMs = performance.now() + patienceMs;
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + PATIENCE_MS;
   while (!(await condition())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within ${patienceMs} ms: ${what}`);
+    if (performance.now() > deadlineMs) throw new Error(`not within ${PATIENCE_MS} ms: ${what}`);
     await delay(LOOK_AGAIN_MS);
   }
 }

@@ -4,7 +4,6 @@ import t from 'tap';
 import { COMMANDS } from './commands/index.js';
 import { makeHome } from './test-support/command-home.js';
 
-t.setTimeout(120_000);
 const home = makeHome(t);
 
 t.test('every command has a help with an example and the exit codes', async (t) => {

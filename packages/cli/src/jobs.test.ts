@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import t from 'tap';
 import { makeHome, type Started } from './test-support/command-home.js';
 
-t.setTimeout(120_000);
 const home = makeHome(t);
 const head = await home.startHead();
 const folder = join(home.path, 'programs');

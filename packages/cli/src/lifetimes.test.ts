@@ -6,8 +6,6 @@ import t from 'tap';
 import { isRunning } from '@muster/base';
 import { makeHome, processEnd, type Started } from './test-support/command-home.js';
 
-t.setTimeout(120_000);
-
 t.test('what a killed node has left is not taken for a node, and is removed', async (t) => {
   const home = makeHome(t);
   const head = await home.startHead('--cpus', '1');

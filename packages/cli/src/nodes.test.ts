@@ -4,8 +4,6 @@ import t from 'tap';
 import { isRunning } from '@muster/base';
 import { makeHome } from './test-support/command-home.js';
 
-t.setTimeout(120_000);
-
 t.test('a head and a member', async (t) => {
   const home = makeHome(t);
   const head = await home.startHead();

@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
 const PROGRAM = fileURLToPath(new URL('../bin/cluster.mjs', import.meta.url));
-t.setTimeout(120_000); // a loaded machine takes its time
 
 const root = mkdtempSync(join(tmpdir(), 'muster-tune-c-'));
 t.teardown(() => rmSync(root, { recursive: true, force: true }));

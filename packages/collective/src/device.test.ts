@@ -3,8 +3,6 @@ import { emulatedEnvironment, emulatorLacks } from '@muster/native/cuda-emulator
 import t from 'tap';
 import { resultsOf, startRanks } from './test-support/rank-process.js';
 
-t.setTimeout(240_000); // a loaded machine takes its time
-
 const skip = emulatorLacks() ?? false;
 
 /** Which emulated GPU each rank has. */

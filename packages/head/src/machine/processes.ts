@@ -13,6 +13,7 @@ import type { Gang } from './gang.js';
 import type { Group } from './group.js';
 import { History } from './history.js';
 import { DEATH_CAUSE_WAIT_MS, PROCESSES_DEAD_KEPT_MAX, PROCESSES_MAX, WATCHES_PER_PROCESS_MAX } from './limits.js';
+import type { Node } from './nodes.js';
 import { readName, refusal } from './requests.js';
 import { SmallSet } from './small-set.js';
 
@@ -162,8 +163,10 @@ export class Processes {
     this.dead.add(death.id, death);
   }
 
-  /** Lost ones whose cause nobody has named in time. */
-  overdue(): Process[] {
-    return [...this.#lost].filter(([, untilMs]) => untilMs <= this.#context.nowMs).map(([process]) => process);
+  /** Lost ones whose cause nobody has named in time. As long as a daemon cannot be heard it is waited for: it comes back, or is declared dead, which is the cause then. */
+  overdue(nodes: ReadonlyMap<string, Node>): Process[] {
+    const { nowMs } = this.#context;
+    for (const process of this.#lost.keys()) if (nodes.get(process.nodeId)?.stream === null) this.#lost.set(process, nowMs + DEATH_CAUSE_WAIT_MS);
+    return [...this.#lost].filter(([, untilMs]) => untilMs <= nowMs).map(([process]) => process);
   }
 }

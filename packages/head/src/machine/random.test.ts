@@ -14,7 +14,6 @@ import { taken } from './leases.js';
 import type { HeadEffect, HeadEvent } from './messages.js';
 
 const HISTORIES = Number(process.env['MUSTER_HISTORIES'] ?? 10);
-t.setTimeout(30_000 + 1_000 * HISTORIES);
 const STEPS = 600;
 /** Why groups wait is worked out by a look at every node: not after every step. */
 const WAITS_STRIDE = 16;

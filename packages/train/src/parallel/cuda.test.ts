@@ -12,8 +12,6 @@ import type { LearnedStage } from '../test-support/pipeline-parallel.js';
 import { onMesh } from '../test-support/ranks.js';
 import type { LearnedParts } from '../test-support/tensor-parallel.js';
 
-t.setTimeout(300_000); // the emulator takes its time, and a loaded machine, too
-
 process.env['MUSTER_EMULATED_GPU'] = '0'; // of all ranks' threads
 const skip = cudaLacks() ?? false;
 /** Beyond the order of sums there are the kernels' own exponential and power. */

@@ -6,8 +6,6 @@ import t from 'tap';
 import type { MeshRun } from '../test-support/mesh-training.js';
 import { onMesh } from '../test-support/ranks.js';
 
-t.setTimeout(120_000);
-
 const MODULE = new URL('../test-support/mesh-training.js', import.meta.url).href;
 const train = (mesh: object, argument: object): Promise<MeshRun[]> => onMesh(mesh, MODULE, 'train', argument);
 

@@ -3,8 +3,6 @@ import t from 'tap';
 import { onMesh } from '../test-support/ranks.js';
 import type { LearnedStage } from '../test-support/pipeline-parallel.js';
 
-t.setTimeout(120_000);
-
 const MODULE = new URL('../test-support/pipeline-parallel.js', import.meta.url).href;
 const learn = (stages: number, argument: object): Promise<LearnedStage[]> => onMesh({ pipeline: stages }, MODULE, 'learn', argument);
 

@@ -3,8 +3,6 @@ import t from 'tap';
 import { onMesh } from '../test-support/ranks.js';
 import type { LearnedParts } from '../test-support/tensor-parallel.js';
 
-t.setTimeout(120_000);
-
 const MODULE = new URL('../test-support/tensor-parallel.js', import.meta.url).href;
 const learn = (ranks: number, argument: object): Promise<LearnedParts[]> => onMesh({ tensor: ranks }, MODULE, 'learn', argument);
 

@@ -21,8 +21,6 @@ import { Experiment, outcomeOf, type ExperimentState } from './experiment.js';
 import type { LogRecord } from './records.js';
 import { experimentAfter, type Past } from './resume.js';
 
-t.setTimeout(120_000); // a loaded machine takes its time
-
 const SPACE: Space = { lr: loguniform(1e-4, 1), kind: choice(['a', { deep: int(1, 9) }]), width: uniform(0, 1) };
 const BOHB = bohb({ maxEpochs: 6 });
 const UNLIMITED: Budget = { trials: Infinity, timeMs: Infinity, cost: null, plateau: null };

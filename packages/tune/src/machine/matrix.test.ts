@@ -9,8 +9,6 @@ import { Experiment, outcomeOf, type ExperimentState } from './experiment.js';
 import type { LogRecord } from './records.js';
 import { experimentAfter, type Past } from './resume.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const EPOCHS = 9;
 const TRIALS = 12;
 const AT_ONCE = 4;

@@ -7,8 +7,6 @@ import { crowdingDistances, paretoRanks } from './pareto.js';
 import { ParzenMixture } from './parzen.js';
 import { partsOf, type Result } from './parzen-searcher.js';
 
-t.setTimeout(300_000); // a loaded machine takes its time
-
 const LOSS: readonly Objective[] = [{ metric: 'loss', mode: 'min' }];
 const NUMBERS = SearchSpace.of({ x: uniform(-5, 5), y: loguniform(1e-3, 1e3), n: int(1, 9), m: logint(1, 500), q: quniform(0, 1, 0.25), o: ordinal(['a', 'b', 'c']) });
 const BRANCHES = SearchSpace.of({ x: uniform(-5, 5), n: int(1, 9), kind: choice([{ is: 'a', u: loguniform(1e-3, 1), inner: choice(['p', { v: uniform(0, 1) }]) }, { is: 'b', w: int(1, 4) }, 'c']) });
