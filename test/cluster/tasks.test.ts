@@ -249,14 +249,14 @@ t.test('options', async (t) => {
   });
 
   await t.test('timeoutMs: counts each attempt, not the queue', async (t) => {
-    const block = remote(async () => { await delay(300); }, { cpus: 2 });
-    const quick = remote(() => 'done', { timeoutMs: 200, retries: 0 });
+    const block = remote(async () => { await delay(2500); }, { cpus: 2 });
+    const quick = remote(() => 'done', { timeoutMs: 2000, retries: 0 });
     const [, value] = await Promise.all([block(), quick()]);
     t.equal(value, 'done');
   });
 
   await t.test('timeoutMs: another attempt is made when retryOn asks for one', async (t) => {
-    const slowOnce = remote(async () => { if (context().attempt === 1) await delay(60_000); return context().attempt; }, { timeoutMs: 200, retries: 1, retryOn: (error) => error instanceof TimeoutError });
+    const slowOnce = remote(async () => { if (context().attempt === 1) await delay(60_000); return context().attempt; }, { timeoutMs: 2000, retries: 1, retryOn: (error) => error instanceof TimeoutError });
     t.equal(await slowOnce(), 2);
   });
 

@@ -78,7 +78,7 @@ export class SimSession {
   #isTicking = false;
 
   constructor(readonly world: World, readonly process: SimProcess, readonly options: SessionOptions) {
-    this.identity = { processId: options.processId, endpoint: options.endpoint };
+    this.identity = { processId: options.processId, endpoint: options.endpoint, nodeTimeoutMs: 0 };
     this.key = ownerKey(options.processId);
     this.collector = new Collector({ owner: () => this.#owner, roots: () => this.#roots(), onForeignGone: (ref) => this.#foreignGone(ref) });
     if (options.isDriver) this.#owner = this.#makeOwner();
@@ -166,6 +166,7 @@ export class SimSession {
     switch (message.type) {
       case 'welcome': {
         if (message.failure) return this.#lostConnection('the head', failureFromMessage(message.failure));
+        this.identity.nodeTimeoutMs = message.nodeTimeoutMs;
         this.jobId ||= message.jobId; // a worker learns it with its first lease
         this.#head = head;
         for (const waiting of this.#backlog.splice(0)) head.send(waiting);

@@ -18,7 +18,7 @@ const server = new RpcServer({
       head = stream;
       stream.onEnd = () => {};
       stream.onMessage = (message) => {
-        if (message.type === 'clientHello') stream.send({ type: 'welcome', clusterId: 'cluster-1', jobId: 'job-1', failure: null, daemonUnixPath: '', nodeId: '', clusterCpus: 1 });
+        if (message.type === 'clientHello') stream.send({ type: 'welcome', clusterId: 'cluster-1', jobId: 'job-1', failure: null, daemonUnixPath: '', nodeId: '', nodeTimeoutMs: 5000 });
         else onRequest();
       };
     },

@@ -83,7 +83,7 @@ export class Session {
 
   /** Makes the session; tasks may be submitted at once and wait for the connection. */
   constructor(readonly options: SessionOptions) {
-    const self = { processId: options.processId, endpoint: { nodeId: '', unixPath: options.socketPath, host: '', port: 0 } };
+    const self = { processId: options.processId, endpoint: { nodeId: '', unixPath: options.socketPath, host: '', port: 0 }, nodeTimeoutMs: 0 };
     this.serializer = new Serializer(options.special(this));
     this.owner = new Owner(self, {
       nowMs: () => performance.now(),
@@ -172,6 +172,7 @@ export class Session {
       queue: target.queue, priority: target.priority,
     });
     this.#head = head;
+    owner.self.nodeTimeoutMs = head.welcome.nodeTimeoutMs;
     if (head.welcome.jobId) this.jobId = head.welcome.jobId as JobId; // a worker learns it with its first lease
     for (const message of this.#backlog.splice(0)) head.send(message);
   }

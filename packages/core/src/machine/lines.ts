@@ -9,8 +9,8 @@ import type { SlotQueue } from './slot-queue.js';
 import { SlotState } from './slots.js';
 import type { TaskSpec } from './task-spec.js';
 
-/** How long the head may take to say why a connection to a worker broke, before that alone counts as the cause. */
-const CAUSE_WAIT_MS = 10_000;
+/** Longer than a lost node is waited for: how long the head may take to say why a connection to a worker broke, before that alone counts as the cause. */
+const CAUSE_WAIT_MS = 5_000;
 
 export class Lines {
   readonly #byNumber = new Map<number, Line>();
@@ -92,7 +92,7 @@ export class Lines {
 
   #broke(line: Line, reason: string): void {
     if (line.closed || line.broken) return;
-    line.broken = { reason, untilMs: this.owner.ports.nowMs() + CAUSE_WAIT_MS };
+    line.broken = { reason, untilMs: this.owner.ports.nowMs() + this.owner.self.nodeTimeoutMs + CAUSE_WAIT_MS };
     this.owner.watchClock();
     this.owner.markDirty(line.queue);
   }

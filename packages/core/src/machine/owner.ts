@@ -40,6 +40,8 @@ export type ArgumentEncoder = (value: unknown) => EncodedArgument | ObjectRef;
 export interface OwnerIdentity {
   readonly processId: ProcessId;
   endpoint: Endpoint;
+  /** By the head's word: a node that is silent for so long is lost. */
+  nodeTimeoutMs: number;
 }
 
 export class Owner implements RefHolder {

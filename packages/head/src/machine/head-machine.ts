@@ -340,7 +340,7 @@ export class HeadMachine {
       this.context.log('warn', 'client-refused', { processId: hello.processId, detail: (error as Error).message });
       const { clusterId } = this.context.settings;
       this.context.sendToClient(stream, {
-        type: 'welcome', clusterId, jobId: '', failure: failureToMessage(error), daemonUnixPath: '', nodeId: '', clusterCpus: 0,
+        type: 'welcome', clusterId, jobId: '', failure: failureToMessage(error), daemonUnixPath: '', nodeId: '', nodeTimeoutMs: 0,
       });
       return this.context.closeClient(stream, null);
     }
@@ -382,9 +382,10 @@ export class HeadMachine {
 
   #welcome(process: Process): void {
     const node = this.nodes.byId.get(process.nodeId);
+    const { clusterId, nodeTimeoutMs } = this.context.settings;
     this.processes.send(process, {
-      type: 'welcome', clusterId: this.context.settings.clusterId, jobId: process.jobId, failure: null,
-      daemonUnixPath: node?.endpoint?.unixPath ?? '', nodeId: process.nodeId, clusterCpus: this.nodes.totalCpus,
+      type: 'welcome', clusterId, jobId: process.jobId, failure: null,
+      daemonUnixPath: node?.endpoint?.unixPath ?? '', nodeId: process.nodeId, nodeTimeoutMs,
     });
   }
 

@@ -103,10 +103,6 @@ export class Nodes implements Pool {
     return this.#headNode;
   }
 
-  get totalCpus(): number {
-    return (this.totals['cpu'] ?? 0) / RESOURCE_SCALE;
-  }
-
   /** What no lease and no bundle holds. */
   availableOf(node: Node): ResourceSet {
     return this.cluster.view(node.row).available;
