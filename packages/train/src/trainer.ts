@@ -136,7 +136,7 @@ async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null
     if (own !== undefined) throw own;
     const restart = failures.find((failure) => isOf(failure, 'ACTOR_UNAVAILABLE'));
     if (restart === undefined) throw failures[0];
-    warn(`all ranks start anew: ${(restart as MusterError).message}`);
+    warn(`all ranks start anew: one of them ${(restart as MusterError).details['cause']}`);
   }
 }
 
