@@ -52,11 +52,11 @@ function listTasks(owner: Owner): TaskRow[] {
   return rows;
 }
 
-function explainTask(owner: Owner, id: string): { state: string; lines: string[]; demandId?: number } {
+function explainTask(owner: Owner, id: string): { state: string; lines: string[]; workerId?: string; demandId?: number } {
   for (const { slot, row } of unfinished(owner)) {
     if (row.taskId !== id) continue;
     const lines = [`${row.name}, attempt ${row.attempt}`];
-    if (row.workerId) lines.push(`on ${row.workerId}`);
+    if (row.workerId) return { state: row.state, lines, workerId: row.workerId };
     const spec = owner.slots.specs[slot]!;
     if (slotIs(owner, slot, SlotState.queued) && spec.fn) return { state: row.state, lines, demandId: (spec.queue as TaskQueue).id };
     return { state: row.state, lines };

@@ -18,6 +18,7 @@ import type { DeadProcess, Process, Processes } from '../machine/processes.js';
 import { describeHolders } from './holders.js';
 import { nodeState } from './rows.js';
 import type { ExplainAnswer } from './shapes.js';
+import { explainSilence } from './silence.js';
 
 /** An answer is read by a person: of more leases or waiting demands than these it tells how many there are. */
 const LINES_OF_A_KIND_MAX = 20;
@@ -90,7 +91,7 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
       + `${actor.isDetached ? ', detached' : ''}; ${actor.restarts} of ${restarts} used${actor.preemptions > 0 ? `; preempted ${actor.preemptions === 1 ? 'once' : `${actor.preemptions} times`}` : ''}`,
   ];
   if (actor.gangId !== '') lines.push(`it is rank ${actor.rank} of ${actor.gangId}`);
-  if (actor.lease !== null) lines.push(`incarnation ${actor.incarnation} runs on ${actor.lease.node.id} in ${actor.lease.workerId} (pid ${actor.lease.pid})`);
+  if (actor.lease !== null) lines.push(`incarnation ${actor.incarnation} runs on ${actor.lease.node.id} in ${actor.lease.workerId} (pid ${actor.lease.pid})`, ...explainSilence(actor.lease.node, tables.context));
   else for (const lease of actor.demand.leases) lines.push(`its worker is being started on ${lease.node.id}`);
   lines.push(...explainDemand(actor.demand, tables));
   for (const past of actor.past) lines.push(`incarnation ${past.incarnation} ran on ${past.nodeId} in ${past.workerId} and ${describeDeath(past.cause)}`);
@@ -99,7 +100,8 @@ export function explainActor(actor: Actor, tables: ExplainTables): ExplainAnswer
 }
 
 /** How many members live, where they are, what it waits for, why it died. */
-export function explainGang(gang: Gang, { context: { nowMs }, gangs }: ExplainTables): ExplainAnswer {
+export function explainGang(gang: Gang, { context, nodes, gangs }: ExplainTables): ExplainAnswer {
+  const { nowMs } = context;
   const { members, group } = gang;
   const alive = members.filter((member) => member.state === 'alive').length;
   const nodeIds = [...new Set(gang.nodeIds)];
@@ -108,6 +110,7 @@ export function explainGang(gang: Gang, { context: { nowMs }, gangs }: ExplainTa
     `${members.length} × ${gang.className}${gang.name === '' ? '' : ` named '${gang.name}'`} in ${group.id}, ${group.request.strategy}, created ${formatDurationMs(nowMs - gang.createdAtMs)} ago by ${gang.ownerId}; ${restarts}`,
   ];
   if (gang.state !== 'dead') lines.push(`${alive} of ${members.length} members are alive${nodeIds.length === 0 ? '' : ` on ${nodeIds.length} node${nodeIds.length === 1 ? '' : 's'}: ${nodeIds.join(', ')}`}`);
+  lines.push(...nodeIds.flatMap((nodeId) => (nodes.byId.has(nodeId) ? explainSilence(nodes.byId.get(nodeId)!, context) : [])));
   const reasons = gangs.waitsFor(gang);
   if (reasons !== '') lines.push(`waits: ${reasons}`);
   if (gang.restarts > 0) lines.push(`incarnation ${gang.incarnation}: it has started anew ${gang.restarts} times`);
@@ -143,6 +146,8 @@ export function explainProcess(process: Process, tables: ExplainTables): Explain
   const lease = tables.leases.ofWorker(process.id);
   const lines = [`pid ${process.pid}${placeOf(process)}, of ${process.jobId || 'no job yet'}`];
   if (process.stream === null) lines.push('its connection to the head has ended');
+  const node = tables.nodes.byId.get(process.nodeId);
+  if (node !== undefined) lines.push(...explainSilence(node, tables.context));
   if (lease !== undefined) lines.push(describeLease(lease));
   lines.push(...explainDemands(process.demands?.values() ?? [], tables));
   return { id: process.id, kind: process.kind, state: process.stream === null ? 'lost' : lease !== undefined ? 'leased' : 'connected', lines };
@@ -176,7 +181,15 @@ export function explainJob(job: Job, tables: ExplainTables): ExplainAnswer {
 /** Who holds it, where. */
 export function explainLease(lease: Lease, { context }: ExplainTables): ExplainAnswer {
   const ago = formatDurationMs(context.nowMs - lease.requestedAtMs);
-  return { id: lease.id, kind: 'lease', state: lease.state, lines: [`on ${lease.node.id}, asked for ${ago} ago`, describeLease(lease)] };
+  return { id: lease.id, kind: 'lease', state: lease.state, lines: [`on ${lease.node.id}, asked for ${ago} ago`, describeLease(lease), ...explainSilence(lease.node, context)] };
+}
+
+/** Where a task runs: its worker is known to its owner, the worker's node to the head. */
+export function explainWorkerOf(workerId: string, { context, leases, processes }: ExplainTables): string[] {
+  const lease = leases.ofWorker(workerId);
+  if (lease !== undefined) return [`on ${workerId} of ${lease.node.id}`, ...explainSilence(lease.node, context)];
+  const dead = processes.dead.get(workerId);
+  return [`on ${workerId}${dead === undefined ? '' : `, which ${describeDeath(dead.cause)}`}`];
 }
 
 /** A worker process that has not said hello yet. */

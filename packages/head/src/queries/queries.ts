@@ -6,7 +6,7 @@ import type { HeadMachine } from '../machine/head-machine.js';
 import type { Job } from '../machine/jobs.js';
 import { LIST_ROWS_MAX, LOGS_ANSWER_MAX_BYTES } from '../machine/limits.js';
 import {
-  explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainGang, explainJob, explainLease, explainNode, explainOrphan, explainPlacementGroup, explainProcess, explainWorkerRecord, placeOf,
+  explainActor, explainDeadNode, explainDeadProcess, explainDemand, explainGang, explainJob, explainLease, explainNode, explainOrphan, explainPlacementGroup, explainProcess, explainWorkerOf, explainWorkerRecord, placeOf,
 } from './explain.js';
 import { FanOut, type Answer, type Answers, type Asked } from './fan-out.js';
 import { unknownId } from './known-ids.js';
@@ -183,7 +183,8 @@ export class Queries {
       const told = readExplanation(answer, owner.id);
       const demand = told.demandId === undefined ? undefined : owner.demands?.get(told.demandId);
       const reasons = demand === undefined ? [] : explainDemand(demand, this.#tables);
-      reply({ id, kind, state: told.state, lines: [`owned by ${owner.id}${placeOf(owner)}`, ...told.lines, ...reasons] } satisfies ExplainAnswer);
+      const place = told.workerId === undefined ? [] : explainWorkerOf(told.workerId, this.#tables);
+      reply({ id, kind, state: told.state, lines: [`owned by ${owner.id}${placeOf(owner)}`, ...told.lines, ...place, ...reasons] } satisfies ExplainAnswer);
     }));
   }
 

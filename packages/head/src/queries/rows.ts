@@ -13,6 +13,7 @@ import type { Leases } from '../machine/leases.js';
 import type { DeadNode, Node, Nodes, WorkerRecord } from '../machine/nodes.js';
 import type { Processes } from '../machine/processes.js';
 import type { ActorRow, Amounts, GangRow, GroupRow, JobRow, NodeRow, WorkerRow } from './shapes.js';
+import { explainSilence } from './silence.js';
 
 /** Fixed-point amounts in whole units. */
 export function amounts(set: ResourceSet): Amounts {
@@ -57,7 +58,7 @@ export function actorRow(actor: Actor, context: HeadContext): ActorRow {
     isDetached: actor.isDetached, incarnation: actor.incarnation, restarts: actor.restarts, maxRestarts: actor.maxRestarts,
     gangId: actor.gangId, rank: actor.rank,
     nodeId: lease?.node.id ?? '', workerId: lease?.workerId ?? '', pid: lease?.pid ?? null, resources: amounts(actor.demand.request.resources),
-    reasons: actor.reasons, cause: actor.cause === null ? '' : describeDeath(actor.cause), ageMs: context.nowMs - actor.createdAtMs,
+    reasons: lease === null ? actor.reasons : explainSilence(lease.node, context).join(), cause: actor.cause === null ? '' : describeDeath(actor.cause), ageMs: context.nowMs - actor.createdAtMs,
   };
 }
 

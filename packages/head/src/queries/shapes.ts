@@ -282,6 +282,9 @@ export interface ExplainAnswer {
 export interface OwnerExplanation {
   readonly state: string;
   readonly lines: readonly string[];
+  /** Where the task is. */
+  readonly workerId?: string;
+  /** What it waits for. */
   readonly demandId?: number;
 }
 
