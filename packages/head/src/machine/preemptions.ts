@@ -169,18 +169,28 @@ export class Preemptions {
   }
 
   #carryOut(notice: Notice): void {
-    const { context, nodes, leases, groups, claims } = this.#parts;
+    const { context, leases, groups, claims } = this.#parts;
     const { who, killAtMs } = notice;
     const isGone = isLease(who) ? leases.byId.get(who.id) !== who : groups.live.get(who.id) !== who;
     if (!isGone && context.nowMs < killAtMs) return;
     this.#pending.delete(notice);
     if (isGone) return;
-    const isNeeded = notice.claims.some((claim) => claims.has(claim));
-    if (isLease(who)) {
-      const hasLentIt = !who.isBlocked && nodes.isOverused(who.place.node); // who waited for it has it, and both run
-      if (isNeeded || hasLentIt) leases.end(who, { kill: true, reason: `it was preempted: ${who.preemption}`, tell: true });
-    } else if (isNeeded) groups.evict(who, `it was preempted: ${who.preemption}`);
-    else who.preemption = null; // what runs in it was told, and may go on
+    if (notice.claims.some((claim) => claims.has(claim)) || (isLease(who) && this.#runsBeside(who))) {
+      const reason = `it was preempted: ${who.preemption}`;
+      if (isLease(who)) leases.end(who, { kill: true, reason, tell: true });
+      else groups.evict(who, reason);
+    } else this.#spare(who);
+  }
+
+  /** Who waited for its room has it already, as the worker had lent its cpus while it waited itself; now both run. */
+  #runsBeside({ isBlocked, place: { node } }: Lease): boolean {
+    return !isBlocked && this.#parts.nodes.isOverused(node);
+  }
+
+  /** What runs there was told, and may go on; until somebody else needs the room. */
+  #spare(who: Lease | Group): void {
+    who.preemption = null;
+    if (!isLease(who)) for (const lease of this.#parts.groups.leasesIn(who)) lease.preemption = null;
   }
 }
 
