@@ -27,7 +27,7 @@ export interface Claim {
   readonly startsAtMs: number;
   /** It is given up then. */
   readonly untilMs: number;
-  /** What stands in its way, as far as it is on the node. */
+  /** What stands in its way and is expected to end, as far as it is on the node. What leaves for it is known to do so. */
   readonly awaited: ReadonlySet<Lease | Group>;
   /**
    * `fairness` and `reservation`: in the hope that enough comes back; of a demand, over as soon as it holds something, wherever. `preemption`: somebody has to leave
@@ -35,6 +35,9 @@ export interface Claim {
    */
   readonly origin: 'fairness' | 'reservation' | 'preemption';
 }
+
+/** Nobody in particular is awaited. */
+export const NOBODY: ReadonlySet<Lease | Group> = new Set();
 
 /** What serves claims whose room is there. */
 export interface ClaimServer {
@@ -64,10 +67,6 @@ export class Claims {
 
   get all(): readonly Claim[] {
     return this.#all;
-  }
-
-  has(claim: Claim): boolean {
-    return claim.node.claims.includes(claim);
   }
 
   of(holder: Claimant): Claim[] {
@@ -119,6 +118,12 @@ export class Claims {
     return [...new Set(claims.map((claim) => claim.node))].every((node) => this.#fit(node, claims.filter((claim) => claim.node === node), []));
   }
 
+  /** Whether somebody of a higher priority, for whom others leave, counts on the room of this one, which may not be he for whom it was told to leave. */
+  countOn(who: Lease | Group, { priority }: { readonly priority: number }): boolean {
+    const nodes = 'place' in who ? [who.place.node] : [...who.shares].map(({ node }) => node);
+    return nodes.some((node) => !this.#fit(node, node.claims.filter(({ origin, holder }) => origin === 'preemption' && holder.priority > priority), [], who));
+  }
+
   nodeLost(node: Node): void {
     this.drop(...node.claims);
   }
@@ -160,13 +165,13 @@ export class Claims {
     });
   }
 
-  /** Whether the requests leave enough for these claims of others, when all has left that is about to. */
-  #fit(node: Node, claims: readonly Claim[], requests: readonly PlacementRequest[]): boolean {
+  /** Whether the requests leave enough for these claims of others, when all has left that is about to, but for one that stays. */
+  #fit(node: Node, claims: readonly Claim[], requests: readonly PlacementRequest[], stays: Lease | Group | null = null): boolean {
     if (claims.length === 0) return true;
     const startsAtMs = Math.min(...claims.map((claim) => claim.startsAtMs));
     const { nowMs } = this.#context;
-    const leaves = (tenant: Lease | Group): boolean =>
-      isLeaving(tenant) || claims.some((claim) => claim.awaited.has(tenant)) || endsAtMs(tenant, nowMs) <= startsAtMs;
+    const leaves = (tenant: Lease | Group): boolean => tenant !== stays && (
+      isLeaving(tenant) || claims.some((claim) => claim.awaited.has(tenant)) || endsAtMs(tenant, nowMs) <= startsAtMs);
     return haveRoom(node.row, heldOf(node, (tenant) => !leaves(tenant)), [...claims.map((claim) => claim.request), ...requests]);
   }
 

@@ -10,7 +10,7 @@
  * node is open to all for a while.
  */
 import type { Shape } from '@muster/scheduler';
-import type { Claims } from './claims.js';
+import { NOBODY, type Claims } from './claims.js';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import { taken, type Lease } from './leases.js';
@@ -36,8 +36,6 @@ interface Parts {
   readonly demands: Demands;
   readonly claims: Claims;
 }
-
-const NOBODY: ReadonlySet<Lease> = new Set();
 
 /** Rounds of asking back. */
 export class Fairness {

@@ -7,7 +7,7 @@
  * The room is claimed for who it is freed for. Nobody takes from its own priority or from a higher one. A placement group goes whole.
  */
 import { requestKey, type GroupRequest, type Preemption, Preemptor, Shape, type Tenant } from '@muster/scheduler';
-import { isGroup, type Claim, type Claimant, type Claims } from './claims.js';
+import { isGroup, NOBODY, type Claim, type Claimant, type Claims } from './claims.js';
 import type { HeadContext } from './context.js';
 import type { Demand, Demands } from './demands.js';
 import type { Group } from './group.js';
@@ -39,10 +39,9 @@ export interface PreemptionNotices {
 
 type Victim = HeadTenant & Tenant;
 
-/** Somebody whose time is running out, for whom, and until when. */
+/** Somebody whose time is running out, and when it is over. */
 interface Notice {
   readonly who: Lease | Group;
-  readonly claims: readonly Claim[];
   readonly killAtMs: number;
 }
 
@@ -64,9 +63,16 @@ export class Preemptions {
     if (nowMs < this.#nextRoundMs) return;
     this.#nextRoundMs = nowMs + PREEMPTION_INTERVAL_MS;
     const waiting = [...this.#waitingGroups(), ...this.#waitingDemands()].sort((a, b) => this.#parts.queues.compare(a, b));
-    if (waiting.length === 0) return;
-    const preemptor = new Preemptor(this.#later(), this.#tenantsBelow(waiting[0]!.priority));
-    for (const holder of waiting) this.#makeRoom(holder, preemptor);
+    let preemptor: Preemptor<Victim> | null = null;
+    let above = Infinity;
+    for (const holder of waiting) {
+      const { priority } = holder;
+      if (preemptor === null || this.#promises().some((claim) => claim.holder.priority >= priority && claim.holder.priority < above)) {
+        preemptor = new Preemptor(this.#later(priority), this.#tenantsBelow(priority));
+      }
+      above = priority;
+      this.#makeRoom(holder, preemptor);
+    }
   }
 
   /** Those that have waited for long enough, and for whom somebody might have to go: in the order in which they are served. */
@@ -89,13 +95,17 @@ export class Preemptions {
     return groups.firstInLine().filter((group) => queues.hasBelow(group.priority) && context.nowMs - group.waitingSinceMs >= PREEMPT_AFTER_MS).slice(0, FAIRNESS_DEMANDS_MAX);
   }
 
-  /** The cluster when all that is about to leave has left, and those for whom it does have its room. */
-  #later(): ReturnType<typeof laterCluster> {
-    const { nodes, claims } = this.#parts;
-    const later = laterCluster(nodes);
+  /** Claims for which somebody leaves, or has left. */
+  #promises(): Claim[] {
+    return this.#parts.claims.all.filter(({ origin }) => origin === 'preemption');
+  }
+
+  /** The cluster when all that is about to leave has left, and those for whom it does have its room, as far as they are of this priority or a higher one. */
+  #later(priority: number): ReturnType<typeof laterCluster> {
+    const later = laterCluster(this.#parts.nodes);
     const shapes = new Map<string, Shape>();
-    for (const { request, node, origin } of claims.all) {
-      if (origin !== 'preemption') continue; // nobody leaves for it
+    for (const { holder, request, node } of this.#promises()) {
+      if (holder.priority < priority) continue; // he goes without
       const key = requestKey(request);
       const shape = shapes.get(key) ?? new Shape(later, request);
       shapes.set(key, shape);
@@ -136,23 +146,24 @@ export class Preemptions {
   /** False: nobody can make room. */
   #take(holder: Claimant, request: GroupRequest, preemptor: Preemptor<Victim>): boolean {
     const preemption = preemptor.preempt(request, holder.priority);
-    if (preemption !== null && preemption.victims.length > 0) this.#notify(holder, request, preemption);
-    return preemption !== null;
+    if (preemption === null) return false;
+    const isPromised = this.#promises().some((claim) => claim.holder.priority < holder.priority && preemption.placed.some(({ nodeId }) => nodeId === claim.node.id));
+    if (preemption.victims.length > 0 || isPromised) this.#notify(holder, request, preemption);
+    return true;
   }
 
   /** Room that was only hoped for is claimed no longer: now it is known where it will be. */
   #notify(holder: Claimant, request: GroupRequest, { victims, placed }: Preemption<Victim>): void {
     const { context, nodes, claims } = this.#parts;
-    const startsAtMs = context.nowMs + Math.max(...victims.map(({ who }) => rankOf(who).queue.settings.gracePeriodMs));
-    const awaited = new Set(victims.map(({ who }) => who));
+    const startsAtMs = context.nowMs + Math.max(0, ...victims.map(({ who }) => rankOf(who).queue.settings.gracePeriodMs));
     const made = placed.map(({ nodeId }, index): Claim => ({
-      holder, request: request.bundles[index]!, node: nodes.byId.get(nodeId)!, startsAtMs, untilMs: startsAtMs + PREEMPTION_SLACK_MS, awaited, origin: 'preemption',
+      holder, request: request.bundles[index]!, node: nodes.byId.get(nodeId)!, startsAtMs, untilMs: startsAtMs + PREEMPTION_SLACK_MS, awaited: NOBODY, origin: 'preemption',
     }));
     claims.drop(...claims.of(holder).filter((claim) => claim.origin !== 'preemption'));
     claims.add(...made);
     for (const { who } of victims) {
       const graceMs = rankOf(who).queue.settings.gracePeriodMs;
-      this.#pending.add({ who, claims: made, killAtMs: context.nowMs + graceMs });
+      this.#pending.add({ who, killAtMs: context.nowMs + graceMs });
       context.log('info', 'preempted', { id: who.id, by: holder.jobId, priority: holder.priority, graceMs });
       this.#warn(who, `${holder.jobId} of priority ${holder.priority} needs its room`, graceMs);
     }
@@ -175,7 +186,7 @@ export class Preemptions {
     if (!isGone && context.nowMs < killAtMs) return;
     this.#pending.delete(notice);
     if (isGone) return;
-    if (notice.claims.some((claim) => claims.has(claim)) || (isLease(who) && this.#runsBeside(who))) {
+    if (claims.countOn(who, rankOf(who)) || (isLease(who) && this.#runsBeside(who))) {
       const reason = `it was preempted: ${who.preemption}`;
       if (isLease(who)) leases.end(who, { kill: true, reason, tell: true });
       else groups.evict(who, reason);

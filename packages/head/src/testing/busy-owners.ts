@@ -2,13 +2,14 @@
  * Owners that always have more tasks than they get leases for, on daemons that do as they are told. Everybody keeps the rules: a
  * lease that is asked back is returned when its task is over. For measuring who gets how much, and who waits how long.
  */
-import { assert, seededRandom, type ResourceSet } from '@muster/base';
+import { seededRandom, type ResourceSet } from '@muster/base';
 import { resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
-import { TICK_MS, type HeadEffect, type HeadEvent } from '../machine/messages.js';
+import { TICK_MS, type HeadEvent } from '../machine/messages.js';
+import { PLAIN_QUEUE } from '../machine/queues.js';
 
 const HEARTBEAT_MS = 500;
-const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '', queues: [] };
+const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, nodeTimeoutMs: 5_000, lostNodeGraceMs: 30_000, address: '', tokenFile: '', queues: [{ ...PLAIN_QUEUE, name: 'default', gracePeriodMs: 1_000, isDefault: true }] };
 /** How long a message takes. */
 const DELAY_MS = 1;
 const WORKER_START_MS = 20;
@@ -16,11 +17,16 @@ const WORKER_START_MS = 20;
 /** What one owner does all the time. */
 export interface OwnerSpec {
   readonly resources: ResourceSet;
+  /** Infinity: it does not heed anything. */
   readonly taskMs: number;
   /** When it begins. */
   readonly fromMs: number;
   /** How many leases it wants; 100 unless told. */
   readonly count?: number;
+  /** 0 unless told. */
+  readonly priority?: number;
+  /** It waits for so long, then for as long wants nothing, and begins anew. It always waits unless told. */
+  readonly patienceMs?: number;
 }
 
 /** What it got. */
@@ -56,21 +62,6 @@ export class BusyOwners {
       this.#agenda.delete(this.#nowMs);
     }
     for (const owner of this.owners) if (owner.held === 0) owner.longestWaitMs = Math.max(owner.longestWaitMs, this.#nowMs - owner.waitingSinceMs);
-  }
-
-  /** The time from a demand to the request to a daemon, measured by the real clock. */
-  medianDecisionUs(resources: ResourceSet, samples: number): number {
-    const stream = this.#open('client', () => {});
-    const send = (message: ClientToHead): HeadEffect[] => this.#machine.step({ type: 'clientMessage', stream, message }, this.#nowMs);
-    send({ type: 'clientHello', processId: 'driver-measured', jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 });
-    const timesUs = Array.from({ length: samples }, (_, index) => {
-      const startMs = performance.now();
-      const effects = send({ type: 'leaseDemand', demandId: index, demand: { resources: resourcesToMessage(resources), placement: null, expectedDurationMs: 0, waitForNodes: false }, count: 1, name: '', preferredNodeIds: [] });
-      const elapsedMs = performance.now() - startMs;
-      assert(effects.some((effect) => effect.type === 'sendToNode' && effect.message.type === 'startLease'), 'the demand is served');
-      return elapsedMs * 1_000;
-    });
-    return timesUs.sort((a, b) => a - b)[samples >> 1]!;
   }
 
   #at(timeMs: number, action: () => void): void {
@@ -120,20 +111,35 @@ export class BusyOwners {
     const record: OwnerRecord = { held: 0, tasks: 0, longestWaitMs: 0, waitingSinceMs: this.#nowMs };
     this.owners.push(record);
     const reclaimed = new Set<string>();
+    const lost = new Set<string>();
     const send = (message: ClientToHead): void => this.#after(DELAY_MS, () => this.#step({ type: 'clientMessage', stream, message }));
+    const over = (): void => { if (--record.held === 0) record.waitingSinceMs = this.#nowMs; };
     const runTask = (leaseId: string): void => this.#after(spec.taskMs, () => {
+      if (lost.delete(leaseId)) return;
       record.tasks++;
       if (!reclaimed.delete(leaseId)) return runTask(leaseId);
-      if (--record.held === 0) record.waitingSinceMs = this.#nowMs;
+      over();
       send({ type: 'leaseReturn', leaseId, killWorker: false, reason: '' });
     });
     const stream = this.#open('client', (message: HeadToClient) => {
       if (message.type === 'leaseReclaim') reclaimed.add(message.leaseId);
+      if (message.type === 'leaseLost') {
+        lost.add(message.leaseId);
+        over();
+      }
       if (message.type !== 'leaseGranted') return;
       if (record.held++ === 0) record.longestWaitMs = Math.max(record.longestWaitMs, this.#nowMs - record.waitingSinceMs);
       runTask(message.leaseId);
     });
-    send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: 0 });
-    send({ type: 'leaseDemand', demandId: 1, demand: { resources: resourcesToMessage(spec.resources), placement: null, expectedDurationMs: 0, waitForNodes: false }, count: spec.count ?? 100, name: '', preferredNodeIds: [] });
+    send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: spec.priority ?? 0 });
+    const demand = { resources: resourcesToMessage(spec.resources), placement: null, expectedDurationMs: 0, waitForNodes: false };
+    const ask = (count: number): void => send({ type: 'leaseDemand', demandId: 1, demand, count, name: '', preferredNodeIds: [] });
+    const begin = (): void => {
+      ask(spec.count ?? 100);
+      if (spec.patienceMs === undefined) return;
+      this.#after(spec.patienceMs, () => ask(record.held));
+      this.#after(2 * spec.patienceMs, begin);
+    };
+    begin();
   }
 }
