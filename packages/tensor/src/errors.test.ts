@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
 import {
-  adaptiveAvgPool2d, allocator, arange, autocast, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
+  adaptiveAvgPool2d, allocator, arange, autocast, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scaledDotProductAttention, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
 } from './index.js';
 
 const THIS_FILE = /errors\.test\.(js|ts):\d+:\d+\)?$/;
@@ -40,6 +40,24 @@ t.test('shapes and dtypes that do not go together', async (t) => {
   refused(t, () => scatter(a, 1, tensor([[3]], { dtype: 'i64' }), ones([1, 1])), /scatter cannot take i64\[1, 1\]: the index 3 is outside a dimension of 3/);
   refused(t, () => maskedFill(zeros([2], { dtype: 'i64' }), ones([2], { dtype: 'bool' }), 0.5), /maskedFill cannot take i64\[2\] and 0\.5/);
   refused(t, () => crossEntropy(a, tensor([0, 7], { dtype: 'i64' })), /crossEntropy.*target 1 is 7/);
+});
+
+t.test('what a kernel refuses is told of what the operation was given, not of copies', async (t) => {
+  const [a, classes] = [ones([2, 3]), tensor([0, 7], { dtype: 'i64' })];
+  refused(t, () => a.indexSelect(0, classes), /^indexSelect cannot take f32\[2, 3\] and i64\[2\]: the index 7 is outside a dimension of 2/);
+  refused(t, () => crossEntropy(a, classes), /^crossEntropy cannot take f32\[2, 3\] and i64\[2\]: target 1 is 7/);
+  refused(t, () => autocast(() => crossEntropy(a.to('bf16'), classes)), /^crossEntropy cannot take bf16\[2, 3\] and i64\[2\]/);
+  refused(t, () => embedding(a, classes), /^embedding cannot take f32\[2, 3\] and i64\[2\]: token 1 is 7/);
+  refused(t, () => checkpoint((x) => x.indexSelect(0, classes), nn.parameter(a.clone())), /^indexSelect cannot take/);
+  refused(t, () => crossEntropy(classes, a), /^crossEntropy cannot take i64\[2\] and f32\[2, 3\]: it takes floating \[classes\] and one class/);
+  refused(t, () => a.chunk(0), /^chunk cannot take f32\[2, 3\]: 0 parts cannot be made/);
+  refused(t, () => a.add([1] as never), /^add cannot take f32\[2, 3\] and an array: it takes a tensor, and another or a number/);
+});
+
+t.test('a mask of attention is of the scores, and no integers', async (t) => {
+  const places = ones([2, 1, 4, 8]);
+  refused(t, () => scaledDotProductAttention(places, places, places, { mask: ones([3, 3]) }), /scaledDotProductAttention cannot take .* and f32\[3, 3\]: the mask must broadcast to \[2, 1, 4, 4\], of 4 queries and 4 keys/);
+  refused(t, () => scaledDotProductAttention(places, places, places, { mask: ones([4, 4], { dtype: 'i64' }) }), /the mask must be bool, of which true is seen, or floating point/);
 });
 
 t.test('within models the first frame is the line of the user that called, in their own modules too', async (t) => {
