@@ -183,6 +183,12 @@ t.test('sizes that follow from dynamic ones do so in the file', async (t) => {
   }
 });
 
+t.test('images of any size, of whose features the mean is taken: of one in the example, and of many in use', async (t) => {
+  const model = new nn.Sequential(new nn.Conv2d(1, 4, 3, { stride: 4, padding: 1 }), new nn.ReLU(), new nn.AdaptiveAvgPool2d(1), new nn.Flatten());
+  const options = { inputNames: ['x'], dynamicAxes: { x: { 0: 'batch', 2: 'height', 3: 'width' } } };
+  for (const size of [4, 32]) await check(t, { model, example: [rand([2, 1, size, size])], options, runs: [[rand([1, 1, 4, 4])], [rand([3, 1, 64, 40])]] });
+});
+
 t.test('a model that gives its input back, or a constant, is one too', async (t) => {
   const options = { inputNames: ['x'] };
   await check(t, { model: program((x) => x), example: [rand([2])], options, runs: [[rand([2])]] });
