@@ -113,6 +113,11 @@ t.test('optimizers, schedules and the scaler', async (t) => {
   refused(t, () => clipGradNorm([weight], -1), /a largest norm of -1/, 'INVALID_ARGUMENT');
   for (const make of [optim.stepLR, optim.linearLR, optim.cosineAnnealingLR, optim.polynomialLR, optim.oneCycleLR]) refused(t, () => make(0), /a number of steps of 0 is not valid/, 'INVALID_ARGUMENT');
   const optimizer = new optim.SGD([weight]);
+  refused(t, () => new optim.LRScheduler(optimizer, (step) => step / 0), /a schedule whose factor is NaN at step 0 is not valid/, 'INVALID_ARGUMENT');
+  const falling = new optim.LRScheduler(optimizer, (step) => 1 - step);
+  falling.step();
+  refused(t, () => falling.step(), /a schedule whose factor is -1 at step 2/, 'INVALID_ARGUMENT');
+  t.match([falling.steps, optimizer.groups[0]!.options.learningRate], [1, 0], 'and stays where it was');
   const scaler = new GradScaler({ initialScale: 4 });
   refused(t, () => new GradScaler({ initialScale: -1 }), /the loss scale is -1/);
   refused(t, () => scaler.update(), /update cannot take a GradScaler: no gradients were checked since the last update/);
@@ -122,6 +127,12 @@ t.test('optimizers, schedules and the scaler', async (t) => {
   t.strictSame(weight.grad!.toArray(), [3, 3], 'and stay what they were');
   scaler.step(optimizer);
   refused(t, () => scaler.step(optimizer), /has already stepped since the last update/);
+});
+
+t.test('what is no module is refused when it is put among them', async (t) => {
+  const parts = (...modules: unknown[]) => () => new nn.Sequential(...modules as nn.Module[]);
+  refused(t, parts(new nn.Linear(2, 2), (x: Tensor) => x.relu()), /part 1 of Sequential is not valid: it must be a module/, 'INVALID_ARGUMENT');
+  refused(t, parts([new nn.Linear(2, 2)]), /part 0 of Sequential/, 'INVALID_ARGUMENT');
 });
 
 t.test('options of layers and tensors that nobody knows, and what no layer can have', async (t) => {
