@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manualSeed, nn, optim, zeros, type Tensor } from '@muster/tensor';
-import { DataLoader, streamedDataset, DataParallelTrainer, type Rank, type TrainerOptions, type Training, type TrainingOptions, type Until } from '@muster/train';
+import { DataLoader, streamedDataset, DataParallelTrainer, PipelineParallel, type Rank, type TrainerOptions, type Training, type TrainingOptions, type Until } from '@muster/train';
 import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset, type Points } from '../support/points.js';
@@ -111,6 +111,16 @@ t.test('ranks that would step in other ways are told before the first step', asy
   await differing('optimizer', (net, rank) => ({ optimizer: new optim.SGD(net.parameters(), { learningRate: 0.1 * (1 + rank) }) }));
   await differing('accumulate', (_, rank) => ({ accumulate: 1 + rank }));
   await differing('clipGradNorm', (_, rank) => (rank === 0 ? { clipGradNorm: 1 } : {}));
+});
+
+t.test('stages compute a batch together or not at all', async (t) => {
+  const staged = (run: (training: Training, net: PipelineParallel) => Promise<unknown>, options: object = {}) => new DataParallelTrainer(async ({ mesh, train: begin }) => {
+    const net = new PipelineParallel([new nn.Linear(FEATURES, FEATURES), new nn.Linear(FEATURES, FEATURES)], { mesh, microBatches: 1, ...options });
+    await run(await begin({ model: net, optimizer: new optim.SGD(net.parameters()) }), net);
+  }, { mesh: { pipeline: 2 }, cpus: 0.5, progress: false }).fit();
+  const alone = (net: PipelineParallel) => () => net.forward(zeros([1, FEATURES])).sum();
+  for (const call of ['step', 'evaluate'] as const) await t.rejects(staged((training, net) => training[call](alone(net))), { code: 'INVALID_ARGUMENT', message: /a batch that each stage computes by itself .* model.batch\(batch/ }, call);
+  await t.rejects(staged(async () => {}, { splits: [1, 1] }), { code: 'INVALID_ARGUMENT', message: /the option 'splits' of PipelineParallel/ });
 });
 
 t.test('memory that there is not is an error of the training', async (t) => {

@@ -236,6 +236,7 @@ export class Training {
    */
   async step(compute: Compute): Promise<boolean> {
     const { accumulate } = this.#options;
+    this.#checkWhole(compute);
     if (this.#isStepping) throw invalidArgument('a step within another', 'begun when the one before has ended: await training.step()');
     this.#isStepping = true;
     this.#batchCount++;
@@ -244,6 +245,11 @@ export class Training {
     } finally {
       this.#isStepping = false;
     }
+  }
+
+  /** A stage alone computes something, but not the model's. @throws MusterError INVALID_ARGUMENT */
+  #checkWhole(compute: Compute): void {
+    if (this.#place.mesh.shape.pipeline > 1 && !(compute instanceof PipelineBatch)) throw invalidArgument('a batch that each stage computes by itself', 'on its way through all of them: model.batch(batch, { input, loss })');
   }
 
   async #step(compute: Compute, accumulate: number): Promise<boolean> {
@@ -264,6 +270,7 @@ export class Training {
    */
   async evaluate(compute: Compute): Promise<Readonly<Record<string, number>> & { readonly loss: number }> {
     const { dtype } = this.#options;
+    this.#checkWhole(compute);
     let own: ReadonlyMap<string, number>;
     if (compute instanceof PipelineBatch) own = await compute.evaluate(dtype);
     else {
