@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
 import {
-  adaptiveAvgPool2d, allocator, arange, autocast, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scaledDotProductAttention, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
+  adaptiveAvgPool2d, allocator, arange, autocast, autograd, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scaledDotProductAttention, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
 } from './index.js';
 
 const THIS_FILE = /errors\.test\.(js|ts):\d+:\d+\)?$/;
@@ -89,6 +89,17 @@ t.test('memory that was given back is not taken, whoever asks', async (t) => {
   refused(t, () => new nn.PReLU(3).loadStateDict({ weight: freed }), /loadStateDict of 'weight' cannot take f32\[3\]: it was disposed of/);
   const [one, other] = [ones([3]), ones([3])];
   t.not(one.memory().buffer, other.memory().buffer, 'and nobody shares it');
+});
+
+t.test('gradients that an operation or a hook of the user gives are gradients, of the shape that they must have', async (t) => {
+  const x = ones([2], { requiresGrad: true });
+  const doubling = (backward: (gradient: Tensor) => readonly Tensor[]): Tensor => autograd.apply({ name: 'doubling', forward: (_, [input]) => input!.mul(2), backward: (_, gradient) => backward(gradient) }, [x], null);
+  refused(t, () => doubling((gradient) => [gradient.sum()]).sum().backward(), /backward cannot take f32\[\]: the gradient that doubling gives its input 0 must have that one's shape, \[2\]/);
+  refused(t, () => doubling(() => []).sum().backward(), /it says nothing of the gradient of its input 0/);
+  t.equal(x.grad, null);
+  const leave = x.registerHook((async (gradient: Tensor) => gradient) as never);
+  refused(t, () => x.mul(2).sum().backward(), /a gradient hook cannot take f32\[2\]: it must return a gradient or nothing/);
+  leave();
 });
 
 t.test('what is asynchronous cannot be run within a scope, a mode or a precision', async (t) => {
