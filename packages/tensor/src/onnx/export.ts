@@ -85,8 +85,10 @@ function tracesOf(model: Module, example: Example): Runs {
     try {
       traces.push(traceOf(model, inputsOf(run, example)));
     } catch (error) {
-      if (sizes.length === 0 || run < runsOf(sizes) - 1) throw error;
-      return { traces, sizes: nearby(sizes) };
+      if (sizes.length === 0 || run === 0) throw error;
+      if (run === runsOf(sizes) - 1) return { traces, sizes: nearby(sizes) };
+      const tried = sizes.map((size) => `${size.name} ${size.sizes[run]}`).join(', ');
+      throw invalid(`a dynamic axis of a model that, run with ${tried}, says: ${error instanceof Error ? error.message : String(error)} Its export`, 'with axes that take any size near the example\'s');
     }
   }
   return { traces, sizes };

@@ -213,6 +213,11 @@ t.test('what is like a size among a few runs, and is none, is found out', async 
   t.throws(() => exportOnnx(program((x) => x.cumsum(0)), [rand([20])], { inputNames: ['x'], dynamicAxes: { x: { 0: 'places' } } }), { code: 'INVALID_ARGUMENT', message: /takes another way/ }, 'as many rounds for 20 as for 18');
 });
 
+t.test('what a model says of sizes near the example is told with these sizes', async (t) => {
+  const even = program((x) => x.reshape(x.shape[0]! / 2, 2));
+  t.throws(() => exportOnnx(even, [rand([8])], { dynamicAxes: { input: { 0: 'places' } } }), { code: 'INVALID_ARGUMENT', message: /a dynamic axis of a model that, run with places 7, says: reshape cannot take f32\[7\] and \[3.5, 2\]/ });
+});
+
 t.test('a model that takes no sizes far from the example goes out by those near it', async (t) => {
   const model = new nn.Sequential(new nn.Conv2d(1, 2, 7), new nn.ReLU());
   await check(t, { model, example: [rand([1, 1, 10, 10])], options: { inputNames: ['x'], dynamicAxes: { x: { 2: 'height', 3: 'width' } } }, runs: [[rand([1, 1, 7, 9])], [rand([1, 1, 30, 20])]] });
