@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manualSeed, nn, optim, zeros, type Tensor } from '@muster/tensor';
-import { DataLoader, streamedDataset, DataParallelTrainer, type Rank, type TrainerOptions, type Training, type TrainingOptions, type Until } from '@muster/train';
+import { DataLoader, streamedDataset, DataParallelTrainer, PipelineParallel, type Rank, type TrainerOptions, type Training, type TrainingOptions, type Until } from '@muster/train';
 import t from 'tap';
 import { startClusterWithFolder } from '../support/cluster-with-folder.js';
 import { CLASSES, FEATURES, lossOf, pointsDataset, type Points } from '../support/points.js';
@@ -91,6 +91,36 @@ t.test('what one rank does wrong, or has to read, ends the training everywhere',
     }
   }, { ranks: 2, cpus: 0.5, progress: false });
   await t.rejects(leaving.fit(), { code: 'COLLECTIVE', message: /rank 1 .*has closed the communicator/ });
+});
+
+t.test('what ranks measure is averaged by its name, and what is no number is refused', async (t) => {
+  const measured = (metrics: (rank: Rank) => Readonly<Record<string, unknown>>) => train({ ranks: 2, epochs: 1, step: (training, body, rank) => training.step(() => ({ loss: body(), metrics: metrics(rank) as Record<string, number> })) });
+  const { history } = await measured(({ rank }) => (rank === 0 ? { first: 1, second: 100 } : { second: 200, first: 3 }));
+  t.strictSame(history[0]!.metrics, { first: 2, second: 150 }, 'in whatever order');
+  await t.rejects(measured(({ rank }) => (rank === 0 ? { accuracy: 1 } : { error: 1 })), { code: 'INVALID_ARGUMENT', message: /what rank \d measures, (accuracy|dataWaitMs).* is not valid: it must be of the same names at every rank/ });
+  await t.rejects(measured(({ rank }): Record<string, number> => (rank === 0 ? {} : { accuracy: 1 })), { code: 'INVALID_ARGUMENT', message: /of the same names at every rank/ });
+  await t.rejects(measured(() => ({ accuracy: zeros([]) })), { code: 'INVALID_ARGUMENT', message: /the metric accuracy is not valid: it must be a number: take item\(\) of the tensor/ });
+  await t.rejects(measured(() => ({ loss: 1 })), { code: 'INVALID_ARGUMENT', message: /a metric named loss/ });
+});
+
+t.test('ranks that would step in other ways are told before the first step', async (t) => {
+  const differing = (name: string, options: (model: nn.Module, rank: number) => Partial<TrainingOptions>) => t.rejects(new DataParallelTrainer(async ({ rank, train: begin }) => {
+    const net = model();
+    await begin({ model: net, optimizer: new optim.AdamW(net.parameters(), { learningRate: 0.02 }), ...options(net, rank) });
+  }, { ranks: 2, cpus: 0.5, progress: false }).fit(), { code: 'INVALID_ARGUMENT', message: new RegExp(`the ${name} of rank 1 is not valid: it must be the same as that of rank 0`) }, name);
+  await differing('optimizer', (net, rank) => ({ optimizer: new optim.SGD(net.parameters(), { learningRate: 0.1 * (1 + rank) }) }));
+  await differing('accumulate', (_, rank) => ({ accumulate: 1 + rank }));
+  await differing('clipGradNorm', (_, rank) => (rank === 0 ? { clipGradNorm: 1 } : {}));
+});
+
+t.test('stages compute a batch together or not at all', async (t) => {
+  const staged = (run: (training: Training, net: PipelineParallel) => Promise<unknown>, options: object = {}) => new DataParallelTrainer(async ({ mesh, train: begin }) => {
+    const net = new PipelineParallel([new nn.Linear(FEATURES, FEATURES), new nn.Linear(FEATURES, FEATURES)], { mesh, microBatches: 1, ...options });
+    await run(await begin({ model: net, optimizer: new optim.SGD(net.parameters()) }), net);
+  }, { mesh: { pipeline: 2 }, cpus: 0.5, progress: false }).fit();
+  const alone = (net: PipelineParallel) => () => net.forward(zeros([1, FEATURES])).sum();
+  for (const call of ['step', 'evaluate'] as const) await t.rejects(staged((training, net) => training[call](alone(net))), { code: 'INVALID_ARGUMENT', message: /a batch that each stage computes by itself .* model.batch\(batch/ }, call);
+  await t.rejects(staged(async () => {}, { splits: [1, 1] }), { code: 'INVALID_ARGUMENT', message: /the option 'splits' of PipelineParallel/ });
 });
 
 t.test('memory that there is not is an error of the training', async (t) => {

@@ -6,6 +6,7 @@ export * from './units.js';
 export * from './resources.js';
 export * from './death.js';
 export * from './errors.js';
+export { drawOn, leavesLineOpen, type Drawing, type TerminalStream } from './drawing.js';
 export { makeFolder } from './folders.js';
 export { requireNames } from './options.js';
 export { musterHome, sweepDeadDrivers, type NodeFile } from './home.js';

@@ -204,10 +204,10 @@ t.test('gradients go where they are wanted: into views of one bucket', async (t)
 });
 
 t.test('a checkpoint computes again what it did not keep, with the same random numbers', async (t) => {
-  const run = (keeps: boolean): readonly unknown[] => {
+  const run = (keeps: boolean, requiresGrad: boolean): readonly unknown[] => {
     manualSeed(5);
     const [inner, outer] = [new nn.Linear(4, 4), new nn.Linear(4, 1)];
-    const x = rand([3, 4], { generator: new Generator(1), requiresGrad: true });
+    const x = rand([3, 4], { generator: new Generator(1), requiresGrad });
     const segment = (input: Tensor): Tensor => dropout(inner.forward(input).tanh(), { probability: 0.5 });
     tidy(() => {
       const loss = defaultGenerator.inStream(3, () => outer.forward(keeps ? segment(x) : checkpoint(segment, x)).sum());
@@ -216,7 +216,8 @@ t.test('a checkpoint computes again what it did not keep, with the same random n
     });
     return [x, ...inner.parameters(), ...outer.parameters()].map(({ grad }) => grad?.toArray());
   };
-  t.strictSame(run(false), run(true));
+  t.strictSame(run(false, true), run(true, true));
+  t.strictSame(run(false, false), run(true, false), 'also of parameters alone, as the first layers of a model have them');
 });
 
 t.test('a scope ends what was made in it, and keeps what it is told to', async (t) => {
@@ -293,6 +294,7 @@ t.test('nor does one with a checkpoint', async (t) => {
   const step = (): void => tidy(() => {
     const hidden = inner.forward(x);
     outer.forward(checkpoint((input) => input.tanh().mul(input), hidden)).sum().backward();
+    checkpoint((input) => inner.forward(input), x).sum().backward();
     inner.zeroGrad();
     outer.zeroGrad();
   });

@@ -77,3 +77,10 @@ t.test('autocast computes in the dtypes that PyTorch does', async (t) => {
     t.equal(dtype, recorded.result, `${recorded.name} of ${recorded.first} and ${recorded.second} under ${recorded.lower}`);
   }
 });
+
+t.test('typed arrays become what they are: all that a dataset has for columns', async (t) => {
+  const made = [new Float32Array([1.5]), new Float64Array([1.5]), new Int8Array([-1]), new Uint8Array([255]), new Uint8ClampedArray([255]), new Int16Array([-1]), new Uint16Array([65535]), new Int32Array([-1]), new Uint32Array([2 ** 32 - 1]), new BigInt64Array([-1n])];
+  t.strictSame(made.map((array) => [m.tensor(array).dtype, m.tensor(array).item()]), [['f32', 1.5], ['f32', 1.5], ['i32', -1], ['i32', 255], ['i32', 255], ['i32', -1], ['i32', 65535], ['i32', -1], ['i64', 2 ** 32 - 1], ['i64', -1]]);
+  t.equal(m.tensor(new Uint16Array([65535]), { dtype: 'i64' }).dtype, 'i64');
+  t.throws(() => m.tensor(new Uint32Array([2 ** 31]), { dtype: 'i32' }), { code: 'TENSOR', message: /tensor cannot take 2147483648: i32 holds/ });
+});

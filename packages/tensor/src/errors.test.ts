@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
 import {
-  adaptiveAvgPool2d, allocator, arange, autocast, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
+  adaptiveAvgPool2d, allocator, arange, autocast, autograd, checkpoint, clipGradNorm, conv2d, crossEntropy, embedding, full, GradScaler, layerNorm, manualSeed, maskedFill, maxPool2d, nn, noGrad, ones, optim, pad, randint, randn, scaledDotProductAttention, scatter, setMemoryLimit, tensor, tidy, toSafetensors, where, zeros, type Tensor,
 } from './index.js';
 
 const THIS_FILE = /errors\.test\.(js|ts):\d+:\d+\)?$/;
@@ -42,6 +42,24 @@ t.test('shapes and dtypes that do not go together', async (t) => {
   refused(t, () => crossEntropy(a, tensor([0, 7], { dtype: 'i64' })), /crossEntropy.*target 1 is 7/);
 });
 
+t.test('what a kernel refuses is told of what the operation was given, not of copies', async (t) => {
+  const [a, classes] = [ones([2, 3]), tensor([0, 7], { dtype: 'i64' })];
+  refused(t, () => a.indexSelect(0, classes), /^indexSelect cannot take f32\[2, 3\] and i64\[2\]: the index 7 is outside a dimension of 2/);
+  refused(t, () => crossEntropy(a, classes), /^crossEntropy cannot take f32\[2, 3\] and i64\[2\]: target 1 is 7/);
+  refused(t, () => autocast(() => crossEntropy(a.to('bf16'), classes)), /^crossEntropy cannot take bf16\[2, 3\] and i64\[2\]/);
+  refused(t, () => embedding(a, classes), /^embedding cannot take f32\[2, 3\] and i64\[2\]: token 1 is 7/);
+  refused(t, () => checkpoint((x) => x.indexSelect(0, classes), nn.parameter(a.clone())), /^indexSelect cannot take/);
+  refused(t, () => crossEntropy(classes, a), /^crossEntropy cannot take i64\[2\] and f32\[2, 3\]: it takes floating \[classes\] and one class/);
+  refused(t, () => a.chunk(0), /^chunk cannot take f32\[2, 3\]: 0 parts cannot be made/);
+  refused(t, () => a.add([1] as never), /^add cannot take f32\[2, 3\] and an array: it takes a tensor, and another or a number/);
+});
+
+t.test('a mask of attention is of the scores, and no integers', async (t) => {
+  const places = ones([2, 1, 4, 8]);
+  refused(t, () => scaledDotProductAttention(places, places, places, { mask: ones([3, 3]) }), /scaledDotProductAttention cannot take .* and f32\[3, 3\]: the mask must broadcast to \[2, 1, 4, 4\], of 4 queries and 4 keys/);
+  refused(t, () => scaledDotProductAttention(places, places, places, { mask: ones([4, 4], { dtype: 'i64' }) }), /the mask must be bool, of which true is seen, or floating point/);
+});
+
 t.test('within models the first frame is the line of the user that called, in their own modules too', async (t) => {
   const model = new nn.Sequential(new nn.Linear(3, 4), new nn.ReLU(), new nn.Linear(5, 2));
   refused(t, () => model.forward(ones([2, 3])), /linear cannot take f32\[2, 4\] and f32\[2, 5\] and f32\[2\]: the input's last dimension must be 5/);
@@ -73,6 +91,17 @@ t.test('memory that was given back is not taken, whoever asks', async (t) => {
   t.not(one.memory().buffer, other.memory().buffer, 'and nobody shares it');
 });
 
+t.test('gradients that an operation or a hook of the user gives are gradients, of the shape that they must have', async (t) => {
+  const x = ones([2], { requiresGrad: true });
+  const doubling = (backward: (gradient: Tensor) => readonly Tensor[]): Tensor => autograd.apply({ name: 'doubling', forward: (_, [input]) => input!.mul(2), backward: (_, gradient) => backward(gradient) }, [x], null);
+  refused(t, () => doubling((gradient) => [gradient.sum()]).sum().backward(), /backward cannot take f32\[\]: the gradient that doubling gives its input 0 must have that one's shape, \[2\]/);
+  refused(t, () => doubling(() => []).sum().backward(), /it says nothing of the gradient of its input 0/);
+  t.equal(x.grad, null);
+  const leave = x.registerHook((async (gradient: Tensor) => gradient) as never);
+  refused(t, () => x.mul(2).sum().backward(), /a gradient hook cannot take f32\[2\]: it must return a gradient or nothing/);
+  leave();
+});
+
 t.test('what is asynchronous cannot be run within a scope, a mode or a precision', async (t) => {
   for (const [name, run] of [['noGrad', noGrad], ['tidy', tidy], ['autocast', autocast]] as const) {
     refused(t, () => (run as (body: () => unknown) => unknown)(async () => 1), new RegExp(`${name}\\(\\) of an asynchronous function is not valid`), 'INVALID_ARGUMENT');
@@ -95,6 +124,11 @@ t.test('optimizers, schedules and the scaler', async (t) => {
   refused(t, () => clipGradNorm([weight], -1), /a largest norm of -1/, 'INVALID_ARGUMENT');
   for (const make of [optim.stepLR, optim.linearLR, optim.cosineAnnealingLR, optim.polynomialLR, optim.oneCycleLR]) refused(t, () => make(0), /a number of steps of 0 is not valid/, 'INVALID_ARGUMENT');
   const optimizer = new optim.SGD([weight]);
+  refused(t, () => new optim.LRScheduler(optimizer, (step) => step / 0), /a schedule whose factor is NaN at step 0 is not valid/, 'INVALID_ARGUMENT');
+  const falling = new optim.LRScheduler(optimizer, (step) => 1 - step);
+  falling.step();
+  refused(t, () => falling.step(), /a schedule whose factor is -1 at step 2/, 'INVALID_ARGUMENT');
+  t.match([falling.steps, optimizer.groups[0]!.options.learningRate], [1, 0], 'and stays where it was');
   const scaler = new GradScaler({ initialScale: 4 });
   refused(t, () => new GradScaler({ initialScale: -1 }), /the loss scale is -1/);
   refused(t, () => scaler.update(), /update cannot take a GradScaler: no gradients were checked since the last update/);
@@ -104,6 +138,12 @@ t.test('optimizers, schedules and the scaler', async (t) => {
   t.strictSame(weight.grad!.toArray(), [3, 3], 'and stay what they were');
   scaler.step(optimizer);
   refused(t, () => scaler.step(optimizer), /has already stepped since the last update/);
+});
+
+t.test('what is no module is refused when it is put among them', async (t) => {
+  const parts = (...modules: unknown[]) => () => new nn.Sequential(...modules as nn.Module[]);
+  refused(t, parts(new nn.Linear(2, 2), (x: Tensor) => x.relu()), /part 1 of Sequential is not valid: it must be a module/, 'INVALID_ARGUMENT');
+  refused(t, parts([new nn.Linear(2, 2)]), /part 0 of Sequential/, 'INVALID_ARGUMENT');
 });
 
 t.test('options of layers and tensors that nobody knows, and what no layer can have', async (t) => {

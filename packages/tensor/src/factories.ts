@@ -18,7 +18,8 @@ export interface TensorOptions {
 /** Numbers in arrays in arrays. */
 export type Nested<T> = T | readonly Nested<T>[];
 type Scalar = number | bigint | boolean;
-type NumberArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
+type SmallIntegers = Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array;
+type NumberArray = Float32Array | Float64Array | SmallIntegers | Uint32Array | BigInt64Array;
 
 const OPTION_NAMES = ['dtype', 'requiresGrad', 'device', 'shape', 'generator'];
 
@@ -40,7 +41,8 @@ function check(name: string, shape: Shape, dtype: Dtype = 'f32'): void {
 /**
  * From numbers: one, nested arrays of them, or a typed array. Copies them.
  *
- * Without a dtype numbers become f32 (JavaScript has no others), bigints i64, booleans bool, and typed arrays what they are, bytes i32.
+ * Without a dtype numbers become f32 (JavaScript has no others), bigints i64, booleans bool, and typed arrays what they are: integers of 32 bits and
+ * fewer i32, but Uint32Array, which i64 holds.
  * @param shape of a typed array or a flat list; without it, as they are nested.
  * @throws TensorError for arrays whose parts differ in length
  * @example tensor([[1, 2], [3, 4]], { requiresGrad: true })
@@ -72,9 +74,14 @@ function checkNumbers(values: ArrayLike<unknown>): void {
 /** The least integer of a dtype; the largest is one less than the least without its sign. */
 const LEAST: Readonly<Partial<Record<Dtype, number>>> = { i32: -(2 ** 31), i64: -(2 ** 63) };
 
+const SMALL_INTEGERS = [Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array];
+
+/** Whether i32 holds what an array does. */
+const isSmallIntegers = (data: unknown): data is SmallIntegers => SMALL_INTEGERS.some((type) => data instanceof type);
+
 /** Whether an integer dtype holds whatever a typed array does. */
 function alwaysFits(data: unknown, dtype: Dtype): boolean {
-  return data instanceof Uint8Array || data instanceof Int32Array || (data instanceof BigInt64Array && dtype === 'i64');
+  return isSmallIntegers(data) || ((data instanceof BigInt64Array || data instanceof Uint32Array) && dtype === 'i64');
 }
 
 /** That an integer dtype holds a number, whose fraction is cut off. @throws TensorError */
@@ -101,8 +108,8 @@ function nestedShape(data: Nested<Scalar>): number[] {
 }
 
 function typedDtype(data: NumberArray, first: Scalar | undefined): Dtype {
-  if (data instanceof BigInt64Array || typeof first === 'bigint') return 'i64';
-  if (data instanceof Int32Array || data instanceof Uint8Array) return 'i32';
+  if (data instanceof BigInt64Array || data instanceof Uint32Array || typeof first === 'bigint') return 'i64';
+  if (isSmallIntegers(data)) return 'i32';
   return typeof first === 'boolean' ? 'bool' : 'f32';
 }
 

@@ -46,6 +46,12 @@ export function nativeError(operation: string, operands: readonly Described[], e
   return atCallersLine(makeError('TENSOR', { operation, operands: given, rule: error.message }, { cause: error }));
 }
 
+/** What a kernel refused, as the operation that called it was given it: the kernel's operands may be copies of these in another dtype or shape. Others' errors stay. */
+export function refusedBy(operation: string, operands: readonly Described[], error: unknown): unknown {
+  if (!(error instanceof MusterError) || error.code !== 'TENSOR' || !(error.cause instanceof RangeError)) return error;
+  return atCallersLine(makeError('TENSOR', { ...error.details, operation, operands: operands.map(describe).join(' and ') }));
+}
+
 /** Where this package lies. Its frames say nothing to its callers; those of its tests are callers'. */
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
 const OWN_CALLERS = /\.test\.|test-support/;

@@ -11,6 +11,7 @@ import * as reductions from './operations/reductions.js';
 import * as scattering from './operations/scatter.js';
 import * as views from './operations/views.js';
 import { tensorError } from './failure.js';
+import { show } from './show.js';
 import { Tensor, type GradientHook } from './tensor.js';
 
 /** Functions whose first argument is the tensor. */
@@ -76,5 +77,6 @@ function zeroGrad(input: Tensor): void {
 for (const [name, method] of Object.entries(METHODS) as [string, (input: Tensor, ...rest: unknown[]) => unknown][]) {
   Object.defineProperty(Tensor.prototype, name, { configurable: true, writable: true, value(this: Tensor, ...rest: unknown[]) { return method(this, ...rest); } });
 }
+Object.defineProperty(Tensor.prototype, Symbol.for('nodejs.util.inspect.custom'), { configurable: true, writable: true, value(this: Tensor) { return show(this); } });
 
 export type { BackwardOptions };

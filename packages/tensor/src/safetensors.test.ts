@@ -58,4 +58,5 @@ t.test('what is damaged or hostile is refused', async (t) => {
     [file({ a: { ...a, shape: [2 ** 30, 2 ** 30] } }, data), /cannot lie/], [file({ a: null }, data), /dtype undefined/],
   ];
   for (const [bytes, message] of bad) t.throws(() => fromSafetensors(bytes), { code: 'INVALID_ARGUMENT', message });
+  t.throws(() => toSafetensors({}, { step: 20 } as never), { code: 'INVALID_ARGUMENT', message: /the metadata 'step' of a file of safetensors is not valid: it must be a string/ }, 'and is not written');
 });

@@ -33,6 +33,7 @@ interface Entry {
 export function toSafetensors(tensors: Readonly<Record<string, Tensor>>, metadata: Readonly<Record<string, string>> = {}): Uint8Array {
   // Larger elements first, so that all are aligned.
   const sorted = Object.entries(tensors).sort(([firstName, first], [secondName, second]) => DTYPES[second.dtype].bytes - DTYPES[first.dtype].bytes || (firstName < secondName ? -1 : 1));
+  for (const [key, text] of Object.entries(metadata)) if (typeof text !== 'string') throw invalid(`the metadata '${key}' of a file of safetensors`, 'a string: other readers take nothing else');
   const entries: Record<string, Entry | Readonly<Record<string, string>>> = Object.keys(metadata).length === 0 ? {} : { __metadata__: metadata };
   let end = 0;
   for (const [name, tensor] of sorted) {

@@ -13,4 +13,5 @@ export { vocabParallelCrossEntropy, type VocabParallelOptions } from './parallel
 export { copyToGroup, differingInGroup, reduceFromGroup } from './parallel/regions.js';
 export { PipelineParallel, type PipelineOptions } from './parallel/pipeline-parallel.js';
 export type { PipelineBatch, PipelineWork } from './parallel/pipeline-batch.js';
-export { Training, type Compute, type Computed, type StepRecord, type TrainingOptions, type Until } from './training.js';
+export type { Computed } from './computed.js';
+export { Training, type Compute, type StepRecord, type TrainingOptions, type Until } from './training.js';

@@ -8,9 +8,9 @@ const record = (step: number, rest: Partial<StepRecord> = {}): StepRecord =>
   ({ step, totalSteps: 4000, epoch: 1, loss: 0.073149, metrics: {}, learningRate: 1e-3, scale: 1, isSkipped: false, examplesPerSecond: 3120.4, dataWaitMs: 0, ...rest });
 
 /** What is written to a stream that is a terminal of so many columns, or none. */
-function shown(columns: number | null, body: (progress: TrainingProgress) => void): string {
+function shown(columns: number | null, body: (progress: TrainingProgress, stream: PassThrough) => void): string {
   const stream = Object.assign(new PassThrough({ encoding: 'utf8' }), columns === null ? {} : { isTTY: true, columns });
-  body(new TrainingProgress(stream));
+  body(new TrainingProgress(stream), stream);
   return (stream.read() as string | null) ?? '';
 }
 
@@ -37,6 +37,21 @@ t.test('a terminal has a bar that is drawn over itself, with words in between', 
   t.ok([first!, second!].every((line) => line.length < 90), 'no line wraps');
   t.equal(third, 'all ranks start anew\n');
   t.match(end, /step 1,601.*\n$/, 'the last stays');
+});
+
+t.test('what ranks print passes above the bar', async (t) => {
+  const text = shown(90, (progress, stream) => {
+    progress.records([record(1)]);
+    stream.write('(rank 0) a whole line\n');
+    progress.records([record(2)]);
+    stream.write('half of one');
+    progress.records([record(3)]);
+    progress.close();
+    stream.write('the end\n');
+  });
+  const [first, cleared, second, clearedAgain] = text.split('\r\x1b[2K').slice(1);
+  t.match([first, cleared, second], [/step 1 of/, /^\(rank 0\) a whole line\n$/, /step 2 of/]);
+  t.match(clearedAgain, /^half of one\n━*─+.*step 3 of .*\nthe end\n$/, 'also below one that has not ended');
 });
 
 t.test('without a terminal there are lines, the last with the end', async (t) => {

@@ -1,9 +1,6 @@
 /** A training in a terminal: a bar that is drawn over itself, or a line now and then where there is no terminal. Goes to stderr. */
-import type { WriteStream } from 'node:tty';
-import { formatDurationMs } from '@muster/base';
+import { drawOn, formatDurationMs, leavesLineOpen, type Drawing, type TerminalStream } from '@muster/base';
 import type { StepRecord } from './training.js';
-
-type Stream = NodeJS.WritableStream & Partial<Pick<WriteStream, 'isTTY' | 'columns'>>;
 
 const LINE_INTERVAL_MS = 10_000;
 const DEFAULT_COLUMNS = 100;
@@ -44,7 +41,9 @@ const wholeSeconds = (durationMs: number): string => formatDurationMs(Math.max(1
 
 /** Shows what a training reports. */
 export class TrainingProgress {
-  readonly #stream: Stream;
+  readonly #stream: TerminalStream;
+  /** Null without a terminal. */
+  readonly #drawing: Drawing | null;
   readonly #startedMs = performance.now();
   #last: StepRecord | null = null;
   #lastMs = performance.now();
@@ -53,9 +52,12 @@ export class TrainingProgress {
   #shownMs = -Infinity;
   #isShown = false;
   #isOpen = false;
+  /** What others have written last did not end its line. */
+  #isWithinLine = false;
 
-  constructor(stream: Stream = process.stderr) {
+  constructor(stream: TerminalStream = process.stderr) {
     this.#stream = stream;
+    this.#drawing = stream.isTTY ? drawOn(stream, (chunk) => this.#makeWay(chunk)) : null;
   }
 
   records(records: readonly StepRecord[]): void {
@@ -73,15 +75,21 @@ export class TrainingProgress {
 
   /** Something that a person should read. */
   say(text: string): void {
-    if (this.#isOpen) this.#stream.write('\r\x1b[2K');
-    this.#isOpen = false;
     this.#stream.write(`${text}\n`);
   }
 
   close(): void {
     if (this.#last !== null && !this.#isShown) this.#show();
-    if (this.#isOpen) this.#stream.write('\n');
+    if (this.#isOpen) this.#drawing?.draw('\n');
     this.#isOpen = false;
+    this.#drawing?.leave();
+  }
+
+  /** Before anybody else writes to the terminal, the bar goes. */
+  #makeWay(chunk: string | Uint8Array): void {
+    if (this.#isOpen) this.#drawing?.draw('\r\x1b[2K');
+    this.#isOpen = false;
+    this.#isWithinLine = leavesLineOpen(chunk);
   }
 
   #show(): void {
@@ -90,11 +98,12 @@ export class TrainingProgress {
     const leftMs = record.totalSteps === null || this.#msPerStep === null ? null : (record.totalSteps - record.step) * this.#msPerStep;
     const line = statusLine(record, { skipped: this.#skipped, elapsedMs: this.#shownMs - this.#startedMs, leftMs });
     this.#isShown = true;
-    if (!this.#stream.isTTY) {
+    if (this.#drawing === null) {
       this.#stream.write(`${line}\n`);
       return;
     }
-    this.#stream.write(`\r\x1b[2K${`${progressBar(record)}${line}`.slice(0, (this.#stream.columns ?? DEFAULT_COLUMNS) - 1)}`);
+    this.#drawing.draw(`${this.#isWithinLine ? '\n' : '\r\x1b[2K'}${`${progressBar(record)}${line}`.slice(0, (this.#stream.columns ?? DEFAULT_COLUMNS) - 1)}`);
     this.#isOpen = true;
+    this.#isWithinLine = false;
   }
 }

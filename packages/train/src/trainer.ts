@@ -82,7 +82,7 @@ export class DataParallelTrainer<R> {
     const view = progress ? new TrainingProgress() : null;
     using _ = view && tellsOfInterrupt(view, options.checkpoints?.path ?? null);
     try {
-      return await runToTheEnd(members as unknown as Members<R>, view);
+      return await runToTheEnd(members as unknown as Members<R>, { view, hasCheckpoints: options.checkpoints !== null });
     } finally {
       view?.close();
       await kill(members);
@@ -104,7 +104,12 @@ function tellsOfInterrupt(view: TrainingProgress, storage: string | null): Dispo
 
 type Members<R> = GangHandle<RankActor<R>>;
 
-async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null): Promise<TrainingResult<R>> {
+interface Followed {
+  readonly view: TrainingProgress | null;
+  readonly hasCheckpoints: boolean;
+}
+
+async function runToTheEnd<R>(members: Members<R>, { view, hasCheckpoints }: Followed): Promise<TrainingResult<R>> {
   const history = new Map<number, StepRecord>();
   const warnings: string[] = [];
   const warn = (text: string): void => {
@@ -136,7 +141,7 @@ async function runToTheEnd<R>(members: Members<R>, view: TrainingProgress | null
     if (own !== undefined) throw own;
     const restart = failures.find((failure) => isOf(failure, 'ACTOR_UNAVAILABLE'));
     if (restart === undefined) throw failures[0];
-    warn(`all ranks start anew: one of them ${(restart as MusterError).details['cause']}`);
+    warn(`all ranks start anew, from ${hasCheckpoints ? 'the last checkpoint' : 'the beginning'}: a rank ${String((restart as MusterError).details['cause'])}`);
   }
 }
 

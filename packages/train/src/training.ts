@@ -1,8 +1,9 @@
 /** The loop of one rank: what every step of a training does around the user's forward pass. */
-import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, Tensor, threadCount, tidy, type DeviceName } from '@muster/tensor';
+import { autocast, clipGradNorm, clipGradsWithNorm, gradNorm, noGrad, scope, threadCount, tidy, type DeviceName } from '@muster/tensor';
 import { makeError } from '@muster/base';
 import { availableParallelism } from 'node:os';
-import { broadcastTensors, checkAgreement } from './agreement.js';
+import { broadcastTensors, checkAgreement, checkOptionsAgree } from './agreement.js';
+import { lossAndMetrics, type Computed } from './computed.js';
 import type { Batch, DataLoader } from './data/data-loader.js';
 import type { Columns } from './data/dataset.js';
 import { invalidArgument } from './failure.js';
@@ -14,6 +15,7 @@ import type { Mesh } from './parallel/mesh.js';
 import { partsOf } from './parallel/parts.js';
 import { PipelineBatch } from './parallel/pipeline-batch.js';
 import { PipelineParallel } from './parallel/pipeline-parallel.js';
+import { rankMeans } from './rank-means.js';
 import { ShardedStep, type ZeroStage } from './sharded-step.js';
 import { StageMetrics } from './stage-metrics.js';
 import type { Position, Stepped, Trained, TrainedPart } from './training-state.js';
@@ -65,9 +67,6 @@ export interface TrainingPlace {
   readonly warn: (text: string) => void;
 }
 
-/** What the forward pass of a batch computes: the loss, and what else is worth knowing. */
-export type Computed = Tensor | { readonly loss: Tensor; readonly metrics: Readonly<Record<string, number>> };
-
 /** How long a training is: how often it goes through its examples, or how many steps its optimizer makes. */
 export type Until = { readonly epochs: number } | { readonly steps: number };
 
@@ -86,13 +85,6 @@ function checkOptions({ model, optimizer, accumulate = 1, clipGradNorm: normMax 
   const own = new Set(model.parameters());
   const foreign = optimizer.parameters.filter((parameter) => !own.has(parameter)).length;
   if (foreign > 0) throw invalidArgument(`an optimizer with ${foreign} parameters that are not the model's`, 'made from the model that is trained: others would differ between the ranks');
-}
-
-/** @throws MusterError INVALID_ARGUMENT for what is no loss, such as the promise of one: it would be computed when its scope is over */
-function lossAndMetrics(computed: Computed): Exclude<Computed, Tensor> {
-  const found = computed instanceof Tensor ? { loss: computed, metrics: {} } : computed;
-  if (!(found?.loss instanceof Tensor)) throw invalidArgument('what a step computes', 'a loss, or { loss, metrics }, returned when it is done: await data before the step');
-  return found;
 }
 
 /** @throws MusterError INVALID_ARGUMENT for a length that would never come, or is none */
@@ -166,6 +158,7 @@ export class Training {
     const parts = partsOf(options.model);
     for (const axis of [mesh.data, mesh.tensor]) await checkAgreement(tensors, parts, axis);
     checkOptions(options, place);
+    for (const axis of [mesh.data, mesh.tensor]) await checkOptionsAgree(options, axis);
     const training = new Training(options, place);
     const progress = checkpoints === null ? null : await loadLatest(training.#trained, checkpoints.folder, place);
     if (progress === null) {
@@ -243,6 +236,7 @@ export class Training {
    */
   async step(compute: Compute): Promise<boolean> {
     const { accumulate } = this.#options;
+    this.#checkWhole(compute);
     if (this.#isStepping) throw invalidArgument('a step within another', 'begun when the one before has ended: await training.step()');
     this.#isStepping = true;
     this.#batchCount++;
@@ -251,6 +245,11 @@ export class Training {
     } finally {
       this.#isStepping = false;
     }
+  }
+
+  /** A stage alone computes something, but not the model's. @throws MusterError INVALID_ARGUMENT */
+  #checkWhole(compute: Compute): void {
+    if (this.#place.mesh.shape.pipeline > 1 && !(compute instanceof PipelineBatch)) throw invalidArgument('a batch that each stage computes by itself', 'on its way through all of them: model.batch(batch, { input, loss })');
   }
 
   async #step(compute: Compute, accumulate: number): Promise<boolean> {
@@ -271,6 +270,7 @@ export class Training {
    */
   async evaluate(compute: Compute): Promise<Readonly<Record<string, number>> & { readonly loss: number }> {
     const { dtype } = this.#options;
+    this.#checkWhole(compute);
     let own: ReadonlyMap<string, number>;
     if (compute instanceof PipelineBatch) own = await compute.evaluate(dtype);
     else {
@@ -397,9 +397,7 @@ export class Training {
 
   /** Over the replicas, at every rank: the last stage of a pipeline tells the others. */
   async #meansOf(sums: ReadonlyMap<string, number>): Promise<Record<string, number>> {
-    const means = Float64Array.from(sums.values());
-    await this.#place.mesh.data.allReduce(means, { ...HOLDING, op: 'average' });
-    return this.#stageMetrics.tell(Object.fromEntries(Array.from(sums.keys(), (name, index) => [name, means[index]!])));
+    return this.#stageMetrics.tell(await rankMeans(sums, this.#place.mesh.data));
   }
 
   /** All ranks see the same mean, and so fail together. @throws MusterError TRAINING */

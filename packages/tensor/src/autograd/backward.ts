@@ -71,6 +71,7 @@ function runHooks(hooks: readonly GradientHook[] | null, gradient: Tensor): Tens
   let current = gradient;
   for (const hook of hooks ?? []) {
     const next = hook(viewOf(current, current.shape, current.strides)) ?? current;
+    if (!(next instanceof Tensor)) throw tensorError('a gradient hook', [current], 'it must return a gradient or nothing, when it is done: no promise of one');
     checkUsable('a gradient hook', next);
     if (!isSameShape(next.shape, current.shape) || next.dtype !== current.dtype) throw tensorError('a gradient hook', [current, next], 'it must return a gradient of the same shape and dtype');
     current = next === current ? current : viewOf(next, next.shape, next.strides);
@@ -122,6 +123,8 @@ function spread(node: GraphNode, gradient: Tensor, gradients: Gradients): void {
     const result = results[index];
     if (result === undefined) throw tensorError('backward', [`the graph of ${node.name}`], `it says nothing of the gradient of its input ${index}`);
     if (result === null) return;
+    const input = node.inputs[index]!;
+    if (!isSameShape(result.shape, input.shape)) throw tensorError('backward', [result], `the gradient that ${node.name} gives its input ${index} must have that one's shape, [${input.shape.join(', ')}]`);
     const isSeen = result === gradient || results.indexOf(result) !== index;
     gradients.add(edge, isSeen ? viewOf(result, result.shape, result.strides) : result);
   });

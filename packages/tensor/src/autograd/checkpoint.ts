@@ -2,7 +2,7 @@
 import { autocastState, setAutocastState } from '../amp/policy.js';
 import { fromState, randomState, type RandomState } from '../random.js';
 import { tidy } from '../scope.js';
-import { viewOf, type Tensor } from '../tensor.js';
+import { filled, viewOf, type Tensor } from '../tensor.js';
 import { backward } from './backward.js';
 import { apply, enableGrad, isGradEnabled, type Operation } from './graph.js';
 
@@ -39,11 +39,19 @@ function detached(tensor: Tensor, wantsGradient: boolean): Tensor {
 
 /**
  * `segment(...inputs)`, of whose inside nothing is kept: the backward pass computes it again, with the same random numbers of the default generator and under
- * the same autocast. Parameters that it uses get their gradients, and their listeners are called once for each segment; an input must require a gradient, or
- * the segment is taken for a constant.
+ * the same autocast. Parameters that it uses get their gradients, also where no input requires one, and their listeners are called once for each segment.
  * @example const x = checkpoint((x) => block.forward(x), input);
  */
 export function checkpoint(segment: Segment, ...inputs: Tensor[]): Tensor {
   if (!isGradEnabled()) return tidy(() => segment(...inputs));  // nothing is kept anyway
-  return apply(checkpointed, inputs, { segment, random: randomState(), cast: autocastState() });
+  const state = { random: randomState(), cast: autocastState() };
+  if (inputs.some(({ requiresGrad }) => requiresGrad)) return apply(checkpointed, inputs, { segment, ...state });
+  return apply(checkpointed, [...inputs, anchor()], { segment: (...all) => segment(...all.slice(0, -1)), ...state });
+}
+
+/** Has the backward pass come to a segment of which only the parameters require gradients: before it has been recorded nobody knows of them. */
+function anchor(): Tensor {
+  const tensor = filled([], 0, 'f32');
+  tensor.requiresGrad = true;
+  return tensor;
 }

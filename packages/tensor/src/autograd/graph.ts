@@ -4,7 +4,7 @@
  */
 import { autocastInputs, type AutocastRule } from '../amp/policy.js';
 import type { Dtype } from '../dtype.js';
-import { synchronous, tensorError } from '../failure.js';
+import { refusedBy, synchronous, tensorError } from '../failure.js';
 import type { Shape } from '../shape.js';
 import { viewOf, type GradientHook, type Tensor } from '../tensor.js';
 
@@ -181,7 +181,7 @@ export function apply<Attributes>(operation: Operation<Attributes>, given: reado
   isRecording = false;
   try {
     const node = records ? new GraphNode(operation as Operation<unknown>, inputs, attributes) : null;
-    const result = forward(operation, node, inputs, attributes);
+    const result = forward(operation, node, { given, inputs, attributes });
     result.node = node;
     tracer?.applied(operation.name, inputs, attributes, result);
     return result;
@@ -190,12 +190,19 @@ export function apply<Attributes>(operation: Operation<Attributes>, given: reado
   }
 }
 
-function forward<Attributes>(operation: Operation<Attributes>, node: GraphNode | null, inputs: readonly Tensor[], attributes: Attributes): Tensor {
+interface Call<Attributes> {
+  readonly given: readonly Tensor[];
+  /** Under autocast, casts of them. */
+  readonly inputs: readonly Tensor[];
+  readonly attributes: Attributes;
+}
+
+function forward<Attributes>(operation: Operation<Attributes>, node: GraphNode | null, { given, inputs, attributes }: Call<Attributes>): Tensor {
   try {
     return operation.forward(node ?? NOT_RECORDED, inputs, attributes);
   } catch (error) {
     node?.release();
-    throw error;
+    throw refusedBy(operation.name, given, error);
   }
 }
 

@@ -1,4 +1,5 @@
 /** Modules of modules. */
+import { invalid } from '../failure.js';
 import type { Tensor } from '../tensor.js';
 import { Module } from './module.js';
 
@@ -8,6 +9,8 @@ export class Sequential extends Module {
 
   constructor(...modules: Module[]) {
     super();
+    const other = modules.findIndex((module) => !(module instanceof Module));
+    if (other >= 0) throw invalid(`part ${other} of Sequential`, 'a module: new nn.ReLU() where relu is meant, and parts one by one, not in an array');
     this.#modules = modules;
   }
 

@@ -9,7 +9,7 @@ import { Tensor } from '../tensor.js';
 import { GraphBuilder } from './graph-builder.js';
 import { LOWERINGS } from './lowering.js';
 import { modelBytes, type OnnxValue } from './model-file.js';
-import { dynamicSizes, formulaOf, isSame, runsOf, type DynamicAxes, type DynamicSize } from './sizes.js';
+import { dynamicSizes, formulaOf, isSame, nearby, runsOf, type DynamicAxes, type DynamicSize } from './sizes.js';
 import { inUse, placeOf, traceOf, type Trace } from './trace.js';
 
 export type { DynamicAxes };
@@ -28,7 +28,7 @@ export interface OnnxOptions {
  * A model as the bytes of an ONNX file, of operator set 18, as it is in use: without dropout, with what batch normalisation has learned. Weights have the
  * names of its state. Computing in 16 bits is done in f32 and rounded, as here.
  *
- * forward() is run with the example twice, or with `dynamicAxes` three times in other sizes, and what it applies to the inputs is what the file does. What the program
+ * forward() is run with the example twice, or with `dynamicAxes` some times more in other sizes, and what it applies to the inputs is what the file does. What the program
  * itself computes becomes constant: a forward() that reads numbers of a tensor, draws some, or takes another way the next time, is refused.
  * @throws TensorError for what ONNX or this file's writer has no way to say, with the operation and the path of its module
  * @throws MusterError INVALID_ARGUMENT for names and axes that fit no input
@@ -39,8 +39,7 @@ export interface OnnxOptions {
 export function exportOnnx(model: Module, exampleInputs: readonly Tensor[], { inputNames = defaultNames('input', exampleInputs.length), outputNames = ['output'], dynamicAxes = {} }: OnnxOptions = {}): Uint8Array {
   checkNames(exampleInputs, inputNames, outputNames);
   using _copies = scope();
-  const sizes = dynamicSizes(inputNames, exampleInputs.map(({ shape }) => shape), dynamicAxes);
-  const traces = inUse(model, () => Array.from({ length: runsOf(sizes) }, (_, run) => traceOf(model, inputsOf(run, { exampleInputs, inputNames, dynamicAxes, sizes }))));
+  const { traces, sizes } = inUse(model, () => tracesOf(model, { exampleInputs, inputNames, dynamicAxes, sizes: dynamicSizes(inputNames, exampleInputs.map(({ shape }) => shape), dynamicAxes) }));
   checkSameWay(traces);
 
   const state = new Map<Tensor, string>();
@@ -71,6 +70,28 @@ interface Example {
   readonly inputNames: readonly string[];
   readonly dynamicAxes: DynamicAxes;
   readonly sizes: readonly DynamicSize[];
+}
+
+interface Runs {
+  readonly traces: readonly Trace[];
+  readonly sizes: readonly DynamicSize[];
+}
+
+/** All runs, but the far one where the model does not take such sizes: images that are too small for it, or texts too long. */
+function tracesOf(model: Module, example: Example): Runs {
+  const { sizes } = example;
+  const traces: Trace[] = [];
+  for (let run = 0; run < runsOf(sizes); run++) {
+    try {
+      traces.push(traceOf(model, inputsOf(run, example)));
+    } catch (error) {
+      if (sizes.length === 0 || run === 0) throw error;
+      if (run === runsOf(sizes) - 1) return { traces, sizes: nearby(sizes) };
+      const tried = sizes.map((size) => `${size.name} ${size.sizes[run]}`).join(', ');
+      throw invalid(`a dynamic axis of a model that, run with ${tried}, says: ${error instanceof Error ? error.message : String(error)} Its export`, 'with axes that take any size near the example\'s');
+    }
+  }
+  return { traces, sizes };
 }
 
 /** The example in the sizes of a run: rows of it, again from the first where there are too few, so that all numbers are ones that the model takes. */

@@ -96,9 +96,10 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
     return site.result(site.node('BatchNormalization', [...[0, 1, 2].map((index) => site.inputIn(index, 'f32')), ...statistics], { epsilon: { float: site.same('epsilon', ({ epsilon }: Norm) => epsilon) } }), 'f32');
   },
 
-  sum,
-  amax: extreme('ReduceMax'),
-  amin: extreme('ReduceMin'),
+  sum: reduction('ReduceSum'),
+  mean: reduction('ReduceMean'),
+  amax: reduction('ReduceMax'),
+  amin: reduction('ReduceMin'),
   argmax: placeOf('ArgMax'),
   argmin: placeOf('ArgMin'),
   argsort(site) {
@@ -164,7 +165,6 @@ interface Along {
 interface Reduce {
   readonly dimensions: readonly number[];
   readonly keepDimensions: boolean;
-  readonly factor: number;
 }
 
 function axisOf(site: Site): Attributes {
@@ -298,20 +298,7 @@ function reducing(site: Site): { readonly axes: string; readonly attributes: Att
   return { axes: site.integers(dimensions), attributes: { keepdims: keepDimensions ? 1 : 0, noop_with_empty_axes: 1 } };
 }
 
-/** A sum with a factor: a mean, where the factor is one over the count. */
-function sum(site: Site): string {
-  const dtype = computedIn(site.dtype);
-  const { axes, attributes } = reducing(site);
-  const factors = site.each(({ factor }: Reduce) => factor);
-  const counts = site.each(({ dimensions }: Reduce) => dimensions).map((dimensions, run) => dimensions.reduce((count, dimension) => count * site.inputSizes(0, dimension)[run]!, 1));
-  const isSum = factors.every((factor) => factor === 1);
-  const isMean = !isSum && factors.every((factor, run) => factor === 1 / counts[run]!);
-  if (!isSum && !isMean) site.refuse(`it is a sum times ${factors.join(', ')}, which is no mean`);
-  const reduced = site.node(isMean ? 'ReduceMean' : 'ReduceSum', [site.inputIn(0, dtype), axes], attributes);
-  return site.result(reduced, dtype);
-}
-
-function extreme(opType: string): Lowering {
+function reduction(opType: string): Lowering {
   return (site) => {
     const dtype = computedIn(site.dtype);
     const { axes, attributes } = reducing(site);

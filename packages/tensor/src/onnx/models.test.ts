@@ -183,6 +183,12 @@ t.test('sizes that follow from dynamic ones do so in the file', async (t) => {
   }
 });
 
+t.test('images of any size, of whose features the mean is taken: of one in the example, and of many in use', async (t) => {
+  const model = new nn.Sequential(new nn.Conv2d(1, 4, 3, { stride: 4, padding: 1 }), new nn.ReLU(), new nn.AdaptiveAvgPool2d(1), new nn.Flatten());
+  const options = { inputNames: ['x'], dynamicAxes: { x: { 0: 'batch', 2: 'height', 3: 'width' } } };
+  for (const size of [4, 32]) await check(t, { model, example: [rand([2, 1, size, size])], options, runs: [[rand([1, 1, 4, 4])], [rand([3, 1, 64, 40])]] });
+});
+
 t.test('a model that gives its input back, or a constant, is one too', async (t) => {
   const options = { inputNames: ['x'] };
   await check(t, { model: program((x) => x), example: [rand([2])], options, runs: [[rand([2])]] });
@@ -197,6 +203,25 @@ class Wrong extends nn.Module {
     return this.inner.reduce((each, module) => module.forward(each), x);
   }
 }
+
+t.test('what is like a size among a few runs, and is none, is found out', async (t) => {
+  const dynamic = { inputNames: ['x'], dynamicAxes: { x: { 0: 'batch', 1: 'height', 2: 'width' } } };
+  const half = program((x) => x.slice(1, 0, Math.floor(x.shape[1]! / 2)));
+  for (const height of [3, 8, 12]) t.throws(() => exportOnnx(half, [rand([2, height, 8])], dynamic), { code: 'TENSOR', message: /slice in the model itself .* no formula says why/ }, `half of ${height} is not 6 less the batch`);
+  const thirds = program((x) => x.slice(0, 0, Math.ceil(x.shape[0]! / 3)));
+  t.throws(() => exportOnnx(thirds, [rand([9])], { inputNames: ['x'], dynamicAxes: { x: { 0: 'places' } } }), { code: 'TENSOR' }, 'a third of 9, 8 and 7 is 3');
+  t.throws(() => exportOnnx(program((x) => x.cumsum(0)), [rand([20])], { inputNames: ['x'], dynamicAxes: { x: { 0: 'places' } } }), { code: 'INVALID_ARGUMENT', message: /takes another way/ }, 'as many rounds for 20 as for 18');
+});
+
+t.test('what a model says of sizes near the example is told with these sizes', async (t) => {
+  const even = program((x) => x.reshape(x.shape[0]! / 2, 2));
+  t.throws(() => exportOnnx(even, [rand([8])], { dynamicAxes: { input: { 0: 'places' } } }), { code: 'INVALID_ARGUMENT', message: /a dynamic axis of a model that, run with places 7, says: reshape cannot take f32\[7\] and \[3.5, 2\]/ });
+});
+
+t.test('a model that takes no sizes far from the example goes out by those near it', async (t) => {
+  const model = new nn.Sequential(new nn.Conv2d(1, 2, 7), new nn.ReLU());
+  await check(t, { model, example: [rand([1, 1, 10, 10])], options: { inputNames: ['x'], dynamicAxes: { x: { 2: 'height', 3: 'width' } } }, runs: [[rand([1, 1, 7, 9])], [rand([1, 1, 30, 20])]] });
+});
 
 t.test('what cannot be said is refused with the operation and the path of its module', async (t) => {
   const x = rand([4, 6]);

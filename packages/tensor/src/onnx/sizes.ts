@@ -7,8 +7,8 @@ import { invalid } from '../failure.js';
 /** Names of dimensions by the names of inputs: `{ images: { 0: 'batch' } }`. What has one name has one size. */
 export type DynamicAxes = Readonly<Record<string, Readonly<Record<number, string>>>>;
 
-/** How often a model is run: twice shows what is random. A size that lies on a line over a dynamic one needs two points, and a third that proves it. */
-const STATIC_RUNS = 2, DYNAMIC_RUNS = 3;
+/** How often a model without dynamic sizes is run: twice shows what is random. */
+const STATIC_RUNS = 2;
 
 /** A name, with where it is found first and the sizes it has in the runs. */
 export interface DynamicSize {
@@ -26,8 +26,10 @@ export interface SizeFormula {
 }
 
 /**
- * The sizes that the runs have. Sizes of several names change at different rates, so that no number is a size of two of them; none is 1, where programs take
- * other ways. They are at most those of the example where that is large enough: models have a largest size, and examples keep to it.
+ * The sizes that the runs have. What lies on a line over a dynamic size needs two points, and a third that proves it: near the example, which models surely take.
+ * Sizes of several names change at different rates, so that no number is a size of two of them, and then apart from each other: 4, 3 and 2 are half of 8, 7 and 5,
+ * and not 6 less a batch of 2, 3 and 4. In the last run they are far from the example: rounding and the number of rounds of a loop hide among near ones.
+ * None is 1, where programs take other ways. They are at most those of the example where that is large enough: models have a largest size, and examples keep to it.
  */
 export function dynamicSizes(inputNames: readonly string[], shapes: readonly (readonly number[])[], dynamicAxes: DynamicAxes): DynamicSize[] {
   const found = new Map<string, { readonly input: number; readonly dimension: number; readonly size: number }>();
@@ -45,12 +47,18 @@ export function dynamicSizes(inputNames: readonly string[], shapes: readonly (re
   }
   return Array.from(found, ([name, { input, dimension, size }], index) => {
     const rate = index + 2;
-    const sizes = size >= rate + 2 ? [size, size - 1, size - rate] : [Math.max(2, size), Math.max(2, size) + 1, Math.max(2, size) + rate];
-    return { name, input, dimension, sizes };
+    const least = Math.max(2, size);
+    const near = size >= rate + 2 ? [size, size - 1, size - rate] : [least, least + 1, least + rate];
+    const apart = Array.from({ length: Math.ceil(Math.log2(found.size)) }, (_, bit) => near[(index >> bit) % 2 === 0 ? 0 : 2]!);
+    const far = size >= rate + 2 ? Math.max(2, Math.floor(size / 2)) : 2 * least + rate;
+    return { name, input, dimension, sizes: [...near, ...apart, far] };
   });
 }
 
-export const runsOf = (sizes: readonly DynamicSize[]): number => (sizes.length === 0 ? STATIC_RUNS : DYNAMIC_RUNS);
+export const runsOf = (sizes: readonly DynamicSize[]): number => sizes[0]?.sizes.length ?? STATIC_RUNS;
+
+/** Without the run that is far from the example. */
+export const nearby = (sizes: readonly DynamicSize[]): readonly DynamicSize[] => sizes.map((size) => ({ ...size, sizes: size.sizes.slice(0, -1) }));
 
 /** What a number that differs between runs depends on; null where no formula says it. */
 export function formulaOf(values: readonly number[], sizes: readonly DynamicSize[]): SizeFormula | null {

@@ -119,12 +119,15 @@ function extreme(name: string, map: MapName): Operation<Typed> {
 const MAXIMUM = extreme('maximum', 'maximum');
 const MINIMUM = extreme('minimum', 'minimum');
 
+/** What may be no operand, in an error. */
+const shown = (given: unknown): Tensor | string => (given instanceof Tensor ? given : given === null ? 'null' : Array.isArray(given) ? 'an array' : typeof given);
+
 /** Both operands as tensors, and the dtype of the result. */
 function operands(name: string, first: Operand, second: Operand): { readonly pair: [Tensor, Tensor]; readonly dtype: Dtype } {
   if (first instanceof Tensor && second instanceof Tensor) return { pair: [first, second], dtype: promoteTensors(first, second) };
   const tensor = first instanceof Tensor ? first : second;
   const value = first instanceof Tensor ? second : first;
-  if (!(tensor instanceof Tensor) || typeof value !== 'number') throw tensorError(name, [`${typeof first} and ${typeof second}`], 'it takes a tensor, and another or a number');
+  if (!(tensor instanceof Tensor) || typeof value !== 'number') throw tensorError(name, [first, second].map(shown), 'it takes a tensor, and another or a number');
   const dtype = promoteWithNumber(tensor.dtype, value);
   const number = numberTensor(value, isFloating(dtype) || !Number.isSafeInteger(value) ? 'f32' : 'i64', tensor.device);
   return { pair: first instanceof Tensor ? [tensor, number] : [number, tensor], dtype };

@@ -98,6 +98,15 @@ function checkAttention(query: Tensor, key: Tensor, value: Tensor): void {
   if (batch === null || broadcast(batch, value.shape.slice(0, -2)) === null) throw tensorError('scaledDotProductAttention', all, 'the dimensions before the last two do not broadcast');
 }
 
+/** Numbers of an integer mask would be added to the scores, where 0 and 1 are meant for bools. */
+function checkMask(query: Tensor, key: Tensor, { mask, isCausal }: { readonly mask: Tensor; readonly isCausal: boolean }): void {
+  if (isCausal) throw tensorError('scaledDotProductAttention', [query, mask], 'it takes a mask, or is causal');
+  if (mask.dtype !== 'bool' && !isFloating(mask.dtype)) throw tensorError('scaledDotProductAttention', [query, mask], 'the mask must be bool, of which true is seen, or floating point, which is added to the scores: convert with to()');
+  const [queries, keys] = [query.shape.at(-2)!, key.shape.at(-2)!];
+  const scores = [...broadcast(query.shape.slice(0, -2), key.shape.slice(0, -2))!, queries, keys];
+  if (broadcast(scores, mask.shape) === null) throw tensorError('scaledDotProductAttention', [query, key, mask], `the mask must broadcast to [${scores.join(', ')}], of ${queries} queries and ${keys} keys`);
+}
+
 export interface AttentionOptions {
   /** A query sees the keys up to its own place. */
   readonly isCausal?: boolean;
@@ -111,7 +120,7 @@ export interface AttentionOptions {
 /** softmax(query * key^T * scale) * value, of [..., places, width]. */
 export function scaledDotProductAttention(query: Tensor, key: Tensor, value: Tensor, { isCausal = false, mask = null, scale = 1 / Math.sqrt(query.shape.at(-1) ?? 1), dropout: probability = 0 }: AttentionOptions = {}): Tensor {
   checkAttention(query, key, value);
-  if (isCausal && mask !== null) throw tensorError('scaledDotProductAttention', [query, mask], 'it takes a mask, or is causal');
+  if (mask !== null) checkMask(query, key, { mask, isCausal });
   if (mask === null && probability === 0 && isFused(query, key, value, isCausal)) return apply(ATTENTION, [query, key, value], { scale, isCausal });
   const scores = mul(matmul(query, transpose(key)), scale);
   const seen = isCausal ? lowerTriangle(scores.shape.at(-2)!, scores.shape.at(-1)!, { device: scores.device }) : mask;

@@ -234,6 +234,7 @@ export function adaptiveAvgPool2d(input: Tensor, outputSize: Pair): Tensor {
   return inBatch(input, (whole) => {
     checkImages('adaptiveAvgPool2d', whole);
     if (whole.shape.slice(2).includes(0)) throw tensorError('adaptiveAvgPool2d', [input], 'of images of nothing there are no means');
+    if (size.every((each) => each === 1)) return mean(whole, [2, 3], { keepDimensions: true });  // which says in ONNX what it is for images of any size
     if (size.every((each, side) => whole.shape[2 + side]! % each === 0)) return avgPool2d(whole, [whole.shape[2]! / size[0], whole.shape[3]! / size[1]]);
     return [2, 3].reduce((images, dimension) => {
       const [extent, count] = [images.shape[dimension]!, size[dimension - 2]!];

@@ -105,8 +105,15 @@ function inRows(tensor: Tensor): Tensor {
   return tensor.rank === 2 ? tensor : reshape(transpose(unsqueeze(tensor, -1), 1, -1), sizeOf([first, ...others]), classes);
 }
 
+interface OneRow {
+  readonly row: Tensor;
+  readonly target: Tensor;
+  readonly reduction: Reduction;
+}
+
 /** The loss of one row by that of rows. */
-function ofOneRow(row: Tensor, target: Tensor, reduction: Reduction, loss: (rows: Tensor, targets: Tensor) => Tensor): Tensor {
+function ofOneRow(name: string, { row, target, reduction }: OneRow, loss: (rows: Tensor, targets: Tensor) => Tensor): Tensor {
+  if (!isFloating(row.dtype) || (target.rank > 0 && !isSameShape(row.shape, target.shape))) throw tensorError(name, [row, target], 'it takes floating [classes] and one class, or floating [rows, classes, ...] and a class for each row');
   const whole = loss(unsqueeze(row, 0), unsqueeze(target, 0));
   return reduction === 'none' ? squeeze(whole, 0) : whole;
 }
@@ -122,7 +129,7 @@ function checkWeight(name: string, logits: Tensor, weight: Tensor | null): void 
 export function crossEntropy(logits: Tensor, targets: Tensor, { reduction = 'mean', weight = null, ignoreIndex = -100, labelSmoothing = 0 }: CrossEntropyOptions = {}): Tensor {
   checkReduction(reduction);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) throw invalid(`a label smoothing of ${labelSmoothing}`, 'from 0 to 1');
-  if (logits.rank === 1) return ofOneRow(logits, targets, reduction, (row, target) => crossEntropy(row, target, { reduction, weight, ignoreIndex, labelSmoothing }));
+  if (logits.rank === 1) return ofOneRow('crossEntropy', { row: logits, target: targets, reduction }, (row, target) => crossEntropy(row, target, { reduction, weight, ignoreIndex, labelSmoothing }));
   checkWeight('crossEntropy', logits, weight);
   if (isFloating(targets.dtype)) return ofShares(logits, targets, { reduction, weight, labelSmoothing });
   const isIndex = targets.dtype === 'i64' || targets.dtype === 'i32';
@@ -173,7 +180,7 @@ function ofShares(logits: Tensor, shares: Tensor, { reduction, weight, labelSmoo
 
 /** From the logarithms of shares, [rows, classes, ...], as {@link logSoftmax} makes them, and classes. */
 export function nllLoss(logarithms: Tensor, targets: Tensor, { reduction = 'mean', weight = null, ignoreIndex = -100 }: Omit<CrossEntropyOptions, 'labelSmoothing'> = {}): Tensor {
-  if (logarithms.rank === 1) return ofOneRow(logarithms, targets, reduction, (row, target) => nllLoss(row, target, { reduction, weight, ignoreIndex }));
+  if (logarithms.rank === 1) return ofOneRow('nllLoss', { row: logarithms, target: targets, reduction }, (row, target) => nllLoss(row, target, { reduction, weight, ignoreIndex }));
   const fits = logarithms.rank >= 2 && isSameShape([logarithms.shape[0]!, ...logarithms.shape.slice(2)], targets.shape);
   if (!fits || !isFloating(logarithms.dtype)) throw tensorError('nllLoss', [logarithms, targets], 'it takes floating [rows, classes, ...] and targets [rows, ...]');
   checkWeight('nllLoss', logarithms, weight);

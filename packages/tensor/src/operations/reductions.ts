@@ -62,6 +62,9 @@ const SUM: Operation<Reduce> = {
   },
 };
 
+/** A sum of one number is a mean of it: an export that sees no more than that must know which was meant. */
+const MEAN: Operation<Reduce> = { ...SUM, name: 'mean' };
+
 /** @param dimensions all, unless some are named. Of integers and bools the result is i64. */
 export function sum(input: Tensor, dimensions?: number | readonly number[], { keepDimensions = false }: ReduceOptions = {}): Tensor {
   return apply(SUM, [input], { dimensions: dimensionsOf('sum', input, dimensions), keepDimensions, dtype: isFloating(input.dtype) ? input.dtype : 'i64', factor: 1 });
@@ -72,7 +75,7 @@ export function mean(input: Tensor, dimensions?: number | readonly number[], { k
   if (!isFloating(input.dtype)) throw tensorError('mean', [input], 'it takes floating point: convert with to()');
   const own = dimensionsOf('mean', input, dimensions);
   const count = sizeOf(own.map((dimension) => input.shape[dimension]!));
-  return apply(SUM, [input], { dimensions: own, keepDimensions, dtype: input.dtype, factor: 1 / count });
+  return apply(MEAN, [input], { dimensions: own, keepDimensions, dtype: input.dtype, factor: 1 / count });
 }
 
 /** Of several that are equally large each has its share of the gradient. */

@@ -182,6 +182,7 @@ export function split(input: Tensor, length: number, dimension = 0): Tensor[] {
 /** As many parts along a dimension, of equal length but for the last. */
 export function chunk(input: Tensor, count: number, dimension = 0): Tensor[] {
   const own = dimensionOf('chunk', input, dimension);
+  if (!Number.isInteger(count) || count < 1) throw tensorError('chunk', [input], `${count} parts cannot be made: it must be a whole number from 1 on`);
   if (input.shape[own] === 0) return Array.from({ length: count }, () => narrow(input, own, 0, 0));
   return split(input, Math.ceil(input.shape[own]! / count), own);
 }

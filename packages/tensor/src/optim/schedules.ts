@@ -88,8 +88,10 @@ export class LRScheduler {
   }
 
   set steps(steps: number) {
+    const factor = this.#schedule(steps);
+    if (!(factor >= 0 && factor < Infinity)) throw invalid(`a schedule whose factor is ${factor} at step ${steps}`, 'of numbers from 0 on');
     this.#steps = steps;
-    this.#optimizer.groups.forEach(({ options }, index) => { options.learningRate = this.#first[index]! * this.#schedule(steps); });
+    this.#optimizer.groups.forEach(({ options }, index) => { options.learningRate = this.#first[index]! * factor; });
   }
 
   /** After each step of the optimizer. */

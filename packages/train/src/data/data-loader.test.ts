@@ -54,7 +54,19 @@ t.test('what a source does wrong is told by the batch that needs it', async (t) 
   await t.rejects(failing.next(), { name: 'RangeError', message: 'no such file' });
   const short = new DataLoader(streamedDataset({ exampleCount: 20, examplesPerBlock: 10, read: () => rows(0, 9) }), { rank: 0, ranks: 1, batchSize: 10, seed: 1 });
   await t.rejects(short.batches(0).next(), { code: 'INVALID_ARGUMENT', message: /column number of 9 numbers that was read for the 10 examples from \d+ on/ });
+  const read = (first: number, wrong: unknown) => new DataLoader(streamedDataset({ exampleCount: 20, examplesPerBlock: 8, read: (from, count) => (from === first ? wrong : rows(from, count)) as ReturnType<typeof rows> }), { rank: 0, ranks: 1, batchSize: 20, seed: 1, shuffle: false }).batches(0).next();
+  await t.rejects(read(16, rows(16, 8)), { code: 'INVALID_ARGUMENT', message: /^number: 2 of \w+, pair: 4 of \w+ that was read for the 4 examples from 16 on is not valid: it must be as in the blocks before: number: 1 of \w+, pair: 2 of/ }, 'as many as in a whole block, of the last');
+  await t.rejects(read(8, { other: new Float32Array(8) }), { code: 'INVALID_ARGUMENT', message: /^other: 1 of Float32Array that was read for the 8 examples from 8 on/ });
+  await t.rejects(read(8, undefined), { code: 'INVALID_ARGUMENT', message: /what was read for the 8 examples from 8 on is not valid: it must be columns/ });
+  await t.rejects(read(8, { number: [1, 2, 3, 4, 5, 6, 7, 8] }), { code: 'INVALID_ARGUMENT', message: /the column number that was read for .* a typed array/ });
   t.throws(() => streamedDataset({ exampleCount: 0, examplesPerBlock: 10, read: rows }), { code: 'INVALID_ARGUMENT', message: /exampleCount 0/ });
+});
+
+t.test('bytes as they come from a file are bytes in a batch', async (t) => {
+  const bytes = streamedDataset({ exampleCount: 4, examplesPerBlock: 2, read: (first, count) => ({ x: first === 0 ? Buffer.alloc(count, 3) : new Uint8Array(count).fill(3) }) });
+  const { columns } = (await new DataLoader(bytes, { rank: 0, ranks: 1, batchSize: 4, seed: 1 }).batches(0).next()).value;
+  t.equal(columns.x.constructor, Uint8Array);
+  t.strictSame([...columns.x], [3, 3, 3, 3]);
 });
 
 t.test('columns that are no typed arrays are refused', async (t) => {

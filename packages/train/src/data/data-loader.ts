@@ -36,6 +36,8 @@ export class DataLoader<C extends Columns> {
   readonly #sampler: ShardSampler;
   readonly #rank: number;
   readonly #blocks = new Map<number, Promise<C>>();
+  /** What the columns are that were read first: all others are the same. */
+  #layout: string | null = null;
 
   /** @throws MusterError INVALID_ARGUMENT as {@link ShardSampler}, and for a rank that is none of `ranks` */
   constructor(dataset: Dataset<C>, loaderOptions: LoaderOptions) {
@@ -77,9 +79,10 @@ export class DataLoader<C extends Columns> {
     const examples = this.#sampler.batch(step, this.#rank);
     const numbers = Array.from(examples, (example) => Math.floor(example / examplesPerBlock));
     const blocks = await Promise.all(numbers.map((block) => this.#block(block))); // of each example
-    const columns = Object.entries(blocks[0]!).map(([name, { constructor, length }]) => {
-      const width = length / this.#examplesIn(numbers[0]!);
-      const target = new (constructor as new (length: number) => ColumnArray)(examples.length * width);
+    const columns = Object.entries(blocks[0]!).map(([name, first]) => {
+      const width = first.length / this.#examplesIn(numbers[0]!);
+      const ofSameType = (first instanceof Uint8Array ? Uint8Array : first.constructor) as new (length: number) => ColumnArray; // bytes of a file are a Buffer, which Node warns of
+      const target = new ofSameType(examples.length * width);
       blocks.forEach((block, row) => copyRow({ source: block[name]!, from: (examples[row]! % examplesPerBlock) * width, target, to: row * width, width }));
       return [name, target];
     });
@@ -107,9 +110,10 @@ export class DataLoader<C extends Columns> {
     if (read === null) return get(blocks[index]!) as Promise<C>;
     const count = this.#examplesIn(index);
     const columns = await read(index * examplesPerBlock, count);
-    for (const [name, { length }] of Object.entries(columns)) {
-      if (length === 0 || length % count !== 0) throw invalidArgument(`the column ${name} of ${length} numbers that was read for the ${count} examples from ${index * examplesPerBlock} on`, `as long as they are, or a multiple of that`);
-    }
+    const what = `the ${count} examples from ${index * examplesPerBlock} on`;
+    const layout = layoutOf(columns, count, what);
+    this.#layout ??= layout;
+    if (layout !== this.#layout) throw invalidArgument(`${layout} that was read for ${what}`, `as in the blocks before: ${this.#layout}`);
     return columns;
   }
 
@@ -117,6 +121,17 @@ export class DataLoader<C extends Columns> {
     const { exampleCount, examplesPerBlock } = this.#dataset;
     return Math.min(examplesPerBlock, exampleCount - block * examplesPerBlock);
   }
+}
+
+/** `x: 784 of Uint8Array, y: 1 of Uint8Array` for each example. @param what the examples are. @throws MusterError INVALID_ARGUMENT */
+function layoutOf(columns: Columns, count: number, what: string): string {
+  const entries = Object.entries(columns ?? {}).sort(([first], [second]) => (first < second ? -1 : 1));
+  if (entries.length === 0) throw invalidArgument(`what was read for ${what}`, 'columns, of which there is one or more');
+  return entries.map(([name, values]) => {
+    if (!ArrayBuffer.isView(values) || values instanceof DataView) throw invalidArgument(`the column ${name} that was read for ${what}`, 'a typed array of their numbers');
+    if (values.length === 0 || values.length % count !== 0) throw invalidArgument(`the column ${name} of ${values.length} numbers that was read for ${what}`, 'as long as they are, or a multiple of that');
+    return `${name}: ${values.length / count} of ${values[Symbol.toStringTag]}`;
+  }).join(', ');
 }
 
 interface Row {

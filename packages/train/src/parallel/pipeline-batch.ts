@@ -1,10 +1,10 @@
 /** One batch on its way through the stages of a pipeline: this stage's share of the work, in the order of the 1F1B schedule. */
 import { autocast, defaultGenerator, noGrad, scope, tidy, type nn, type Scope, type Tensor } from '@muster/tensor';
+import { lossAndMetrics, type Computed } from '../computed.js';
 import type { Batch } from '../data/data-loader.js';
 import type { Columns } from '../data/dataset.js';
 import { invalidArgument } from '../failure.js';
 import { pipelineSchedule, type PipelineStep } from '../machine/pipeline-schedule.js';
-import type { Computed } from '../training.js';
 import type { Mesh } from './mesh.js';
 import { StageLink, type Awaited } from './stage-link.js';
 
@@ -141,7 +141,7 @@ export class PipelineBatch<C extends Columns = Columns> {
   }
 
   #lossOf(computed: Computed, scaled: (loss: Tensor) => Tensor): Tensor {
-    const { loss, metrics } = 'loss' in computed ? computed : { loss: computed, metrics: {} };
+    const { loss, metrics } = lossAndMetrics(computed);
     const count = this.#columns.length;
     for (const [name, value] of Object.entries({ ...metrics, loss: loss.item() })) this.#sums.set(name, (this.#sums.get(name) ?? 0) + value / count);
     return scaled(loss.div(count));

@@ -1,4 +1,5 @@
 /** A model as a list of modules, of which each stage of a pipeline has a run. */
+import { requireNames } from '@muster/base';
 import type { CallArray } from '@muster/collective';
 import { nn, type Tensor } from '@muster/tensor';
 import type { Batch } from '../data/data-loader.js';
@@ -48,8 +49,10 @@ export class PipelineParallel extends nn.Module implements InParts {
   readonly #names: ReadonlyMap<string, string>;
 
   /** @throws MusterError INVALID_ARGUMENT */
-  constructor(modules: readonly nn.Module[], { mesh, microBatches, split }: PipelineOptions) {
+  constructor(modules: readonly nn.Module[], options: PipelineOptions) {
     super();
+    requireNames('PipelineParallel', options, ['mesh', 'microBatches', 'split']);
+    const { mesh, microBatches, split } = options;
     const stages = mesh.shape.pipeline;
     if (!Number.isInteger(microBatches) || microBatches < 1) throw invalidArgument(`${microBatches} micro-batches`, 'one or more');
     if (modules.length < stages) throw invalidArgument(`${modules.length} modules for ${stages} stages`, 'one for each at least');

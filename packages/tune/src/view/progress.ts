@@ -2,7 +2,7 @@
  * Shows an experiment in a terminal while it runs: a table that is drawn over itself, or plain lines where there is no terminal. What else this process writes to the
  * terminal, as the output of trials, passes above the table.
  */
-import type { WriteStream } from 'node:tty';
+import { drawOn, leavesLineOpen, type Drawing, type TerminalStream } from '@muster/base';
 import type { ExperimentLogger, ExperimentView } from '../logger.js';
 import type { LogRecord } from '../machine/records.js';
 import type { TrialRow } from '../machine/trial-table.js';
@@ -17,17 +17,14 @@ const ROWS_MAX = 12;
 const OTHER_LINES = 4;
 const DEFAULT_COLUMNS = 100;
 
-/** Where it is shown: a terminal tells its size. */
-type ProgressStream = NodeJS.WritableStream & Partial<Pick<WriteStream, 'isTTY' | 'columns' | 'rows'>>;
-
 /** The live table. Goes to stderr, so that a program's own output stays clean. */
-export function progress({ stream = process.stderr }: { readonly stream?: ProgressStream } = {}): ExperimentLogger {
+export function progress({ stream = process.stderr }: { readonly stream?: TerminalStream } = {}): ExperimentLogger {
   return new Progress(stream);
 }
 
 class Progress implements ExperimentLogger {
   readonly name = 'progress';
-  readonly #stream: ProgressStream;
+  readonly #stream: TerminalStream;
   #view: ExperimentView | null = null;
   #timer: NodeJS.Timeout | null = null;
   #startedMs = 0;
@@ -35,13 +32,12 @@ class Progress implements ExperimentLogger {
   #drawnLines = 0;
   /** What others have written last did not end its line. */
   #isWithinLine = false;
-  #isDrawing = false;
-  #leaveStreams = (): void => {};
+  #drawing: Drawing | null = null;
   #lastLine = '';
   #best: TrialRow | null = null;
   #failure = '';
 
-  constructor(stream: ProgressStream) {
+  constructor(stream: TerminalStream) {
     this.#stream = stream;
   }
 
@@ -56,7 +52,7 @@ class Progress implements ExperimentLogger {
     }
     this.#timer = setInterval(() => this.#show(), this.#stream.isTTY ? REDRAW_INTERVAL_MS : LINE_INTERVAL_MS);
     this.#timer.unref();
-    if (this.#stream.isTTY) this.#leaveStreams = this.#watchStreams();
+    if (this.#stream.isTTY) this.#drawing = drawOn(this.#stream, (chunk) => this.#makeWay(chunk));
   }
 
   record(record: LogRecord): void {
@@ -74,7 +70,7 @@ class Progress implements ExperimentLogger {
   async close(): Promise<void> {
     if (this.#timer) clearInterval(this.#timer);
     this.#show();
-    this.#leaveStreams();
+    this.#drawing?.leave();
   }
 
   #show(): void {
@@ -89,7 +85,7 @@ class Progress implements ExperimentLogger {
     const { begin, table, trials } = this.#view!;
     const rowsMax = Math.max(1, Math.min(ROWS_MAX, rows - OTHER_LINES));
     const lines = [this.#status(), ...trialLines({ begin, table, trials, elapsedMs: this.#elapsedMs(), rowsMax, columnsMax }), ...(this.#failure === '' ? [] : [this.#failure])];
-    this.#draw(`${this.#isWithinLine ? '\n' : this.#toTop()}${lines.map((line) => `\x1b[2K${line.slice(0, columnsMax)}\n`).join('')}\x1b[J`);
+    this.#drawing?.draw(`${this.#isWithinLine ? '\n' : this.#toTop()}${lines.map((line) => `\x1b[2K${line.slice(0, columnsMax)}\n`).join('')}\x1b[J`);
     this.#drawnLines = lines.length;
     this.#isWithinLine = false;
   }
@@ -98,36 +94,11 @@ class Progress implements ExperimentLogger {
     return this.#drawnLines > 0 ? `\x1b[${this.#drawnLines}A` : '';
   }
 
-  #draw(text: string): void {
-    this.#isDrawing = true;
-    this.#stream.write(text);
-    this.#isDrawing = false;
-  }
-
-  /** Before anybody else writes to the terminal, the table goes; it comes back below with the next drawing. Returns what ends that. */
-  #watchStreams(): () => void {
-    const streams = [...new Set<ProgressStream>([this.#stream, process.stdout, process.stderr])].filter(({ isTTY }) => isTTY);
-    let isOver = false;
-    const leave = streams.map((stream) => {
-      const write = stream.write;
-      const watched = ((...args: Parameters<typeof write>): boolean => {
-        if (!isOver && !this.#isDrawing) this.#makeWay(args[0]);
-        return write.apply(stream, args);
-      }) as typeof write;
-      stream.write = watched;
-      return () => { if (stream.write === watched) stream.write = write; }; // somebody else may have put something over it since
-    });
-    return () => {
-      isOver = true;
-      for (const restore of leave) restore();
-    };
-  }
-
+  /** Before anybody else writes to the terminal, the table goes. */
   #makeWay(chunk: string | Uint8Array): void {
-    if (chunk.length === 0) return;
-    if (this.#drawnLines > 0) this.#draw(`${this.#toTop()}\x1b[J`);
+    if (this.#drawnLines > 0) this.#drawing?.draw(`${this.#toTop()}\x1b[J`);
     this.#drawnLines = 0;
-    this.#isWithinLine = !['\n', 0x0a].includes(chunk.at(-1)!);
+    this.#isWithinLine = leavesLineOpen(chunk);
   }
 
   #elapsedMs(): number {
