@@ -144,7 +144,11 @@ export class Claims {
     const isVoid = !server.isWaiting(group) || claims.some(({ node }) => node.isDraining) || group.queue.overQuota(group.total) !== null;
     if (!isVoid && !this.#isRipe(claims)) return;
     this.drop(...claims);
-    if (!isVoid) server.place(group);
+    if (isVoid) return;
+    const kept = [...new Set(claims.map(({ node }) => node))].map((node) => [node, node.claims] as const);
+    for (const [node] of kept) this.#nodes.setClaims(node, []); // what others have claimed there is not in its way: those who go first have been thought of
+    server.place(group);
+    for (const [node, others] of kept) this.#nodes.setClaims(node, others);
   }
 
   /** Also when the demand asks for something else by now. Room that its queue may not have is not kept from others. */
@@ -172,7 +176,7 @@ export class Claims {
     const { nowMs } = this.#context;
     const leaves = (tenant: Lease | Group): boolean => tenant !== stays && (
       isLeaving(tenant) || claims.some((claim) => claim.awaited.has(tenant)) || endsAtMs(tenant, nowMs) <= startsAtMs);
-    return haveRoom(node.row, heldOf(node, (tenant) => !leaves(tenant)), [...claims.map((claim) => claim.request), ...requests]);
+    return haveRoom(node.row, heldOf(node, (tenant, isReturning) => !isReturning && !leaves(tenant)), [...claims.map((claim) => claim.request), ...requests]);
   }
 
   #endsBefore(claims: readonly Claim[], { expectedDurationMs }: Demand): boolean {
@@ -181,8 +185,8 @@ export class Claims {
   }
 }
 
-/** What some of those on the node hold. What is lent is counted: whoever lends it may go on. */
-function* heldOf({ leases, shares }: Node, counts: (tenant: Lease | Group) => boolean): Generator<Holding> {
-  for (const lease of leases) if (lease.place.bundle === null && counts(lease)) yield { resources: lease.resources, gpuIds: lease.place.gpuIds };
-  for (const { group, holdings } of shares.values()) if (counts(group)) yield* holdings.values();
+/** What some of those on the node hold; they are asked of, and whether they give it back at this moment. What is lent is counted: whoever lends it may go on. */
+function* heldOf({ leases, shares }: Node, counts: (tenant: Lease | Group, isReturning: boolean) => boolean): Generator<Holding> {
+  for (const lease of leases) if (lease.place.bundle === null && counts(lease, lease.state === 'ending')) yield { resources: lease.resources, gpuIds: lease.place.gpuIds };
+  for (const { group, state, holdings } of shares.values()) if (counts(group, state === 'returning')) yield* holdings.values();
 }

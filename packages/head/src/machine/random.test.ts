@@ -268,15 +268,16 @@ t.test('who comes with a higher priority gets room, whatever those below were to
   const random = seededRandom(seed);
   const upTo = (n: number): number => 1 + Math.floor(random.next() * n);
   for (let round = 0; round < 12; round++) {
-    const sizes = Array.from({ length: upTo(2) }, () => 1 + upTo(3));
+    const sizes = Array.from({ length: upTo(3) }, () => 1 + upTo(3));
     const resources = (): ResourceSet => cpus(upTo(Math.min(...sizes)));
-    const deaf = Array.from({ length: 2 }, () => ({ resources: cpus(1), taskMs: Infinity, fromMs: 0 }));
-    const impatient = Array.from({ length: upTo(3) }, () => ({ resources: resources(), taskMs: upTo(500), fromMs: upTo(2_000), count: 1, priority: upTo(3), patienceMs: 500 + upTo(2_500) }));
-    const last = { resources: resources(), taskMs: 100, fromMs: 20_000, count: 1, priority: 4 };
+    const perhapsGroup = (): { readonly bundles?: number } => (random.next() < 0.3 ? { bundles: upTo(sizes.length) } : {});
+    const deaf = Array.from({ length: 2 }, () => ({ resources: cpus(1), taskMs: Infinity, fromMs: 0, ...perhapsGroup() }));
+    const impatient = Array.from({ length: upTo(3) }, () => ({ resources: resources(), taskMs: upTo(500), fromMs: upTo(2_000), count: 1, priority: upTo(3), patienceMs: 500 + upTo(2_500), ...perhapsGroup() }));
+    const last = { resources: resources(), taskMs: 100, fromMs: 20_000, count: 1, priority: 4, ...perhapsGroup() };
     const cluster = new BusyOwners(sizes.map(cpus), [last, ...deaf, ...impatient]);
     cluster.runUntil(40_000);
     const { longestWaitMs } = cluster.owners.at(-1)!;
-    if (longestWaitMs > 5_000) return t.fail(`waited ${longestWaitMs} ms: ${JSON.stringify({ seed, round, sizes, impatient, last })}`);
+    if (longestWaitMs > 5_000) return t.fail(`waited ${longestWaitMs} ms: ${JSON.stringify({ seed, round, sizes, deaf, impatient, last })}`);
   }
   t.pass(`seed ${seed}`);
 });

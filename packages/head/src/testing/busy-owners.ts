@@ -1,9 +1,9 @@
 /**
- * Owners that always have more tasks than they get leases for, on daemons that do as they are told. Everybody keeps the rules: a
+ * Owners that always have more tasks than they get leases for, or want placement groups, on daemons that do as they are told. Everybody keeps the rules: a
  * lease that is asked back is returned when its task is over. For measuring who gets how much, and who waits how long.
  */
 import { seededRandom, type ResourceSet } from '@muster/base';
-import { resourcesToMessage, type ClientToHead, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
+import { resourcesToMessage, type ClientToHead, type Demand, type HeadToClient, type HeadToNode, type NodeToHead } from '@muster/protocol';
 import { HeadMachine } from '../machine/head-machine.js';
 import { TICK_MS, type HeadEvent } from '../machine/messages.js';
 import { PLAIN_QUEUE } from '../machine/queues.js';
@@ -13,6 +13,7 @@ const SETTINGS = { clusterId: 'cluster-1', heartbeatIntervalMs: HEARTBEAT_MS, no
 /** How long a message takes. */
 const DELAY_MS = 1;
 const WORKER_START_MS = 20;
+const GROUP_PAUSE_MS = 10;
 
 /** What one owner does all the time. */
 export interface OwnerSpec {
@@ -25,18 +26,26 @@ export interface OwnerSpec {
   readonly count?: number;
   /** 0 unless told. */
   readonly priority?: number;
+  /** It wants placement groups of so many bundles of these resources, one after the other. */
+  readonly bundles?: number;
   /** It waits for so long, then for as long wants nothing, and begins anew. It always waits unless told. */
   readonly patienceMs?: number;
 }
 
 /** What it got. */
 export interface OwnerRecord {
-  /** How many leases it holds. */
+  /** How many leases or groups it holds. */
   held: number;
   tasks: number;
   /** The longest time without a lease, while it wanted some. */
   longestWaitMs: number;
   waitingSinceMs: number;
+}
+
+/** What an owner does and hears. */
+interface Behaviour {
+  readonly begin: () => void;
+  readonly receive: (message: HeadToClient) => void;
 }
 
 /** Runs in virtual time, a millisecond a round. */
@@ -95,6 +104,8 @@ export class BusyOwners {
         this.#after(WORKER_START_MS, () => send({ type: 'leaseStarted', leaseId: message.leaseId, workerId, pid: 1, endpoint: null }));
       }
       if (message.type === 'endLease') send({ type: 'leaseEnded', leaseId: message.leaseId, cause: null });
+      if (message.type === 'prepareBundles') send({ type: 'bundlesPrepared', groupId: message.groupId, epoch: message.epoch, failure: null });
+      if (message.type === 'returnBundles') send({ type: 'bundlesReturned', groupId: message.groupId, epoch: message.epoch });
     });
     send({
       type: 'registerNode', nodeId, instanceId: nodeId, endpoint: null, hostname: nodeId, pid: 1, resources: resourcesToMessage(resources), labels: {},
@@ -110,29 +121,32 @@ export class BusyOwners {
   #addOwner(index: number, spec: OwnerSpec): void {
     const record: OwnerRecord = { held: 0, tasks: 0, longestWaitMs: 0, waitingSinceMs: this.#nowMs };
     this.owners.push(record);
+    const send = (message: ClientToHead): void => this.#after(DELAY_MS, () => this.#step({ type: 'clientMessage', stream, message }));
+    const { begin, receive } = spec.bundles === undefined ? this.#wantsLeases(spec, record, send) : this.#wantsGroups(`pg-${index}`, spec, record, send);
+    const stream = this.#open('client', receive);
+    send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: spec.priority ?? 0 });
+    begin();
+  }
+
+  #got(record: OwnerRecord): void {
+    if (record.held++ === 0) record.longestWaitMs = Math.max(record.longestWaitMs, this.#nowMs - record.waitingSinceMs);
+  }
+
+  #hasLost(record: OwnerRecord): void {
+    if (--record.held === 0) record.waitingSinceMs = this.#nowMs;
+  }
+
+  #wantsLeases(spec: OwnerSpec, record: OwnerRecord, send: (message: ClientToHead) => void): Behaviour {
     const reclaimed = new Set<string>();
     const lost = new Set<string>();
-    const send = (message: ClientToHead): void => this.#after(DELAY_MS, () => this.#step({ type: 'clientMessage', stream, message }));
-    const over = (): void => { if (--record.held === 0) record.waitingSinceMs = this.#nowMs; };
     const runTask = (leaseId: string): void => this.#after(spec.taskMs, () => {
       if (lost.delete(leaseId)) return;
       record.tasks++;
       if (!reclaimed.delete(leaseId)) return runTask(leaseId);
-      over();
+      this.#hasLost(record);
       send({ type: 'leaseReturn', leaseId, killWorker: false, reason: '' });
     });
-    const stream = this.#open('client', (message: HeadToClient) => {
-      if (message.type === 'leaseReclaim') reclaimed.add(message.leaseId);
-      if (message.type === 'leaseLost') {
-        lost.add(message.leaseId);
-        over();
-      }
-      if (message.type !== 'leaseGranted') return;
-      if (record.held++ === 0) record.longestWaitMs = Math.max(record.longestWaitMs, this.#nowMs - record.waitingSinceMs);
-      runTask(message.leaseId);
-    });
-    send({ type: 'clientHello', processId: `driver-${index}`, jobId: '', isDriver: true, nodeId: '', pid: 1, endpoint: null, entrypoint: '', wantLogs: false, queue: '', priority: spec.priority ?? 0 });
-    const demand = { resources: resourcesToMessage(spec.resources), placement: null, expectedDurationMs: 0, waitForNodes: false };
+    const demand = demandOf(spec);
     const ask = (count: number): void => send({ type: 'leaseDemand', demandId: 1, demand, count, name: '', preferredNodeIds: [] });
     const begin = (): void => {
       ask(spec.count ?? 100);
@@ -140,6 +154,48 @@ export class BusyOwners {
       this.#after(spec.patienceMs, () => ask(record.held));
       this.#after(2 * spec.patienceMs, begin);
     };
-    begin();
+    return { begin, receive: (message) => {
+      if (message.type === 'leaseReclaim') reclaimed.add(message.leaseId);
+      if (message.type === 'leaseLost') {
+        lost.add(message.leaseId);
+        this.#hasLost(record);
+      }
+      if (message.type !== 'leaseGranted') return;
+      this.#got(record);
+      runTask(message.leaseId);
+    } };
+  }
+
+  /** One group after the other, each for the time of a task. */
+  #wantsGroups(prefix: string, spec: OwnerSpec, record: OwnerRecord, send: (message: ClientToHead) => void): Behaviour {
+    const bundles = Array.from({ length: spec.bundles! }, () => demandOf(spec));
+    let count = 0;
+    const idOf = (number: number): string => `${prefix}-${number}`;
+    const endOf = (number: number, pauseMs: number): void => {
+      send({ type: 'removeGroup', groupId: idOf(number) });
+      this.#after(pauseMs, begin);
+    };
+    const begin = (): void => {
+      const number = ++count;
+      if (record.held === 0) record.waitingSinceMs = this.#nowMs;
+      send({ type: 'createGroup', groupId: idOf(number), name: '', bundles, strategy: 'pack', topology: [], waitForNodes: false });
+      if (spec.patienceMs !== undefined) this.#after(spec.patienceMs, () => { if (count === number && record.held === 0) endOf(number, spec.patienceMs!); });
+    };
+    return { begin, receive: (message) => {
+      if (message.type !== 'groupState' || message.groupId !== idOf(count)) return;
+      const isThere = message.state === 'created';
+      if (isThere === (record.held > 0)) return;
+      if (!isThere) return this.#hasLost(record); // it waits for another place
+      this.#got(record);
+      const number = count;
+      this.#after(spec.taskMs, () => {
+        if (count !== number || record.held === 0) return;
+        record.tasks++;
+        this.#hasLost(record);
+        endOf(number, GROUP_PAUSE_MS);
+      });
+    } };
   }
 }
+
+const demandOf = ({ resources }: OwnerSpec): Demand => ({ resources: resourcesToMessage(resources), placement: null, expectedDurationMs: 0, waitForNodes: false });
