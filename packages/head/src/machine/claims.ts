@@ -14,6 +14,7 @@ import type { Group } from './group.js';
 import { endsAtMs, isLeaving, type Lease } from './leases.js';
 import { RESERVATION_PAUSE_MS } from './limits.js';
 import type { Node, Nodes } from './nodes.js';
+import { nodesOf } from './tenants.js';
 
 /** Who may have claims. */
 export type Claimant = Demand | Group;
@@ -120,8 +121,7 @@ export class Claims {
 
   /** Whether somebody of a higher priority, for whom others leave, counts on the room of this one, which may not be he for whom it was told to leave. */
   countOn(who: Lease | Group, { priority }: { readonly priority: number }): boolean {
-    const nodes = 'place' in who ? [who.place.node] : [...who.shares].map(({ node }) => node);
-    return nodes.some((node) => !this.#fit(node, node.claims.filter(({ origin, holder }) => origin === 'preemption' && holder.priority > priority), [], who));
+    return nodesOf(who).some((node) => !this.#fit(node, node.claims.filter(({ origin, holder }) => origin === 'preemption' && holder.priority > priority), [], who));
   }
 
   nodeLost(node: Node): void {

@@ -16,7 +16,7 @@ import { isLeaving, type Lease, type Leases } from './leases.js';
 import { FAIRNESS_DEMANDS_MAX, PREEMPT_AFTER_MS, PREEMPTION_INTERVAL_MS, PREEMPTION_SLACK_MS, PREEMPTIONS_PER_DEMAND_MAX } from './limits.js';
 import type { Nodes } from './nodes.js';
 import type { Queues } from './queues.js';
-import { laterCluster, tenantsOf, type HeadTenant } from './tenants.js';
+import { laterCluster, nodesOf, tenantsOf, type HeadTenant } from './tenants.js';
 
 /** The parts of the machine that a preemption concerns. */
 interface Parts {
@@ -155,14 +155,16 @@ export class Preemptions {
   /** Room that was only hoped for is claimed no longer: now it is known where it will be. */
   #notify(holder: Claimant, request: GroupRequest, { victims, placed }: Preemption<Victim>): void {
     const { context, nodes, claims } = this.#parts;
-    const startsAtMs = context.nowMs + Math.max(0, ...victims.map(({ who }) => rankOf(who).queue.settings.gracePeriodMs));
+    const graceOf = (who: Lease | Group): number => rankOf(who).queue.settings.gracePeriodMs;
+    const leaving = [...this.#pending].filter(({ who }) => nodesOf(who).some((node) => placed.some(({ nodeId }) => nodeId === node.id))); // told before, for others
+    const startsAtMs = Math.max(context.nowMs, ...victims.map(({ who }) => context.nowMs + graceOf(who)), ...leaving.map(({ killAtMs }) => killAtMs));
     const made = placed.map(({ nodeId }, index): Claim => ({
       holder, request: request.bundles[index]!, node: nodes.byId.get(nodeId)!, startsAtMs, untilMs: startsAtMs + PREEMPTION_SLACK_MS, awaited: NOBODY, origin: 'preemption',
     }));
     claims.drop(...claims.of(holder).filter((claim) => claim.origin !== 'preemption'));
     claims.add(...made);
     for (const { who } of victims) {
-      const graceMs = rankOf(who).queue.settings.gracePeriodMs;
+      const graceMs = graceOf(who);
       this.#pending.add({ who, killAtMs: context.nowMs + graceMs });
       context.log('info', 'preempted', { id: who.id, by: holder.jobId, priority: holder.priority, graceMs });
       this.#warn(who, `${holder.jobId} of priority ${holder.priority} needs its room`, graceMs);

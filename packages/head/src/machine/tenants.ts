@@ -2,7 +2,7 @@
 import type { Cluster, Holding } from '@muster/scheduler';
 import type { Group } from './group.js';
 import { isLeaving, taken, type Lease } from './leases.js';
-import type { Nodes } from './nodes.js';
+import type { Node, Nodes } from './nodes.js';
 
 /** Somebody who holds something, and ends as a whole. */
 export interface HeadTenant {
@@ -38,5 +38,8 @@ export function laterCluster(nodes: Nodes): Cluster {
   }
   return later;
 }
+
+/** The nodes of which a tenant has a share. */
+export const nodesOf = (who: Lease | Group): readonly Node[] => ('place' in who ? [who.place.node] : Array.from(who.shares, ({ node }) => node));
 
 const holdingOf = (lease: Lease): Holding => ({ resources: taken(lease), gpuIds: lease.place.gpuIds });
